@@ -1,0 +1,47 @@
+# Every target makes or reuses .venv by itself; python3 (3.10 or newer, with venv) and make are all it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-all lint bench docs clean
+
+demo: $(VENV)/installed
+	$(BIN)/stunet demo -o stunet_demo
+
+test: $(VENV)/installed-for-development
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/installed-for-development
+	$(BIN)/python -m pytest -m ""
+
+lint: $(VENV)/installed-for-development
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/installed-for-development
+	$(BIN)/python bench/bad_inputs.py
+	$(BIN)/python bench/agreement.py
+	$(BIN)/python bench/inference_memory.py
+
+docs: $(VENV)/installed-for-development
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group docs
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) stunet_demo site
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/installed-for-development: $(VENV)/installed
+	$(PIP) -e .[train] --group dev
+	touch $@

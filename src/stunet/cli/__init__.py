@@ -1,0 +1,1 @@
+"""The command line: a door that only calls the rooms. One file for each command, a dataclass with `run()`."""

@@ -1,0 +1,59 @@
+"""`stunet doctor`: what is installed, what this machine can run, and what is wrong."""
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from stunet.cli.output import RESULTS, Json, print_json, print_table
+
+PACKAGES = ("stunet", "torch", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom", "safetensors", "nnunetv2")
+
+
+@dataclass
+class Doctor:
+    """Show versions, devices and folders; --nnunet prints the line that nnU-Net's own commands need."""
+
+    nnunet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the line to put into a shell so that nnUNetv2_train and nnUNetv2_predict find our trainers."""
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Look and tell."""
+        if self.nnunet:
+            folder = Path(__file__).parents[1] / "training" / "nnunet_names"
+            RESULTS.print(f"export nnUNet_extTrainer={folder}", soft_wrap=True)
+            return 0
+        found = _findings()
+        if self.json:
+            print_json(found)
+        else:
+            print_table("This machine", ("", "value"), list(found.items()))
+        return 0
+
+
+def _findings() -> dict[str, str]:
+    import torch
+
+    found = {name: _version(name) for name in PACKAGES}
+    found["python"] = platform.python_version()
+    found["processors"] = str(os.cpu_count())
+    found["CUDA GPU"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    found["Apple GPU"] = "yes" if torch.backends.mps.is_available() else "none"
+    found["STUNET_HOME"] = str(Path(os.environ.get("STUNET_HOME", Path.home() / ".stunet")))
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        if variable in os.environ:
+            found[f"{variable} (wins)"] = os.environ[variable]
+    return found
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed" + (" (needed to train: pip install 'stunet[train]')" if package == "nnunetv2" else "")

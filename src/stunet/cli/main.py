@@ -1,0 +1,87 @@
+"""`stunet COMMAND ...`: parse, run, and turn errors into a sentence and an exit code."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol, Union
+
+import tyro
+from rich.console import Console
+
+from stunet.cli.demo import Demo
+from stunet.cli.doctor import Doctor
+from stunet.cli.evaluate import Evaluate
+from stunet.cli.models import Models
+from stunet.cli.predict import Predict
+from stunet.cli.prepare import Prepare
+from stunet.cli.train import Train
+from stunet.cli.weights import Weights
+from stunet.errors import UserError
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: all that was asked for was done; a failure of ours; bad input or usage; Ctrl-C."""
+
+
+class Command(Protocol):
+    """What each command is: a dataclass whose fields are the options."""
+
+    def run(self) -> int:
+        """Do it, and return an exit code."""
+
+
+COMMANDS: dict[str, type] = {
+    "demo": Demo,
+    "predict": Predict,
+    "models": Models,
+    "weights": Weights,
+    "prepare": Prepare,
+    "train": Train,
+    "evaluate": Evaluate,
+    "doctor": Doctor,
+}
+
+DESCRIPTION = """STU-Net: segment CT, MR and PET scans, and train the networks that do it.
+
+Start with `stunet demo`, then `stunet predict -i SCAN.nii.gz -o LABELS.nii.gz`. Not a medical device."""
+
+
+def _commands_type() -> Any:
+    members = (Annotated[command, tyro.conf.subcommand(name)] for name, command in COMMANDS.items())
+    return Union[tuple(members)]  # noqa: UP007 (made from a table)
+
+
+def parse(arguments: Sequence[str] | None = None) -> Command:
+    """The command that the arguments describe; exits with 2 and a sentence where they describe none."""
+    config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
+    return tyro.cli(_commands_type(), prog="stunet", description=DESCRIPTION, args=arguments, config=config)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; bad input costs a sentence, never a traceback."""
+    command = parse(arguments)
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        return command.run()
+    except UserError as error:
+        errors.print(f"stunet: {error}", markup=False)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        errors.print("stunet: interrupted")
+        return INTERRUPTED
+    except MemoryError:
+        errors.print("stunet: this machine has not enough memory for this")
+        return FAILED
+    except Exception:
+        traceback.print_exc()
+        errors.print("stunet: this is a fault of stunet's, not of yours. Please report the lines above.")
+        return FAILED
+
+
+def main() -> None:
+    """The console script."""
+    if len(sys.argv) > 1 and sys.argv[1] in ("--version", "-V"):
+        from stunet import __version__
+
+        print(f"stunet {__version__}")  # noqa: T201
+        sys.exit(DONE)
+    sys.exit(run())

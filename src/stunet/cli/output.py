@@ -1,0 +1,63 @@
+"""What commands print: results on stdout as a table or as JSON, all else on stderr."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+Json = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""The option that every command has: the result as JSON on stdout."""
+
+RESULTS = Console(highlight=False)
+MESSAGES = Console(stderr=True, highlight=False)
+
+
+def print_json(result: Any) -> None:
+    """A result for machines, on stdout."""
+    sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A result for people, on stdout; the first column is text, the others numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    RESULTS.print(table)
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Progress]:
+    """A bar with time left, on stderr; silent where stderr is no terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=MESSAGES, transient=True, disable=not MESSAGES.is_terminal) as progress:
+        progress.add_task(description, total=None)
+        yield progress
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Send all that is printed meanwhile to stderr, child processes' lines included; nnU-Net prints a lot."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -1,0 +1,46 @@
+"""`stunet prepare`: a dataset in nnU-Net's raw layout becomes plans and preprocessed images."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from stunet.cli.output import Json, print_json, print_table, stdout_to_stderr
+
+
+@dataclass
+class Prepare:
+    """Fingerprint, plan and preprocess a dataset for an STU-Net, all by nnU-Net.
+
+    Example: stunet prepare -d 4 --size small
+    """
+
+    dataset: Annotated[str, tyro.conf.arg(aliases=["-d"])]
+    """Number or name of a dataset in the raw folder (STUNET_HOME/raw, or nnUNet_raw where that is set)."""
+    size: str = "small"
+    """tiny, small, base, large or huge."""
+    configuration: Annotated[str, tyro.conf.arg(aliases=["-c"])] = "3d_fullres"
+    """3d_fullres or 3d_lowres."""
+    processes: int | None = None
+    """Cases at a time; one for each processor by default, eight at most."""
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Let nnU-Net talk on stderr."""
+        from stunet.training.prepare import prepare
+
+        with stdout_to_stderr():
+            prepared = prepare(self.dataset, self.size, self.configuration, self.processes)
+        summary = {
+            "dataset": prepared.dataset,
+            "plans": str(prepared.plans_file),
+            "configuration": prepared.configuration,
+            "cases": prepared.cases,
+            "next": f"stunet train -d {self.dataset} -f 0 --size {self.size}",
+        }
+        if self.json:
+            print_json(summary)
+        else:
+            print_table("Prepared", ("", "value"), [(key, str(value)) for key, value in summary.items()])
+        return 0

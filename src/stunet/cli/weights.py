@@ -1,0 +1,162 @@
+"""`stunet weights`: get, import, list, verify and remove model files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Union
+
+import tyro
+
+from stunet.cli.output import MESSAGES, Json, print_json, print_table
+
+
+@dataclass
+class Get:
+    """Download a model of the catalogue; later predictions find it.
+
+    Example: stunet weights get base
+    """
+
+    name: Annotated[str, tyro.conf.Positional]
+    """A name that `stunet models` lists."""
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Download, check, import."""
+        from stunet.weights.catalogue import get_model
+
+        path = get_model(self.name)
+        if self.json:
+            print_json({"name": self.name, "path": str(path)})
+        else:
+            MESSAGES.print(f"{self.name} is here: {path}", soft_wrap=True)
+        return 0
+
+
+@dataclass
+class Import:
+    """Turn a checkpoint of nnU-Net v1 or v2, or a model folder, into one .safetensors file.
+
+    Example: stunet weights import base_ep4k.model -o base.safetensors
+    """
+
+    source: Annotated[Path, tyro.conf.Positional]
+    """A .model or .pth file, or a model folder of nnU-Net v2."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """The .safetensors file to write."""
+    plans: Path | None = None
+    """nnU-Net's plans: the .pkl beside a v1 .model, or a v2 plans.json. The published weights need none."""
+    strides: tuple[tuple[int, int, int], ...] | None = None
+    """Strides (Z Y X) of the five downsamplings, one after the other: 2 2 2 2 2 2 2 2 2 2 2 2 1 1 2."""
+    fold: Annotated[str, tyro.conf.arg(aliases=["-f"])] = "0"
+    """Which fold of a model folder."""
+    float16: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Store half precision: half the file, computed with in float32 all the same."""
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Read without running any of the file's code, then write."""
+        from stunet.inference.model import import_model
+        from stunet.weights.model_file import save_model
+
+        state_dict, card = import_model(self.source, plans=self.plans, strides=self.strides, fold=self.fold)
+        save_model(self.output, state_dict, card, "float16" if self.float16 else None)
+        summary = {
+            "name": card.name,
+            "size": card.architecture.size,
+            "classes": card.architecture.num_classes,
+            "channels": list(card.channels),
+            "strides": [list(stride) for stride in card.architecture.strides],
+            "spacing_mm": list(card.preprocessing["spacing"]),
+            "patch": list(card.preprocessing["patch_size"]),
+            "output": str(self.output),
+            "bytes": self.output.stat().st_size,
+        }
+        if self.json:
+            print_json(summary)
+        else:
+            print_table(f"Imported {self.source.name}", ("", "value"), [(k, str(v)) for k, v in summary.items()])
+        return 0
+
+
+@dataclass
+class List:
+    """List the models of the catalogue that are on this machine."""
+
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Look into the models folder."""
+        from stunet.weights.catalogue import list_models
+
+        models = list_models()
+        if self.json:
+            print_json([{"name": m.entry.name, "path": str(m.path), "bytes": m.bytes} for m in models])
+        else:
+            rows = [(m.entry.name, f"{m.bytes / 1e6:.0f} MB", str(m.path)) for m in models]
+            print_table("Models on this machine", ("name", "size", "path"), rows)
+        return 0
+
+
+@dataclass
+class Verify:
+    """Read a whole model file and compare it with what was recorded at its first use."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """A name of the catalogue."""
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Hash and compare."""
+        from stunet.weights.catalogue import verify_model
+
+        model = verify_model(self.name)
+        if self.json:
+            print_json({"name": self.name, "path": str(model.path), "bytes": model.bytes, "sha256": model.sha256})
+        else:
+            MESSAGES.print(f"{self.name} is whole and unchanged: {model.path}", soft_wrap=True)
+        return 0
+
+
+@dataclass
+class Remove:
+    """Delete a downloaded model."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """A name of the catalogue."""
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Delete the file; the record of its hash stays."""
+        from stunet.weights.catalogue import remove_model
+
+        path = remove_model(self.name)
+        if self.json:
+            print_json({"name": self.name, "removed": str(path)})
+        else:
+            MESSAGES.print(f"Removed {path}", soft_wrap=True)
+        return 0
+
+
+Action = Union[  # noqa: UP007 (tyro reads the annotations)
+    Annotated[Get, tyro.conf.subcommand("get")],
+    Annotated[Import, tyro.conf.subcommand("import")],
+    Annotated[List, tyro.conf.subcommand("list")],
+    Annotated[Verify, tyro.conf.subcommand("verify")],
+    Annotated[Remove, tyro.conf.subcommand("remove")],
+]
+
+
+@dataclass
+class Weights:
+    """Get, import, list, verify and remove model files."""
+
+    action: Action
+
+    def run(self) -> int:
+        """Run the chosen action."""
+        return self.action.run()

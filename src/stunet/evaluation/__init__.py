@@ -1,0 +1,1 @@
+"""Evaluation: two label maps give numbers."""

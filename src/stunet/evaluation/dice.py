@@ -1,0 +1,51 @@
+"""The Dice similarity coefficient (DSC), the paper's metric (section 4, evaluation metric)."""
+
+import math
+
+import numpy as np
+
+
+def dice_per_label(prediction: np.ndarray, reference: np.ndarray, labels: list[int]) -> dict[int, float]:
+    """DSC of each label: 2 |P and R| / (|P| + |R|).
+
+    The empty cases, as nnU-Net counts them: a label absent from both is nan (it says nothing), a label absent from
+    one of them is 0.
+
+    Args:
+        prediction: integers, of any shape.
+        reference: integers, of the same shape.
+        labels: the values to score.
+
+    Raises:
+        ValueError: shapes that differ.
+
+    >>> prediction = np.array([0, 1, 1, 2, 0])
+    >>> reference = np.array([0, 1, 0, 0, 3])
+    >>> dice_per_label(prediction, reference, [1, 2, 3, 4])
+    {1: 0.6666666666666666, 2: 0.0, 3: 0.0, 4: nan}
+    """
+    if prediction.shape != reference.shape:
+        raise ValueError(f"prediction has shape {prediction.shape}, reference {reference.shape}")
+    overlap = prediction[prediction == reference]
+    in_prediction, in_reference, in_both = (_counts(values, labels) for values in (prediction, reference, overlap))
+    return {
+        label: 2 * in_both[label] / total if (total := in_prediction[label] + in_reference[label]) else math.nan
+        for label in labels
+    }
+
+
+def _counts(values: np.ndarray, labels: list[int]) -> dict[int, int]:
+    """How often each label occurs."""
+    present, counts = np.unique(values, return_counts=True)
+    found = dict(zip(present.tolist(), counts.tolist(), strict=True))
+    return {label: found.get(label, 0) for label in labels}
+
+
+def mean_ignoring_nan(values: list[float]) -> float:
+    """The mean of the values that are numbers; nan if none is.
+
+    >>> mean_ignoring_nan([1.0, math.nan, 0.0])
+    0.5
+    """
+    numbers = [value for value in values if not math.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else math.nan

@@ -1,0 +1,326 @@
+"""From a scan to the network's grid, with a record; and labels back to the scan's grid by reading the record backwards.
+
+The order of steps is nnU-Net's: (orientation,) transpose, crop to what is not zero, normalise, resample; its version 1
+resamples before it normalises. Geometry is views until the last step, and intensities are converted to float32 slab by
+slab, so a scan is never held in memory a second time.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from stunet.errors import UserError
+from stunet.imaging.plan import ChannelNormalization, PreprocessingPlan
+from stunet.imaging.resample import Interpolation, blocks, read_block, resample, resample_blocks, separate_axis
+from stunet.imaging.volume import AxisMoves, Volume, axis_moves
+
+EPSILON = 1e-8
+"""Smallest divisor, as in nnU-Net: a constant image becomes zeros."""
+
+MASK_THRESHOLD = 0.5 - 1e-6
+"""Resampled masks are true from one half on; the margin is float32's."""
+
+_NEEDS_STATISTICS = ("zscore", "rescale_to_0_1")
+"""Schemes that look at the image itself."""
+
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""Half-open ranges along three axes."""
+
+
+@dataclass(frozen=True)
+class GridRecord:
+    """How the network's grid lies in the scan's: all that is needed to bring labels back.
+
+    Attributes:
+        scan_shape: (Z, Y, X) of the file.
+        reorientation: Moves that brought the file's axes to the plan's orientation.
+        transpose_forward: Network axis a is the (reoriented) scan's axis transpose_forward[a].
+        crop_box: What was kept, in network axes: half-open ranges.
+        cropped_shape: Size of `crop_box`: the scan's voxels in network axes.
+        cropped_spacing: Their spacing in mm, network axes.
+        network_shape: Size of the network's grid, which covers the same extent as the crop.
+        image_separate_axis: Thick axis that was resampled on its own, network axes; None where all were alike.
+        logits_separate_axis: The same for the way back, where the rule looks at the network's grid first.
+        logits_orders: Interpolation order per network axis on the way from the network's grid to the cropped one.
+    """
+
+    scan_shape: tuple[int, int, int]
+    reorientation: AxisMoves
+    transpose_forward: tuple[int, int, int]
+    crop_box: Box
+    cropped_shape: tuple[int, int, int]
+    cropped_spacing: tuple[float, float, float]
+    network_shape: tuple[int, int, int]
+    image_separate_axis: int | None
+    logits_separate_axis: int | None
+    logits_orders: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean, standard deviation (of the population) and range of voxel values."""
+
+    mean: float = 0.0
+    std: float = 1.0
+    low: float = 0.0
+    high: float = 0.0
+
+
+@dataclass(frozen=True)
+class IntensityMap:
+    """Clip to lower..upper, then (value - shift) / scale."""
+
+    lower: float = float("-inf")
+    upper: float = float("inf")
+    shift: float = 0.0
+    scale: float = 1.0
+
+    def __call__(self, block: torch.Tensor) -> torch.Tensor:
+        """Map a float32 block in place and return it."""
+        return block.clamp_(self.lower, self.upper).sub_(self.shift).div_(self.scale)
+
+
+def preprocess(
+    volume: Volume, plan: PreprocessingPlan, device: torch.device | str = "cpu"
+) -> tuple[torch.Tensor, GridRecord]:
+    """Bring a scan to the network's grid and intensities.
+
+    Equals nnU-Net v2's `DefaultPreprocessor.run_case_npy`, or nnU-Net v1's `GenericPreprocessor` where the plan's
+    convention says so. The result may be smaller than a patch; padding is the sliding window's matter.
+
+    Args:
+        volume: Any orientation, any real type.
+        plan: What the network was trained with.
+        device: Where resampling runs and the result lies.
+
+    Returns:
+        Image (C, Z, Y, X) float32 in network axes, and the record for `restore`.
+
+    Raises:
+        UserError: If the scan has another number of channels than the plan, voxels that are not finite, or would
+            shrink to nothing at the plan's spacing.
+    """
+    _check_channels(volume, plan)
+    _check_finite(volume)
+    record = _plan_grid(volume, plan)
+    image = torch.empty((len(volume.array), *record.network_shape), dtype=torch.float32, device=device)
+    # the thick axis, where there is one, is turned to the front; everything below is a view
+    front = 1 + (record.image_separate_axis or 0)
+    cropped_CZYX = cropped_view(volume.array, record).swapaxes(1, front)
+    mask = _nonzero_mask(cropped_CZYX) if any(channel.use_mask for channel in plan.normalization) else None
+    interpolation = Interpolation(plan.image_order, record.image_separate_axis is not None, plan.image_order_z)
+    fill = {"nnunet_v1": _resample_then_normalize, "nnunet_v2": _normalize_then_resample}[plan.convention]
+    for array, channel, output in zip(cropped_CZYX, plan.normalization, image.swapaxes(1, front), strict=True):
+        fill(array, mask if channel.use_mask else None, channel, output, interpolation)
+    return image, record
+
+
+def restore(labels_ZYX: np.ndarray, record: GridRecord) -> np.ndarray:
+    """Bring labels on the cropped grid back to the scan's grid; what was cropped away is background, 0.
+
+    Args:
+        labels_ZYX: Integers of `record.cropped_shape`, network axes.
+        record: From `preprocess`.
+
+    Returns:
+        (Z, Y, X) of `record.scan_shape`, same type, C order, axes as in the file.
+
+    Raises:
+        ValueError: If the shape is another.
+    """
+    if labels_ZYX.shape != record.cropped_shape:
+        raise ValueError(f"labels of shape {labels_ZYX.shape} do not fit the cropped grid {record.cropped_shape}")
+    scan_labels = np.zeros(record.scan_shape, dtype=labels_ZYX.dtype)
+    cropped_view(scan_labels, record)[...] = labels_ZYX
+    return scan_labels
+
+
+def cropped_view(array: np.ndarray, record: GridRecord) -> np.ndarray:
+    """View an array on the scan's grid as the cropped grid in network axes.
+
+    Writing to the view of a label map writes to the map itself, so labels can be restored piece by piece.
+
+    Args:
+        array: (..., Z, Y, X) of `record.scan_shape`, axes as in the file.
+        record: From `preprocess`.
+
+    Returns:
+        (..., *record.cropped_shape), sharing memory with `array`.
+    """
+    view = _network_axes(array, record.reorientation, record.transpose_forward)
+    z, y, x = (slice(start, stop) for start, stop in record.crop_box)
+    return view[..., z, y, x]
+
+
+def _network_axes(array: np.ndarray, reorientation: AxisMoves, transpose: tuple[int, int, int]) -> np.ndarray:
+    return AxisMoves(transpose).apply(reorientation.apply(array))
+
+
+def _check_channels(volume: Volume, plan: PreprocessingPlan) -> None:
+    """Refuse another number of channels than the plan's, and RGB channels outside 0..255."""
+    if len(volume.array) != len(plan.normalization):
+        raise UserError(
+            f"{volume.source}: has {len(volume.array)} channel(s), but the model needs {len(plan.normalization)}; "
+            "give one file per channel, in the model's order."
+        )
+    for array, channel in zip(volume.array, plan.normalization, strict=True):
+        if channel.scheme == "rgb_to_0_1" and (array.min() < 0 or array.max() > 255):
+            raise UserError(
+                f"{volume.source}: the model needs colours from 0 to 255, but the values run from {array.min():g} to "
+                f"{array.max():g}; give the colour channels as they were."
+            )
+
+
+def _check_finite(volume: Volume) -> None:
+    """Refuse NaN and infinities, which resampling would spread over the whole scan."""
+    if volume.array.dtype.kind != "f":
+        return
+    count, first = 0, None
+    for channel in volume.array:
+        for start, stop in blocks(channel.shape):
+            bad = ~np.isfinite(channel[start:stop])
+            if bad.any():
+                count += int(bad.sum())
+                first = first or [int(i) for i in np.argwhere(bad)[0] + (start, 0, 0)][::-1]
+    if count:
+        raise UserError(
+            f"{volume.source}: {count} of {volume.array.size} voxels are not finite (NaN or infinite), the first at "
+            f"x, y, z = {first}; replace them by real values, for example the background's."
+        )
+
+
+def _plan_grid(volume: Volume, plan: PreprocessingPlan) -> GridRecord:
+    """Work out every shape between the file and the network."""
+    moves = axis_moves(volume.affine, plan.orientation) if plan.orientation else AxisMoves()
+    order = plan.transpose_forward
+    oriented_spacing = [volume.spacing[axis] for axis in moves.transpose]
+    spacing = (oriented_spacing[order[0]], oriented_spacing[order[1]], oriented_spacing[order[2]])
+    box = _nonzero_box(_network_axes(volume.array, moves, order))
+    cropped = tuple(stop - start for start, stop in box)
+    # one division, then one product, then round half to even: the order decides the last voxel
+    network = tuple(round(old / new * size) for old, new, size in zip(spacing, plan.spacing, cropped, strict=True))
+    if min(network) < 1:
+        raise UserError(
+            f"{volume.source}: its {'x'.join(map(str, cropped[::-1]))} voxels vanish at the model's spacing of "
+            f"{plan.spacing} mm; the scan is too small or its spacing wrong."
+        )
+    first, second = (plan.spacing, spacing) if plan.convention == "nnunet_v2" else (spacing, plan.spacing)
+    rule = plan.force_separate_z, plan.anisotropy_threshold
+    logits_axis = separate_axis(first, second, *rule)
+    orders = tuple(plan.logits_order_z if axis == logits_axis else plan.logits_order for axis in range(3))
+    return GridRecord(
+        scan_shape=volume.shape,
+        reorientation=moves,
+        transpose_forward=order,
+        crop_box=box,
+        cropped_shape=(cropped[0], cropped[1], cropped[2]),
+        cropped_spacing=spacing,
+        network_shape=(network[0], network[1], network[2]),
+        image_separate_axis=separate_axis(spacing, plan.spacing, *rule),
+        logits_separate_axis=logits_axis,
+        logits_orders=(orders[0], orders[1], orders[2]),
+    )
+
+
+def _nonzero_box(array_CZYX: np.ndarray) -> Box:
+    """Smallest box around all voxels that are nonzero in any channel; the whole where there is none."""
+    ranges: list[tuple[int, int]] = []
+    for axis in (1, 2, 3):
+        planes = np.moveaxis(array_CZYX, axis, 0)
+        start = next((index for index in range(len(planes)) if planes[index].any()), 0)
+        stop = next((index for index in range(len(planes), start, -1) if planes[index - 1].any()), len(planes))
+        ranges.append((start, stop))
+        array_CZYX = np.moveaxis(planes[start:stop], 0, axis)
+    return ranges[0], ranges[1], ranges[2]
+
+
+def _nonzero_mask(array_CZYX: np.ndarray) -> np.ndarray:
+    """Voxels (Z, Y, X) that are nonzero in any channel, holes filled (of a crop, as of the whole image)."""
+    nonzero = np.zeros(array_CZYX.shape[1:], dtype=bool)
+    for channel in array_CZYX:
+        nonzero |= channel != 0
+    zero_regions, count = ndimage.label(~nonzero)
+    reaches_outside = np.zeros(count + 1, dtype=bool)
+    for axis in range(3):
+        for end in (0, -1):
+            reaches_outside[np.unique(zero_regions.take(end, axis))] = True
+    reaches_outside[0] = False
+    return ~reaches_outside[zero_regions]
+
+
+def _normalize_then_resample(
+    array: np.ndarray,
+    mask: np.ndarray | None,
+    channel: ChannelNormalization,
+    output: torch.Tensor,
+    interpolation: Interpolation,
+) -> None:
+    """nnU-Net v2's order for one channel (front, Y, X): normalise as it is read, block by block, and resample."""
+    statistics = _statistics(array, mask) if channel.scheme in _NEEDS_STATISTICS else Statistics()
+    intensity = _intensity_map(channel, statistics, max(statistics.std, EPSILON))
+
+    def read(start: int, stop: int) -> torch.Tensor:
+        block = intensity(read_block(array, start, stop, output.device))
+        return block if mask is None else block.mul_(read_block(mask, start, stop, output.device))
+
+    resample_blocks(read, array.shape, output, interpolation)
+
+
+def _resample_then_normalize(
+    array: np.ndarray,
+    mask: np.ndarray | None,
+    channel: ChannelNormalization,
+    output: torch.Tensor,
+    interpolation: Interpolation,
+) -> None:
+    """nnU-Net v1's order for one channel (front, Y, X): resample values and mask, then normalise in place."""
+    resample_blocks(partial(read_block, array, device=output.device), array.shape, output, interpolation)
+    new_mask = None if mask is None else _resample_mask(mask, output, replace(interpolation, order=1))
+    statistics = _statistics(output, new_mask) if channel.scheme in _NEEDS_STATISTICS else Statistics()
+    intensity = _intensity_map(channel, statistics, statistics.std + EPSILON)
+    for start, stop in blocks(output.shape):
+        intensity(output[start:stop])
+        if new_mask is not None:
+            output[start:stop].mul_(new_mask[start:stop])
+
+
+def _resample_mask(mask: np.ndarray, like: torch.Tensor, interpolation: Interpolation) -> torch.Tensor:
+    """Resample a mask to the shape and device of a tensor; a voxel is true where at least half of it is."""
+    resampled = resample(mask[None], like.shape, interpolation, like.device)[0]
+    return resampled >= MASK_THRESHOLD
+
+
+def _statistics(array: np.ndarray | torch.Tensor, mask: np.ndarray | torch.Tensor | None) -> Statistics:
+    """One pass over (Z, Y, X), in float64, of the voxels in the mask; shifted by a first value against cancellation."""
+    count, total, squares, origin = 0, 0.0, 0.0, None
+    low, high = float("inf"), float("-inf")
+    for start, stop in blocks(array.shape):
+        values = read_block(array, start, stop)
+        if mask is not None:
+            values = values[read_block(mask, start, stop) > 0]
+        if not values.numel():
+            continue
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        origin = float(values.flatten()[0]) if origin is None else origin
+        shifted = values.double().sub_(origin)
+        count, total = count + shifted.numel(), total + float(shifted.sum())
+        squares += float(shifted.square_().sum())
+    if origin is None:
+        return Statistics()
+    mean = total / count
+    return Statistics(origin + mean, max(squares / count - mean * mean, 0.0) ** 0.5, low, high)
+
+
+def _intensity_map(channel: ChannelNormalization, statistics: Statistics, std: float) -> IntensityMap:
+    """Turn a scheme into arithmetic; `std` is the divisor of the z-score, guarded against 0."""
+    if channel.scheme == "ct":
+        spread = max(channel.std, EPSILON)
+        return IntensityMap(channel.percentile_00_5, channel.percentile_99_5, channel.mean, spread)
+    if channel.scheme == "zscore":
+        return IntensityMap(shift=statistics.mean, scale=std)
+    if channel.scheme == "rescale_to_0_1":
+        return IntensityMap(shift=statistics.low, scale=max(statistics.high - statistics.low, EPSILON))
+    return IntensityMap(scale=255.0 if channel.scheme == "rgb_to_0_1" else 1.0)

@@ -1,0 +1,288 @@
+"""A scan in memory: voxels, the affine that places them in the patient, and moves between axis orders.
+
+Legend: C channel, Z slice, Y row, X column. Arrays are (C, Z, Y, X), the transpose of NIfTI's (i, j, k) = (x, y, z); an
+affine is 4x4 and maps the voxel index (x, y, z, 1) to world millimetres, RAS+ (x to the patient's Right, y to Anterior,
+z to Superior). Spacings and shapes are in (Z, Y, X) order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stunet.errors import UserError
+
+MAX_VOXELS = 2**31
+"""Scans that claim more voxels are refused before anything is allocated: 512x512x8192 fits, no scanner makes more."""
+
+SPACING_LIMITS_MM = (0.01, 100.0)
+"""Voxel sizes outside this range are taken for a broken header; clinical and micro-CT scans lie well inside."""
+
+SHEAR_TOLERANCE = 0.01
+"""Largest cosine between two voxel axes (0.6 degrees) that still counts as a right angle."""
+
+SAME_GRID_TOLERANCE_MM = 0.01
+"""Channels of one scan may place a corner voxel this far apart; headers round to float32."""
+
+_AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """One scan with all its channels on one grid.
+
+    Attributes:
+        array: (C, Z, Y, X) real voxel values in the type of the file (int16 stays int16), else float32.
+        affine: (4, 4) float64, voxel index (x, y, z, 1) to RAS+ millimetres.
+        nifti_header: The header bytes of the NIfTI file it came from, so that a label map can repeat its geometry to
+            the byte; None for other sources.
+        source: Path of the file or folder, for messages.
+        stated_spacing: (Z, Y, X) mm as the file writes it; None where only the affine knows. For oblique scans the
+            affine's column lengths differ from it in the last digits, enough to change a rounded shape.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    nifti_header: bytes | None = None
+    source: str = "the scan"
+    stated_spacing: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse arrays and affines of another rank.
+
+        Raises:
+            ValueError: If `array` is not 4D or `affine` not 4x4.
+        """
+        if self.array.ndim != 4 or np.shape(self.affine) != (4, 4):
+            raise ValueError(f"need a (C, Z, Y, X) array and a 4x4 affine, not {self.array.shape}, {self.affine.shape}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Grid size (Z, Y, X) in voxels."""
+        z, y, x = self.array.shape[1:]
+        return z, y, x
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size (Z, Y, X) in mm."""
+        return self.stated_spacing or column_lengths(self.affine)
+
+
+@dataclass(frozen=True)
+class AxisMoves:
+    """How an array's last three axes are rearranged: a transpose, then flips. Undone exactly, as views.
+
+    Attributes:
+        transpose: New axis a is old axis transpose[a]; (Z, Y, X) positions.
+        flip: Whether new axis a runs backwards.
+    """
+
+    transpose: tuple[int, int, int] = (0, 1, 2)
+    flip: tuple[bool, bool, bool] = (False, False, False)
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        """Return a rearranged view of (..., Z, Y, X)."""
+        lead = array.ndim - 3
+        return self._flipped(array.transpose(*range(lead), *(lead + axis for axis in self.transpose)))
+
+    def undo(self, array: np.ndarray) -> np.ndarray:
+        """Return the view in the old order of a (..., Z, Y, X) array in the new order."""
+        lead = array.ndim - 3
+        back = np.argsort(self.transpose)
+        return self._flipped(array).transpose(*range(lead), *(lead + int(axis) for axis in back))
+
+    def _flipped(self, array: np.ndarray) -> np.ndarray:
+        z, y, x = (slice(None, None, -1 if flip else 1) for flip in self.flip)
+        return array[..., z, y, x]
+
+
+def voxel_to_world(affine: np.ndarray, index_xyz: np.ndarray | Sequence[float]) -> np.ndarray:
+    """Map voxel indices to RAS+ millimetres.
+
+    Args:
+        affine: (4, 4).
+        index_xyz: (..., 3) voxel indices in (x, y, z) order, fractions allowed.
+
+    Returns:
+        (..., 3) world coordinates in mm.
+    """
+    return np.asarray(index_xyz, dtype=np.float64) @ affine[:3, :3].T + affine[:3, 3]
+
+
+def world_to_voxel(affine: np.ndarray, point_ras: np.ndarray | Sequence[float]) -> np.ndarray:
+    """Map RAS+ millimetres (..., 3) to fractional voxel indices (..., 3) in (x, y, z) order."""
+    return voxel_to_world(np.linalg.inv(affine), point_ras)
+
+
+def column_lengths(affine: np.ndarray) -> tuple[float, float, float]:
+    """Return the voxel size (Z, Y, X) in mm that an affine implies."""
+    x, y, z = np.sqrt((np.asarray(affine, dtype=np.float64)[:3, :3] ** 2).sum(axis=0))
+    return float(z), float(y), float(x)
+
+
+def _world_axes(affine: np.ndarray) -> tuple[list[int], list[bool]]:
+    """For the voxel axes x, y, z: the nearest world axis (each used once) and whether they run towards R, A, S."""
+    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    nearest = [-1, -1, -1]
+    left = np.abs(cosines)
+    for _ in range(3):
+        world, voxel = np.unravel_index(np.argmax(left), (3, 3))
+        nearest[int(voxel)] = int(world)
+        left[world, :] = left[:, voxel] = -1.0
+    return nearest, [bool(cosines[nearest[voxel], voxel] > 0) for voxel in range(3)]
+
+
+def orientation(affine: np.ndarray) -> str:
+    """Name the direction in which the voxel axes x, y, z run, to the nearest patient axis.
+
+    Examples:
+        >>> orientation(np.diag([-1.5, -1.5, 2.0, 1.0]))
+        'LPS'
+    """
+    nearest, positive = _world_axes(np.asarray(affine, dtype=np.float64))
+    return "".join(_AXIS_LETTERS[world][towards] for world, towards in zip(nearest, positive, strict=True))
+
+
+def axis_moves(affine: np.ndarray, target: str) -> AxisMoves:
+    """Plan the transpose and flips that bring a grid to a target orientation such as "RAS".
+
+    Args:
+        affine: (4, 4) of the grid as it is.
+        target: Three letters for the axes x, y, z, one of each pair L/R, P/A, I/S.
+
+    Raises:
+        ValueError: If `target` is not such a word.
+    """
+    wanted = [next((w for w, pair in enumerate(_AXIS_LETTERS) if letter in pair), -1) for letter in target]
+    if sorted(wanted) != [0, 1, 2]:
+        raise ValueError(f"{target!r} is not an orientation such as 'RAS'")
+    nearest, positive = _world_axes(np.asarray(affine, dtype=np.float64))
+    voxel_axes = [nearest.index(world) for world in wanted]
+    flips = [positive[v] != (letter in "RAS") for v, letter in zip(voxel_axes, target, strict=True)]
+    # from (x, y, z) positions to (Z, Y, X) positions: axis a becomes 2 - a, and the list is read backwards
+    z, y, x = (2 - axis for axis in reversed(voxel_axes))
+    return AxisMoves((z, y, x), (flips[2], flips[1], flips[0]))
+
+
+def reorient(volume: Volume, target: str) -> tuple[Volume, AxisMoves]:
+    """Bring a volume to a target orientation by transposes and flips only; its array is a view, not a copy.
+
+    Args:
+        volume: Any orientation.
+        target: For example "RAS".
+
+    Returns:
+        The volume on the rearranged grid, and the moves, whose `undo` brings labels back.
+    """
+    moves = axis_moves(volume.affine, target)
+    columns = np.asarray(volume.affine, dtype=np.float64)[:3, :3][:, ::-1]
+    sizes = np.array(volume.shape)[list(moves.transpose)]
+    affine = np.array(volume.affine, dtype=np.float64)
+    moved = columns[:, list(moves.transpose)]
+    flip = np.array(moves.flip)
+    affine[:3, 3] += (moved * np.where(flip, sizes - 1, 0)).sum(axis=1)
+    affine[:3, :3] = (moved * np.where(flip, -1.0, 1.0))[:, ::-1]
+    z, y, x = (volume.spacing[axis] for axis in moves.transpose)
+    oriented = replace(
+        volume, array=moves.apply(volume.array), affine=affine, nifti_header=None, stated_spacing=(z, y, x)
+    )
+    return oriented, moves
+
+
+def stack_channels(volumes: Sequence[Volume]) -> Volume:
+    """Join scans of one patient on one grid into one volume with several channels.
+
+    Args:
+        volumes: At least one; the first gives grid, header and source.
+
+    Raises:
+        UserError: If the grids differ in size or place.
+        ValueError: If there is none.
+    """
+    if not volumes:
+        raise ValueError("no volume to stack")
+    first, *others = volumes
+    for other in others:
+        _check_same_grid(first, other)
+    return first if not others else replace(first, array=np.concatenate([v.array for v in volumes]))
+
+
+def _check_same_grid(first: Volume, other: Volume) -> None:
+    advice = "resample one onto the other first"
+    if first.shape != other.shape:
+        raise UserError(
+            f"{other.source}: has {_size(other.shape)} voxels, but {first.source} has {_size(first.shape)}; {advice}."
+        )
+    corners = np.stack(np.meshgrid(*((0, size) for size in reversed(first.shape))), axis=-1)
+    distance = np.abs(voxel_to_world(first.affine, corners) - voxel_to_world(other.affine, corners)).max()
+    if distance > SAME_GRID_TOLERANCE_MM:
+        raise UserError(
+            f"{other.source}: lies up to {distance:.3g} mm away from {first.source}, so the two are not channels of "
+            f"one scan; {advice}."
+        )
+
+
+def check_size(shape: Sequence[int], source: str) -> None:
+    """Refuse a grid that no scanner makes, before memory is asked for.
+
+    Args:
+        shape: Claimed voxels per axis, any order.
+        source: File name for the message.
+
+    Raises:
+        UserError: If there are more than `MAX_VOXELS`.
+    """
+    voxels = int(np.prod([int(n) for n in shape], dtype=object))
+    if voxels > MAX_VOXELS:
+        raise UserError(
+            f"{source}: the header claims {_size(shape)} voxels, more than the {MAX_VOXELS:,} that a scan may have; "
+            "the file is damaged or not a medical scan, export it again."
+        )
+
+
+def check_affine(affine: np.ndarray, source: str) -> None:
+    """Refuse an affine that is not a rotation times a plausible spacing.
+
+    Args:
+        affine: (4, 4) voxel to world.
+        source: File name for the message.
+
+    Raises:
+        UserError: If it is not finite, is singular or sheared, or implies voxels outside `SPACING_LIMITS_MM`.
+    """
+    if not np.isfinite(affine).all():
+        raise UserError(f"{source}: the affine in the header is not finite; export the scan again.")
+    lengths = np.array(column_lengths(affine))[::-1]
+    if (lengths == 0).any() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
+        raise UserError(
+            f"{source}: the affine in the header is singular (two voxel axes coincide or one has no length), so the "
+            "voxels have no place in space; export the scan again."
+        )
+    check_spacing(lengths[::-1], source)
+    axes = affine[:3, :3] / lengths
+    shear = np.abs(np.triu(axes.T @ axes, 1)).max()
+    if shear > SHEAR_TOLERANCE:
+        raise UserError(
+            f"{source}: the voxel axes are sheared ({np.degrees(np.arcsin(min(shear, 1.0))):.1f} degrees off a right "
+            "angle, as a tilted gantry makes them); resample the scan to a rectangular grid first."
+        )
+
+
+def check_spacing(spacing: Sequence[float] | np.ndarray, source: str) -> None:
+    """Refuse voxel sizes (Z, Y, X) in mm outside `SPACING_LIMITS_MM`.
+
+    Raises:
+        UserError: Naming the file and the sizes found.
+    """
+    low, high = SPACING_LIMITS_MM
+    if not all(low <= size <= high for size in spacing):
+        sizes = " x ".join(f"{size:g}" for size in reversed(list(spacing)))
+        raise UserError(
+            f"{source}: voxels of {sizes} mm are not those of a scan (expected {low:g} to {high:g} mm on each axis); "
+            "correct the spacing in the header or export the scan again."
+        )
+
+
+def _size(shape: Sequence[int]) -> str:
+    """Write a (Z, Y, X) shape as people read it: XxYxZ."""
+    return "x".join(str(int(n)) for n in reversed(shape))

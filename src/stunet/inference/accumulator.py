@@ -1,0 +1,71 @@
+"""Weighted means of overlapping windows, in a slab that rolls along the first axis.
+
+What is averaged is not logits but the features that the head, a 1x1x1 convolution, turns into logits. It is affine, so
+the head of the weighted mean of features is the weighted mean of the heads of the features: with w the windows' weights
+at a voxel, W f + b the head, and w' = w / sum(w), sum(w' (W f + b)) = W sum(w' f) + b. There are 16 features in
+STU-Net-S, and 105 logits.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+
+class SlabAccumulator:
+    """Adds windows whose first starts never decrease, and releases planes that no later window touches.
+
+    It holds one window's depth of planes, in float32, whatever the length of the image: plane z lies at z modulo depth.
+
+    Args:
+        num_features: maps that are averaged.
+        image_size: (Z, Y, X) voxels of the image that the windows cover.
+        weight_ZYX: how much each voxel of a window counts; its shape is the window's, its device the slab's.
+    """
+
+    def __init__(self, num_features: int, image_size: Sequence[int], weight_ZYX: torch.Tensor):
+        self._weight_ZYX = weight_ZYX
+        self._depth = len(weight_ZYX)
+        self._released = 0
+        slab = (self._depth, image_size[1], image_size[2])
+        self._features_FZYX = torch.zeros((num_features, *slab), device=weight_ZYX.device)
+        self._weights_ZYX = torch.zeros(slab, device=weight_ZYX.device)
+
+    def add(self, features_FZYX: torch.Tensor, start: Sequence[int]) -> None:
+        """Add one window.
+
+        Args:
+            features_FZYX: the window's features, on the slab's device, of any real type.
+            start: its first voxel (Z, Y, X) in the image.
+
+        Raises:
+            ValueError: the window begins in planes that were already released, or beyond the slab.
+        """
+        z, y, x = start
+        if z != self._released:
+            raise ValueError(f"a window at plane {z} cannot be added to the slab that begins at {self._released}")
+        rows = slice(y, y + self._weight_ZYX.shape[1])
+        columns = slice(x, x + self._weight_ZYX.shape[2])
+        for planes, part in self._segments(z):
+            weight = self._weight_ZYX[part]
+            self._features_FZYX[:, planes, rows, columns].addcmul_(features_FZYX[:, part].float(), weight)
+            self._weights_ZYX[planes, rows, columns] += weight
+
+    def _segments(self, z: int) -> list[tuple[slice, slice]]:
+        """Where a window that begins at plane z lies: ranges of the slab, and the window's planes that belong there."""
+        first = z % self._depth
+        before_wrap = self._depth - first
+        segments = [(slice(first, self._depth), slice(0, before_wrap))]
+        return segments if first == 0 else [*segments, (slice(0, first), slice(before_wrap, self._depth))]
+
+    def release(self, stop: int) -> Iterator[torch.Tensor]:
+        """Yield the mean features (F, Y, X) of the planes that are not yet released and lie before `stop`.
+
+        Each is a new tensor, and its place in the slab is free once the next is asked for.
+        """
+        while self._released < stop:
+            plane = self._released % self._depth
+            mean_FYX = self._features_FZYX[:, plane] / self._weights_ZYX[plane]
+            self._features_FZYX[:, plane] = 0
+            self._weights_ZYX[plane] = 0
+            self._released += 1
+            yield mean_FYX

@@ -1,0 +1,51 @@
+"""Weights of nnU-Net's kinds become one model file of ours: here weights and preprocessing plans meet."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stunet.errors import UserError
+from stunet.inference.model import preprocessing_of
+from stunet.weights.model_file import ModelCard, StateDict
+from stunet.weights.model_folder import read_model_folder
+from stunet.weights.nnunet_plans import read_v1_plans
+from stunet.weights.official import import_official, is_published, read_checkpoint
+
+
+def import_model(
+    source: Path,
+    plans: Path | None = None,
+    strides: Sequence[Sequence[int]] | None = None,
+    fold: int | str = 0,
+) -> tuple[StateDict, ModelCard]:
+    """Weights in our names and their card, ready for `stunet.weights.model_file.save_model`.
+
+    Args:
+        source: a `.model` of nnU-Net v1, a `.pth` of v2, or a model folder of v2.
+        plans: nnU-Net's plans: the v1 pickle or a v2 `plans.json`.
+        strides: of the five downsamplings (Z, Y, X); they override those of the plans.
+        fold: which fold of a model folder.
+
+    Raises:
+        UserError: a file that can't be read safely, another network, or one whose strides or preprocessing are
+            unknown, with the option that would tell.
+    """
+    if source.is_dir():
+        folder = read_model_folder(source, [int(fold) if str(fold).isdigit() else fold])
+        return folder.state_dicts[0], folder.card(preprocessing_of(folder.plans, folder.configuration).to_dict())
+    checkpoint = read_checkpoint(source)
+    read_plans = _read_plans(plans) if plans is not None else checkpoint.plans
+    preprocessing = None
+    if read_plans is not None and not (plans is None and is_published(checkpoint)):
+        preprocessing = preprocessing_of(read_plans, checkpoint.configuration).to_dict()
+    return import_official(checkpoint, plans=read_plans, strides=strides, preprocessing=preprocessing)
+
+
+def _read_plans(path: Path) -> Mapping[str, Any]:
+    if path.suffix != ".json":
+        return read_v1_plans(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read as nnU-Net plans ({error}).") from error

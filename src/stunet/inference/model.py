@@ -1,0 +1,151 @@
+"""A model that can segment: networks, how to prepare images for them, and what their answers mean."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stunet.errors import UserError
+from stunet.imaging.plan import PreprocessingPlan
+from stunet.networks.stunet import STUNet
+from stunet.weights.catalogue import CATALOGUE, get_model
+from stunet.weights.model_file import ModelCard, StateDict, build_network_from, read_model
+from stunet.weights.model_folder import read_model_folder
+from stunet.weights.nnunet_plans import DEFAULT_CONFIGURATION, read_v1_plans
+from stunet.weights.official import Checkpoint, import_official, is_published, read_checkpoint
+
+CHECKPOINT_SUFFIXES = (".model", ".pth", ".pt")
+"""Files that are read as checkpoints of nnU-Net v1 or v2."""
+
+Fold = int | str
+"""A fold of nnU-Net's cross-validation, 0 to 4, or "all"."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """One network, or the networks of several folds whose logits are averaged.
+
+    Attributes:
+        networks: in evaluation mode, float32, on the CPU; all of one architecture.
+        plan: how images are prepared.
+        card: labels, licence, provenance.
+        source: what it was loaded from, as the user named it.
+    """
+
+    networks: tuple[STUNet, ...]
+    plan: PreprocessingPlan
+    card: ModelCard
+    source: str
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Label to structure; 0 is background."""
+        return dict(enumerate(self.card.labels))
+
+
+def load_model(source: str | Path, folds: Sequence[Fold] | None = None) -> Model:
+    """Load a model for prediction.
+
+    Args:
+        source: a name in the catalogue (downloaded at first use), a `.safetensors` file of ours, a `.model` or `.pth`
+            checkpoint of nnU-Net v1 or v2, or a model folder that nnU-Net v2 or `stunet train` wrote.
+        folds: which folds of a model folder, e.g. (0, 1) or ("all",); None takes all that are trained.
+
+    Raises:
+        UserError: nothing of that name, a file that is damaged or of another kind, weights that do not say how to use
+            them, or folds of something other than a folder.
+    """
+    path = Path(source)
+    is_name = isinstance(source, str) and source in CATALOGUE
+    if not is_name and path.is_dir():
+        state_dicts, card = _read_folder(path, folds)
+        return _model(state_dicts, card, str(source))
+    if folds is not None:
+        raise UserError(f"{source} has no folds to choose from; only a model folder of nnU-Net v2 has.")
+    state_dict, card = read_model(get_model(str(source))) if is_name else _read_file(path)
+    return _model([state_dict], card, str(source))
+
+
+def read_official(path: str | Path) -> tuple[StateDict, ModelCard]:
+    """Weights and card from an nnU-Net v1 or v2 checkpoint that says, itself or by its neighbour, how to use it.
+
+    A v2 checkpoint holds its plans. A v1 checkpoint is one of the published ones, or has its plans beside it, in a file
+    of the same name with `.pkl` after it, as nnU-Net v1 writes them.
+
+    Raises:
+        UserError: another kind of file, another network, or a checkpoint whose plans are not known.
+    """
+    checkpoint = read_checkpoint(path)
+    plans = None if is_published(checkpoint) else checkpoint.plans or _plans_beside(checkpoint)
+    preprocessing = None if plans is None else preprocessing_of(plans, checkpoint.configuration).to_dict()
+    return import_official(checkpoint, plans=plans, preprocessing=preprocessing)
+
+
+def preprocessing_of(plans: Mapping[str, Any], configuration: str | None = None) -> PreprocessingPlan:
+    """How images are prepared, by nnU-Net's plans of version 1 or 2.
+
+    Args:
+        plans: content of the plans file.
+        configuration: which of version 2's; "3d_fullres" if None.
+
+    Raises:
+        UserError: plans for a 2D network or a cascade, or with steps that stunet does not know.
+    """
+    if "plans_per_stage" in plans:
+        return PreprocessingPlan.from_nnunet_v1(plans)
+    return PreprocessingPlan.from_nnunet_v2(plans, configuration or DEFAULT_CONFIGURATION)
+
+
+def _read_folder(path: Path, folds: Sequence[Fold] | None) -> tuple[Sequence[StateDict], ModelCard]:
+    folder = read_model_folder(path, folds)
+    preprocessing = preprocessing_of(folder.plans, folder.configuration)
+    return folder.state_dicts, folder.card(preprocessing.to_dict())
+
+
+def _read_file(path: Path) -> tuple[StateDict, ModelCard]:
+    if not path.exists():
+        raise UserError(
+            f"There is no model {str(path)!r}: no file or folder has that name, and the catalogue has "
+            f"{', '.join(CATALOGUE)}."
+        )
+    if path.suffix == ".safetensors":
+        return read_model(path)
+    if path.suffix in CHECKPOINT_SUFFIXES:
+        return read_official(path)
+    known = ", ".join((".safetensors", *CHECKPOINT_SUFFIXES))
+    raise UserError(f"{path} is no model: give a file of kind {known}, a model folder, or a name in the catalogue.")
+
+
+def _plans_beside(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    beside = checkpoint.path.with_name(f"{checkpoint.path.name}.pkl")
+    return read_v1_plans(beside) if beside.is_file() else None
+
+
+def _model(state_dicts: Sequence[StateDict], card: ModelCard, source: str) -> Model:
+    try:
+        plan = PreprocessingPlan.from_dict(card.preprocessing)
+    except ValueError as error:
+        raise UserError(f"{source} cannot be used: its card holds no valid preprocessing ({error}).") from error
+    _require_consistent(plan, card, source)
+    networks = tuple(build_network_from(card, state_dict) for state_dict in state_dicts)
+    return Model(networks, plan, card, source)
+
+
+def _require_consistent(plan: PreprocessingPlan, card: ModelCard, source: str) -> None:
+    """Refuse a plan that the network cannot follow."""
+    multiple = card.architecture.config.window_multiple
+    if any(size < 1 or size % divisor for size, divisor in zip(plan.patch_size, multiple, strict=True)):
+        raise UserError(
+            f"{source} cannot be used: its patch of {plan.patch_size} voxels is not divisible by {multiple}, as its "
+            "network's strides demand."
+        )
+    if len(plan.normalization) != card.architecture.input_channels:
+        raise UserError(
+            f"{source} cannot be used: it normalises {len(plan.normalization)} channel(s), and its network takes "
+            f"{card.architecture.input_channels}."
+        )
+    if not {plan.logits_order, plan.logits_order_z} <= {0, 1}:
+        raise UserError(
+            f"{source} cannot be used: its plan interpolates the network's output with order {plan.logits_order}, and "
+            "stunet does so linearly (1) or by the nearest voxel (0)."
+        )

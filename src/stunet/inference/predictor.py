@@ -1,0 +1,172 @@
+"""From a scan to labels: the whole road of a prediction."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from stunet.errors import UserError
+from stunet.imaging.formats.table import read_volume
+from stunet.imaging.preprocess import GridRecord, cropped_view, preprocess
+from stunet.imaging.volume import Volume
+from stunet.inference.backends.table import BACKENDS
+from stunet.inference.backends.torch_backend import torch_device
+from stunet.inference.labelling import label_slices
+from stunet.inference.model import Model, load_model
+from stunet.inference.segmentation import Segmentation, Timings
+from stunet.inference.sliding import OnWindow, feature_planes
+
+Scan = Volume | str | Path | Sequence[str | Path]
+"""A volume in memory, a file, a folder with one DICOM series, or one of these paths per channel."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """How to predict; the defaults give nnU-Net's labels without test-time augmentation.
+
+    Attributes:
+        step: Largest distance between neighbouring windows as a fraction of the window; above 0.5 is faster and less
+            accurate.
+        mirror: Average each window over its mirrored copies, along the axes with which the model was trained: up to
+            eight times slower, a little more accurate.
+        device: Where the network runs: "cpu", "cuda" (NVIDIA), "mps" (Apple), or "auto" for an NVIDIA GPU if there is
+            one, else the CPU.
+        backend: What runs the network; see `stunet.inference.backends.table.BACKENDS`.
+        batch_size: Windows that go through the network together; more than one helps large GPUs only.
+    """
+
+    step: float = 0.5
+    mirror: bool = False
+    device: str = "auto"
+    backend: str = "torch"
+    batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises UserError for settings with which nothing can be predicted."""
+        if not 0 < self.step <= 1:
+            raise UserError(f"The step between windows is above 0 and at most 1, not {self.step}.")
+        if self.batch_size < 1:
+            raise UserError(f"The batch size is 1 or more, not {self.batch_size}.")
+        if self.backend not in BACKENDS:
+            raise UserError(f"There is no backend {self.backend!r}; there is {', '.join(BACKENDS)}.")
+
+
+class Predictor:
+    """Segments scans with one model, one after the other or from several threads.
+
+    Args:
+        model: what `load_model` returns or takes.
+        config: how to predict.
+
+    Raises:
+        UserError: a model that cannot be loaded, or a device that is not here.
+    """
+
+    def __init__(self, model: str | Path | Model, config: InferenceConfig | None = None):
+        self.config = config or InferenceConfig()
+        device = torch_device(self.config.device)
+        self.model = model if isinstance(model, Model) else load_model(model)
+        self.backend = BACKENDS[self.config.backend](self.model.networks, device)
+
+    @torch.inference_mode()
+    def predict(self, scan: Scan, on_window: OnWindow | None = None) -> Segmentation:
+        """Segment one scan.
+
+        Args:
+            scan: see `Scan`.
+            on_window: called after each step with the number of windows done and their total.
+
+        Returns:
+            Labels on the scan's own grid.
+
+        Raises:
+            UserError: a scan that cannot be read, or does not suit the model.
+        """
+        stopwatch = _Stopwatch(self.backend.device)
+        volume = scan if isinstance(scan, Volume) else read_volume(scan)
+        self._require_channels(volume)
+        load = stopwatch.lap()
+        image_CZYX, record = preprocess(volume, self.model.plan, self._preprocessing_device)
+        preparing = stopwatch.lap()
+        timed_planes = _TimedIterator(self._planes(image_CZYX, on_window), self.backend.device)
+        labels = self._labels(timed_planes, record)
+        network = timed_planes.seconds
+        timings = Timings(load, preparing, network, stopwatch.lap() - network)
+        return Segmentation(labels, self.model.names, volume, timings, _warnings_about(labels))
+
+    @property
+    def _preprocessing_device(self) -> torch.device:
+        """The network's device, but not one that lacks float64, in which statistics are taken."""
+        return torch.device("cpu") if self.backend.device.type == "mps" else self.backend.device
+
+    def _require_channels(self, volume: Volume) -> None:
+        channels = self.model.card.channels
+        if len(volume.array) != len(channels):
+            raise UserError(
+                f"{volume.source}: has {len(volume.array)} channel(s), and model {self.model.card.name!r} needs "
+                f"{len(channels)}: {', '.join(channels)}. Give one file per channel, in this order."
+            )
+
+    def _planes(self, image_CZYX: torch.Tensor, on_window: OnWindow | None) -> Iterator[torch.Tensor]:
+        return feature_planes(
+            image_CZYX,
+            self.backend,
+            self.model.plan.patch_size,
+            step=self.config.step,
+            mirror_axes=self.model.card.mirror_axes if self.config.mirror else (),
+            batch_size=self.config.batch_size,
+            on_window=on_window,
+        )
+
+    def _labels(self, planes_FYX: Iterable[torch.Tensor], record: GridRecord) -> np.ndarray:
+        """Labels (Z, Y, X) on the scan's grid; each slice is written to its place as soon as it is known."""
+        head = self.backend.head
+        labels_ZYX = np.zeros(record.scan_shape, dtype=np.uint8 if head.num_classes <= 256 else np.uint16)
+        cropped_ZYX = cropped_view(labels_ZYX, record)
+        slices = label_slices(planes_FYX, head, record.network_shape, record.cropped_shape, record.logits_orders)
+        for cropped_YX, slice_YX in zip(cropped_ZYX, slices, strict=True):
+            cropped_YX[...] = slice_YX.cpu().numpy()
+        return labels_ZYX
+
+
+class _Stopwatch:
+    """Measures one stage after the other; waits until a GPU has done what it was given."""
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._last = perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the last call, or since the beginning."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        before, self._last = self._last, perf_counter()
+        return self._last - before
+
+
+class _TimedIterator(Iterator[Item]):
+    """An iterator that knows how many seconds its items took to make."""
+
+    def __init__(self, items: Iterator[Item], device: torch.device):
+        self._items = items
+        self._device = device
+        self.seconds = 0.0
+
+    def __next__(self) -> Item:
+        stopwatch = _Stopwatch(self._device)
+        try:
+            return next(self._items)
+        finally:
+            self.seconds += stopwatch.lap()
+
+
+def _warnings_about(labels: np.ndarray) -> tuple[str, ...]:
+    if labels.any():
+        return ()
+    return ("No structure was found: all voxels are background. Does the scan show what the model was trained on?",)

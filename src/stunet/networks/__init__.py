@@ -1,0 +1,1 @@
+"""Networks: a tensor in, logits out."""

@@ -1,0 +1,302 @@
+"""STU-Net, the scalable and transferable U-Net (paper, section 3 and Figure 2).
+
+Letters in tensor names: B batch, C input channels, F features, K classes, Z Y X space.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+from torch import nn
+
+from stunet.networks.blocks import (
+    NEGATIVE_SLOPE,
+    ConvolutionDownsampling,
+    Downsampling,
+    ResidualBlock,
+    Stride,
+    Upsampling,
+    build_upsampling,
+)
+
+NUM_STAGES = 6
+"""Resolution stages of every STU-Net (Table 1)."""
+
+FEATURE_MULTIPLES = (1, 2, 4, 8, 16, 16)
+"""Features of each stage as multiples of the first's (Table 2)."""
+
+ISOTROPIC_STRIDES: tuple[Stride, ...] = ((1, 1, 1),) + ((2, 2, 2),) * 5
+"""The strides for which Table 2 counts its FLOPs."""
+
+PUBLISHED_STRIDES: tuple[Stride, ...] = ((1, 1, 1),) + ((2, 2, 2),) * 4 + ((1, 1, 2),)
+"""The strides with which the published weights were trained."""
+
+BASE_WIDTH = 32
+"""Features of the first stage of STU-Net-B, the unit of `scale`."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """One member of the family.
+
+    Attributes:
+        width: features of the first stage.
+        depth: residual blocks in each stage.
+        million_parameters: with 1 input channel and 105 classes (Table 2), None for our own sizes.
+    """
+
+    width: int
+    depth: int
+    million_parameters: float | None = None
+
+
+SIZES: dict[str, Size] = {
+    "tiny": Size(8, 1),
+    "small": Size(16, 1, 14.60),
+    "base": Size(32, 1, 58.26),
+    "large": Size(64, 2, 440.30),
+    "huge": Size(96, 3, 1457.33),
+}
+"""Table 2, and `tiny` (ours), for laptops, tests and small structures."""
+
+
+def scale(depth: int = 1, width: int = 1) -> Size:
+    """STU-Net-B with `depth` times its blocks and `width` times its features (section 3.3, Table 7).
+
+    >>> scale(depth=2, width=2) == Size(SIZES["large"].width, SIZES["large"].depth)
+    True
+    """
+    return Size(BASE_WIDTH * width, depth)
+
+
+def six_strides(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
+    """An nnU-Net plan's strides, fitted to six stages: padded with (1, 1, 1), or cut to five downsamplings.
+
+    Args:
+        strides: per stage (Z, Y, X), the first stage's (1, 1, 1) included, as nnU-Net v2 plans hold them.
+
+    >>> six_strides([(1, 1, 1), (2, 2, 2), (1, 2, 2)])
+    ((1, 1, 1), (2, 2, 2), (1, 2, 2), (1, 1, 1), (1, 1, 1), (1, 1, 1))
+    """
+    fitted = [cast(Stride, tuple(int(s) for s in stride)) for stride in strides][:NUM_STAGES]
+    return tuple(fitted + [(1, 1, 1)] * (NUM_STAGES - len(fitted)))
+
+
+@dataclass(frozen=True)
+class STUNetConfig:
+    """All that is needed to build an STU-Net.
+
+    Attributes:
+        input_channels: channels of the image.
+        num_classes: classes, background included.
+        width: features of the first stage; the others follow `FEATURE_MULTIPLES`.
+        depth: residual blocks in each stage of encoder and decoder.
+        strides: six strides (Z, Y, X), the first (1, 1, 1).
+        downsampling: "residual" (the first block strides) or "convolution" (Table 6).
+        upsampling: "nearest" or "trilinear", each with a 1x1x1 convolution, or "transposed" (Table 6).
+    """
+
+    input_channels: int
+    num_classes: int
+    width: int = BASE_WIDTH
+    depth: int = 1
+    strides: tuple[Stride, ...] = ISOTROPIC_STRIDES
+    downsampling: Downsampling = "residual"
+    upsampling: Upsampling = "nearest"
+
+    def __post_init__(self) -> None:
+        if min(self.input_channels, self.num_classes, self.width, self.depth) < 1:
+            raise ValueError(f"channels, classes, width and depth must be 1 or more, not {self}")
+        strides = tuple(cast(Stride, tuple(int(s) for s in stride)) for stride in self.strides)
+        if len(strides) != NUM_STAGES or any(len(s) != 3 or min(s) < 1 for s in strides) or max(strides[0]) > 1:
+            raise ValueError(
+                f"an STU-Net has {NUM_STAGES} strides of three numbers, the first (1, 1, 1), not {self.strides}; "
+                "six_strides() fits those of an nnU-Net plan"
+            )
+        object.__setattr__(self, "strides", strides)
+        if self.downsampling not in ("residual", "convolution"):
+            raise ValueError(f"downsampling is 'residual' or 'convolution', not {self.downsampling!r}")
+        if self.upsampling not in ("nearest", "trilinear", "transposed"):
+            raise ValueError(f"upsampling is 'nearest', 'trilinear' or 'transposed', not {self.upsampling!r}")
+
+    @property
+    def features_per_stage(self) -> tuple[int, ...]:
+        """Features of the six stages, full resolution first."""
+        return tuple(self.width * multiple for multiple in FEATURE_MULTIPLES)
+
+    @property
+    def window_multiple(self) -> Stride:
+        """The numbers (Z, Y, X) by which a window's size must be divisible."""
+        multiple = torch.tensor(self.strides).prod(0).tolist()
+        return cast(Stride, tuple(multiple))
+
+
+def _stage(in_channels: int, out_channels: int, stride: Stride, depth: int) -> nn.Sequential:
+    first = ResidualBlock(in_channels, out_channels, stride, project=True)
+    return nn.Sequential(first, *(ResidualBlock(out_channels, out_channels) for _ in range(depth - 1)))
+
+
+def _stage_after_convolution(in_channels: int, out_channels: int, stride: Stride, depth: int) -> nn.Sequential:
+    blocks = (ResidualBlock(out_channels, out_channels) for _ in range(depth))
+    return nn.Sequential(ConvolutionDownsampling(in_channels, out_channels, stride), *blocks)
+
+
+class Encoder(nn.Module):
+    """Six stages of residual blocks; each but the first halves the resolution (Figure 2a, left)."""
+
+    def __init__(self, config: STUNetConfig):
+        super().__init__()
+        features = config.features_per_stage
+        deeper = _stage if config.downsampling == "residual" else _stage_after_convolution
+        stages = [_stage(config.input_channels, features[0], config.strides[0], config.depth)]
+        for s in range(1, NUM_STAGES):
+            stages.append(deeper(features[s - 1], features[s], config.strides[s], config.depth))
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
+        """Features of the six stages, full resolution first."""
+        features = [image_BCZYX]
+        for stage in self.stages:
+            features.append(stage(features[-1]))
+        return features[1:]
+
+
+class Decoder(nn.Module):
+    """Five stages up, each joined by the encoder's features of its resolution, and a head for each (Figure 2a, right).
+
+    Attributes:
+        deep_supervision: nnU-Net's switch; on, `STUNet.forward` returns the logits of all heads.
+    """
+
+    def __init__(self, config: STUNetConfig, deep_supervision: bool):
+        super().__init__()
+        features = config.features_per_stage
+        self.deep_supervision = deep_supervision
+        upsamples, stages, heads = [], [], []
+        for s in range(NUM_STAGES - 2, -1, -1):
+            upsamples.append(build_upsampling(config.upsampling, features[s + 1], features[s], config.strides[s + 1]))
+            stages.append(_stage(2 * features[s], features[s], (1, 1, 1), config.depth))
+            heads.append(nn.Conv3d(features[s], config.num_classes, 1))
+        self.upsamples = nn.ModuleList(upsamples)
+        self.stages = nn.ModuleList(stages)
+        self.seg_layers = nn.ModuleList(heads)
+
+    def forward(self, skips: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Features of the five decoder stages, deepest first. `skips` (full resolution first) is emptied on the way."""
+        x = skips.pop()
+        outputs = []
+        for upsample, stage in zip(self.upsamples, self.stages, strict=True):
+            x = stage(torch.cat([upsample(x), skips.pop()], dim=1))
+            outputs.append(x)
+        return outputs
+
+
+class STUNet(nn.Module):
+    """STU-Net: image in, logits out.
+
+    nnU-Net writes the name of this class and its arguments into its plans, so both are promises.
+
+    Args:
+        input_channels: channels of the image.
+        num_classes: classes, background included.
+        width, depth, strides, downsampling, upsampling: see `STUNetConfig`.
+        deep_supervision: return the logits of all five heads, highest resolution first, instead of the last alone.
+
+    Raises:
+        ValueError: an argument that no STU-Net can have.
+    """
+
+    head_keys = ("decoder.seg_layers.",)
+    """Prefixes of the parameters that depend on the classes."""
+
+    stem_keys = ("encoder.stages.0.0.conv1.weight", "encoder.stages.0.0.shortcut.weight")
+    """Parameters that depend on the number of input channels."""
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        width: int = BASE_WIDTH,
+        depth: int = 1,
+        strides: Sequence[Sequence[int]] = ISOTROPIC_STRIDES,
+        downsampling: Downsampling = "residual",
+        upsampling: Upsampling = "nearest",
+        deep_supervision: bool = False,
+    ):
+        super().__init__()
+        self.config = STUNetConfig(
+            input_channels,
+            num_classes,
+            width,
+            depth,
+            cast(tuple[Stride, ...], tuple(tuple(s) for s in strides)),
+            downsampling,
+            upsampling,
+        )
+        self.encoder = Encoder(self.config)
+        self.decoder = Decoder(self.config, deep_supervision)
+
+    @property
+    def head(self) -> nn.Conv3d:
+        """The 1x1x1 convolution from the last features to logits at full resolution."""
+        return cast(nn.Conv3d, self.decoder.seg_layers[-1])
+
+    def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
+        """The decoder's last features (B, F, Z, Y, X): `head` of them are the logits.
+
+        Raises:
+            ValueError: a window whose size the strides do not divide.
+        """
+        return self._decoder_features(image_BCZYX)[-1]
+
+    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        """Logits (B, K, Z, Y, X), or with deep supervision a list of five, highest resolution first.
+
+        Raises:
+            ValueError: a window whose size the strides do not divide.
+        """
+        features = self._decoder_features(image_BCZYX)
+        if not self.decoder.deep_supervision:
+            return self.head(features[-1])
+        heads = self.decoder.seg_layers
+        return [head(x) for head, x in zip(reversed(heads), reversed(features), strict=True)]
+
+    def _decoder_features(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
+        size, multiple = image_BCZYX.shape[2:], self.config.window_multiple
+        if any(n % m for n, m in zip(size, multiple, strict=True)):
+            raise ValueError(f"a window of {tuple(size)} voxels is not divisible by the strides' product {multiple}")
+        return self.decoder(self.encoder(image_BCZYX))
+
+    @staticmethod
+    def initialize(module: nn.Module) -> None:
+        """He initialisation of one module, as nnU-Net applies it to a new network (`network.apply`)."""
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def build_stunet(config: STUNetConfig, deep_supervision: bool = False) -> STUNet:
+    """The network that `config` describes."""
+    return STUNet(
+        config.input_channels,
+        config.num_classes,
+        config.width,
+        config.depth,
+        config.strides,
+        config.downsampling,
+        config.upsampling,
+        deep_supervision,
+    )
+
+
+def config_of_size(name: str, input_channels: int, num_classes: int, **options: object) -> STUNetConfig:
+    """The configuration of a named size; `options` are further fields of `STUNetConfig`.
+
+    Raises:
+        KeyError: a size that `SIZES` does not hold.
+    """
+    size = SIZES[name]
+    config = STUNetConfig(input_channels, num_classes, size.width, size.depth)
+    return replace(config, **options)  # type: ignore[arg-type]

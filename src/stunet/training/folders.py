@@ -1,0 +1,65 @@
+"""Where nnU-Net's raw data, preprocessed data and results lie, and how nnU-Net finds our trainers."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from stunet.errors import UserError
+
+TRAINER_FOLDER = Path(__file__).parent / "nnunet_names"
+"""nnU-Net imports every module of this folder when it looks for a trainer by name (variable nnUNet_extTrainer)."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """nnU-Net's three folders."""
+
+    raw: Path
+    preprocessed: Path
+    results: Path
+
+
+def nnunet_folders() -> Folders:
+    """nnU-Net's own variables where they are set, else `raw`, `preprocessed` and `results` under STUNET_HOME."""
+    home = Path(os.environ.get("STUNET_HOME", Path.home() / ".stunet"))
+    return Folders(
+        Path(os.environ.get("nnUNet_raw", home / "raw")),
+        Path(os.environ.get("nnUNet_preprocessed", home / "preprocessed")),
+        Path(os.environ.get("nnUNet_results", home / "results")),
+    )
+
+
+def set_nnunet_environment() -> Folders:
+    """Create the three folders and tell nnU-Net of them and of our trainers, by its environment variables."""
+    folders = nnunet_folders()
+    for folder in (folders.raw, folders.preprocessed, folders.results):
+        folder.mkdir(parents=True, exist_ok=True)
+    os.environ["nnUNet_raw"] = str(folders.raw)
+    os.environ["nnUNet_preprocessed"] = str(folders.preprocessed)
+    os.environ["nnUNet_results"] = str(folders.results)
+    known = [p for p in os.environ.get("nnUNet_extTrainer", "").split(os.pathsep) if p]
+    if str(TRAINER_FOLDER) not in known:
+        os.environ["nnUNet_extTrainer"] = os.pathsep.join([*known, str(TRAINER_FOLDER)])
+    return folders
+
+
+def find_dataset(dataset: str, root: Path) -> str:
+    """The full name of a dataset ("Dataset004_Hippocampus") given its number ("4") or its name.
+
+    Raises:
+        UserError: none or several folders of that number under `root`.
+    """
+    if not dataset.isdigit():
+        if not (root / dataset).is_dir():
+            raise UserError(f"There is no dataset {dataset!r} in {root}. It holds: {_names(root)}.")
+        return dataset
+    found = sorted(p.name for p in root.glob(f"Dataset{int(dataset):03d}_*") if p.is_dir())
+    if not found:
+        raise UserError(f"There is no folder Dataset{int(dataset):03d}_* in {root}. It holds: {_names(root)}.")
+    if len(found) > 1:
+        raise UserError(f"Several datasets in {root} have the number {dataset}: {', '.join(found)}. Keep one.")
+    return found[0]
+
+
+def _names(root: Path) -> str:
+    return ", ".join(sorted(p.name for p in root.glob("Dataset*"))) or "no dataset"

@@ -1,0 +1,196 @@
+"""One training run: a prepared dataset becomes an nnU-Net v2 model folder."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from nnunetv2.run.run_training import maybe_load_checkpoint
+
+from stunet.errors import UserError
+from stunet.training.folders import Folders, find_dataset, set_nnunet_environment
+from stunet.training.planners import plans_name
+from stunet.training.trainers import TRAINERS, STUNetTrainer
+
+RECORD_NAME = "stunet_run.json"
+
+CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+"""What nnU-Net writes, in the order in which it looks for something to resume."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What a run is asked to do; all else comes from the plans and the trainer.
+
+    Attributes:
+        dataset: number or name of a prepared dataset.
+        fold: 0 to 4 of nnU-Net's five-fold split, or "all".
+        size: one of `TRAINERS`.
+        configuration: "3d_fullres" or "3d_lowres".
+        epochs: how many; the learning rate decays to zero over them (the paper's 1000 by default).
+        iterations_per_epoch: 250 in the paper and in nnU-Net.
+        batch_size: images in a batch; the plan's by default (the paper: 2).
+        device: "cpu", "cuda" or "mps".
+        precision: "auto" (nnU-Net's on a GPU, bfloat16 on CPUs that have it) or "float32" (CPU).
+        seed: of the initial weights, and of the batches where `workers` is 0.
+        workers: processes that load and augment; nnU-Net's choice by default, 0 for none.
+        resume: go on from the newest checkpoint.
+    """
+
+    dataset: str
+    fold: int | str = 0
+    size: str = "small"
+    configuration: str = "3d_fullres"
+    epochs: int = 1000
+    iterations_per_epoch: int = 250
+    batch_size: int | None = None
+    device: str = "cpu"
+    precision: str = "auto"
+    seed: int = 0
+    workers: int | None = None
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Where the model lies and how good it is.
+
+    Attributes:
+        model_folder: an nnU-Net v2 model folder (plans.json, dataset.json, fold_*).
+        validation_dsc: mean foreground DSC over the fold's validation cases, nnU-Net's figure.
+        dsc_per_label: the same for each label value.
+        seconds: of this run, validation included.
+    """
+
+    model_folder: Path
+    validation_dsc: float
+    dsc_per_label: dict[str, float]
+    seconds: float
+
+
+def train(settings: TrainingSettings, on_step: Callable[[int], None] | None = None) -> TrainingResult:
+    """Train, then validate with nnU-Net's own predictor.
+
+    Args:
+        settings: what to do.
+        on_step: called with the number of iterations done.
+
+    Raises:
+        UserError: a dataset that isn't prepared, a finished or missing run to resume, a device that isn't there.
+    """
+    _check(settings)
+    folders = set_nnunet_environment()
+    start = time.perf_counter()
+    if settings.workers is not None:
+        os.environ["nnUNet_n_proc_DA"] = str(settings.workers)
+    os.environ.setdefault("nnUNet_def_n_proc", str(min(8, os.cpu_count() or 1)))
+    torch.manual_seed(settings.seed)
+    np.random.seed(settings.seed)
+    trainer = build_trainer(settings, folders)
+    if on_step is not None:
+        trainer.on_step = on_step
+    _write_record(trainer, settings, seconds=0.0, finished=False)
+    trainer.run_training()
+    trainer.perform_actual_validation()
+    seconds = time.perf_counter() - start
+    _write_record(trainer, settings, seconds, finished=True)
+    return read_result(Path(trainer.output_folder), seconds)
+
+
+def default_device() -> str:
+    """A CUDA GPU if there is one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _check(settings: TrainingSettings) -> None:
+    if settings.size not in TRAINERS:
+        raise UserError(f"There is no size {settings.size!r}. Known are: {', '.join(TRAINERS)}.")
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not available.get(settings.device, False):
+        usable = ", ".join(name for name, is_there in available.items() if is_there)
+        raise UserError(f"This machine has no device {settings.device!r}. Usable here: {usable}.")
+    if settings.epochs < 1 or settings.iterations_per_epoch < 1 or (settings.batch_size or 1) < 1:
+        raise UserError("Epochs, iterations and batch size must be 1 or more.")
+
+
+def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer:
+    """The initialised trainer of a run, resumed where asked for.
+
+    Raises:
+        UserError: a dataset that isn't prepared, or a folder that holds a run already.
+    """
+    name = find_dataset(settings.dataset, folders.preprocessed)
+    plans_file = folders.preprocessed / name / f"{plans_name(settings.size)}.json"
+    if not plans_file.is_file():
+        raise UserError(
+            f"{name} isn't prepared for {settings.size!r}. Run: "
+            f"stunet prepare -d {settings.dataset} --size {settings.size}"
+        )
+    plans = json.loads(plans_file.read_text())
+    if settings.configuration not in plans["configurations"]:
+        known = ", ".join(plans["configurations"])
+        raise UserError(f"The plans of {name} have no configuration {settings.configuration!r}, only: {known}.")
+    if settings.batch_size is not None:
+        plans["configurations"][settings.configuration]["batch_size"] = settings.batch_size
+    plans["continue_training"] = settings.resume
+    dataset = json.loads((plans_file.parent / "dataset.json").read_text())
+    trainer = TRAINERS[settings.size](
+        plans,
+        settings.configuration,
+        settings.fold,
+        dataset,
+        torch.device(settings.device),  # type: ignore[arg-type]
+    )
+    _refuse_to_overwrite(Path(trainer.output_folder), settings)
+    trainer.num_epochs = settings.epochs
+    trainer.num_iterations_per_epoch = settings.iterations_per_epoch
+    if settings.precision == "float32":
+        trainer.use_bfloat16 = False
+    trainer.initialize()
+    maybe_load_checkpoint(trainer, settings.resume, validation_only=False)
+    return trainer
+
+
+def _refuse_to_overwrite(folder: Path, settings: TrainingSettings) -> None:
+    there = [name for name in CHECKPOINTS if (folder / name).is_file()]
+    if there and not settings.resume:
+        raise UserError(f"{folder} already holds {there[0]}. Go on with --resume, or move the folder away.")
+    if settings.resume and not there:
+        raise UserError(f"There is nothing to resume in {folder}. Leave --resume out to start.")
+
+
+def _write_record(trainer: STUNetTrainer, settings: TrainingSettings, seconds: float, finished: bool) -> None:
+    record = {
+        "settings": asdict(settings),
+        "finished": finished,
+        "seconds": round(seconds, 1),
+        "iterations": trainer.num_epochs * trainer.num_iterations_per_epoch,
+        "batch_size": trainer.configuration_manager.batch_size,
+        "patch_size": [int(n) for n in trainer.configuration_manager.patch_size],
+        "weight_decay": trainer.weight_decay,
+        "initial_learning_rate": trainer.initial_lr,
+        "bfloat16": trainer.use_bfloat16,
+        "versions": {name: version(name) for name in ("stunet", "torch", "nnunetv2", "batchgeneratorsv2", "numpy")},
+        "machine": {"processor": platform.machine(), "threads": torch.get_num_threads(), "system": platform.system()},
+    }
+    target = Path(trainer.output_folder) / RECORD_NAME
+    temporary = target.with_suffix(".writing")
+    temporary.write_text(json.dumps(record, indent=2))
+    temporary.replace(target)
+
+
+def read_result(fold_folder: Path, seconds: float) -> TrainingResult:
+    """The result of a finished fold, from nnU-Net's own validation summary."""
+    summary = json.loads((fold_folder / "validation" / "summary.json").read_text())
+    per_label = {label: scores["Dice"] for label, scores in summary["mean"].items()}
+    return TrainingResult(fold_folder.parent, summary["foreground_mean"]["Dice"], per_label, seconds)

@@ -1,0 +1,266 @@
+"""nnU-Net trainers for STU-Nets, with the names that the official code gave them.
+
+Overridden are the network, the optimiser's numbers, bfloat16 on CPUs, and the writing of checkpoints; data,
+augmentation, loss, schedule, validation and logs are nnU-Net's.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import nn
+
+from stunet.networks.stunet import SIZES, STUNet, six_strides
+from stunet.training.planners import NETWORK_CLASS, plans_name
+
+WEIGHT_DECAY = 1e-3
+"""Paper, section 4, implementation details (nnU-Net's default is 3e-5)."""
+
+BODY_LEARNING_RATE_FACTOR = 0.1
+"""Fine-tuning: the pre-trained body learns at this fraction of the new head's rate (section 3.4)."""
+
+
+def cpu_computes_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 natively; elsewhere bfloat16 would be slower than float32."""
+    supports = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
+    return any(supported() for supported in supports if supported is not None)
+
+
+class _InFloat32(nn.Module):
+    """A loss that sees float32 logits: sums over a patch would be coarse in bfloat16."""
+
+    def __init__(self, loss: nn.Module):
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, logits: Any, target: Any) -> torch.Tensor:
+        as_float = [x.float() for x in logits] if isinstance(logits, list | tuple) else logits.float()
+        with torch.autocast("cpu", enabled=False):
+            return self.loss(as_float, target)
+
+
+class PolynomialSchedule(torch.optim.lr_scheduler.LRScheduler):
+    """Each group's own initial rate times (1 - epoch / epochs) ** 0.9 (section 4, implementation details).
+
+    nnU-Net's scheduler gives all groups one rate; this one keeps their ratio.
+    """
+
+    EXPONENT = 0.9
+
+    def __init__(self, optimizer: torch.optim.Optimizer, epochs: int):
+        self.epochs = epochs
+        super().__init__(optimizer)
+
+    def step(self, epoch: int | None = None) -> None:
+        """Set the rates of `epoch`; without one, of the next."""
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        decay = (1 - self.last_epoch / self.epochs) ** self.EXPONENT
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * decay
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+
+class STUNetTrainer(nnUNetTrainer):
+    """The paper's training: SGD, Nesterov momentum 0.99, weight decay 1e-3, lr 0.01, 1000 epochs of 250 iterations.
+
+    Attributes:
+        size: the STU-Net that is built whatever the plans' network; None builds what our plans say.
+        use_bfloat16: compute in bfloat16; by default on CPUs that have it (nnU-Net decides on GPUs).
+        on_step: called with the number of iterations done after each training step, for progress displays.
+    """
+
+    network: nn.Module
+    size: str | None = None
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int | str,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net inspects this signature)
+    ):
+        super().__init__(plans, configuration, fold, dataset_json, device)  # type: ignore[arg-type]
+        self.weight_decay = WEIGHT_DECAY
+        self.save_every = 5
+        self.use_bfloat16 = self.device.type == "cpu" and cpu_computes_bfloat16()
+        self.on_step: Callable[[int], None] = lambda steps_done: None
+        self._steps_done = 0
+
+    @classmethod
+    def build_network_architecture(  # type: ignore[override]
+        cls,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """The trainer's size with the plan's strides, or what our plans say (nnU-Net calls this to predict, too)."""
+        if cls.size is None:
+            return nnUNetTrainer.build_network_architecture(
+                plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
+            )
+        network = STUNet(
+            num_input_channels,
+            num_output_channels,
+            SIZES[cls.size].width,
+            SIZES[cls.size].depth,
+            six_strides(configuration_manager.pool_op_kernel_sizes),
+            deep_supervision=enable_deep_supervision,
+        )
+        return network.apply(STUNet.initialize)
+
+    def initialize(self) -> None:
+        """As nnU-Net; plans that name another size than this trainer are refused first."""
+        architecture = self.configuration_manager.configuration["architecture"]
+        if self.size is not None and architecture["network_class_name"] == NETWORK_CLASS:
+            planned = architecture["arch_kwargs"]
+            if (planned["width"], planned["depth"]) != (SIZES[self.size].width, SIZES[self.size].depth):
+                raise ValueError(
+                    f"{type(self).__name__} builds {self.size!r}, but the plans {self.plans_manager.plans_name} are "
+                    f"for width {planned['width']}, depth {planned['depth']}. Use -p {plans_name(self.size)}."
+                )
+        super().initialize()
+        if self.device.type == "cpu":  # 1.4 times faster for `tiny`, no difference for larger ones
+            self.network = self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def _get_deep_supervision_scales(self) -> list[list[float]] | None:
+        """One scale for each of the five heads, from the six strides (nnU-Net's plans may have fewer)."""
+        if not self.enable_deep_supervision:
+            return None
+        strides = six_strides(self.configuration_manager.pool_op_kernel_sizes)
+        return [list(scale) for scale in 1 / np.cumprod(np.vstack(strides), axis=0)][:-1]
+
+    def _build_loss(self) -> nn.Module:
+        loss = super()._build_loss()
+        return _InFloat32(loss) if self.use_bfloat16 else loss
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        if not self.use_bfloat16:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def train_step(self, batch: dict) -> dict:
+        """One iteration of nnU-Net's, in bfloat16 where the CPU has it."""
+        with self._autocast():
+            result = super().train_step(batch)
+        self._steps_done += 1
+        self.on_step(self.current_epoch * self.num_iterations_per_epoch + self._steps_done)
+        return result
+
+    def on_train_epoch_start(self) -> None:
+        """As nnU-Net."""
+        self._steps_done = 0
+        super().on_train_epoch_start()
+
+    def validation_step(self, batch: dict) -> dict:
+        """One validation batch of nnU-Net's, in bfloat16 where the CPU has it."""
+        with self._autocast():
+            return super().validation_step(batch)
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        """SGD over `parameter_groups` and a polynomial decay of each group's rate."""
+        optimizer = torch.optim.SGD(
+            self.parameter_groups(), self.initial_lr, weight_decay=self.weight_decay, momentum=0.99, nesterov=True
+        )
+        return optimizer, PolynomialSchedule(optimizer, self.num_epochs)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """All parameters at the initial learning rate."""
+        return [{"params": list(self.network.parameters())}]
+
+    def save_checkpoint(self, filename: str) -> None:
+        """As nnU-Net, under a temporary name first: an interrupted write never costs the previous checkpoint."""
+        temporary = f"{filename}.writing"
+        super().save_checkpoint(temporary)
+        if self.local_rank == 0 and not self.disable_checkpointing:
+            os.replace(temporary, filename)  # noqa: PTH105 (nnU-Net passes a string)
+
+
+class STUNetTrainer_ft(STUNetTrainer):
+    """Fine-tuning: the body learns at a tenth of the head's rate (section 3.4)."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The heads first (nnU-Net logs the first group's rate), then all else."""
+        head: list[nn.Parameter] = []
+        body: list[nn.Parameter] = []
+        for name, parameter in self.network.named_parameters():
+            is_head = any(key in name for key in STUNet.head_keys)
+            (head if is_head else body).append(parameter)
+        body_rate = BODY_LEARNING_RATE_FACTOR * self.initial_lr
+        return [{"params": head, "lr": self.initial_lr}, {"params": body, "lr": body_rate}]
+
+
+class STUNetTrainer_tiny(STUNetTrainer):
+    """Builds `tiny`."""
+
+    size = "tiny"
+
+
+class STUNetTrainer_small(STUNetTrainer):
+    """Builds STU-Net-S."""
+
+    size = "small"
+
+
+class STUNetTrainer_base(STUNetTrainer):
+    """Builds STU-Net-B."""
+
+    size = "base"
+
+
+class STUNetTrainer_large(STUNetTrainer):
+    """Builds STU-Net-L."""
+
+    size = "large"
+
+
+class STUNetTrainer_huge(STUNetTrainer):
+    """Builds STU-Net-H."""
+
+    size = "huge"
+
+
+class STUNetTrainer_tiny_ft(STUNetTrainer_ft):
+    """Fine-tunes `tiny`."""
+
+    size = "tiny"
+
+
+class STUNetTrainer_small_ft(STUNetTrainer_ft):
+    """Fine-tunes STU-Net-S."""
+
+    size = "small"
+
+
+class STUNetTrainer_base_ft(STUNetTrainer_ft):
+    """Fine-tunes STU-Net-B."""
+
+    size = "base"
+
+
+class STUNetTrainer_large_ft(STUNetTrainer_ft):
+    """Fine-tunes STU-Net-L."""
+
+    size = "large"
+
+
+class STUNetTrainer_huge_ft(STUNetTrainer_ft):
+    """Fine-tunes STU-Net-H."""
+
+    size = "huge"
+
+
+TRAINERS: dict[str, type[STUNetTrainer]] = {
+    "tiny": STUNetTrainer_tiny,
+    "small": STUNetTrainer_small,
+    "base": STUNetTrainer_base,
+    "large": STUNetTrainer_large,
+    "huge": STUNetTrainer_huge,
+}

@@ -1,0 +1,1 @@
+"""A file becomes a state dict that fits."""

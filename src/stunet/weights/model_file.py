@@ -1,0 +1,371 @@
+"""One `.safetensors` file is a whole model: weights, and in its header the card that says how to use them.
+
+A safetensors file is eight bytes (the header's length, little-endian), a JSON header with every tensor's shape, and
+the tensors' bytes; nothing in it can run. The card is JSON in the header's metadata under the key "stunet", so it is
+read without touching the weights, and the weights are memory-mapped, so `huge` opens at once.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from stunet.errors import UserError
+from stunet.networks.stunet import SIZES, Stride, STUNet, STUNetConfig, build_stunet
+
+StateDict = dict[str, torch.Tensor]
+"""Tensors by name, in the names of `stunet.networks`."""
+
+Shape = tuple[int, ...]
+
+CARD_VERSION = 1
+"""Rises when older programs could misread a card."""
+
+METADATA_KEY = "stunet"
+"""Where the card lies in the safetensors metadata."""
+
+MAX_HEADER_BYTES = 25_000_000
+"""No header of ours nears this (`huge` needs 50 kB); the same bound that huggingface_hub sets."""
+
+READABLE_BY_ALL = 0o644
+"""Mode of a model file; safetensors writes files that their owner alone can read, and models are shared."""
+
+SHOWN_MISMATCHES = 12
+"""Rows of the table that reports wrong shapes; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Which network the weights belong to.
+
+    Attributes:
+        network: its name in `stunet.networks`; "stunet".
+        input_channels: channels of the image.
+        num_classes: classes, background included.
+        width, depth, strides, downsampling, upsampling: see `stunet.networks.stunet.STUNetConfig`.
+    """
+
+    network: str
+    input_channels: int
+    num_classes: int
+    width: int
+    depth: int
+    strides: tuple[Stride, ...]
+    downsampling: str = "residual"
+    upsampling: str = "nearest"
+
+    @property
+    def config(self) -> STUNetConfig:
+        """What builds the network.
+
+        Raises:
+            ValueError: numbers or names that no STU-Net can have.
+        """
+        if self.network != "stunet":
+            raise ValueError(f"the network is {self.network!r}; this version of stunet reads 'stunet' only")
+        arguments = {name: value for name, value in asdict(self).items() if name != "network"}
+        return STUNetConfig(**arguments)
+
+    @property
+    def size(self) -> str:
+        """The size's name, or its two numbers where it has none, e.g. "width 48, depth 2"."""
+        names = [name for name, size in SIZES.items() if (size.width, size.depth) == (self.width, self.depth)]
+        return names[0] if names else f"width {self.width}, depth {self.depth}"
+
+    def shapes(self) -> dict[str, Shape]:
+        """The shape of every tensor of the network, found on the meta device: `huge` costs nothing."""
+        with torch.device("meta"):
+            network = build_stunet(self.config)
+        return shapes_of(network.state_dict())
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """All that is needed to use the weights, and to know where they come from.
+
+    Attributes:
+        name: how the model calls itself, e.g. "base".
+        architecture: the network.
+        preprocessing: the plan, as `stunet.imaging.plan.PreprocessingPlan.to_dict()` gives it.
+        labels: class names; the index is the integer in the label map, [0] is "background".
+        channels: what each input channel shows, e.g. ("CT",).
+        mirror_axes: spatial axes (0, 1, 2 = Z, Y, X) with which mirrored copies may be averaged.
+        training: how the weights came to be: trainer, epochs, machine.
+        licence: of the weights.
+        source: where they come from.
+        metrics: results, with the cases that they were measured on.
+        citation: the paper to cite.
+    """
+
+    name: str
+    architecture: Architecture
+    preprocessing: Mapping[str, Any]
+    labels: tuple[str, ...]
+    channels: tuple[str, ...]
+    mirror_axes: tuple[int, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = "unknown"
+    source: str = "unknown"
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    citation: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != self.architecture.num_classes:
+            raise ValueError(f"{len(self.labels)} labels are named for {self.architecture.num_classes} classes")
+        if len(self.channels) != self.architecture.input_channels:
+            raise ValueError(f"{len(self.channels)} channels are named for {self.architecture.input_channels} inputs")
+        if not set(self.mirror_axes) <= {0, 1, 2}:
+            raise ValueError(f"mirror axes are among 0, 1 and 2, not {self.mirror_axes}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card as JSON holds it."""
+        return {"card_version": CARD_VERSION, **asdict(self)}
+
+    @staticmethod
+    def from_dict(card: Mapping[str, Any]) -> "ModelCard":
+        """The card that `to_dict` wrote; fields that this version does not know are passed over.
+
+        Raises:
+            ValueError: another card version, or a field that is missing or of a wrong type.
+        """
+        if card.get("card_version") != CARD_VERSION:
+            raise ValueError(
+                f"its card has version {card.get('card_version')}, and this stunet reads version {CARD_VERSION}; "
+                "update stunet"
+            )
+        try:
+            return ModelCard(**_known_fields(ModelCard, card) | _typed_fields(card))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"its card is incomplete or damaged ({error})") from error
+
+
+def _known_fields(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f.name: values[f.name] for f in fields(cls) if f.name in values}
+
+
+def _typed_fields(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a card that JSON cannot hold in their own type, and those whose type matters to others."""
+    architecture = _known_fields(Architecture, card["architecture"])
+    architecture["strides"] = tuple(tuple(int(s) for s in stride) for stride in architecture["strides"])
+    return {
+        "architecture": Architecture(**architecture),
+        "preprocessing": dict(card["preprocessing"]),
+        "labels": tuple(str(label) for label in card["labels"]),
+        "channels": tuple(str(channel) for channel in card["channels"]),
+        "mirror_axes": tuple(int(axis) for axis in card["mirror_axes"]),
+        "training": dict(card.get("training", {})),
+        "metrics": dict(card.get("metrics", {})),
+    }
+
+
+# Writing
+
+
+def save_model(
+    path: str | Path, state_dict: Mapping[str, torch.Tensor], card: ModelCard, dtype: Literal["float16"] | None = None
+) -> None:
+    """Writes weights and card as one file, under a temporary name first, so that no half-written model is ever seen.
+
+    Memory-mapped tensors are written straight from their file: only the page cache grows.
+
+    Args:
+        path: where, ending in ".safetensors"; its folder is made.
+        state_dict: every tensor of the card's network, in our names.
+        card: what the header is to say.
+        dtype: "float16" halves the file (`build_network_from` gives float32 again); None keeps each tensor's type.
+
+    Raises:
+        ValueError: tensors that do not fit the card's architecture, or another `dtype`.
+        UserError: a disk that is full, or a folder that cannot be written.
+    """
+    table = mismatches(card.architecture.shapes(), shapes_of(state_dict))
+    if table:
+        raise ValueError(f"these weights do not fit the card's architecture:\n{table}")
+    if dtype not in (None, "float16"):
+        raise ValueError(f"dtype is 'float16' or None, not {dtype!r}")
+    tensors = {key: _stored(tensor, dtype) for key, tensor in state_dict.items()}
+    metadata = {METADATA_KEY: json.dumps(card.to_dict(), ensure_ascii=False, allow_nan=False)}
+    with written_atomically(Path(path)) as temporary:
+        save_file(tensors, temporary, metadata)
+        temporary.chmod(READABLE_BY_ALL)
+
+
+def _stored(tensor: torch.Tensor, dtype: str | None) -> torch.Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.to(torch.float16) if dtype == "float16" else tensor
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """Yields a temporary path in the same folder, and renames it to `path` if all went well, or removes it.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} could not be written: {error}.") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+# Reading
+
+
+def read_card(path: str | Path) -> ModelCard:
+    """The card of a model file; its weights are not read.
+
+    Raises:
+        UserError: no such file, a file of another kind, damaged or cut short, a card of another version, or tensors
+            whose shapes are not those of the card's network.
+    """
+    path = existing_file(path)
+    metadata, shapes = _read_header(path)
+    card = _card_in(metadata, path)
+    _require_fit(card, shapes, path)
+    return card
+
+
+def read_model(path: str | Path) -> tuple[StateDict, ModelCard]:
+    """Weights and card. The weights are memory-mapped: they take memory only as they are used.
+
+    Returns:
+        The tensors in our names and in the file's type (float32 or float16), and the card.
+
+    Raises:
+        UserError: as `read_card`.
+    """
+    card = read_card(path)
+    try:
+        return load_file(path), card
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}); get it again.") from error
+
+
+def build_network_from(card: ModelCard, state_dict: Mapping[str, torch.Tensor]) -> STUNet:
+    """The card's network with these weights, in evaluation mode and float32.
+
+    The network is laid out on the meta device and takes the tensors over, so the weights are in memory once.
+
+    Raises:
+        UserError: weights that do not fit the card's architecture.
+    """
+    table = mismatches(card.architecture.shapes(), shapes_of(state_dict))
+    if table:
+        raise UserError(f"The weights of model {card.name!r} do not fit its architecture:\n{table}")
+    with torch.device("meta"):
+        network = build_stunet(card.architecture.config)
+    network.load_state_dict({key: tensor.float() for key, tensor in state_dict.items()}, assign=True)
+    return network.eval()
+
+
+def existing_file(path: str | Path) -> Path:
+    """`path`, if a file with at least one byte is there, and may be read.
+
+    Raises:
+        UserError: nothing there, a folder, an empty file, or one that this user may not read.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"There is no file {path}.")
+    if not path.is_file():
+        raise UserError(f"{path} is a folder, not a model file.")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path} may not be read by this user; change its permissions.")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty (0 bytes); copy or download it again.")
+    return path
+
+
+def _read_header(path: Path) -> tuple[dict[str, str], dict[str, Shape]]:
+    """Metadata and tensor shapes, the header's length checked against the file's before anything is allocated."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
+            raise UserError(f"{path} is not a .safetensors file, or it is cut short: its header does not fit into it.")
+        text = file.read(length)
+    try:
+        tensors = json.loads(text)
+        metadata = dict(tensors.pop("__metadata__", {}))
+        shapes = {key: tuple(int(n) for n in entry["shape"]) for key, entry in tensors.items()}
+        end = max(int(entry["data_offsets"][1]) for entry in tensors.values())
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is not a .safetensors file: its header cannot be read.") from error
+    if 8 + length + end != size:
+        raise UserError(f"{path} has {size:,} bytes where {8 + length + end:,} belong; copy or download it again.")
+    return metadata, shapes
+
+
+def _card_in(metadata: Mapping[str, str], path: Path) -> ModelCard:
+    if METADATA_KEY not in metadata:
+        raise UserError(
+            f"{path} holds tensors but no stunet card, so how to use them is unknown; "
+            "make a model file with `stunet weights import`."
+        )
+    try:
+        return ModelCard.from_dict(json.loads(metadata[METADATA_KEY]))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} cannot be used: {error}.") from error
+
+
+def _require_fit(card: ModelCard, shapes: Mapping[str, Shape], path: Path) -> None:
+    architecture = card.architecture
+    if architecture.depth > len(shapes):
+        raise UserError(f"{path}: its card claims depth {architecture.depth}, but it holds {len(shapes)} tensors.")
+    try:
+        table = mismatches(architecture.shapes(), shapes)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"{path} cannot be used: {str(error).splitlines()[0]}.") from error
+    if table:
+        raise UserError(f"{path}: its tensors are not those of the network on its card:\n{table}")
+
+
+# Comparing shapes
+
+
+def shapes_of(state_dict: Mapping[str, torch.Tensor]) -> dict[str, Shape]:
+    """The shape of every tensor."""
+    return {key: tuple(tensor.shape) for key, tensor in state_dict.items()}
+
+
+def mismatches(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> str:
+    """A table of the tensors that differ, are missing or do not belong; "" where all fit.
+
+    >>> print(mismatches({"a": (2, 3), "b": (4,)}, {"a": (2, 5), "b": (4,)}))
+    tensor  expected  found
+    a       2 x 3     2 x 5
+    """
+    wrong = [(key, expected[key], found[key]) for key in expected if key in found and expected[key] != found[key]]
+    missing = [(key, shape, None) for key, shape in expected.items() if key not in found]
+    foreign = [(key, None, shape) for key, shape in found.items() if key not in expected]
+    rows = [
+        (key, _shown(left, "nothing"), _shown(right, "missing"))
+        for key, left, right in cast(Sequence[tuple[str, Shape | None, Shape | None]], wrong + foreign + missing)
+    ]
+    return _table(("tensor", "expected", "found"), rows) if rows else ""
+
+
+def _shown(shape: Shape | None, absent: str) -> str:
+    return absent if shape is None else " x ".join(map(str, shape)) or "a single number"
+
+
+def _table(title: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    shown = [title, *rows[:SHOWN_MISMATCHES]]
+    widths = [max(len(row[column]) for row in shown) for column in range(len(title))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
+    if len(rows) > SHOWN_MISMATCHES:
+        lines.append(f"... and {len(rows) - SHOWN_MISMATCHES} more")
+    return "\n".join(lines)

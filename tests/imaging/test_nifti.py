@@ -1,0 +1,303 @@
+"""NIfTI in and out: against SimpleITK and nibabel, to the byte where that is promised, and hostile headers."""
+
+import gzip
+import logging
+import struct
+import time
+import tracemalloc
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+
+from stunet.errors import UserError
+from stunet.imaging.formats.nifti import read_nifti, write_nifti_labels
+from stunet.imaging.volume import Volume
+from tests.phantoms import rotated_affine, smooth_scan
+
+GEOMETRY_BYTES = {"pixdim": (76, 108), "xyzt_units": (123, 124), "qform, sform": (252, 328)}
+"""Where NIfTI-1 keeps what places the voxels in the world."""
+
+
+def save(path: Path, array_ZYX: np.ndarray, affine: np.ndarray | None = None, kind: type = nibabel.Nifti1Image) -> Path:
+    """Write with nibabel, as other programs do."""
+    nibabel.save(
+        kind(array_ZYX.transpose(2, 1, 0), rotated_affine((0.7, 0.9, 2.5)) if affine is None else affine), path
+    )
+    return path
+
+
+def edit(path: Path, offset: int, form: str, *values: float) -> Path:
+    """Overwrite bytes of a plain .nii file."""
+    content = bytearray(path.read_bytes())
+    struct.pack_into(form, content, offset, *values)
+    path.write_bytes(content)
+    return path
+
+
+def itk_affine(image: SimpleITK.Image) -> np.ndarray:
+    """ITK's geometry (LPS) as an affine in RAS."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return np.diag([-1, -1, 1, 1]) @ affine
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "int32", "uint32", "float32", "float64"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_values_spacing_and_affine_are_simpleitks(tmp_path: Path, dtype: str, suffix: str) -> None:
+    array = (np.abs(smooth_scan((7, 6, 5))) % 100).astype(dtype)
+    path = save(tmp_path / f"scan{suffix}", array)
+    volume, image = read_nifti(path), SimpleITK.ReadImage(str(path))
+    np.testing.assert_array_equal(volume.array[0], SimpleITK.GetArrayFromImage(image))
+    assert volume.array.dtype == (np.float32 if dtype == "float64" else dtype)
+    np.testing.assert_allclose(volume.spacing, image.GetSpacing()[::-1], rtol=1e-7)
+    np.testing.assert_allclose(volume.affine, itk_affine(image), atol=1e-4)
+
+
+def test_real_scans_are_simpleitks(shared_data: Path) -> None:
+    for name in ("totalseg_example/ct.nii.gz", "totalseg_example/mr.nii.gz", "ct_samples/thorax_cta_crop_ct.nii.gz"):
+        volume, image = read_nifti(shared_data / name), SimpleITK.ReadImage(str(shared_data / name))
+        np.testing.assert_array_equal(volume.array[0], SimpleITK.GetArrayFromImage(image))
+        np.testing.assert_allclose(volume.spacing, image.GetSpacing()[::-1], rtol=1e-7)
+        np.testing.assert_allclose(volume.affine, itk_affine(image), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_both_versions_are_read_and_repeated(tmp_path: Path, kind: type) -> None:
+    array = smooth_scan((4, 5, 6))
+    volume = read_nifti(save(tmp_path / "scan.nii", array, kind=kind))
+    np.testing.assert_array_equal(volume.array[0], array)
+    write_nifti_labels(np.abs(array % 7).astype(np.uint8), volume, tmp_path / "labels.nii.gz")
+    labels = nibabel.load(tmp_path / "labels.nii.gz")
+    assert type(labels) is kind
+    np.testing.assert_array_equal(labels.affine, nibabel.load(tmp_path / "scan.nii").affine)
+
+
+def test_big_endian_files_are_read_and_repeated(tmp_path: Path) -> None:
+    array = smooth_scan((4, 5, 6))
+    header = nibabel.Nifti1Header(endianness=">")
+    image = nibabel.Nifti1Image(array.transpose(2, 1, 0), np.diag([2, 3, 4, 1]), header)
+    image.to_filename(tmp_path / "scan.nii")
+    assert (tmp_path / "scan.nii").read_bytes()[:4] == struct.pack(">i", 348)
+    volume = read_nifti(tmp_path / "scan.nii")
+    np.testing.assert_array_equal(volume.array[0], array)
+    labels = np.arange(120, dtype=np.uint16).reshape(4, 5, 6) * 500
+    write_nifti_labels(labels, volume, tmp_path / "labels.nii")
+    np.testing.assert_array_equal(
+        SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "labels.nii"))), labels
+    )
+
+
+@pytest.mark.parametrize(
+    ("slope", "inter", "expected"),
+    [(2.0, -7.5, (2.0, -7.5)), (np.nan, 5.0, (1, 0)), (0.0, 5.0, (1, 0)), (np.inf, 0.0, (1, 0)), (3.0, np.nan, (3, 0))],
+)
+def test_values_are_rescaled(tmp_path: Path, slope: float, inter: float, expected: tuple[float, float]) -> None:
+    array = smooth_scan((4, 5, 6))
+    path = edit(save(tmp_path / "scan.nii", array), 112, "<2f", slope, inter)
+    volume = read_nifti(path)
+    np.testing.assert_allclose(volume.array[0], array * expected[0] + expected[1])
+    assert volume.array.dtype == (np.int16 if expected == (1, 0) else np.float32)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [(0, 1), (1, 1000), (2, 1), (3, 0.001), (2 + 8, 1)])
+def test_units_of_the_header_count(tmp_path: Path, unit: int, factor: float) -> None:
+    affine = np.diag([1.5, 2.0, 4.0, 1.0]) / (factor, factor, factor, 1)
+    path = edit(save(tmp_path / "scan.nii", smooth_scan((4, 5, 6)), affine), 123, "<b", unit)
+    np.testing.assert_allclose(read_nifti(path).spacing, (4.0, 2.0, 1.5), rtol=1e-6)
+    np.testing.assert_allclose(np.diag(read_nifti(path).affine)[:3], (1.5, 2.0, 4.0), rtol=1e-6)
+
+
+def test_a_fourth_axis_of_one_entry_is_dropped(tmp_path: Path) -> None:
+    array = smooth_scan((4, 5, 6))
+    path = edit(save(tmp_path / "scan.nii", array), 40, "<6h", 5, 6, 5, 4, 1, 1)
+    np.testing.assert_array_equal(read_nifti(path).array[0], array)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_labels_repeat_the_geometry_to_the_byte(tmp_path: Path, suffix: str) -> None:
+    image = nibabel.Nifti1Image(smooth_scan((4, 5, 6)).transpose(2, 1, 0), None)
+    image.set_qform(rotated_affine((0.7, 0.9, 2.5), 10), code=3)
+    image.set_sform(rotated_affine((0.7, 0.9, 2.5), 20), code=4)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["pixdim"][4:] = 7, 8, 9, 10
+    nibabel.save(image, tmp_path / "scan.nii")
+    volume = read_nifti(tmp_path / "scan.nii")
+    labels = (np.abs(smooth_scan((4, 5, 6), seed=1)) % 105).astype(np.uint8)
+    write_nifti_labels(labels, volume, tmp_path / f"labels{suffix}", {1: "liver", 104: "<&> größe ]]>"})
+    source = (tmp_path / "scan.nii").read_bytes()
+    written = (tmp_path / f"labels{suffix}").read_bytes()
+    written = gzip.decompress(written) if suffix == ".nii.gz" else written
+    for name, (start, stop) in GEOMETRY_BYTES.items():
+        assert source[start:stop] == written[start:stop], name
+    again = read_nifti(tmp_path / f"labels{suffix}")
+    np.testing.assert_array_equal(again.array[0], labels)
+    np.testing.assert_array_equal(again.affine, volume.affine)
+    assert again.array.dtype == np.uint8
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"labels{suffix}", "scan.nii"]
+
+
+def test_other_programs_read_labels_and_names(tmp_path: Path) -> None:
+    volume = Volume(smooth_scan((4, 5, 6))[None], rotated_affine((0.7, 0.9, 2.5)))
+    labels = np.arange(120, dtype=np.uint16).reshape(4, 5, 6) * 3
+    write_nifti_labels(labels, volume, tmp_path / "labels.nii.gz", {1: "liver", 300: "vein & artery"})
+    image = SimpleITK.ReadImage(str(tmp_path / "labels.nii.gz"))
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(image), labels)
+    np.testing.assert_allclose(itk_affine(image), volume.affine, atol=1e-4)
+    extension = nibabel.load(tmp_path / "labels.nii.gz").header.extensions[0]
+    assert b'<Label Key="1"' in extension.content
+    assert b"<![CDATA[vein & artery]]></Label>" in extension.content
+
+
+def test_wide_types_shrink_when_labels_fit(tmp_path: Path) -> None:
+    volume = Volume(smooth_scan((2, 2, 2))[None], np.eye(4))
+    write_nifti_labels(np.full((2, 2, 2), 255, np.int64), volume, tmp_path / "labels.nii")
+    assert read_nifti(tmp_path / "labels.nii").array.dtype == np.uint8
+    for wrong in (
+        np.full((2, 2, 2), 65536),
+        np.full((2, 2, 2), -1),
+        np.zeros((2, 2, 2)),
+        np.zeros((2, 2, 3), np.uint8),
+    ):
+        with pytest.raises(ValueError, match="labels"):
+            write_nifti_labels(wrong, volume, tmp_path / "wrong.nii")
+    assert not (tmp_path / "wrong.nii").exists()
+
+
+def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
+    volume = Volume(smooth_scan((2, 2, 2))[None], np.eye(4))
+    with pytest.raises(UserError, match="cannot be written"):
+        write_nifti_labels(np.zeros((2, 2, 2), np.uint8), volume, tmp_path / "no such folder" / "labels.nii")
+    (tmp_path / "folder.nii").mkdir()
+    with pytest.raises(UserError, match="cannot be written"):
+        write_nifti_labels(np.zeros((2, 2, 2), np.uint8), volume, tmp_path / "folder.nii")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder.nii"]
+
+
+def test_data_after_the_last_voxel_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    array = smooth_scan((4, 5, 6))
+    path = save(tmp_path / "scan.nii", array)
+    path.write_bytes(path.read_bytes() + b"more")
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(read_nifti(path).array[0], array)
+    assert "after the last voxel" in caplog.text
+
+
+def test_a_wrong_checksum_is_damage(tmp_path: Path) -> None:
+    path = save(tmp_path / "scan.nii.gz", smooth_scan((4, 5, 6)))
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        read_nifti(path)
+
+
+@pytest.mark.parametrize(
+    ("offset", "form", "values", "reason"),
+    [
+        (76 + 4, "<f", [9.0], "contradicts itself"),
+        (76 + 4, "<f", [np.nan], "not finite"),
+        (280, "<f", [np.inf], "not finite"),
+        (108, "<f", [np.nan], "first voxel"),
+        (108, "<f", [-400.0], "first voxel"),
+        (108, "<f", [1e30], "cannot hold"),
+        (70, "<h", [9999], "unknown"),
+        (70, "<hh", [32, 64], "complex64"),
+        (70, "<hh", [1, 1], "binary"),
+        (72, "<h", [8], "with 8 bits"),
+        (40, "<h", [9], "not a size"),
+        (40, "<h", [-3], "not a size"),
+        (344, "<4s", [b"ni1\0"], "magic"),
+        (0, "<i", [5], "not a NIfTI image"),
+    ],
+)
+def test_impossible_headers_are_refused(tmp_path: Path, offset: int, form: str, values: list, reason: str) -> None:
+    path = edit(save(tmp_path / "scan.nii", smooth_scan((4, 5, 6))), offset, form, *values)
+    with pytest.raises(UserError, match=reason) as caught:
+        read_nifti(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [1, 3, 100, 350, 500])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_cut_files_are_refused(tmp_path: Path, kept: int, suffix: str) -> None:
+    path = save(tmp_path / f"scan{suffix}", np.random.default_rng(0).integers(0, 99, (9, 9, 9)).astype(np.int16))
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"scan\.nii"):
+        read_nifti(path)
+
+
+def bomb(path: Path, shape_xyz: tuple[int, int, int], megabytes: int) -> Path:
+    """A small .nii.gz that expands to many megabytes of zeros: one gzip member, repeated."""
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(np.int16)
+    header.set_data_shape(shape_xyz)
+    header.set_sform(np.eye(4), 2)
+    header["vox_offset"] = 352
+    member = gzip.compress(bytes(1 << 20), 9)
+    with path.open("wb") as file:
+        file.write(gzip.compress(header.binaryblock + bytes(4)))
+        for _ in range(megabytes):
+            file.write(member)
+    return path
+
+
+def test_a_gzip_bomb_of_8_7_gb_is_refused_at_once(tmp_path: Path) -> None:
+    path = bomb(tmp_path / "bomb.nii.gz", (2048, 2048, 1040), 8320)
+    tracemalloc.start()
+    start = time.perf_counter()
+    with pytest.raises(UserError, match="2048x2048x1040"):
+        read_nifti(path)
+    seconds, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    print(f"refused after {seconds:.3f} s with {peak / 2**20:.1f} MiB")
+    assert seconds < 2
+    assert peak < 50 * 2**20
+
+
+def test_a_bomb_behind_an_honest_small_header_is_not_expanded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = bomb(tmp_path / "bomb.nii.gz", (16, 16, 16), 8320)
+    tracemalloc.start()
+    volume = read_nifti(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert volume.shape == (16, 16, 16)
+    assert peak < 100 * 2**20
+    assert "after the last voxel" in caplog.text
+
+
+def test_a_claim_beyond_deflates_ratio_is_refused(tmp_path: Path) -> None:
+    path = bomb(tmp_path / "claim.nii.gz", (512, 512, 3000), 2)
+    with pytest.raises(UserError, match="cannot hold"):
+        read_nifti(path)
+
+
+def test_a_long_real_scan_is_within_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """512x512x3000 int16 (1.5 GB) passes every check of the header; its data ends early, which is what is found."""
+    path = bomb(tmp_path / "long.nii.gz", (512, 512, 3000), 1)
+    with path.open("ab") as file:
+        file.write(gzip.compress(np.random.default_rng(0).bytes(3 << 20)))
+    monkeypatch.setattr("stunet.imaging.formats.nifti._read_voxels", lambda stream, shape, *rest: np.zeros((1, 1, 1)))
+    assert read_nifti(path).array.shape == (1, 1, 1, 1)
+
+
+def test_any_damage_to_a_header_is_a_sentence_or_a_volume(tmp_path: Path) -> None:
+    path = save(tmp_path / "scan.nii", np.ones((3, 4, 5), np.int16))
+    whole, random = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(2000):
+        content = np.frombuffer(whole, np.uint8).copy()
+        content[random.integers(0, 348, random.integers(1, 5))] = random.integers(0, 256)
+        path.write_bytes(content.tobytes())
+        try:
+            volume = read_nifti(path)
+        except UserError as error:
+            refused += 1
+            assert str(path) in str(error)
+        else:
+            assert volume.array.ndim == 4
+            assert np.isfinite(volume.affine).all()
+    assert 200 < refused < 1900

@@ -1,0 +1,122 @@
+"""Geometry in memory: orientations against nibabel, channels, refusals of impossible grids."""
+
+import itertools
+
+import nibabel
+import numpy as np
+import pytest
+
+from stunet.errors import UserError
+from stunet.imaging.volume import (
+    Volume,
+    check_affine,
+    check_size,
+    orientation,
+    reorient,
+    stack_channels,
+    voxel_to_world,
+    world_to_voxel,
+)
+from tests.phantoms import rotated_affine, smooth_scan
+
+ORIENTATIONS = [
+    "".join(letters) for order in itertools.permutations(("LR", "PA", "IS")) for letters in itertools.product(*order)
+]
+
+
+def volume_in(axcodes: str, oblique: bool = False) -> Volume:
+    """A 3-channel volume whose affine runs as the letters say, made with nibabel."""
+    base = rotated_affine((0.7, 0.9, 2.5)) if oblique else np.diag([0.7, 0.9, 2.5, 1.0])
+    image = nibabel.Nifti1Image(smooth_scan((6, 5, 4)).transpose(2, 1, 0), base)
+    moves = nibabel.orientations.ornt_transform(
+        nibabel.io_orientation(base), nibabel.orientations.axcodes2ornt(axcodes)
+    )
+    moved = image.as_reoriented(moves)
+    array = np.asanyarray(moved.dataobj).transpose(2, 1, 0)
+    return Volume(np.stack([array, array + 1, array + 2]), moved.affine)
+
+
+@pytest.mark.parametrize("oblique", [False, True])
+@pytest.mark.parametrize("axcodes", ORIENTATIONS)
+def test_any_orientation_is_named_brought_to_ras_and_back(axcodes: str, oblique: bool) -> None:
+    volume = volume_in(axcodes, oblique)
+    assert orientation(volume.affine) == axcodes == "".join(nibabel.aff2axcodes(volume.affine))
+    straight, moves = reorient(volume, "RAS")
+    reference = volume_in("RAS", oblique)
+    np.testing.assert_array_equal(straight.array, reference.array)
+    np.testing.assert_allclose(straight.affine, reference.affine, atol=1e-12)
+    np.testing.assert_allclose(straight.spacing, reference.spacing)
+    assert np.shares_memory(straight.array, volume.array)
+    np.testing.assert_array_equal(moves.undo(straight.array), volume.array)
+    np.testing.assert_array_equal(moves.undo(straight.array[0]), volume.array[0])
+
+
+@pytest.mark.parametrize("target", ["LPS", "PSR", "SAL"])
+def test_reorient_keeps_every_voxel_in_its_place_in_the_world(target: str) -> None:
+    volume = volume_in("LAS", oblique=True)
+    moved, _ = reorient(volume, target)
+    assert orientation(moved.affine) == target
+    index = np.array([1, 2, 0])
+    there = world_to_voxel(moved.affine, voxel_to_world(volume.affine, index)).round().astype(int)
+    assert moved.array[1][tuple(there[::-1])] == volume.array[1][tuple(index[::-1])]
+
+
+@pytest.mark.parametrize("target", ["RAP", "RA", "XYZ", "ras"])
+def test_a_word_that_is_no_orientation_is_a_mistake(target: str) -> None:
+    with pytest.raises(ValueError, match="orientation"):
+        reorient(volume_in("RAS"), target)
+
+
+def test_world_and_voxel_maps_are_inverse() -> None:
+    affine = rotated_affine((0.7, 0.9, 2.5))
+    points = np.random.default_rng(0).normal(size=(10, 3))
+    np.testing.assert_allclose(world_to_voxel(affine, voxel_to_world(affine, points)), points, atol=1e-12)
+    np.testing.assert_allclose(voxel_to_world(affine, [1, 2, 3]), (affine @ [1, 2, 3, 1])[:3])
+
+
+def test_spacing_is_the_stated_one_where_there_is_one() -> None:
+    array, affine = np.zeros((1, 2, 2, 2)), rotated_affine((0.7, 0.9, 2.5))
+    np.testing.assert_allclose(Volume(array, affine).spacing, (2.5, 0.9, 0.7))
+    assert Volume(array, affine, stated_spacing=(2.5, 0.9, 0.7)).spacing == (2.5, 0.9, 0.7)
+
+
+def test_channels_of_one_grid_are_stacked() -> None:
+    first, second = (Volume(smooth_scan((4, 5, 6), seed)[None], np.eye(4), source=str(seed)) for seed in (1, 2))
+    both = stack_channels([first, second])
+    assert both.source == "1"
+    np.testing.assert_array_equal(both.array[1], second.array[0])
+    assert stack_channels([first]) is first
+
+
+def test_channels_of_different_grids_are_refused() -> None:
+    first = Volume(np.zeros((1, 4, 5, 6)), np.eye(4), source="first.nii")
+    with pytest.raises(UserError, match=r"other\.nii: has 6x5x3 voxels, but first\.nii has 6x5x4"):
+        stack_channels([first, Volume(np.zeros((1, 3, 5, 6)), np.eye(4), source="other.nii")])
+    moved = np.eye(4)
+    moved[0, 3] = 2.0
+    with pytest.raises(UserError, match=r"other\.nii: lies up to 2 mm away"):
+        stack_channels([first, Volume(np.zeros((1, 4, 5, 6)), moved, source="other.nii")])
+    with pytest.raises(ValueError, match="no volume"):
+        stack_channels([])
+
+
+def test_impossible_grids_are_refused() -> None:
+    check_size((8192, 512, 512), "x")
+    with pytest.raises(UserError, match="30000x30000x30000"):
+        check_size((30000,) * 3, "x")
+    sheared = np.eye(4)
+    sheared[0, 2] = 0.2
+    for affine, reason in (
+        (sheared, "sheared .11.3 degrees"),
+        (np.diag([1, 1, 0, 1.0]), "singular"),
+        (np.diag([np.nan, 1, 1, 1]), "not finite"),
+        (np.diag([1, 1, 500.0, 1]), "1 x 1 x 500 mm"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            check_affine(affine, "x")
+    check_affine(rotated_affine((0.5, 0.5, 5)), "x")
+
+
+def test_arrays_of_another_rank_are_a_mistake() -> None:
+    with pytest.raises(ValueError, match="C, Z, Y, X"):
+        Volume(np.zeros((2, 2, 2)), np.eye(4))

@@ -1,0 +1,126 @@
+"""A server on this machine that answers as the Hugging Face Hub does, as far as a download needs, faults included."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass
+class LoopbackHub:
+    """One file in one repository.
+
+    As on the Hub, `/<repository>/resolve/<revision>/<file>` redirects to another host, which holds the bytes.
+
+    Attributes:
+        repository, file, content: what is served.
+        sha256_as_etag: answer with the content's SHA-256 as ETag, as the Hub does for large files.
+        break_after: close the connection after this many bytes of an answer, as often as `breaks` says.
+        stall_after: send this many bytes, then nothing more until `released` is set.
+        ranges: where each answer of content began.
+    """
+
+    repository: str
+    file: str
+    content: bytes
+    sha256_as_etag: bool = True
+    break_after: int | None = None
+    breaks: int = 0
+    stall_after: int | None = None
+    released: threading.Event = field(default_factory=threading.Event)
+    ranges: list[int] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def endpoint(self) -> str:
+        """What HF_ENDPOINT is to be."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def etag(self) -> str:
+        """In quotes, as HTTP wants it."""
+        digest = hashlib.sha256(self.content).hexdigest()
+        return f'"{digest if self.sha256_as_etag else digest[:40]}"'
+
+    def resolve_headers(self) -> dict[str, str]:
+        """What the Hub says of a file before it redirects."""
+        return {
+            "X-Repo-Commit": COMMIT,
+            "X-Linked-Etag": self.etag,
+            "X-Linked-Size": str(len(self.content)),
+            "Location": f"http://localhost:{self.port}/storage",
+        }
+
+    @contextmanager
+    def running(self) -> Iterator["LoopbackHub"]:
+        """Serves until the block ends."""
+        server = ThreadingHTTPServer(("127.0.0.1", 0), type("HubHandler", (Handler,), {"hub": self}))
+        server.daemon_threads = True
+        self.port = server.server_port
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.released.set()
+            server.shutdown()
+            server.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers for the hub that its class attribute names."""
+
+    hub: LoopbackHub
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self._answer(with_content=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_content=True)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+    def _answer(self, with_content: bool) -> None:
+        revisions = ("main", COMMIT)
+        if self.path in [f"/{self.hub.repository}/resolve/{revision}/{self.hub.file}" for revision in revisions]:
+            self._send(302, self.hub.resolve_headers())
+        elif self.path == "/storage":
+            self._send_content(with_content)
+        else:
+            self._send(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
+
+    def _send(self, status: int, headers: dict[str, str], length: int = 0) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(length)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _send_content(self, with_content: bool) -> None:
+        first = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
+        size = len(self.hub.content)
+        span = {"Content-Range": f"bytes {first}-{size - 1}/{size}"} if first else {}
+        self._send(206 if first else 200, {**span, "Accept-Ranges": "bytes"}, size - first)
+        if with_content:
+            self.hub.ranges.append(first)
+            self._write(self.hub.content[first:])
+
+    def _write(self, content: bytes) -> None:
+        if self.hub.break_after is not None and self.hub.breaks > 0:
+            self.hub.breaks -= 1
+            self.wfile.write(content[: self.hub.break_after])
+            self.wfile.flush()
+            self.close_connection = True
+        elif self.hub.stall_after is not None:
+            self.wfile.write(content[: self.hub.stall_after])
+            self.wfile.flush()
+            self.hub.released.wait()
+            self.close_connection = True
+        else:
+            self.wfile.write(content)

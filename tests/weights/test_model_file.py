@@ -1,0 +1,210 @@
+"""Our own file: what is written is read again, and what is damaged is refused with a sentence."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from stunet.errors import UserError
+from stunet.weights.model_file import (
+    CARD_VERSION,
+    MAX_HEADER_BYTES,
+    ModelCard,
+    build_network_from,
+    mismatches,
+    read_card,
+    read_model,
+    save_model,
+)
+from tests.weights.samples import card, network
+
+
+@pytest.fixture
+def model_path(tmp_path):
+    path = tmp_path / "models" / "sample.safetensors"
+    save_model(path, network().state_dict(), card())
+    return path
+
+
+def with_header(path, change):
+    """Rewrites the JSON header of a safetensors file; `change` edits it in place."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+
+
+def with_card(path, **changes):
+    """Rewrites fields of the card in a model file."""
+
+    def change(header):
+        fields = {**json.loads(header["__metadata__"]["stunet"]), **changes}
+        header["__metadata__"]["stunet"] = json.dumps(fields)
+
+    with_header(path, change)
+
+
+def test_what_is_written_is_read_again(model_path):
+    state_dict, read = read_model(model_path)
+    assert read == card() == read_card(model_path)
+    expected = network().state_dict()
+    assert set(state_dict) == set(expected)
+    assert all(torch.equal(state_dict[key], expected[key]) for key in expected)
+    assert [p.name for p in model_path.parent.iterdir()] == [model_path.name]
+    assert model_path.stat().st_mode & 0o444 == 0o444
+
+
+def test_the_network_answers_as_before(model_path):
+    state_dict, read = read_model(model_path)
+    rebuilt = build_network_from(read, state_dict)
+    image = torch.randn(1, 1, 32, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(rebuilt(image), network()(image))
+    assert not rebuilt.training
+
+
+def test_the_network_takes_the_tensors_over(model_path):
+    state_dict, read = read_model(model_path)
+    rebuilt = build_network_from(read, state_dict)
+    assert rebuilt.head.weight.data_ptr() == state_dict["decoder.seg_layers.4.weight"].data_ptr()
+
+
+def test_half_precision_halves_the_file_and_comes_back_as_float32(model_path, tmp_path):
+    path = tmp_path / "half.safetensors"
+    save_model(path, network().state_dict(), card(), dtype="float16")
+    assert path.stat().st_size < 0.51 * model_path.stat().st_size
+    state_dict, read = read_model(path)
+    rebuilt = build_network_from(read, state_dict)
+    assert {parameter.dtype for parameter in rebuilt.parameters()} == {torch.float32}
+    for key, value in network().state_dict().items():
+        torch.testing.assert_close(rebuilt.state_dict()[key], value, rtol=1e-3, atol=1e-7)
+
+
+def test_weights_that_do_not_fit_the_card_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match=r"decoder.seg_layers.0.weight +5 x 128 x 1 x 1 x 1 +3 x 128"):
+        save_model(tmp_path / "x.safetensors", network().state_dict(), card(num_classes=5))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="could not be written"):
+        save_model(tmp_path / "file" / "x.safetensors", network().state_dict(), card())
+
+
+def test_no_half_written_file_is_left(tmp_path, monkeypatch):
+    def fail(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("stunet.weights.model_file.save_file", fail)
+    with pytest.raises(UserError, match="No space left"):
+        save_model(tmp_path / "x.safetensors", network().state_dict(), card())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kept", [3, 8, 500, -1])
+def test_a_file_cut_short_is_refused(model_path, kept):
+    model_path.write_bytes(model_path.read_bytes()[:kept])
+    with pytest.raises(UserError, match=re.escape(str(model_path))):
+        read_card(model_path)
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    for content in (
+        b"hello, this is a text file",
+        (2**62).to_bytes(8, "little") + b"{}",
+        (MAX_HEADER_BYTES + 1).to_bytes(8, "little") + b" " * (MAX_HEADER_BYTES + 2),
+        (2).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + b"[]",
+        (13).to_bytes(8, "little") + b'{"a": "what"}',
+        (60_000).to_bytes(8, "little") + b"[" * 60_000,
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"is not a \.safetensors file"):
+            read_model(path)
+
+
+def test_missing_empty_and_folder(tmp_path):
+    (tmp_path / "empty").touch()
+    for name, reason in (("absent", "no file"), ("empty", "is empty"), (".", "is a folder")):
+        with pytest.raises(UserError, match=reason):
+            read_model(tmp_path / name)
+
+
+def test_tensors_without_a_card_are_refused(tmp_path):
+    save_file(network().state_dict(), tmp_path / "x.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="no stunet card"):
+        read_card(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"card_version": CARD_VERSION + 1}, "update stunet"),
+        ({"card_version": None}, "update stunet"),
+        ({"labels": ["background"]}, "1 labels are named for 3 classes"),
+        ({"channels": []}, "0 channels are named for 1 inputs"),
+        ({"mirror_axes": [3]}, "mirror axes"),
+        ({"labels": 7}, "incomplete or damaged"),
+        ({"architecture": {"network": "stunet"}}, "incomplete or damaged"),
+        ({"preprocessing": None}, "incomplete or damaged"),
+    ],
+)
+def test_a_card_that_cannot_be_used_is_refused(model_path, changes, reason):
+    with_card(model_path, **changes)
+    with pytest.raises(UserError, match=reason):
+        read_card(model_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"network": "unet3d"}, "reads 'stunet' only"),
+        ({"width": 16}, "not those of the network on its card"),
+        ({"depth": 2}, "not those of the network on its card"),
+        ({"depth": 10**9}, "claims depth"),
+        ({"width": 10**12}, "cannot be used"),
+        ({"width": 0}, "must be 1 or more"),
+        ({"strides": [[1, 1, 1]]}, "six|6 strides"),
+        ({"upsampling": "magic"}, "upsampling is"),
+        ({"upsampling": "transposed"}, "not those of the network on its card"),
+    ],
+)
+def test_an_architecture_that_the_tensors_do_not_have_is_refused(model_path, changes, reason):
+    architecture = json.loads(json.dumps(card().to_dict()))["architecture"]
+    with_card(model_path, architecture={**architecture, **changes})
+    with pytest.raises(UserError, match=reason):
+        read_card(model_path)
+
+
+def test_fields_of_a_later_program_are_passed_over(model_path):
+    with_card(model_path, favourite_colour="blue")
+    assert read_card(model_path) == card()
+
+
+def test_a_card_survives_json():
+    original = card(num_classes=2, labels=("background", "Größe 测试"))
+    assert ModelCard.from_dict(json.loads(json.dumps(original.to_dict()))) == original
+
+
+def test_weights_of_another_network_are_not_built():
+    with pytest.raises(UserError, match="do not fit"):
+        build_network_from(card(num_classes=4), network().state_dict())
+
+
+def test_long_tables_are_cut():
+    table = mismatches({f"t{i}": (1,) for i in range(40)}, {})
+    assert len(table.splitlines()) == 14
+    assert table.endswith("... and 28 more")
+
+
+def test_sizes_have_names():
+    assert card().architecture.size == "tiny"
+    assert replace(card().architecture, width=48, depth=2).size == "width 48, depth 2"
