@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("nnUNet_def_n_proc", "2")  # nnU-Net reads it once, when it is first imported
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

@@ -60,13 +60,13 @@ def test_equals_full_interpolation(name, smooth):
     assert_labels_follow(labels, full, 1e-5)
 
 
-@pytest.mark.parametrize("name", ["double", "half", "equal", "one voxel in"])
+@pytest.mark.parametrize("name", ["double", "half", "equal"])
 def test_ties_go_to_the_first_class(name):
-    """Whole-numbered logits and weights of quarters: ties abound, and arithmetic is exact, so all voxels agree."""
+    """Classes with equal logits, whole numbers, weights of quarters: ties abound, arithmetic is exact, all agree."""
     shape, output_shape = SHAPES[name]
     rng = np.random.default_rng(1)
     features = torch.from_numpy(rng.integers(-1, 2, (3, *shape))).float()
-    weight = torch.from_numpy(rng.integers(-1, 2, (6, 3))).float()
+    weight = torch.from_numpy(rng.integers(-1, 2, (4, 3))).float()[[2, 0, 1, 0, 3, 2]]
     full = zoomed(logits_of(features, weight, torch.zeros(6)), output_shape)
     highest = np.sort(full, axis=0)
     assert (highest[-1] == highest[-2]).mean() > 0.1

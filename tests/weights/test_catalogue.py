@@ -24,7 +24,7 @@ from stunet.weights.catalogue import (
     sha256_of,
     verify_model,
 )
-from stunet.weights.model_file import read_model, save_model
+from stunet.weights.model_file import read_card, read_model, save_model
 from stunet.weights.official import PUBLISHED_PLAN
 from tests.weights.loopback_hub import COMMIT, LoopbackHub
 from tests.weights.samples import card, network, v1_content
@@ -71,6 +71,20 @@ def test_the_catalogue_is_consistent():
     for name in ("small", "base", "large", "huge"):
         parameters = 1e6 * (SIZES[name].million_parameters or 0)
         assert CATALOGUE[name].approximate_bytes == pytest.approx(8 * parameters, rel=0.01)
+
+
+def test_the_bundled_file_is_what_the_catalogue_says():
+    row = CATALOGUE["hippocampus"]
+    try:
+        path = get_model("hippocampus")
+    except UserError as error:
+        pytest.skip(f"the bundled model is absent: {error}")
+    read = read_card(path)
+    assert path.stat().st_size == pytest.approx(row.approximate_bytes, rel=0.02)
+    assert (read.name, read.architecture.size, read.licence) == (row.name, row.size, row.licence)
+    assert read.labels == ("background", "Anterior", "Posterior")
+    assert read.preprocessing["orientation"] == "RAS"
+    assert read.metrics["plain"]["mean"] >= 0.88
 
 
 def test_a_model_is_downloaded_once_and_imported(hub):

@@ -3,6 +3,7 @@
 import os
 import platform
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +42,7 @@ def _findings() -> dict[str, str]:
     import torch
 
     found = {name: _version(name) for name in PACKAGES}
+    found["torchvision"] = _torchvision()
     found["python"] = platform.python_version()
     found["processors"] = str(os.cpu_count())
     found["CUDA GPU"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
@@ -50,6 +52,16 @@ def _findings() -> dict[str, str]:
         if variable in os.environ:
             found[f"{variable} (wins)"] = os.environ[variable]
     return found
+
+
+def _torchvision() -> str:
+    """stunet needs none, but nnU-Net's own commands import it when they look for a trainer."""
+    try:
+        return str(import_module("torchvision").__version__)
+    except ImportError:
+        return "not installed"
+    except RuntimeError:
+        return "made for another torch, so nnUNetv2_train can't start: install both from one source"
 
 
 def _version(package: str) -> str:

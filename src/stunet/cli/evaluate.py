@@ -25,14 +25,17 @@ class Evaluate:
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Write the whole report here, as JSON."""
     names: Path | None = None
-    """A dataset.json of nnU-Net's whose labels are scored; by default every value that occurs."""
+    """A dataset.json of nnU-Net's whose labels are scored, and no other may occur; by default every value that does."""
     json: Json = False
     """Print JSON."""
 
     def run(self) -> int:
         """Read, compare, print."""
+        from stunet.errors import UserError
         from stunet.evaluation.report import evaluate
 
+        if self.output is not None and not self.output.parent.is_dir():
+            raise UserError(f"{self.output.parent}: there is no such folder to write the report to. Make it first.")
         report = evaluate(self.prediction, self.reference, self._names())
         if self.output is not None:
             report.save(self.output)

@@ -1,5 +1,6 @@
 """`stunet COMMAND ...`: parse, run, and turn errors into a sentence and an exit code."""
 
+import logging
 import sys
 import traceback
 from collections.abc import Sequence
@@ -59,6 +60,7 @@ def parse(arguments: Sequence[str] | None = None) -> Command:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; bad input costs a sentence, never a traceback."""
     command = parse(arguments)
+    _show_warnings()
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         return command.run()
@@ -75,6 +77,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         errors.print("stunet: this is a fault of stunet's, not of yours. Please report the lines above.")
         return FAILED
+
+
+def _show_warnings() -> None:
+    """What the rooms log, such as remarks on an odd file, goes to stderr as a line of ours."""
+    to_stderr = logging.StreamHandler()
+    to_stderr.setFormatter(logging.Formatter("stunet: %(message)s"))
+    logging.getLogger("stunet").handlers = [to_stderr]
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ class Models:
         patch = "x".join(map(str, self.patch))
         print_table(
             f"STU-Nets with {self.channels} input channel(s), {self.classes} classes, for a patch of {patch}",
-            ("size", "width", "depth", "parameters (M)", "MACs (T)", "MACs, inference (T)", "torchinfo mult-adds (T)"),
+            ("size", "width", "depth", "parameters, M", "MACs, T", "at inference, T", "torchinfo mult-adds, T"),
             [
                 (
                     row["name"],
@@ -97,4 +97,4 @@ class Models:
         )
         if self.name is None:
             rows = [(r["name"], r["task"], r["licence"], r["source"], "yes" if r["here"] else "") for r in catalogue]
-            print_table("Trained models", ("name", "segments", "licence of the weights", "from", "here"), rows)
+            print_table("Trained models", ("name", "segments", "licence", "from", "here"), rows)

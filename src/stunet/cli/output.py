@@ -4,10 +4,11 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Annotated, Any
 
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -25,10 +26,11 @@ def print_json(result: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A result for people, on stdout; the first column is text, the others numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    """A result for people, on stdout; columns of numbers are aligned to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
+        are_numbers = all(row[number][:1].isdigit() for row in rows)
+        table.add_column(column, justify="right" if are_numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     RESULTS.print(table)
@@ -56,7 +58,8 @@ def stdout_to_stderr() -> Iterator[None]:
     kept = os.dup(1)
     os.dup2(2, 1)
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # sys.stdout need not be file descriptor 1
+            yield
     finally:
         sys.stdout.flush()
         os.dup2(kept, 1)

@@ -67,12 +67,16 @@ class Predict:
             raise UserError(f"{self.output}: a label map is written as .nii.gz or .nii; give -o a name that ends so.")
         if not self.output.parent.is_dir():
             raise UserError(f"{self.output.parent}: there is no such folder to write to. Make it first.")
+        if self.output.resolve() == self.input.resolve():
+            raise UserError(f"{self.output}: the labels would overwrite the scan; give -o another name.")
 
     def _require_folder_output(self) -> None:
         from stunet.errors import UserError
 
         if self.output.name.endswith(LABEL_SUFFIXES) or self.output.is_file():
             raise UserError(f"{self.output}: {self.input} is a folder of scans, so -o must be a folder, too.")
+        if self.output.resolve() == self.input.resolve():
+            raise UserError(f"{self.output}: the labels could overwrite the scans; give -o another folder.")
 
     def _run_single(self, case: "Case") -> int:
         from stunet.imaging.formats.table import read_volume

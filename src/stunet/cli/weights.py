@@ -57,7 +57,7 @@ class Import:
 
     def run(self) -> int:
         """Read without running any of the file's code, then write."""
-        from stunet.inference.model import import_model
+        from stunet.inference.import_model import import_model
         from stunet.weights.model_file import save_model
 
         state_dict, card = import_model(self.source, plans=self.plans, strides=self.strides, fold=self.fold)

@@ -87,15 +87,13 @@ def evaluate(prediction: str | Path, reference: str | Path, names: dict[int, str
         names: label value to name, background left out; by default every value that occurs, named by itself.
 
     Raises:
-        UserError: files that are missing or unreadable, or grids that differ.
+        UserError: files that are missing or unreadable, grids that differ, or values that `names` does not hold.
     """
     pairs = pair_files(Path(prediction), Path(reference))
-    counted = names or {}
-    if not counted:
-        values: set[int] = set()
-        for _, predicted_file, reference_file in pairs:
-            values |= _values_in(predicted_file) | _values_in(reference_file)
-        counted = {value: str(value) for value in sorted(values - {0})}
+    values = {file: _values_in(file) for _, *files in pairs for file in files}
+    if names is not None:
+        _require_named(values, names)
+    counted = names or {value: str(value) for value in sorted(set().union(*values.values()) - {0})}
     scores = tuple(_score(case, p, r, list(counted)) for case, p, r in pairs)
     return EvaluationReport(counted, scores)
 
@@ -127,6 +125,14 @@ def _case_name(path: Path) -> str:
 
 def _values_in(path: Path) -> set[int]:
     return {int(value) for value in np.unique(read_labels(path).array)}
+
+
+def _require_named(values: dict[Path, set[int]], names: dict[int, str]) -> None:
+    for file, found in values.items():
+        foreign = sorted(found - {0, *names})
+        if foreign:
+            listed = ", ".join(map(str, foreign[:5])) + (", ..." if len(foreign) > 5 else "")
+            raise UserError(f"{file} holds the value {listed}, for which there is no name among the labels to score.")
 
 
 def _score(case: str, prediction: Path, reference: Path, labels: list[int]) -> CaseScore:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from stunet.inference.model import preprocessing_of
 from stunet.weights.model_file import ModelCard, StateDict
 from stunet.weights.model_folder import read_model_folder
 from stunet.weights.nnunet_plans import read_v1_plans
-from stunet.weights.official import import_official, is_published, read_checkpoint
+from stunet.weights.official import PUBLISHED_PLAN, import_official, is_published, read_checkpoint
 
 
 def import_model(
@@ -39,7 +40,14 @@ def import_model(
     preprocessing = None
     if read_plans is not None and not (plans is None and is_published(checkpoint)):
         preprocessing = preprocessing_of(read_plans, checkpoint.configuration).to_dict()
-    return import_official(checkpoint, plans=read_plans, strides=strides, preprocessing=preprocessing)
+    state_dict, card = import_official(checkpoint, plans=read_plans, strides=strides, preprocessing=preprocessing)
+    return state_dict, _as_published(card) if is_published(checkpoint) else card
+
+
+def _as_published(card: ModelCard) -> ModelCard:
+    """What v1's plans don't say of the published weights, whichever plans came with them: scans were CT, and RAS."""
+    preprocessing = {**card.preprocessing, "orientation": PUBLISHED_PLAN["orientation"]}
+    return replace(card, preprocessing=preprocessing, channels=("CT",))
 
 
 def _read_plans(path: Path) -> Mapping[str, Any]:

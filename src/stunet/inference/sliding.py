@@ -78,13 +78,25 @@ def _padded_planes(
     for z, next_z in zip(starts_z, [*starts_z[1:], image_CZYX.shape[1]], strict=True):
         for first in range(0, len(in_plane), batch_size):
             starts = [(z, y, x) for y, x in in_plane[first : first + batch_size]]
-            windows_BCZYX = torch.stack([_window(image_CZYX, start, window_size) for start in starts])
-            features_BFZYX = run_mirrored(backend, windows_BCZYX, mirror_axes)
-            for start, features_FZYX in zip(starts, features_BFZYX, strict=True):
-                slab.add(features_FZYX, start)
+            _add_windows(slab, image_CZYX, starts, window_size, backend, mirror_axes)
             done += len(starts)
             on_window(done, total)
         yield from slab.release(next_z)
+
+
+def _add_windows(
+    slab: SlabAccumulator,
+    image_CZYX: torch.Tensor,
+    starts: Sequence[Sequence[int]],
+    window_size: Sequence[int],
+    backend: Backend,
+    mirror_axes: Sequence[int],
+) -> None:
+    """Run the network on windows and add its features; nothing of them outlives the call."""
+    windows_BCZYX = torch.stack([_window(image_CZYX, start, window_size) for start in starts])
+    features_BFZYX = run_mirrored(backend, windows_BCZYX, mirror_axes)
+    for start, features_FZYX in zip(starts, features_BFZYX, strict=True):
+        slab.add(features_FZYX, start)
 
 
 def _window(image_CZYX: torch.Tensor, start: Sequence[int], size: Sequence[int]) -> torch.Tensor:

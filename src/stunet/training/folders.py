@@ -1,6 +1,7 @@
 """Where nnU-Net's raw data, preprocessed data and results lie, and how nnU-Net finds our trainers."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,9 +48,11 @@ def find_dataset(dataset: str, root: Path) -> str:
     """The full name of a dataset ("Dataset004_Hippocampus") given its number ("4") or its name.
 
     Raises:
-        UserError: none or several folders of that number under `root`.
+        UserError: no such name, or none or several folders of that number under `root`.
     """
     if not dataset.isdigit():
+        if not re.match(r"Dataset\d{3}_", dataset):
+            raise UserError(f"A dataset is a number (4) or a name like Dataset004_Hippocampus, not {dataset!r}.")
         if not (root / dataset).is_dir():
             raise UserError(f"There is no dataset {dataset!r} in {root}. It holds: {_names(root)}.")
         return dataset

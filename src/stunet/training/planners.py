@@ -17,6 +17,11 @@ def plans_name(size: str) -> str:
     return f"{PLANS_PREFIX}_{size}"
 
 
+def images_folder_name(configuration: str) -> str:
+    """What nnU-Net calls the folder of a configuration's preprocessed images; all sizes share it."""
+    return f"{PLANS_PREFIX}_{configuration}"
+
+
 def stunet_architecture(architecture: dict[str, Any], size: str) -> dict[str, Any]:
     """The `architecture` entry of a configuration, with nnU-Net's network replaced by an STU-Net.
 
@@ -52,7 +57,7 @@ class STUNetPlanner(ExperimentPlanner):
 
     def generate_data_identifier(self, configuration_name: str) -> str:
         """The folder of the preprocessed images: the same for all sizes."""
-        return f"{PLANS_PREFIX}_{configuration_name}"
+        return images_folder_name(configuration_name)
 
     def save_plans(self, plans: dict[str, Any]) -> None:
         """Replace the networks and leave the 2D configuration out, then save as nnU-Net does."""

@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import torch
-from nnunetv2.run.run_training import maybe_load_checkpoint
 
 from stunet.errors import UserError
 from stunet.training.folders import Folders, find_dataset, set_nnunet_environment
@@ -21,7 +19,16 @@ from stunet.training.trainers import TRAINERS, STUNetTrainer
 RECORD_NAME = "stunet_run.json"
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
-"""What nnU-Net writes, in the order in which it looks for something to resume."""
+"""What nnU-Net writes."""
+
+SUMMARY = "validation/summary.json"
+"""What nnU-Net's validation, a run's last act, leaves in the fold's folder."""
+
+NUM_FOLDS = 5
+"""Parts into which nnU-Net splits the cases."""
+
+ITERATIONS_PER_VALIDATION_ITERATION = 5
+"""nnU-Net's proportion: 250 iterations and 50 validation batches in an epoch."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,8 @@ class TrainingSettings:
         batch_size: images in a batch; the plan's by default (the paper: 2).
         device: "cpu", "cuda" or "mps".
         precision: "auto" (nnU-Net's on a GPU, bfloat16 on CPUs that have it) or "float32" (CPU).
-        seed: of the initial weights, and of the batches where `workers` is 0.
+        seed: of the initial weights, and of the batches where `workers` is 0; then a resumed run equals one that was
+            never interrupted.
         workers: processes that load and augment; nnU-Net's choice by default, 0 for none.
         resume: go on from the newest checkpoint.
     """
@@ -89,14 +97,13 @@ def train(settings: TrainingSettings, on_step: Callable[[int], None] | None = No
     start = time.perf_counter()
     if settings.workers is not None:
         os.environ["nnUNet_n_proc_DA"] = str(settings.workers)
-    os.environ.setdefault("nnUNet_def_n_proc", str(min(8, os.cpu_count() or 1)))
     torch.manual_seed(settings.seed)
-    np.random.seed(settings.seed)
     trainer = build_trainer(settings, folders)
     if on_step is not None:
         trainer.on_step = on_step
     _write_record(trainer, settings, seconds=0.0, finished=False)
-    trainer.run_training()
+    if trainer.current_epoch < trainer.num_epochs:
+        trainer.run_training()
     trainer.perform_actual_validation()
     seconds = time.perf_counter() - start
     _write_record(trainer, settings, seconds, finished=True)
@@ -119,6 +126,8 @@ def _check(settings: TrainingSettings) -> None:
     if not available.get(settings.device, False):
         usable = ", ".join(name for name, is_there in available.items() if is_there)
         raise UserError(f"This machine has no device {settings.device!r}. Usable here: {usable}.")
+    if not (settings.fold == "all" or (isinstance(settings.fold, int) and settings.fold >= 0)):
+        raise UserError(f"A fold is 0, 1, 2, 3, 4 or all, not {settings.fold!r}.")
     if settings.epochs < 1 or settings.iterations_per_epoch < 1 or (settings.batch_size or 1) < 1:
         raise UserError("Epochs, iterations and batch size must be 1 or more.")
 
@@ -140,6 +149,7 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
     if settings.configuration not in plans["configurations"]:
         known = ", ".join(plans["configurations"])
         raise UserError(f"The plans of {name} have no configuration {settings.configuration!r}, only: {known}.")
+    _require_images(plans_file.parent, plans["configurations"][settings.configuration]["data_identifier"], settings)
     if settings.batch_size is not None:
         plans["configurations"][settings.configuration]["batch_size"] = settings.batch_size
     plans["continue_training"] = settings.resume
@@ -151,22 +161,69 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
         dataset,
         torch.device(settings.device),  # type: ignore[arg-type]
     )
-    _refuse_to_overwrite(Path(trainer.output_folder), settings)
+    checkpoint = _checkpoint_to_resume(Path(trainer.output_folder), settings)
     trainer.num_epochs = settings.epochs
     trainer.num_iterations_per_epoch = settings.iterations_per_epoch
+    trainer.num_val_iterations_per_epoch = max(1, settings.iterations_per_epoch // ITERATIONS_PER_VALIDATION_ITERATION)
+    trainer.seed = settings.seed
     if settings.precision == "float32":
         trainer.use_bfloat16 = False
     trainer.initialize()
-    maybe_load_checkpoint(trainer, settings.resume, validation_only=False)
+    if checkpoint is not None:
+        trainer.load_checkpoint(str(checkpoint))
     return trainer
 
 
-def _refuse_to_overwrite(folder: Path, settings: TrainingSettings) -> None:
-    there = [name for name in CHECKPOINTS if (folder / name).is_file()]
-    if there and not settings.resume:
-        raise UserError(f"{folder} already holds {there[0]}. Go on with --resume, or move the folder away.")
-    if settings.resume and not there:
-        raise UserError(f"There is nothing to resume in {folder}. Leave --resume out to start.")
+def _require_images(prepared: Path, images: str, settings: TrainingSettings) -> None:
+    """Enough preprocessed cases for nnU-Net's split, unless the user wrote one of their own."""
+    cases = len(list((prepared / images).glob("*.pkl")))
+    if not cases:
+        raise UserError(
+            f"{prepared / images} holds no preprocessed images. Run: "
+            f"stunet prepare -d {settings.dataset} --size {settings.size} -c {settings.configuration}"
+        )
+    if settings.fold != "all" and cases < NUM_FOLDS and not (prepared / "splits_final.json").is_file():
+        raise UserError(f"{prepared.name} has {cases} cases, too few for {NUM_FOLDS} folds. Train on all: -f all")
+
+
+def _checkpoint_to_resume(fold_folder: Path, settings: TrainingSettings) -> Path | None:
+    """The newest checkpoint if the run is to be resumed, else None.
+
+    Raises:
+        UserError: a run that is there and not to be resumed, or to be resumed and not there, finished, or started with
+            another schedule.
+    """
+    there = [fold_folder / name for name in CHECKPOINTS if (fold_folder / name).is_file()]
+    if not settings.resume:
+        if there:
+            raise UserError(f"{fold_folder} already holds {there[0].name}. Go on with --resume, or move it away.")
+        return None
+    if not there:
+        raise UserError(f"There is nothing to resume in {fold_folder}. Leave --resume out to start.")
+    if there[0].name == CHECKPOINTS[0]:
+        if (fold_folder / SUMMARY).is_file():
+            raise UserError(f"The run in {fold_folder} is finished; there is nothing to resume.")
+        return there[0]  # trained, but its validation was interrupted
+    _require_same_schedule(fold_folder, settings)
+    return max(there, key=lambda path: path.stat().st_mtime)
+
+
+def _require_same_schedule(fold_folder: Path, settings: TrainingSettings) -> None:
+    """The learning rate depends on all of these, so they stay what they were; nnUNetv2_train leaves no record.
+
+    More epochs may be asked for: the learning rate then follows the longer schedule from here on.
+    """
+    if not (fold_folder / RECORD_NAME).is_file():
+        return
+    started = json.loads((fold_folder / RECORD_NAME).read_text())["settings"]
+    for name in ("epochs", "iterations_per_epoch", "batch_size"):
+        asked = getattr(settings, name)
+        is_longer = name == "epochs" and asked > started[name]
+        if started[name] != asked and not is_longer:
+            raise UserError(
+                f"The run in {fold_folder} was started with {name.replace('_', ' ')} {started[name] or 'of the plan'}, "
+                f"not {asked or 'of the plan'}. Give the same to resume it."
+            )
 
 
 def _write_record(trainer: STUNetTrainer, settings: TrainingSettings, seconds: float, finished: bool) -> None:
@@ -191,6 +248,6 @@ def _write_record(trainer: STUNetTrainer, settings: TrainingSettings, seconds: f
 
 def read_result(fold_folder: Path, seconds: float) -> TrainingResult:
     """The result of a finished fold, from nnU-Net's own validation summary."""
-    summary = json.loads((fold_folder / "validation" / "summary.json").read_text())
+    summary = json.loads((fold_folder / SUMMARY).read_text())
     per_label = {label: scores["Dice"] for label, scores in summary["mean"].items()}
     return TrainingResult(fold_folder.parent, summary["foreground_mean"]["Dice"], per_label, seconds)

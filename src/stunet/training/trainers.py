@@ -6,7 +6,9 @@ augmentation, loss, schedule, validation and logs are nnU-Net's.
 
 import contextlib
 import os
+import random
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -71,6 +73,7 @@ class STUNetTrainer(nnUNetTrainer):
     Attributes:
         size: the STU-Net that is built whatever the plans' network; None builds what our plans say.
         use_bfloat16: compute in bfloat16; by default on CPUs that have it (nnU-Net decides on GPUs).
+        seed: makes the batches of each epoch reproducible where no worker processes load them; None leaves them random.
         on_step: called with the number of iterations done after each training step, for progress displays.
     """
 
@@ -89,6 +92,7 @@ class STUNetTrainer(nnUNetTrainer):
         self.weight_decay = WEIGHT_DECAY
         self.save_every = 5
         self.use_bfloat16 = self.device.type == "cpu" and cpu_computes_bfloat16()
+        self.seed: int | None = None
         self.on_step: Callable[[int], None] = lambda steps_done: None
         self._steps_done = 0
 
@@ -117,18 +121,24 @@ class STUNetTrainer(nnUNetTrainer):
         return network.apply(STUNet.initialize)
 
     def initialize(self) -> None:
-        """As nnU-Net; plans that name another size than this trainer are refused first."""
-        architecture = self.configuration_manager.configuration["architecture"]
-        if self.size is not None and architecture["network_class_name"] == NETWORK_CLASS:
-            planned = architecture["arch_kwargs"]
-            if (planned["width"], planned["depth"]) != (SIZES[self.size].width, SIZES[self.size].depth):
-                raise ValueError(
-                    f"{type(self).__name__} builds {self.size!r}, but the plans {self.plans_manager.plans_name} are "
-                    f"for width {planned['width']}, depth {planned['depth']}. Use -p {plans_name(self.size)}."
-                )
+        """As nnU-Net; plans for another network or size than this trainer's are refused first."""
+        self._require_fitting_plans()
         super().initialize()
         if self.device.type == "cpu":  # 1.4 times faster for `tiny`, no difference for larger ones
             self.network = self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def _require_fitting_plans(self) -> None:
+        """nnU-Net's own plans fit every trainer that has a size; ours fit the trainer of their size."""
+        plans, trainer = self.plans_manager.plans_name, type(self).__name__
+        planned = self.configuration_manager.network_arch_init_kwargs
+        if self.configuration_manager.network_arch_class_name != NETWORK_CLASS:
+            if self.size is None:
+                raise ValueError(f"{trainer} builds what STU-Net plans say, and {plans} are for another network.")
+        elif self.size is not None and (planned["width"], planned["depth"]) != astuple(SIZES[self.size])[:2]:
+            raise ValueError(
+                f"{trainer} builds {self.size!r}, but the plans {plans} are for width {planned['width']}, depth "
+                f"{planned['depth']}. Use -p {plans_name(self.size)}."
+            )
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
         """One scale for each of the five heads, from the six strides (nnU-Net's plans may have fewer)."""
@@ -155,8 +165,12 @@ class STUNetTrainer(nnUNetTrainer):
         return result
 
     def on_train_epoch_start(self) -> None:
-        """As nnU-Net."""
+        """As nnU-Net, seeded by the epoch's number, so that a resumed run sees the batches it would have seen."""
         self._steps_done = 0
+        if self.seed is not None:
+            torch.manual_seed(self.seed + self.current_epoch)
+            np.random.seed(self.seed + self.current_epoch)
+            random.seed(self.seed + self.current_epoch)
         super().on_train_epoch_start()
 
     def validation_step(self, batch: dict) -> dict:

@@ -73,7 +73,7 @@ def _published(size: str, approximate_bytes: int) -> CatalogueEntry:
     return CatalogueEntry(
         name=size,
         size=size,
-        task="CT, 104 structures of the whole body (TotalSegmentator v1)",
+        task="CT, 104 structures (TotalSegmentator v1)",
         licence="Apache-2.0",
         repository="ziyanhuang/STU-Net",
         file=f"{size}_ep4k.model",
@@ -84,12 +84,12 @@ def _published(size: str, approximate_bytes: int) -> CatalogueEntry:
 CATALOGUE: dict[str, CatalogueEntry] = {
     "hippocampus": CatalogueEntry(
         name="hippocampus",
-        size="small",
+        size="tiny",
         task="MR, anterior and posterior hippocampus (Medical Segmentation Decathlon, task 4)",
         licence="CC-BY-SA-4.0",
         repository=None,
         file="hippocampus.safetensors",
-        approximate_bytes=29_200_000,
+        approximate_bytes=7_300_000,
     ),
     "small": _published("small", 117_000_000),
     "base": _published("base", 467_000_000),

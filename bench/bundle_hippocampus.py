@@ -1,0 +1,245 @@
+"""Make the model that comes with stunet: a trained model folder becomes one half-precision file with an honest card.
+
+    python bench/bundle_hippocampus.py --model FOLDER --raw RAW/Dataset004_Hippocampus \
+        --splits PREPROCESSED/Dataset004_Hippocampus/splits_final.json
+
+`FOLDER` is what `stunet train -d 4 -f 0` wrote. All validation cases of the fold are predicted with the very weights
+that are shipped, by stunet's own predictor, with and without mirroring, and scored; the figures go on the card.
+"""
+
+import argparse
+import json
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import stunet
+from stunet.cli.output import print_table
+from stunet.evaluation.report import EvaluationReport, evaluate
+from stunet.imaging.formats.table import read_volume
+from stunet.imaging.plan import PreprocessingPlan
+from stunet.imaging.volume import orientation
+from stunet.inference.import_model import import_model
+from stunet.inference.predictor import InferenceConfig, Predictor
+from stunet.weights.model_file import ModelCard, StateDict, save_model
+from stunet.weights.official import CITATION
+
+BUNDLED = Path(stunet.__file__).parent / "weights" / "bundled" / "hippocampus.safetensors"
+
+ORIENTATION = "RAS"
+
+LICENCE = "CC-BY-SA-4.0"
+
+LICENCE_REASON = (
+    "The weights are derived from Task04 Hippocampus of the Medical Segmentation Decathlon, whose images and labels "
+    "are CC-BY-SA 4.0; what is made of them is shared under the same licence."
+)
+
+SOURCE = (
+    "trained by the developers of stunet with `stunet train` on Task04 Hippocampus of the Medical Segmentation "
+    "Decathlon (http://medicaldecathlon.com/, as redistributed in https://github.com/udacity/nd320-c3-3d-imaging-starter)"
+)
+
+CAVEAT = (
+    "The Decathlon holds both hippocampi of some subjects as separate cases and does not say which: a subject may be "
+    "on both sides of the split."
+)
+
+DATA_CITATION = (
+    "Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 13, 4128 (2022), "
+    "doi:10.1038/s41467-022-30695-9; Simpson et al., A large annotated medical image dataset for the development and "
+    "evaluation of segmentation algorithms, arXiv:1902.09063 (2019)"
+)
+
+EPOCH_SECONDS = re.compile(r"Epoch time: ([\d.]+) s")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is bundled, and with what.
+
+    Attributes:
+        model: the model folder.
+        raw: the raw dataset in nnU-Net's layout, with imagesTr and labelsTr.
+        splits: nnU-Net's splits_final.json, by which the folder was trained.
+        fold: the fold that was trained.
+        machine: what the card says about the machine, beside what the run recorded.
+        remark: what else whoever reads the card should know of the training.
+    """
+
+    model: Path
+    raw: Path
+    splits: Path
+    fold: int
+    machine: str
+    remark: str
+
+    @property
+    def fold_folder(self) -> Path:
+        """Where the fold's checkpoint, record and log lie."""
+        return self.model / f"fold_{self.fold}"
+
+    def validation_cases(self) -> list[str]:
+        """The cases that the fold was not trained on."""
+        return list(json.loads(self.splits.read_text())[self.fold]["val"])
+
+    def image(self, case: str) -> Path:
+        """A case's scan."""
+        return self.raw / "imagesTr" / f"{case}_0000.nii.gz"
+
+    def reference(self, case: str) -> Path:
+        """A case's reference labels."""
+        return self.raw / "labelsTr" / f"{case}.nii.gz"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read, check, write, measure, and write again with what was measured."""
+    task, output = parse(arguments)
+    state_dict, card = import_model(task.model, fold=task.fold)
+    require_orientation(task)
+    card = described(card, task)
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / output.name
+        save_model(trial, state_dict, card, dtype="float16")
+        reports = {mirror: scored(trial, task, mirror, Path(folder) / str(mirror)) for mirror in (False, True)}
+    card = replace(card, metrics=metrics(reports, task))
+    save_model(output, state_dict, card, dtype="float16")
+    show(output, state_dict, card)
+
+
+def parse(arguments: Sequence[str] | None) -> tuple[Task, Path]:
+    """What to bundle, and where to."""
+    parser = argparse.ArgumentParser(description="Make the model that comes with stunet.")
+    parser.add_argument("--model", type=Path, required=True, help="model folder that `stunet train -d 4 -f 0` wrote")
+    parser.add_argument("--raw", type=Path, required=True, help="raw Dataset004_Hippocampus, with imagesTr, labelsTr")
+    parser.add_argument("--splits", type=Path, required=True, help="nnU-Net's splits_final.json of the dataset")
+    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--machine", default="", help="for the card, e.g. '2 cores of an AMD EPYC'")
+    parser.add_argument("--remark", default="", help="for the card: what else to know of the training")
+    parser.add_argument("-o", "--output", type=Path, default=BUNDLED)
+    options = parser.parse_args(arguments)
+    return Task(
+        options.model, options.raw, options.splits, options.fold, options.machine, options.remark
+    ), options.output
+
+
+def require_orientation(task: Task) -> None:
+    """Refuse to promise an orientation that not all training images have.
+
+    Raises:
+        SystemExit: one that differs.
+    """
+    images = sorted((task.raw / "imagesTr").glob("*.nii.gz"))
+    others = [path.name for path in images if orientation(read_volume(path).affine) != ORIENTATION]
+    if others or not images:
+        raise SystemExit(f"{len(others)} of {len(images)} training images are not {ORIENTATION}: {others[:5]}")
+
+
+def described(card: ModelCard, task: Task) -> ModelCard:
+    """The card with all but the metrics."""
+    plan = replace(PreprocessingPlan.from_dict(card.preprocessing), orientation=ORIENTATION)
+    return replace(
+        card,
+        name="hippocampus",
+        preprocessing=plan.to_dict(),
+        training={**card.training, **training_record(task, epochs=card.training["epochs"])},
+        licence=LICENCE,
+        source=SOURCE,
+        citation=f"{DATA_CITATION}; {CITATION}",
+    )
+
+
+def training_record(task: Task, epochs: int) -> dict[str, Any]:
+    """How the weights came to be after so many epochs, from the run's record and nnU-Net's log."""
+    run = json.loads((task.fold_folder / "stunet_run.json").read_text())
+    logs = sorted(task.fold_folder.glob("training_log_*.txt"))
+    seconds = [float(epoch) for log in logs for epoch in EPOCH_SECONDS.findall(log.read_text())]
+    settings, splits = run["settings"], json.loads(task.splits.read_text())[task.fold]
+    return {
+        "size": settings["size"],
+        "fold": task.fold,
+        "training_cases": len(splits["train"]),
+        "finished": run["finished"],
+        "epochs_planned": settings["epochs"],
+        "iterations": epochs * settings["iterations_per_epoch"],
+        "batch_size": run["batch_size"],
+        "patch_size": run["patch_size"],
+        "initial_learning_rate": run["initial_learning_rate"],
+        "weight_decay": run["weight_decay"],
+        "bfloat16": run["bfloat16"],
+        "seed": settings["seed"],
+        "seconds": round(sum(seconds), 1),
+        "machine": {**run["machine"], "device": settings["device"], "description": task.machine},
+        "versions": run["versions"],
+        "stored_precision": "float16",
+        "remark": task.remark,
+        "licence_reason": LICENCE_REASON,
+    }
+
+
+def scored(model: Path, task: Task, mirror: bool, folder: Path) -> EvaluationReport:
+    """DSC of a model file's predictions on the fold's validation cases."""
+    references = folder / "references"
+    predictions = folder / "predictions"
+    for made in (references, predictions):
+        made.mkdir(parents=True)
+    predictor = Predictor(model, InferenceConfig(step=0.5, mirror=mirror))
+    for case in task.validation_cases():
+        predictor.predict(task.image(case)).save(predictions / f"{case}.nii.gz")
+        (references / f"{case}.nii.gz").symlink_to(task.reference(case).resolve())
+    names = {label: name for label, name in predictor.model.names.items() if label}
+    return evaluate(predictions, references, names)
+
+
+def metrics(reports: dict[bool, EvaluationReport], task: Task) -> dict[str, Any]:
+    """The figures for the card."""
+    cases = task.validation_cases()
+    measured = {
+        "metric": "DSC, mean over cases of each label, and their mean",
+        "cases": f"all {len(cases)} validation cases of nnU-Net's fold {task.fold}; the model was not trained on them",
+        "caveat": CAVEAT,
+        "case_names": cases,
+        "weights": "the float16 weights of this file, computed in float32; step 0.5",
+        "plain": figures(reports[False]),
+        "mirrored": figures(reports[True]),
+    }
+    summary = task.fold_folder / "validation" / "summary.json"
+    if summary.is_file():
+        measured["nnunet_mirrored"] = nnunet_figures(json.loads(summary.read_text()), reports[False])
+    return measured
+
+
+def figures(report: EvaluationReport) -> dict[str, float]:
+    """Mean DSC of each label and of all, and the worst case's."""
+    labels = {report.names[label]: round(dsc, 5) for label, dsc in report.per_label.items()}
+    return {**labels, "mean": round(report.mean, 5), "worst_case": round(min(case.mean for case in report.cases), 5)}
+
+
+def nnunet_figures(summary: dict[str, Any], report: EvaluationReport) -> dict[str, float]:
+    """What nnU-Net's own validation found at the end of the training: float32 weights, mirrored."""
+    labels = {name: round(summary["mean"][str(label)]["Dice"], 5) for label, name in report.names.items()}
+    return {**labels, "mean": round(summary["foreground_mean"]["Dice"], 5)}
+
+
+def show(output: Path, state_dict: StateDict, card: ModelCard) -> None:
+    """The table of figures, and what was written."""
+    sets = {key: value for key, value in card.metrics.items() if isinstance(value, dict)}
+    columns = [*card.labels[1:], "mean", "worst_case"]
+    rows = [(key, *(f"{value[c]:.4f}" if c in value else "" for c in columns)) for key, value in sets.items()]
+    print_table(f"DSC, {len(card.metrics['case_names'])} validation cases", ("prediction", *columns), rows)
+    training = card.training
+    print(
+        f"{output}: {output.stat().st_size:,} bytes, {sum(t.numel() for t in state_dict.values()):,} parameters, "
+        f"{training['epochs']} of {training['epochs_planned']} epochs, {training['iterations']:,} iterations, "
+        f"{training['seconds']:,.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()

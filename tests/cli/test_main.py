@@ -1,0 +1,105 @@
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from stunet import __version__
+from stunet.cli import main
+from stunet.cli.main import COMMANDS
+from stunet.errors import UserError
+
+HELP = [[name] for name in COMMANDS] + [["weights", action] for action in ("get", "import", "list", "verify", "remove")]
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("words", [[], *HELP], ids=" ".join)
+def test_help(stunet, capsys, words):
+    assert stunet(*words, "--help") == 0
+    shown = capsys.readouterr().out
+    assert f"usage: {' '.join(['stunet', *words])}" in shown
+
+
+def test_the_door_does_not_import_torch():
+    code = """
+import sys
+from stunet.cli.main import main
+sys.argv = ["stunet", "--help"]
+try:
+    main()
+except SystemExit as end:
+    assert end.code in (0, None), end.code
+heavy = {"torch", "nnunetv2", "nibabel", "SimpleITK", "scipy", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_stunet_does_not_import_torch():
+    assert python("import sys, stunet; assert 'torch' not in sys.modules").returncode == 0
+
+
+def test_the_version(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["stunet", "--version"])
+    with pytest.raises(SystemExit) as end:
+        main.main()
+    assert (end.value.code, capsys.readouterr().out) == (0, f"stunet {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["predicct"], ["predict"], ["predict", "-i", "a", "-o", "b", "--step", "half"], ["models", "--patch", "1"]],
+)
+def test_a_usage_error(stunet, capsys, words):
+    assert stunet(*words) == 2
+    captured = capsys.readouterr()
+    assert captured.err and not captured.out
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (
+            UserError("scan.nii [odd]: is broken; copy it again."),
+            2,
+            "stunet: scan.nii [odd]: is broken; copy it again.\n",
+        ),
+        (KeyboardInterrupt(), 130, "stunet: interrupted\n"),
+        (MemoryError(), 1, "stunet: this machine has not enough memory for this\n"),
+    ],
+)
+def test_errors_become_a_sentence_and_an_exit_code(stunet, capsys, monkeypatch, raised, code, said):
+    def fail(self):
+        raise raised
+
+    monkeypatch.setattr(COMMANDS["doctor"], "run", fail)
+    assert stunet("doctor") == code
+    assert capsys.readouterr() == ("", said)
+
+
+def test_a_fault_of_ours_shows_where(stunet, capsys, monkeypatch):
+    monkeypatch.setattr(COMMANDS["doctor"], "run", lambda self: 1 // 0)
+    assert stunet("doctor") == 1
+    assert "ZeroDivisionError" in (said := capsys.readouterr().err)
+    assert "fault of stunet's" in said
+
+
+def test_remarks_of_the_rooms_reach_stderr(stunet, capsys, monkeypatch):
+    def remark(self):
+        logging.getLogger("stunet.imaging.formats.nifti").warning("%s: odd, but read.", "a.nii")
+        return 0
+
+    monkeypatch.setattr(COMMANDS["doctor"], "run", remark)
+    assert stunet("doctor") == stunet("doctor") == 0
+    assert capsys.readouterr().err == "stunet: a.nii: odd, but read.\n" * 2
+
+
+def test_doctor(stunet, capsys):
+    assert stunet("doctor", "--json") == 0
+    assert '"torch"' in capsys.readouterr().out
+    assert stunet("doctor", "--nnunet") == 0
+    assert capsys.readouterr().out.startswith("export nnUNet_extTrainer=")

@@ -1,0 +1,84 @@
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from stunet.inference.predictor import Predictor
+from tests.cli.conftest import write_scan
+from tests.inference.samples import tiny_model
+
+
+def test_a_scan(stunet, capsys, scan, model_file, tmp_path):
+    output = tmp_path / "labels.nii.gz"
+    assert stunet("predict", "-i", scan, "-o", output, "-m", model_file, "--json") == 0
+    captured = capsys.readouterr()
+    record = json.loads(captured.out)
+    written, source = nibabel.load(output), nibabel.load(scan)
+    labels = np.asarray(written.dataobj)
+    assert np.array_equal(labels.T, Predictor(tiny_model(num_classes=3)).predict(scan).labels)
+    assert np.array_equal(written.affine, source.affine)
+    assert record["volumes_mm3"] == {f"class_{n}": pytest.approx((labels == n).sum() * 3.0) for n in (1, 2)}
+    assert json.loads((tmp_path / "labels.report.json").read_text()) == record
+
+
+def test_what_people_see(stunet, capsys, scan, model_file, tmp_path):
+    assert stunet("predict", "-i", scan, "-o", tmp_path / "labels.nii", "-m", model_file) == 0
+    shown = capsys.readouterr().out
+    assert "class_1" in shown and "mm³" in shown
+
+
+def test_a_folder_with_a_corrupt_scan(stunet, capsys, tmp_path, model_file):
+    for seed, name in enumerate(("a_0000", "c")):
+        write_scan(tmp_path / "scans" / f"{name}.nii.gz", seed)
+    (tmp_path / "scans" / "b.nii.gz").write_bytes(b"no scan")
+    assert stunet("predict", "-i", tmp_path / "scans", "-o", tmp_path / "out", "-m", model_file, "--json") == 2
+    captured = capsys.readouterr()
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "c.nii.gz", "stunet_report.json"]
+    assert captured.err.count("\n") == 1 and "b.nii.gz" in captured.err
+    cases = {case["case"]: case for case in json.loads(captured.out)["cases"]}
+    assert "b.nii.gz" in cases["b"]["error"]
+    assert cases["a"]["output"].endswith("a.nii.gz")
+
+
+def test_a_folder_that_is_all_well(stunet, capsys, tmp_path, model_file):
+    write_scan(tmp_path / "scans" / "a.nii.gz")
+    assert stunet("predict", "-i", tmp_path / "scans", "-o", tmp_path / "out", "-m", model_file) == 0
+    assert "1 of 1 scans segmented" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "output", "sentence"),
+    [
+        ("scan.nii.gz", "labels.png", "labels.png: a label map is written as .nii.gz or .nii"),
+        ("scan.nii.gz", "lost/labels.nii.gz", "lost: there is no such folder"),
+        ("scan.nii.gz", "scan.nii.gz", "overwrite the scan"),
+        ("lost.nii.gz", "labels.nii.gz", "lost.nii.gz"),
+        ("scans", "labels.nii.gz", "scans is a folder of scans, so -o must be a folder"),
+        ("scans", "scans", "overwrite the scans"),
+        ("empty", "labels.nii.gz", "empty"),
+    ],
+)
+def test_paths_that_cannot_be_right(stunet, capsys, tmp_path, scan, model_file, given, output, sentence):
+    write_scan(tmp_path / "scans" / "a.nii.gz")
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert stunet("predict", "-i", tmp_path / given, "-o", tmp_path / output, "-m", model_file) == 2
+    captured = capsys.readouterr()
+    assert sentence in captured.err and captured.err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["-m", "hipocampus"], "There is no model 'hipocampus'"),
+        (["-f", "0"], "has no folds to choose from"),
+        (["--step", "0"], "The step between windows"),
+    ],
+)
+def test_options_that_cannot_be_right(stunet, capsys, tmp_path, scan, model_file, options, sentence):
+    arguments = ["-i", scan, "-o", tmp_path / "labels.nii.gz", "-m", model_file, *options]
+    assert stunet("predict", *arguments) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "labels.nii.gz").exists()

@@ -1,0 +1,80 @@
+import nibabel
+import numpy as np
+import pytest
+
+from stunet.inference import batch
+from stunet.inference.batch import Case, case_name, find_cases, is_folder_of_scans, predict_cases
+from stunet.inference.predictor import Predictor
+from tests.inference.samples import tiny_model
+from tests.phantoms import smooth_scan, write_dicom_series
+
+
+def write_scan(path, seed=0):
+    nibabel.save(nibabel.Nifti1Image(smooth_scan((20, 18, 12), seed), np.eye(4)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor(tiny_model())
+
+
+def test_channels_make_one_case(tmp_path):
+    for name in ("b_0001.nii.gz", "b_0000.nii.gz", "a_0000.nii", "c.nii.gz", "notes.txt", "d_12.nii"):
+        (tmp_path / name).touch()
+    cases = find_cases(tmp_path)
+    assert [case.name for case in cases] == ["a", "b", "c", "d_12"]
+    assert [file.name for file in cases[1].files] == ["b_0000.nii.gz", "b_0001.nii.gz"]
+
+
+def test_the_name_of_a_dicom_folder(tmp_path):
+    assert case_name(tmp_path / "series.1") == "series.1"
+
+
+def test_a_folder_of_scans_is_not_a_dicom_series(tmp_path):
+    write_dicom_series(tmp_path / "series", smooth_scan((3, 8, 8)))
+    write_scan(tmp_path / "a.nii.gz")
+    assert is_folder_of_scans(tmp_path)
+    assert not is_folder_of_scans(tmp_path / "series")
+    assert not is_folder_of_scans(tmp_path / "lost")
+    assert not is_folder_of_scans(tmp_path / "a.nii.gz")
+
+
+def test_a_corrupt_scan_costs_only_itself(tmp_path, predictor):
+    for seed, name in enumerate("ac"):
+        write_scan(tmp_path / f"{name}.nii.gz", seed)
+    (tmp_path / "b.nii.gz").write_bytes(b"no scan")
+    first, second, third = predict_cases(predictor, find_cases(tmp_path), tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "c.nii.gz"]
+    assert second.output is None and "b.nii.gz" in second.error and not second.is_our_fault
+    for outcome in (first, third):
+        labels = np.asarray(nibabel.load(outcome.output).dataobj)
+        assert np.array_equal(labels.T, predictor.predict(outcome.case.files[0]).labels)
+
+
+def test_a_fault_of_ours_costs_only_its_case(tmp_path, predictor, monkeypatch):
+    files = [write_scan(tmp_path / f"{name}.nii.gz") for name in "ab"]
+    predict = predictor.predict
+
+    def stumble(scan, on_window=None):
+        if scan == files[0]:
+            raise ZeroDivisionError("a fault")
+        return predict(scan, on_window)
+
+    monkeypatch.setattr(predictor, "predict", stumble)
+    first, second = predict_cases(predictor, find_cases(tmp_path), tmp_path / "out")
+    assert first.is_our_fault and "ZeroDivisionError: a fault" in first.error
+    assert second.error is None
+
+
+def test_a_wrong_number_of_channels(tmp_path, predictor):
+    files = tuple(write_scan(tmp_path / f"a_000{channel}.nii.gz") for channel in (0, 1))
+    (outcome,) = predict_cases(predictor, [Case("a", files)], tmp_path / "out")
+    assert "2 channel(s)" in outcome.error and not outcome.is_our_fault
+
+
+def test_an_interruption_ends_the_batch(tmp_path, predictor, monkeypatch):
+    write_scan(tmp_path / "a.nii.gz")
+    monkeypatch.setattr(predictor, "predict", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        list(batch.predict_cases(predictor, find_cases(tmp_path), tmp_path / "out"))

@@ -1,0 +1,158 @@
+"""The streaming predictor equals a plain one that holds every logit at every voxel."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from stunet.errors import UserError
+from stunet.imaging.preprocess import cropped_view, preprocess
+from stunet.imaging.volume import Volume
+from stunet.inference.mirroring import mirrored_axes
+from stunet.inference.predictor import InferenceConfig, Predictor
+from stunet.networks.stunet import build_stunet, config_of_size
+from tests.inference.samples import STRIDES, assert_labels_follow, plain_logits, tiny_model
+
+
+def scan(shape=(13, 20, 26), spacing=(1.7, 0.8, 1.0), channels=1, dtype=np.int16) -> Volume:
+    """Smooth random blobs with a rim of zeros; spacing (Z, Y, X) mm, as stored left to right, posterior to anterior."""
+    rng = np.random.default_rng(0)
+    array = ndimage.gaussian_filter(rng.standard_normal((channels, *shape)), (0, 1, 1, 1)) * 1000
+    array[:, :, :2] = 0
+    array[..., -1] = 0
+    return Volume(array.astype(dtype), np.diag([-spacing[2], spacing[1], spacing[0], 1.0]))
+
+
+def plain_cropped_logits(volume, model, mirror_axes=((),)):
+    image, record = preprocess(volume, model.plan)
+    logits = plain_logits(image, model.networks, mirror_axes=mirror_axes).numpy()
+    factors = [new / old for new, old in zip(record.cropped_shape, record.network_shape, strict=True)]
+    return np.stack([ndimage.zoom(k, factors, order=1, mode="nearest", grid_mode=True) for k in logits]), record
+
+
+def assert_predicts_as_plain(volume, model, config=None, mirror_axes=((),)):
+    segmentation = Predictor(model, config).predict(volume)
+    assert segmentation.labels.shape == volume.shape
+    logits, record = plain_cropped_logits(volume, model, mirror_axes)
+    inside = cropped_view(segmentation.labels, record)
+    assert_labels_follow(inside, logits, 1e-5)
+    assert len(np.unique(inside)) > 2
+    assert segmentation.labels.astype(bool).sum() == inside.astype(bool).sum()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"spacing": (2.0, 1.5, 0.7)},
+        {"transpose_forward": (2, 0, 1)},
+        {"orientation": "RAS", "convention": "nnunet_v1"},
+        {"orientation": "PIR", "transpose_forward": (1, 0, 2)},
+    ],
+    ids=str,
+)
+def test_any_grid(changes):
+    assert_predicts_as_plain(scan(), tiny_model(**changes))
+
+
+def test_channels_folds_and_mirroring():
+    model = tiny_model(num_classes=20, input_channels=2, folds=2)
+    config = InferenceConfig(mirror=True, batch_size=2)
+    assert_predicts_as_plain(scan(channels=2, dtype=np.float32), model, config, mirrored_axes(model.card.mirror_axes))
+
+
+def test_a_scan_smaller_than_a_window():
+    assert_predicts_as_plain(scan((3, 9, 7)), tiny_model())
+
+
+def test_more_labels_than_a_byte_holds():
+    segmentation = Predictor(tiny_model(num_classes=300)).predict(scan())
+    assert segmentation.labels.dtype == np.uint16
+    assert segmentation.labels.max() > 255
+    assert Predictor(tiny_model(num_classes=256)).predict(scan()).labels.dtype == np.uint8
+
+
+def test_paths_names_and_timings(tmp_path):
+    volume = scan(channels=2)
+    paths = [tmp_path / f"case_000{channel}.nii.gz" for channel in range(2)]
+    for path, array in zip(paths, volume.array, strict=True):
+        nibabel.Nifti1Image(array.T, volume.affine).to_filename(path)
+    predictor = Predictor(tiny_model(input_channels=2))
+    told = []
+    from_paths = predictor.predict(paths, on_window=lambda done, total: told.append((done, total)))
+    assert np.array_equal(from_paths.labels, predictor.predict(volume).labels)
+    assert told == [(number, told[-1][1]) for number in range(1, told[-1][1] + 1)]
+    assert from_paths.names == predictor.model.names
+    assert min(vars(from_paths.timings).values()) > 0
+    from_paths.save(tmp_path / "labels.nii.gz")
+    saved = nibabel.load(tmp_path / "labels.nii.gz")
+    assert np.array_equal(np.asarray(saved.dataobj).T, from_paths.labels)
+    assert np.allclose(saved.affine, volume.affine)
+
+
+def test_the_wrong_number_of_channels():
+    with pytest.raises(UserError, match=r"1 channel\(s\).*needs 2: channel_0, channel_1"):
+        Predictor(tiny_model(input_channels=2)).predict(scan())
+
+
+def test_an_empty_answer_is_said_aloud():
+    model = tiny_model()
+    with torch.no_grad():
+        model.networks[0].head.bias[0] = 1e6
+    (sentence,) = Predictor(model).predict(scan()).warnings
+    assert "No structure was found" in sentence
+
+
+def test_threads_do_not_disturb_each_other():
+    predictor = Predictor(tiny_model())
+    scans = [scan(), scan((9, 18, 20))] * 2
+    one_by_one = [predictor.predict(volume).labels for volume in scans]
+    with ThreadPoolExecutor(4) as pool:
+        together = pool.map(lambda volume: predictor.predict(volume).labels, scans)
+    assert all(np.array_equal(a, b) for a, b in zip(one_by_one, together, strict=True))
+
+
+def test_predicting_changes_nothing():
+    volume, model = scan(), tiny_model()
+    before = volume.array.copy()
+    Predictor(model).predict(volume)
+    assert np.array_equal(volume.array, before)
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"step": 0.0}, "step"),
+        ({"step": 1.5}, "step"),
+        ({"batch_size": 0}, "batch size"),
+        ({"backend": "tensorflow"}, "there is torch"),
+    ],
+)
+def test_impossible_settings(settings, sentence):
+    with pytest.raises(UserError, match=sentence):
+        InferenceConfig(**settings)
+
+
+def test_a_device_that_is_not_here():
+    with pytest.raises(UserError, match="no device 'tpu'"):
+        Predictor(tiny_model(), InferenceConfig(device="tpu"))
+
+
+def test_memory_does_not_grow_with_the_classes(monkeypatch):
+    """The largest tensor that labelling makes is bounded by the chunk, for 12 classes as for 3000."""
+    from stunet.inference import head
+
+    monkeypatch.setattr(head, "CHUNK_BYTES", 2**16)
+    largest = []
+    plain = head.LinearHead.logits
+    monkeypatch.setattr(
+        head.LinearHead, "logits", lambda self, x: largest.append(4 * len(x) * self.num_classes) or plain(self, x)
+    )
+    model = tiny_model(num_classes=3000)
+    assert build_stunet(config_of_size("tiny", 1, 3000, strides=STRIDES)).config == model.networks[0].config
+    Predictor(model).predict(scan((9, 18, 20)))
+    assert max(largest) <= 2**16

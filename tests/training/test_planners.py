@@ -1,0 +1,52 @@
+import json
+
+import pytest
+
+from stunet.networks.stunet import SIZES
+from stunet.training.planners import STUNetPlanner, plans_name, stunet_architecture
+from tests.training.conftest import DATASET
+
+
+@pytest.fixture
+def plans(home):
+    return lambda name: json.loads((home / "preprocessed" / DATASET / f"{name}.json").read_text())
+
+
+def test_all_but_the_network_is_nnunets(plans):
+    ours, theirs = plans("STUNetPlans_tiny"), plans("nnUNetPlans")
+    del theirs["configurations"]["2d"]
+    assert ours["configurations"].keys() == theirs["configurations"].keys()
+    for name, configuration in ours["configurations"].items():
+        for key in ("architecture", "data_identifier"):
+            assert configuration.pop(key) != theirs["configurations"][name].pop(key)
+    for key in ("plans_name", "experiment_planner_used"):
+        assert ours.pop(key) != theirs.pop(key)
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("size", ["tiny", "small"])
+def test_the_network(plans, size):
+    architecture = plans(plans_name(size))["configurations"]["3d_fullres"]["architecture"]
+    strides = [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2], [1, 1, 1], [1, 1, 1]]
+    arguments = {"width": SIZES[size].width, "depth": SIZES[size].depth, "strides": strides}
+    assert architecture["network_class_name"] == "stunet.networks.stunet.STUNet"
+    assert architecture["arch_kwargs"] == arguments
+
+
+def test_sizes_share_the_images(plans):
+    folders = {plans(plans_name(s))["configurations"]["3d_fullres"]["data_identifier"] for s in ("tiny", "small")}
+    assert folders == {"STUNetPlans_3d_fullres"}
+
+
+@pytest.mark.parametrize(("number", "cut"), [(3, 6), (6, 6), (7, 6)])
+def test_strides_are_padded_or_cut(number, cut):
+    strides = [[1, 1, 1]] + [[2, 2, 2]] * (number - 1)
+    planned = stunet_architecture({"arch_kwargs": {"strides": strides}}, "base")["arch_kwargs"]["strides"]
+    assert len(planned) == cut
+    assert planned == (strides + [[1, 1, 1]] * 5)[:6]
+
+
+def test_a_planner_of_a_class_of_its_own_name(home):
+    planner = STUNetPlanner(4, size="huge")
+    assert planner.plans_identifier == "STUNetPlans_huge"
+    assert planner.generate_data_identifier("3d_lowres") == "STUNetPlans_3d_lowres"

@@ -1,0 +1,164 @@
+"""A whole run, as short as can be: two epochs of two iterations on ten real cases."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+from stunet.errors import UserError
+from stunet.inference.predictor import Predictor
+from stunet.training.run import RECORD_NAME, TrainingSettings, train
+from tests.training.conftest import DATASET, environment
+
+SETTINGS = TrainingSettings("4", 0, "tiny", epochs=2, iterations_per_epoch=2, workers=0, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def run(prepared_home):
+    """One run, with the iterations that it announced."""
+    announced: list[int] = []
+    with environment(prepared_home):
+        result = train(SETTINGS, announced.append)
+    return result, announced
+
+
+def weights_in(fold: Path) -> dict[str, torch.Tensor]:
+    return torch.load(fold / "checkpoint_final.pth", weights_only=False)["network_weights"]
+
+
+def test_it_leaves_what_nnunet_leaves(run):
+    result, announced = run
+    assert result.model_folder.name == "STUNetTrainer_tiny__STUNetPlans_tiny__3d_fullres"
+    names = {path.name for path in result.model_folder.iterdir()}
+    assert {"plans.json", "dataset.json", "dataset_fingerprint.json", "fold_0"} <= names
+    names = {path.name for path in (result.model_folder / "fold_0").iterdir()}
+    assert {"checkpoint_final.pth", "checkpoint_best.pth", "progress.png", "debug.json", "validation"} <= names
+    assert len(list((result.model_folder / "fold_0" / "validation").glob("*.nii.gz"))) == 2
+    assert announced == [1, 2, 3, 4]
+    assert set(result.dsc_per_label) == {"1", "2"}
+    assert 0 <= result.validation_dsc <= 1
+
+
+def test_it_leaves_a_record(run):
+    result, _ = run
+    record = json.loads((result.model_folder / "fold_0" / RECORD_NAME).read_text())
+    assert record["finished"] and record["seconds"] > 0
+    assert (record["iterations"], record["batch_size"], record["weight_decay"]) == (4, 2, 1e-3)
+    assert record["settings"]["seed"] == 0
+    assert record["versions"]["nnunetv2"].startswith("2.8")
+
+
+def test_nnunets_predictor_and_ours_agree_on_the_folder(run, home, shared_data, monkeypatch):
+    result, _ = run
+    scan = shared_data / DATASET / "imagesTr" / "hippocampus_014_0000.nii.gz"
+    theirs = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
+    theirs.initialize_from_trained_model_folder(str(result.model_folder), (0,), "checkpoint_final.pth")
+    monkeypatch.setattr(torch, "half", torch.float32)  # nnU-Net's sums, which in half precision decide near ties
+    expected = theirs.predict_single_npy_array(*SimpleITKIO().read_images([str(scan)]))
+    found = Predictor(result.model_folder).predict(scan).labels
+    equal = (found == expected).mean()
+    print(f"equal voxels: {equal:.6f}, labels {np.unique(found)}")
+    assert equal >= 0.9995
+
+
+def test_what_is_there_is_not_overwritten(run, home):
+    with pytest.raises(UserError, match=r"already holds checkpoint_final.pth.*--resume"):
+        train(SETTINGS)
+
+
+def test_a_finished_run_is_not_resumed(run, home):
+    with pytest.raises(UserError, match="is finished"):
+        train(replace(SETTINGS, resume=True))
+
+
+def test_nothing_to_resume(home):
+    with pytest.raises(UserError, match=r"nothing to resume in .*fold_3"):
+        train(replace(SETTINGS, fold=3, resume=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"size": "gigantic"}, "no size 'gigantic'"),
+        ({"size": "huge"}, "stunet prepare -d 4 --size huge"),
+        ({"device": "tpu"}, "no device 'tpu'.*cpu"),
+        ({"fold": "most"}, "A fold is .* not 'most'"),
+        ({"configuration": "2d"}, "no configuration '2d', only: 3d_fullres"),
+        ({"epochs": 0}, "1 or more"),
+        ({"dataset": "9"}, "no folder Dataset009"),
+    ],
+)
+def test_settings_with_which_nothing_can_be_trained(home, changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        train(replace(SETTINGS, **changes))
+
+
+def test_too_few_cases_or_none(prepared_home, tmp_path):
+    prepared = tmp_path / "preprocessed" / DATASET
+    images = prepared / "STUNetPlans_3d_fullres"
+    images.mkdir(parents=True)
+    for name in ("STUNetPlans_tiny.json", "dataset.json"):
+        shutil.copy(prepared_home / "preprocessed" / DATASET / name, prepared)
+    with environment(tmp_path):
+        with pytest.raises(UserError, match=r"no preprocessed images.*stunet prepare -d 4 --size tiny -c 3d_fullres"):
+            train(SETTINGS)
+        for number in range(4):
+            (images / f"{number}.pkl").touch()
+        with pytest.raises(UserError, match=r"has 4 cases, too few for 5 folds.*-f all"):
+            train(SETTINGS)
+
+
+def interrupted_run(settings: TrainingSettings, after: int) -> None:
+    def interrupt(done: int) -> None:
+        if done == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, interrupt)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_equals_an_uninterrupted_one(run, home, monkeypatch, tmp_path):
+    """Same seed, no workers: the same weights to the bit, whether the run was interrupted or not."""
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    interrupted_run(SETTINGS, after=3)
+    fold = tmp_path / DATASET / "STUNetTrainer_tiny__STUNetPlans_tiny__3d_fullres" / "fold_0"
+    assert not json.loads((fold / RECORD_NAME).read_text())["finished"]
+    with pytest.raises(UserError, match=r"already holds checkpoint_best.pth"):
+        train(SETTINGS)
+    for change, sentence in (
+        ({"epochs": 1}, "started with epochs 2, not 1"),
+        ({"iterations_per_epoch": 3}, "started with iterations per epoch 2, not 3"),
+        ({"batch_size": 1}, "started with batch size of the plan, not 1"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            train(replace(SETTINGS, **change, resume=True))
+    announced: list[int] = []
+    resumed = train(replace(SETTINGS, resume=True), announced.append)
+    assert announced == [3, 4]
+    expected, found = weights_in(run[0].model_folder / "fold_0"), weights_in(resumed.model_folder / "fold_0")
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    assert resumed.dsc_per_label == run[0].dsc_per_label
+
+
+@pytest.mark.slow
+def test_another_seed_gives_other_weights_and_an_interrupted_validation_is_made_up_for(
+    run, home, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    settings = replace(SETTINGS, seed=1, fold=1, epochs=1)
+    trained = train(settings)
+    fold = trained.model_folder / "fold_1"
+    assert not torch.equal(
+        *(w["encoder.stages.0.0.conv1.weight"] for w in (weights_in(fold), weights_in(run[0].model_folder / "fold_0")))
+    )
+    (fold / "validation" / "summary.json").unlink()
+    announced: list[int] = []
+    assert train(replace(settings, resume=True), announced.append).dsc_per_label == trained.dsc_per_label
+    assert announced == []

@@ -1,0 +1,185 @@
+"""Our trainers against nnU-Net's own, on the same weights and batches."""
+
+import copy
+
+import pytest
+import torch
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+from stunet.networks.stunet import SIZES, STUNet
+from stunet.training import trainers
+from stunet.training.trainers import PolynomialSchedule
+
+NAMES = [f"STUNetTrainer{size}{ft}" for size in ("", *(f"_{name}" for name in SIZES)) for ft in ("", "_ft")]
+
+
+def random_batch(trainer):
+    """Noise and random blobs, as nnU-Net's loader shapes them."""
+    generator = torch.Generator().manual_seed(1)
+    patch = trainer.configuration_manager.patch_size
+    shapes = [
+        [round(n * s) for n, s in zip(patch, scale, strict=True)] for scale in trainer._get_deep_supervision_scales()
+    ]
+    data = torch.randn(2, 1, *patch, generator=generator)
+    return {"data": data, "target": [torch.randint(0, 3, (2, 1, *s), generator=generator).short() for s in shapes]}
+
+
+def steps(trainer, number=2):
+    trainer.on_train_epoch_start()
+    return [float(trainer.train_step(random_batch(trainer))["loss"]) for _ in range(number)]
+
+
+@pytest.fixture
+def tiny(build):
+    trainer = build("STUNetTrainer_tiny", "STUNetPlans_tiny")
+    trainer.use_bfloat16 = False
+    trainer.initialize()
+    return trainer
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nnunet_finds_each_trainer_by_name(home, name):
+    assert recursive_find_trainer_class_by_name(name) is getattr(trainers, name)
+
+
+def test_the_numbers_of_the_paper(tiny):
+    group = tiny.optimizer.param_groups[0]
+    assert isinstance(tiny.optimizer, torch.optim.SGD)
+    assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (1e-2, 0.99, True, 1e-3)
+    assert (tiny.num_epochs, tiny.num_iterations_per_epoch, tiny.configuration_manager.batch_size) == (1000, 250, 2)
+
+
+def test_the_schedule_is_nnunets():
+    optimizers = [torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.01) for _ in range(2)]
+    ours, theirs = PolynomialSchedule(optimizers[0], 1000), PolyLRScheduler(optimizers[1], 0.01, 1000)
+    for epoch in range(1000):
+        ours.step(epoch)
+        theirs.step(epoch)
+        assert optimizers[0].param_groups[0]["lr"] == optimizers[1].param_groups[0]["lr"]
+
+
+def test_fine_tuning_has_two_rates_in_one_ratio(build):
+    trainer = build("STUNetTrainer_tiny_ft", "STUNetPlans_tiny")
+    trainer.initialize()
+    head, body = trainer.optimizer.param_groups
+    names = {id(p): name for name, p in trainer.network.named_parameters()}
+    assert all(".seg_layers." in names[id(p)] for p in head["params"])
+    assert not any(".seg_layers." in names[id(p)] for p in body["params"])
+    assert len(head["params"]) + len(body["params"]) == len(names)
+    for epoch in range(trainer.num_epochs):
+        trainer.lr_scheduler.step(epoch)
+        assert head["lr"] == pytest.approx(0.01 * (1 - epoch / 1000) ** 0.9)
+        assert body["lr"] == pytest.approx(0.1 * head["lr"])
+
+
+@pytest.fixture
+def stock(build, tiny):
+    """nnU-Net's own trainer with the paper's weight decay, on our plans and with the weights of `tiny`."""
+    trainer = build("nnUNetTrainer", "STUNetPlans_tiny")
+    trainer.weight_decay = tiny.weight_decay
+    trainer.initialize()
+    assert isinstance(trainer.network, STUNet)
+    trainer.network.load_state_dict(tiny.network.state_dict())
+    return trainer
+
+
+def largest_difference(network, other):
+    theirs = other.state_dict()
+    return max(float((value - theirs[key]).abs().max()) for key, value in network.state_dict().items())
+
+
+def test_a_step_is_nnunets_step(tiny, stock):
+    """To the bit, once the weights lie in memory as nnU-Net lays them."""
+    tiny.network.to(memory_format=torch.contiguous_format)
+    assert steps(tiny) == steps(stock)
+    assert largest_difference(tiny.network, stock.network) == 0
+
+
+def test_the_order_in_memory_costs_rounding_only(tiny, stock):
+    assert tiny.network.encoder.stages[1][0].conv1.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert steps(tiny) == pytest.approx(steps(stock), rel=1e-4)
+    difference = largest_difference(tiny.network, stock.network)
+    print(f"largest difference of a weight after two steps: {difference:.1e}")
+    assert difference < 1e-4
+
+
+def test_a_validation_step_is_nnunets(tiny, stock):
+    with torch.no_grad():
+        ours, theirs = (trainer.validation_step(random_batch(trainer)) for trainer in (tiny, stock))
+    assert float(ours["loss"]) == pytest.approx(float(theirs["loss"]), rel=1e-6)
+    assert abs(ours["tp_hard"] - theirs["tp_hard"]).max() <= 2
+
+
+def test_bfloat16_is_close(tiny, build):
+    half = build("STUNetTrainer_tiny", "STUNetPlans_tiny")
+    half.use_bfloat16 = True
+    half.initialize()
+    half.network.load_state_dict(tiny.network.state_dict())
+    assert steps(half) == pytest.approx(steps(tiny), rel=0.01)
+    assert all(p.dtype == torch.float32 for p in half.network.parameters())
+
+
+def test_five_heads_five_scales(tiny):
+    scales = tiny._get_deep_supervision_scales()
+    assert scales == [[1.0] * 3, [0.5] * 3, [0.25] * 3, [0.125] * 3, [0.125] * 3]
+    tiny.set_deep_supervision_enabled(True)
+    outputs = tiny.network(random_batch(tiny)["data"])
+    assert [list(o.shape[2:]) for o in outputs] == [[40, 56, 40], [20, 28, 20], [10, 14, 10], [5, 7, 5], [5, 7, 5]]
+    tiny.set_deep_supervision_enabled(False)
+    assert tiny.network(random_batch(tiny)["data"]).shape == (2, 3, 40, 56, 40)
+
+
+def test_a_sized_trainer_takes_nnunets_own_plans(build):
+    """`nnUNetv2_train 4 3d_fullres 0 -tr STUNetTrainer_small`: four stages planned, six built."""
+    trainer = build("STUNetTrainer_small", "nnUNetPlans")
+    trainer.initialize()
+    assert isinstance(trainer.network, STUNet)
+    assert trainer.network.config.width == SIZES["small"].width
+    assert trainer.network.config.strides[3:] == ((2, 2, 2), (1, 1, 1), (1, 1, 1))
+    (loss,) = steps(trainer, 1)
+    assert 0 < loss < 10
+
+
+def test_a_trainer_without_size_builds_what_our_plans_say(build):
+    trainer = build("STUNetTrainer", "STUNetPlans_tiny")
+    trainer.initialize()
+    assert trainer.network.config.width == SIZES["tiny"].width
+
+
+@pytest.mark.parametrize(
+    ("trainer", "plans", "sentence"),
+    [
+        ("STUNetTrainer_small", "STUNetPlans_tiny", "builds 'small'.*width 8.*-p STUNetPlans_small"),
+        ("STUNetTrainer", "nnUNetPlans", "nnUNetPlans are for another network"),
+    ],
+)
+def test_plans_that_do_not_fit_the_trainer(build, trainer, plans, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        build(trainer, plans).initialize()
+
+
+def test_an_interrupted_write_keeps_the_last_checkpoint(tiny, tmp_path, monkeypatch):
+    file = tmp_path / "checkpoint_latest.pth"
+    tiny.save_checkpoint(str(file))
+    whole = file.read_bytes()
+
+    def half_a_file(content, path):
+        with open(path, "wb") as stream:
+            stream.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", half_a_file)
+    with pytest.raises(KeyboardInterrupt):
+        tiny.save_checkpoint(str(file))
+    assert file.read_bytes() == whole
+
+
+def test_a_checkpoint_is_one_of_nnunets(tiny, stock, tmp_path):
+    file = tmp_path / "checkpoint_final.pth"
+    steps(tiny, 1)
+    tiny.save_checkpoint(str(file))
+    weights = copy.deepcopy(tiny.network.state_dict())
+    stock.load_checkpoint(str(file))
+    assert all(torch.equal(value, weights[key]) for key, value in stock.network.state_dict().items())
+    assert stock.current_epoch == tiny.current_epoch + 1
