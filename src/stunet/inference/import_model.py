@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from stunet.errors import UserError
-from stunet.inference.model import preprocessing_of
+from stunet.imaging.plan import PreprocessingPlan
 from stunet.weights.model_file import ModelCard, StateDict
 from stunet.weights.model_folder import read_model_folder
-from stunet.weights.nnunet_plans import read_v1_plans
-from stunet.weights.official import PUBLISHED_PLAN, import_official, is_published, read_checkpoint
+from stunet.weights.nnunet_plans import DEFAULT_CONFIGURATION, read_v1_plans
+from stunet.weights.official import PUBLISHED_PLAN, Checkpoint, import_official, is_published, read_checkpoint
 
 
 def import_model(
@@ -24,7 +24,8 @@ def import_model(
 
     Args:
         source: a `.model` of nnU-Net v1, a `.pth` of v2, or a model folder of v2.
-        plans: nnU-Net's plans: the v1 pickle or a v2 `plans.json`.
+        plans: nnU-Net's plans: the v1 pickle or a v2 `plans.json`. By default those inside a `.pth`, or the pickle
+            that nnU-Net v1 writes beside a `.model`, of the same name with `.pkl` after it.
         strides: of the five downsamplings (Z, Y, X); they override those of the plans.
         fold: which fold of a model folder.
 
@@ -36,12 +37,35 @@ def import_model(
         folder = read_model_folder(source, [int(fold) if str(fold).isdigit() else fold])
         return folder.state_dicts[0], folder.card(preprocessing_of(folder.plans, folder.configuration).to_dict())
     checkpoint = read_checkpoint(source)
-    read_plans = _read_plans(plans) if plans is not None else checkpoint.plans
+    read_plans = _read_plans(plans) if plans is not None else _own_plans(checkpoint)
     preprocessing = None
-    if read_plans is not None and not (plans is None and is_published(checkpoint)):
+    if read_plans is not None:
         preprocessing = preprocessing_of(read_plans, checkpoint.configuration).to_dict()
     state_dict, card = import_official(checkpoint, plans=read_plans, strides=strides, preprocessing=preprocessing)
     return state_dict, _as_published(card) if is_published(checkpoint) else card
+
+
+def preprocessing_of(plans: Mapping[str, Any], configuration: str | None = None) -> PreprocessingPlan:
+    """How images are prepared, by nnU-Net's plans of version 1 or 2.
+
+    Args:
+        plans: content of the plans file.
+        configuration: which of version 2's; "3d_fullres" if None.
+
+    Raises:
+        UserError: plans for a 2D network or a cascade, or with steps that stunet does not know.
+    """
+    if "plans_per_stage" in plans:
+        return PreprocessingPlan.from_nnunet_v1(plans)
+    return PreprocessingPlan.from_nnunet_v2(plans, configuration or DEFAULT_CONFIGURATION)
+
+
+def _own_plans(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+    """The plans that came with a checkpoint; none are needed for the published weights."""
+    if is_published(checkpoint):
+        return None
+    beside = checkpoint.path.with_name(f"{checkpoint.path.name}.pkl")
+    return checkpoint.plans or (read_v1_plans(beside) if beside.is_file() else None)
 
 
 def _as_published(card: ModelCard) -> ModelCard:

@@ -1,18 +1,16 @@
 """A model that can segment: networks, how to prepare images for them, and what their answers mean."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stunet.errors import UserError
 from stunet.imaging.plan import PreprocessingPlan
+from stunet.inference.import_model import import_model, preprocessing_of
 from stunet.networks.stunet import STUNet
 from stunet.weights.catalogue import CATALOGUE, get_model
 from stunet.weights.model_file import ModelCard, StateDict, build_network_from, read_model
 from stunet.weights.model_folder import read_model_folder
-from stunet.weights.nnunet_plans import DEFAULT_CONFIGURATION, read_v1_plans
-from stunet.weights.official import Checkpoint, import_official, is_published, read_checkpoint
 
 CHECKPOINT_SUFFIXES = (".model", ".pth", ".pt")
 """Files that are read as checkpoints of nnU-Net v1 or v2."""
@@ -66,36 +64,6 @@ def load_model(source: str | Path, folds: Sequence[Fold] | None = None) -> Model
     return _model([state_dict], card, str(source))
 
 
-def read_official(path: str | Path) -> tuple[StateDict, ModelCard]:
-    """Weights and card from an nnU-Net v1 or v2 checkpoint that says, itself or by its neighbour, how to use it.
-
-    A v2 checkpoint holds its plans. A v1 checkpoint is one of the published ones, or has its plans beside it, in a file
-    of the same name with `.pkl` after it, as nnU-Net v1 writes them.
-
-    Raises:
-        UserError: another kind of file, another network, or a checkpoint whose plans are not known.
-    """
-    checkpoint = read_checkpoint(path)
-    plans = None if is_published(checkpoint) else checkpoint.plans or _plans_beside(checkpoint)
-    preprocessing = None if plans is None else preprocessing_of(plans, checkpoint.configuration).to_dict()
-    return import_official(checkpoint, plans=plans, preprocessing=preprocessing)
-
-
-def preprocessing_of(plans: Mapping[str, Any], configuration: str | None = None) -> PreprocessingPlan:
-    """How images are prepared, by nnU-Net's plans of version 1 or 2.
-
-    Args:
-        plans: content of the plans file.
-        configuration: which of version 2's; "3d_fullres" if None.
-
-    Raises:
-        UserError: plans for a 2D network or a cascade, or with steps that stunet does not know.
-    """
-    if "plans_per_stage" in plans:
-        return PreprocessingPlan.from_nnunet_v1(plans)
-    return PreprocessingPlan.from_nnunet_v2(plans, configuration or DEFAULT_CONFIGURATION)
-
-
 def _read_folder(path: Path, folds: Sequence[Fold] | None) -> tuple[Sequence[StateDict], ModelCard]:
     folder = read_model_folder(path, folds)
     preprocessing = preprocessing_of(folder.plans, folder.configuration)
@@ -111,14 +79,9 @@ def _read_file(path: Path) -> tuple[StateDict, ModelCard]:
     if path.suffix == ".safetensors":
         return read_model(path)
     if path.suffix in CHECKPOINT_SUFFIXES:
-        return read_official(path)
+        return import_model(path)
     known = ", ".join((".safetensors", *CHECKPOINT_SUFFIXES))
     raise UserError(f"{path} is no model: give a file of kind {known}, a model folder, or a name in the catalogue.")
-
-
-def _plans_beside(checkpoint: Checkpoint) -> dict[str, Any] | None:
-    beside = checkpoint.path.with_name(f"{checkpoint.path.name}.pkl")
-    return read_v1_plans(beside) if beside.is_file() else None
 
 
 def _model(state_dicts: Sequence[StateDict], card: ModelCard, source: str) -> Model:

@@ -4,7 +4,6 @@ NIfTI-1 and NIfTI-2 single files, plain or gzipped, in either byte order. Files 
 claims more than its file can hold, or than a scan can have, costs nothing but the reading of the header.
 """
 
-import colorsys
 import gzip
 import logging
 import os
@@ -20,6 +19,7 @@ import numpy as np
 
 from stunet.errors import UserError
 from stunet.imaging.volume import Volume, check_affine, check_size, check_spacing, column_lengths
+from stunet.labels.ontology import colour_of
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +49,6 @@ _FIRST_BYTES = {
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 _CARET_EXTENSION = 30
 """Registered extension code (NIFTI_ECODE_CARET) of the label table."""
-
-GOLDEN_RATIO = 0.618034
-"""Steps of this fraction around a circle never come close to each other soon."""
 
 
 def read_nifti(path: Path) -> Volume:
@@ -346,8 +343,8 @@ def _extension_block(names: Mapping[int, str], endianness: str) -> bytes:
 
 
 def _label_row(label: int, name: str) -> str:
-    """One entry of the label table; hues a golden ratio apart keep the colours of neighbours distinct."""
-    red, green, blue = colorsys.hsv_to_rgb(label * GOLDEN_RATIO % 1.0, 0.75, 0.95)
+    """One entry of the label table, in the structure's colour, the same as in previews."""
+    red, green, blue = (value / 255 for value in colour_of(name, label))
     text = name.replace("]]>", "")
     colour = f'Red="{red:.3f}" Green="{green:.3f}" Blue="{blue:.3f}" Alpha="1"'
     return f'<Label Key="{label}" {colour}><![CDATA[{text}]]></Label>'
