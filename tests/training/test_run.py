@@ -13,7 +13,8 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from stunet.errors import UserError
 from stunet.inference.predictor import Predictor
-from stunet.training.run import RECORD_NAME, TrainingSettings, train
+from stunet.training.folders import nnunet_folders
+from stunet.training.run import RECORD_NAME, TrainingSettings, build_trainer, train
 from tests.training.conftest import DATASET, environment
 
 SETTINGS = TrainingSettings("4", 0, "tiny", epochs=2, iterations_per_epoch=2, workers=0, precision="float32")
@@ -75,6 +76,12 @@ def test_what_is_there_is_not_overwritten(run, home):
 def test_a_finished_run_is_not_resumed(run, home):
     with pytest.raises(UserError, match="is finished"):
         train(replace(SETTINGS, resume=True))
+
+
+def test_a_finished_run_goes_on_for_more_epochs(run, home):
+    longer = replace(SETTINGS, epochs=SETTINGS.epochs + 1, resume=True)
+    trainer = build_trainer(longer, nnunet_folders())
+    assert (trainer.current_epoch, trainer.num_epochs) == (SETTINGS.epochs, SETTINGS.epochs + 1)
 
 
 def test_nothing_to_resume(home):

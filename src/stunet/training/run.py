@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -200,28 +201,38 @@ def _checkpoint_to_resume(fold_folder: Path, settings: TrainingSettings) -> Path
         return None
     if not there:
         raise UserError(f"There is nothing to resume in {fold_folder}. Leave --resume out to start.")
-    if there[0].name == CHECKPOINTS[0]:
+    is_longer = _asks_for_more_epochs(fold_folder, settings)
+    if there[0].name == CHECKPOINTS[0] and not is_longer:
         if (fold_folder / SUMMARY).is_file():
-            raise UserError(f"The run in {fold_folder} is finished; there is nothing to resume.")
+            raise UserError(
+                f"The run in {fold_folder} is finished; there is nothing to resume. Give more --epochs to go on."
+            )
         return there[0]  # trained, but its validation was interrupted
     _require_same_schedule(fold_folder, settings)
     return max(there, key=lambda path: path.stat().st_mtime)
 
 
+def _started_settings(fold_folder: Path) -> dict[str, Any]:
+    """What the run was started with; nothing if nnUNetv2_train started it, which leaves no record."""
+    record = fold_folder / RECORD_NAME
+    return json.loads(record.read_text())["settings"] if record.is_file() else {}
+
+
+def _asks_for_more_epochs(fold_folder: Path, settings: TrainingSettings) -> bool:
+    return settings.epochs > _started_settings(fold_folder).get("epochs", settings.epochs)
+
+
 def _require_same_schedule(fold_folder: Path, settings: TrainingSettings) -> None:
-    """The learning rate depends on all of these, so they stay what they were; nnUNetv2_train leaves no record.
+    """The learning rate depends on all of these, so they stay what they were.
 
     More epochs may be asked for: the learning rate then follows the longer schedule from here on.
     """
-    if not (fold_folder / RECORD_NAME).is_file():
-        return
-    started = json.loads((fold_folder / RECORD_NAME).read_text())["settings"]
-    for name in ("epochs", "iterations_per_epoch", "batch_size"):
+    for name, started in _started_settings(fold_folder).items():
         asked = getattr(settings, name)
-        is_longer = name == "epochs" and asked > started[name]
-        if started[name] != asked and not is_longer:
+        is_longer = name == "epochs" and _asks_for_more_epochs(fold_folder, settings)
+        if name in ("epochs", "iterations_per_epoch", "batch_size") and started != asked and not is_longer:
             raise UserError(
-                f"The run in {fold_folder} was started with {name.replace('_', ' ')} {started[name] or 'of the plan'}, "
+                f"The run in {fold_folder} was started with {name.replace('_', ' ')} {started or 'of the plan'}, "
                 f"not {asked or 'of the plan'}. Give the same to resume it."
             )
 
