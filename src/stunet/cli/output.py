@@ -27,7 +27,8 @@ def print_json(result: Any) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A result for people, on stdout; columns of numbers are aligned to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    RESULTS.print(title, style="bold", soft_wrap=True, markup=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         are_numbers = all(row[number][:1].isdigit() for row in rows)
         table.add_column(column, justify="right" if are_numbers else "left", overflow="fold")
