@@ -1,9 +1,11 @@
 """Fixtures shared by all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 os.environ.setdefault("nnUNet_def_n_proc", "2")  # nnU-Net reads it once, when it is first imported
 
@@ -17,3 +19,12 @@ def shared_data() -> Path:
     if not (shared / "data").is_dir():
         pytest.skip(f"no test images under {shared / 'data'} (set STUNET_SHARED)")
     return shared / "data"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny networks run faster on one thread, above all on a machine that is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

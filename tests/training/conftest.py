@@ -75,12 +75,3 @@ def build(home: Path) -> Callable:
     return lambda trainer, plans: get_trainer_from_args(
         "4", "3d_fullres", 0, trainer, plans, device=torch.device("cpu")
     )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny networks run faster on one thread, above all on a machine that is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
