@@ -97,3 +97,8 @@ def test_a_model_folder(tmp_path):
     assert torch.equal(state_dict["decoder.seg_layers.4.weight"], network.head.weight)
     with pytest.raises(UserError, match="no trained fold 0; it has 1"):
         import_model(tmp_path)
+    for options in ({"plans": tmp_path / "plans.json"}, {"strides": PUBLISHED_STRIDES[1:]}):
+        with pytest.raises(UserError, match=r"model folder, which has its own plans"):
+            import_model(tmp_path, fold="1", **options)
+    with pytest.raises(UserError, match=r"checkpoint_final\.pth has no folds to choose from"):
+        import_model(tmp_path / "fold_1/checkpoint_final.pth", fold="1")

@@ -1,6 +1,7 @@
 """The streaming predictor equals a plain one that holds every logit at every voxel."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -156,3 +157,10 @@ def test_memory_does_not_grow_with_the_classes(monkeypatch):
     assert build_stunet(config_of_size("tiny", 1, 3000, strides=STRIDES)).config == model.networks[0].config
     Predictor(model).predict(scan((9, 18, 20)))
     assert max(largest) <= 2**16
+
+
+def test_mirroring_is_refused_where_the_model_never_saw_a_mirrored_image():
+    model = tiny_model()
+    model = replace(model, card=replace(model.card, mirror_axes=()))
+    with pytest.raises(UserError, match="not trained with mirrored images"):
+        Predictor(model, InferenceConfig(mirror=True))

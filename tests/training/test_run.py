@@ -169,3 +169,9 @@ def test_another_seed_gives_other_weights_and_an_interrupted_validation_is_made_
     announced: list[int] = []
     assert train(replace(settings, resume=True), announced.append).dsc_per_label == trained.dsc_per_label
     assert announced == []
+
+
+def test_full_precision_is_not_promised_on_a_gpu(home, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(UserError, match="float32 is for the CPU"):
+        train(replace(SETTINGS, device="cuda", precision="float32"))

@@ -93,7 +93,7 @@ def test_weights_that_do_not_fit_the_card_are_not_written(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="could not be written"):
+    with pytest.raises(UserError, match="cannot be written"):
         save_model(tmp_path / "file" / "x.safetensors", network().state_dict(), card())
 
 

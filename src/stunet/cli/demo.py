@@ -53,10 +53,11 @@ class Demo:
     def run(self) -> int:
         """Segment, compare with the reference, write, show."""
         from stunet.evaluation.dice import dice_per_label
+        from stunet.files import write_json
         from stunet.imaging.formats.table import read_labels, read_volume
         from stunet.imaging.preview import save_preview
         from stunet.inference.predictor import Predictor
-        from stunet.inference.record import run_record, save_record, scan_record
+        from stunet.inference.record import run_record, scan_record
 
         name = scan_name(self.scan)
         folder = _made(self.output)
@@ -72,7 +73,7 @@ class Demo:
             **_demo_record(segmentation, reference, dsc, name),
             "output": [str(folder / file) for file in (LABELS_NAME, REPORT_NAME, PREVIEW_NAME)],
         }
-        save_record(record, folder / REPORT_NAME)
+        write_json(folder / REPORT_NAME, record)
         self._show(record)
         return 0
 

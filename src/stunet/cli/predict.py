@@ -79,8 +79,9 @@ class Predict:
             raise UserError(f"{self.output}: the labels could overwrite the scans; give -o another folder.")
 
     def _run_single(self, case: "Case") -> int:
+        from stunet.files import write_json
         from stunet.imaging.formats.table import read_volume
-        from stunet.inference.record import run_record, save_record, scan_record
+        from stunet.inference.record import run_record, scan_record
 
         scan = read_volume(case.files[0])
         predictor = self._predictor()
@@ -91,7 +92,7 @@ class Predict:
             )
         segmentation.save(self.output)
         record = {**run_record(predictor), **scan_record(segmentation), "output": str(self.output)}
-        save_record(record, record_path(self.output))
+        write_json(record_path(self.output), record)
         for warning in segmentation.warnings:
             MESSAGES.print(f"stunet: {warning}", soft_wrap=True)
         if self.json:
@@ -102,8 +103,9 @@ class Predict:
         return 0
 
     def _run_folder(self, cases: "list[Case]") -> int:
+        from stunet.files import write_json
         from stunet.inference.batch import predict_cases
-        from stunet.inference.record import run_record, save_record
+        from stunet.inference.record import run_record
 
         predictor = self._predictor()
         outcomes: list[Outcome] = []
@@ -116,7 +118,7 @@ class Predict:
                 if outcome.error is not None:
                     MESSAGES.print(f"stunet: {outcome.error}", soft_wrap=True, markup=False)
         record = {**run_record(predictor), "cases": [_outcome_record(outcome) for outcome in outcomes]}
-        save_record(record, self.output / RECORD_NAME)
+        write_json(self.output / RECORD_NAME, record)
         failed = [outcome for outcome in outcomes if outcome.error is not None]
         if self.json:
             print_json(record)

@@ -48,8 +48,8 @@ class Import:
     """nnU-Net's plans: the .pkl beside a v1 .model, or a v2 plans.json. The published weights need none."""
     strides: tuple[tuple[int, int, int], ...] | None = None
     """Strides (Z Y X) of the five downsamplings, one after the other: 2 2 2 2 2 2 2 2 2 2 2 2 1 1 2."""
-    fold: Annotated[str, tyro.conf.arg(aliases=["-f"])] = "0"
-    """Which fold of a model folder."""
+    fold: Annotated[str | None, tyro.conf.arg(aliases=["-f"])] = None
+    """Which fold of a model folder; 0 by default."""
     float16: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Store half precision: half the file, computed with in float32 all the same."""
     json: Json = False

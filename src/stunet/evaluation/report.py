@@ -1,6 +1,5 @@
 """Predictions of many cases against their references: DSC for each case, each label and all."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from stunet.errors import UserError
 from stunet.evaluation.dice import dice_per_label, mean_ignoring_nan
+from stunet.files import write_json
 from stunet.imaging.formats.table import read_labels
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -68,10 +68,7 @@ class EvaluationReport:
 
     def save(self, path: str | Path) -> None:
         """Write `to_dict` as JSON."""
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.writing")
-        temporary.write_text(json.dumps(self.to_dict(), indent=2))
-        temporary.replace(target)
+        write_json(Path(path), self.to_dict())
 
 
 def _number(value: float) -> float | None:

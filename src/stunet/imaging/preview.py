@@ -7,9 +7,7 @@ left, anterior to the left in sagittal planes) without any further flip.
 """
 
 import math
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from stunet.errors import UserError
+from stunet.files import replacing
 from stunet.imaging.resample import axis_operator
 from stunet.imaging.volume import Volume, reorient
 from stunet.labels.ontology import colour_of
@@ -178,7 +176,7 @@ def save_preview(
     scene = _scene(volume, labels_ZYX, reference_ZYX, names)
     rows = _legend_rows(labels_ZYX, names, float(np.prod(volume.spacing)), dsc)
     figure = _draw(scene, rows, title, _footer(volume, scene.window))
-    with _replacing(Path(path)) as temporary:
+    with replacing(Path(path)) as temporary:
         figure.savefig(temporary, format="png", facecolor=BACKGROUND_COLOUR)
 
 
@@ -508,16 +506,3 @@ def _round_length(mm: float) -> float:
     """
     power = 10.0 ** math.floor(math.log10(mm))
     return next(factor * power for factor in (5, 2, 1) if factor * power <= mm)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`, and rename when all is written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)

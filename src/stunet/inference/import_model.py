@@ -18,7 +18,7 @@ def import_model(
     source: Path,
     plans: Path | None = None,
     strides: Sequence[Sequence[int]] | None = None,
-    fold: int | str = 0,
+    fold: int | str | None = None,
 ) -> tuple[StateDict, ModelCard]:
     """Weights in our names and their card, ready for `stunet.weights.model_file.save_model`.
 
@@ -27,15 +27,18 @@ def import_model(
         plans: nnU-Net's plans: the v1 pickle or a v2 `plans.json`. By default those inside a `.pth`, or the pickle
             that nnU-Net v1 writes beside a `.model`, of the same name with `.pkl` after it.
         strides: of the five downsamplings (Z, Y, X); they override those of the plans.
-        fold: which fold of a model folder.
+        fold: which fold of a model folder; 0 if None.
 
     Raises:
-        UserError: a file that can't be read safely, another network, or one whose strides or preprocessing are
-            unknown, with the option that would tell.
+        UserError: a file that can't be read safely, another network, one whose strides or preprocessing are unknown,
+            with the option that would tell, or an option that the source has no use for.
     """
     if source.is_dir():
-        folder = read_model_folder(source, [int(fold) if str(fold).isdigit() else fold])
-        return folder.state_dicts[0], folder.card(preprocessing_of(folder.plans, folder.configuration).to_dict())
+        if plans is not None or strides is not None:
+            raise UserError(f"{source} is a model folder, which has its own plans; leave --plans and --strides out.")
+        return _import_fold(source, 0 if fold is None else fold)
+    if fold is not None:
+        raise UserError(f"{source} has no folds to choose from; only a model folder of nnU-Net v2 has.")
     checkpoint = read_checkpoint(source)
     read_plans = _read_plans(plans) if plans is not None else _own_plans(checkpoint)
     preprocessing = None
@@ -43,6 +46,11 @@ def import_model(
         preprocessing = preprocessing_of(read_plans, checkpoint.configuration).to_dict()
     state_dict, card = import_official(checkpoint, plans=read_plans, strides=strides, preprocessing=preprocessing)
     return state_dict, _as_published(card) if is_published(checkpoint) else card
+
+
+def _import_fold(source: Path, fold: int | str) -> tuple[StateDict, ModelCard]:
+    folder = read_model_folder(source, [int(fold) if str(fold).isdigit() else fold])
+    return folder.state_dicts[0], folder.card(preprocessing_of(folder.plans, folder.configuration).to_dict())
 
 
 def preprocessing_of(plans: Mapping[str, Any], configuration: str | None = None) -> PreprocessingPlan:

@@ -65,13 +65,19 @@ class Predictor:
         config: how to predict.
 
     Raises:
-        UserError: a model that cannot be loaded, or a device that is not here.
+        UserError: a model that cannot be loaded, or was not trained for the mirroring asked for, or a device that is
+            not here.
     """
 
     def __init__(self, model: str | Path | Model, config: InferenceConfig | None = None):
         self.config = config or InferenceConfig()
         device = torch_device(self.config.device)
         self.model = model if isinstance(model, Model) else load_model(model)
+        if self.config.mirror and not self.model.card.mirror_axes:
+            raise UserError(
+                f"Model {self.model.card.name!r} was not trained with mirrored images, so its answers can't be "
+                "averaged over them; leave mirroring out."
+            )
         self.backend = BACKENDS[self.config.backend](self.model.networks, device)
 
     @torch.inference_mode()

@@ -1,13 +1,11 @@
 """The machine-readable record that every prediction leaves: versions, settings, timings."""
 
-import json
 import os
 import platform
 import resource
 import sys
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,10 +53,3 @@ def peak_memory_bytes() -> int:
     """The largest resident memory this process ever had, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def save_record(record: dict[str, Any], path: Path) -> None:
-    """Write a record as JSON, under a temporary name first."""
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from stunet.errors import UserError
+from stunet.files import write_json
 from stunet.training.folders import Folders, find_dataset, set_nnunet_environment
 from stunet.training.planners import plans_name
 from stunet.training.trainers import TRAINERS, STUNetTrainer
@@ -129,6 +130,8 @@ def _check(settings: TrainingSettings) -> None:
         raise UserError(f"This machine has no device {settings.device!r}. Usable here: {usable}.")
     if not (settings.fold == "all" or (isinstance(settings.fold, int) and settings.fold >= 0)):
         raise UserError(f"A fold is 0, 1, 2, 3, 4 or all, not {settings.fold!r}.")
+    if settings.precision == "float32" and settings.device == "cuda":
+        raise UserError("nnU-Net trains in half precision on a CUDA GPU; --precision float32 is for the CPU.")
     if settings.epochs < 1 or settings.iterations_per_epoch < 1 or (settings.batch_size or 1) < 1:
         raise UserError("Epochs, iterations and batch size must be 1 or more.")
 
@@ -251,10 +254,7 @@ def _write_record(trainer: STUNetTrainer, settings: TrainingSettings, seconds: f
         "versions": {name: version(name) for name in ("stunet", "torch", "nnunetv2", "batchgeneratorsv2", "numpy")},
         "machine": {"processor": platform.machine(), "threads": torch.get_num_threads(), "system": platform.system()},
     }
-    target = Path(trainer.output_folder) / RECORD_NAME
-    temporary = target.with_suffix(".writing")
-    temporary.write_text(json.dumps(record, indent=2))
-    temporary.replace(target)
+    write_json(Path(trainer.output_folder) / RECORD_NAME, record)
 
 
 def read_result(fold_folder: Path, seconds: float) -> TrainingResult:

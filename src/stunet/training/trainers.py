@@ -5,10 +5,10 @@ augmentation, loss, schedule, validation and logs are nnU-Net's.
 """
 
 import contextlib
-import os
 import random
 from collections.abc import Callable
 from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
+from stunet.files import replacing
 from stunet.networks.stunet import SIZES, STUNet, six_strides
 from stunet.training.planners import NETWORK_CLASS, plans_name
 
@@ -192,10 +193,11 @@ class STUNetTrainer(nnUNetTrainer):
 
     def save_checkpoint(self, filename: str) -> None:
         """As nnU-Net, under a temporary name first: an interrupted write never costs the previous checkpoint."""
-        temporary = f"{filename}.writing"
-        super().save_checkpoint(temporary)
-        if self.local_rank == 0 and not self.disable_checkpointing:
-            os.replace(temporary, filename)  # noqa: PTH105 (nnU-Net passes a string)
+        if self.local_rank != 0 or self.disable_checkpointing:
+            super().save_checkpoint(filename)  # writes nothing, and says so
+            return
+        with replacing(Path(filename)) as temporary:
+            super().save_checkpoint(str(temporary))
 
 
 class STUNetTrainer_ft(STUNetTrainer):

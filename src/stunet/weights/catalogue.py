@@ -22,7 +22,8 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import WeakFileLock, build_hf_headers
 
 from stunet.errors import UserError
-from stunet.weights.model_file import read_card, save_model, written_atomically
+from stunet.files import write_json
+from stunet.weights.model_file import read_card, save_model
 from stunet.weights.official import CITATION, PUBLISHED_PLAN, import_official
 
 __all__ = [
@@ -269,8 +270,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def _write_record(path: Path, record: dict[str, Any]) -> None:
-    with written_atomically(_record_path(path)) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(_record_path(path), record)
 
 
 def _require_unchanged(path: Path) -> None:

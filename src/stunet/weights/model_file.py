@@ -7,8 +7,7 @@ read without touching the weights, and the weights are memory-mapped, so `huge` 
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from stunet.errors import UserError
+from stunet.files import replacing
 from stunet.networks.stunet import SIZES, Stride, STUNet, STUNetConfig, build_stunet
 
 StateDict = dict[str, torch.Tensor]
@@ -192,33 +192,19 @@ def save_model(
         raise ValueError(f"dtype is 'float16' or None, not {dtype!r}")
     tensors = {key: _stored(tensor, dtype) for key, tensor in state_dict.items()}
     metadata = {METADATA_KEY: json.dumps(card.to_dict(), ensure_ascii=False, allow_nan=False)}
-    with written_atomically(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata)
-        temporary.chmod(READABLE_BY_ALL)
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata)
+            temporary.chmod(READABLE_BY_ALL)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be written ({error}).") from error
 
 
 def _stored(tensor: torch.Tensor, dtype: str | None) -> torch.Tensor:
     tensor = tensor.detach().cpu().contiguous()
     return tensor.to(torch.float16) if dtype == "float16" else tensor
-
-
-@contextmanager
-def written_atomically(path: Path) -> Iterator[Path]:
-    """Yields a temporary path in the same folder, and renames it to `path` if all went well, or removes it.
-
-    Raises:
-        UserError: the folder cannot be written, or the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} could not be written: {error}.") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 # Reading

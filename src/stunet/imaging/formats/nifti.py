@@ -18,6 +18,7 @@ import nibabel
 import numpy as np
 
 from stunet.errors import UserError
+from stunet.files import replacing
 from stunet.imaging.volume import Volume, check_affine, check_size, check_spacing, column_lengths
 from stunet.labels.ontology import colour_of
 
@@ -105,7 +106,7 @@ def write_nifti_labels(
     header = _label_header(like, dtype)
     extension = _extension_block(names, header.endianness) if names else b""
     header["vox_offset"] = header.single_vox_offset + len(extension)
-    with _replacing(path) as stream:
+    with _packed(path) as stream:
         stream.write(header.binaryblock)
         stream.write(bytes([bool(extension), 0, 0, 0]))
         stream.write(extension)
@@ -351,18 +352,11 @@ def _label_row(label: int, name: str) -> str:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write beside `path` under a temporary name, compressed when it ends in .gz, and rename when all is written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            if path.name.lower().endswith(".gz"):
-                with gzip.GzipFile(filename="", mode="wb", compresslevel=GZIP_LEVEL, fileobj=file, mtime=0) as packed:
-                    yield cast(IO[bytes], packed)
-            else:
-                yield file
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+def _packed(path: Path) -> Iterator[IO[bytes]]:
+    """A stream to a file that appears when all is written, compressed when its name ends in .gz."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        if not path.name.lower().endswith(".gz"):
+            yield file
+            return
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=GZIP_LEVEL, fileobj=file, mtime=0) as packed:
+            yield cast(IO[bytes], packed)
