@@ -43,5 +43,5 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/installed-for-development: $(VENV)/installed
-	$(PIP) -e .[train] --group dev
+	$(PIP) -e .[all] --group dev
 	touch $@

@@ -24,7 +24,7 @@ import torch
 
 from stunet.training.folders import TRAINER_FOLDER
 from stunet.weights.catalogue import get_model
-from stunet.weights.model_file import read_model
+from stunet.weights.model_file import ModelCard, StateDict, read_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESAMPLING = "resample_data_or_seg_to_shape"
@@ -38,9 +38,8 @@ predict_entry_point_modelfolder()
 """`nnUNetv2_predict_from_modelfolder`, also where torchvision was built for CUDA and torch was not."""
 
 
-def write_nnunet_folder(folder: Path) -> None:
-    """The bundled model as nnU-Net v2 would have left it: plans.json, dataset.json, fold_0/checkpoint_final.pth."""
-    state_dict, card = read_model(get_model("hippocampus"))
+def write_nnunet_folder(folder: Path, state_dict: StateDict, card: ModelCard) -> None:
+    """A model of z-scores as nnU-Net v2 would have left it: plans.json, dataset.json, fold_0/checkpoint_final.pth."""
     plan = card.preprocessing
     kwargs = {"is_seg": False, "order_z": 0, "force_separate_z": None}
     configuration = {
@@ -145,7 +144,7 @@ def main() -> None:
         work = Path(temporary)
         folder = options.folder or work / "model"
         if options.folder is None:
-            write_nnunet_folder(folder)
+            write_nnunet_folder(folder, *read_model(get_model("hippocampus")))
         collect_images(options.data, options.cases, work / "images")
         environment = {**os.environ, "nnUNet_extTrainer": str(TRAINER_FOLDER), "PYTHONPATH": str(REPOSITORY)}
         for name in ("raw", "preprocessed", "results"):
@@ -160,7 +159,11 @@ def main() -> None:
             environment,
         )
         seconds_ours = timed(
-            [str(bin_folder / "stunet"), "predict", *common, "-o", str(work / "stunet"), "--device", "cpu"], environment
+            [
+                *(str(bin_folder / "stunet"), "predict", *common, "-o", str(work / "stunet")),
+                *("--device", "cpu", "--backend", "torch", "--precision", "float32"),
+            ],
+            environment,
         )
         report(work, seconds_ours, seconds_nnunet)
 

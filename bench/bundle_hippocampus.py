@@ -188,7 +188,7 @@ def scored(model: Path, task: Task, mirror: bool, folder: Path) -> EvaluationRep
     predictions = folder / "predictions"
     for made in (references, predictions):
         made.mkdir(parents=True)
-    predictor = Predictor(model, InferenceConfig(step=0.5, mirror=mirror))
+    predictor = Predictor(model, InferenceConfig(step=0.5, mirror=mirror, backend="torch", precision="float32"))
     for case in task.validation_cases():
         predictor.predict(task.image(case)).save(predictions / f"{case}.nii.gz")
         (references / f"{case}.nii.gz").symlink_to(task.reference(case).resolve())

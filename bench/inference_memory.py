@@ -17,10 +17,8 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-import nibabel
-import numpy as np
 import torch
-from scipy import ndimage
+from make_ct import make_ct
 
 from stunet.imaging.plan import PreprocessingPlan
 from stunet.inference.model import Model
@@ -29,7 +27,6 @@ from stunet.networks.stunet import PUBLISHED_STRIDES, build_stunet, config_of_si
 from stunet.weights.model_file import Architecture, ModelCard
 from stunet.weights.official import PUBLISHED_PLAN
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 IN_PLANE = 512
 SPACING_MM = (0.8, 0.8, 1.5)
 LIMIT_BYTES = 3e9
@@ -41,7 +38,8 @@ def main() -> None:
     if arguments.scan is not None:
         print(json.dumps(measured(arguments.scan, arguments.classes, arguments.threads, arguments.step)))
         return
-    scan = long_ct(arguments.cache, arguments.slices)
+    name = f"ct_{IN_PLANE}x{IN_PLANE}x{arguments.slices}.nii.gz"
+    scan = make_ct(arguments.cache / name, (IN_PLANE, IN_PLANE, arguments.slices), SPACING_MM)
     command = [sys.executable, __file__, "--scan", str(scan), "--classes", str(arguments.classes)]
     command += ["--threads", str(arguments.threads), "--step", str(arguments.step)]
     child = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -58,22 +56,6 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "stunet-bench")
     parser.add_argument("--scan", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
-
-
-def long_ct(cache: Path, slices: int) -> Path:
-    """A CT of 512 x 512 x `slices` voxels (int16), made once from the shared sample."""
-    path = cache / f"ct_{IN_PLANE}x{IN_PLANE}x{slices}.nii.gz"
-    if not path.exists():
-        shared = Path(os.environ.get("STUNET_SHARED", REPOSITORY.parent / "shared"))
-        sample = nibabel.Nifti1Image.from_filename(shared / "data" / "totalseg_example" / "ct.nii.gz")
-        factors = np.array(sample.header.get_zooms()) / SPACING_MM
-        one = ndimage.zoom(np.asarray(sample.dataobj, dtype=np.float32), factors, order=1)
-        wanted = (IN_PLANE, IN_PLANE, slices)
-        repeated = np.tile(one.astype(np.int16), [-(-n // have) for n, have in zip(wanted, one.shape, strict=True)])
-        x, y, z = wanted
-        cache.mkdir(parents=True, exist_ok=True)
-        nibabel.save(nibabel.Nifti1Image(repeated[:x, :y, :z], np.diag([*SPACING_MM, 1.0])), path)
-    return path
 
 
 def random_model(num_classes: int) -> Model:

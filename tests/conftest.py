@@ -21,6 +21,14 @@ def shared_data() -> Path:
     return shared / "data"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that a test compiles or downloads comes from or goes to the developer's own folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUNET_HOME", str(tmp_path_factory.mktemp("stunet_home")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Tiny networks run faster on one thread, above all on a machine that is busy."""

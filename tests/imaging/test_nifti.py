@@ -13,7 +13,7 @@ import pytest
 import SimpleITK
 
 from stunet.errors import UserError
-from stunet.imaging.formats.nifti import read_nifti, write_nifti_labels
+from stunet.imaging.formats.nifti import READ_BYTES, read_nifti, write_nifti_labels
 from stunet.imaging.volume import Volume
 from tests.phantoms import rotated_affine, smooth_scan
 
@@ -79,6 +79,7 @@ def test_both_versions_are_read_and_repeated(tmp_path: Path, kind: type) -> None
 def test_big_endian_files_are_read_and_repeated(tmp_path: Path) -> None:
     array = smooth_scan((4, 5, 6))
     header = nibabel.Nifti1Header(endianness=">")
+    header.set_data_dtype(np.int16)
     image = nibabel.Nifti1Image(array.transpose(2, 1, 0), np.diag([2, 3, 4, 1]), header)
     image.to_filename(tmp_path / "scan.nii")
     assert (tmp_path / "scan.nii").read_bytes()[:4] == struct.pack(">i", 348)
@@ -267,6 +268,52 @@ def test_a_bomb_behind_an_honest_small_header_is_not_expanded(tmp_path: Path, ca
     assert volume.shape == (16, 16, 16)
     assert peak < 100 * 2**20
     assert "after the last voxel" in caplog.text
+
+
+def allocated_by_reading(path: Path) -> int:
+    """Bytes at the peak."""
+    tracemalloc.start()
+    volume = read_nifti(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert int(volume.array.max()) == 7
+    return peak
+
+
+def test_a_scan_is_in_memory_once(tmp_path: Path) -> None:
+    """16 MiB of int16 in a plain file, compressed, and in the other byte order."""
+    array = np.full((128, 256, 256), 7, np.int16)
+    plain = save(tmp_path / "scan.nii", array)
+    (tmp_path / "scan.nii.gz").write_bytes(gzip.compress(plain.read_bytes(), 1))
+    header = nibabel.Nifti1Header(endianness=">")
+    header.set_data_dtype(np.int16)
+    nibabel.Nifti1Image(array.transpose(2, 1, 0), np.eye(4), header).to_filename(tmp_path / "other.nii")
+    assert allocated_by_reading(plain) < 2 * READ_BYTES
+    for name in ("scan.nii.gz", "other.nii"):
+        assert array.nbytes < allocated_by_reading(tmp_path / name) < array.nbytes + 6 * READ_BYTES
+
+
+def test_a_plain_file_is_left_alone_and_may_be_replaced(tmp_path: Path) -> None:
+    array = smooth_scan((4, 5, 6))
+    path = save(tmp_path / "scan.nii", array)
+    before = path.read_bytes()
+    volume = read_nifti(path)
+    volume.array[0, 0] = 3000
+    assert path.read_bytes() == before
+    save(tmp_path / "other.nii", np.zeros((4, 5, 6), np.int16)).replace(path)
+    np.testing.assert_array_equal(volume.array[0, 1:], array[1:])
+    assert (volume.array[0, 0] == 3000).all()
+    assert not read_nifti(path).array.any()
+
+
+@pytest.mark.parametrize("gap", [0, 1, 2, 16])
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.float32])
+def test_voxels_may_begin_anywhere(tmp_path: Path, gap: int, dtype: type) -> None:
+    array = (smooth_scan((4, 5, 6)) % 100).astype(dtype)
+    path = edit(save(tmp_path / "scan.nii", array), 108, "<f", 352 + gap)
+    content = path.read_bytes()
+    path.write_bytes(content[:352] + bytes(gap) + content[352:])
+    np.testing.assert_array_equal(read_nifti(path).array[0], array)
 
 
 def test_a_claim_beyond_deflates_ratio_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Preprocessing against nnU-Net's own, with the largest difference printed; labels back on the scan's grid; memory."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ import torch
 from stunet.errors import UserError
 from stunet.imaging import PreprocessingPlan, Volume, read_volume
 from stunet.imaging.plan import ChannelNormalization
-from stunet.imaging.preprocess import cropped_view, preprocess, restore
+from stunet.imaging.preprocess import cropped_view, prepare, preprocess, restore
 from tests.imaging.nnunet_reference import CT_STATISTICS, preprocess_v1, preprocess_v2, v2_plans
 from tests.phantoms import rotated_affine, smooth_scan
 
@@ -257,3 +258,108 @@ def test_memory_stays_near_input_and_output() -> None:
     before, after, output = (int(word) for word in done.stdout.split())
     print(f"preprocessing adds {(after - before) / 1024:.0f} MiB, of which output {output / 2**20:.0f} MiB")
     assert output / 2**20 < (after - before) / 1024 < 150
+
+
+STREAM_TOLERANCE = 2e-6
+"""Largest difference between planes in portions and all at once, as a fraction of the range: float32's rounding."""
+
+STREAMED = {
+    "up along z": ((60, 12, 10), (3.0, 1.0, 1.2), {}),
+    "down along z": ((90, 12, 10), (1.0, 1.0, 1.2), {"spacing": (1.6, 1.5, 0.9)}),
+    "thick z": ((30, 14, 13), (6.0, 1.0, 1.2), {}),
+    "thick z, linear": ((30, 14, 13), (6.0, 1.0, 1.2), {"image_order_z": 1}),
+    "thick y": ((60, 14, 13), (1.6, 8.0, 1.2), {}),
+    "thick x": ((60, 14, 13), (1.6, 1.0, 8.0), {}),
+    "thick z becomes x": ((30, 14, 60), (6.0, 1.0, 1.6), {"transpose_forward": (2, 1, 0)}),
+    "turned and flipped": ((30, 40, 20), (1.5, 2.0, 1.2), {"transpose_forward": (2, 0, 1), "orientation": "PIR"}),
+    "cropped MR with a mask": ((60, 24, 16), (1.6, 1.1, 0.9), {"masks": [True]}),
+    "thick MR with a mask": ((30, 24, 16), (6.0, 1.1, 0.9), {"masks": [True]}),
+    "two channels": ((60, 12, 10), (1.6, 1.1, 0.9), {"schemes": ["ct", "zscore"], "masks": [False, True]}),
+    "range": ((60, 12, 10), (1.6, 1.1, 0.9), {"schemes": ["rescale_to_0_1"]}),
+    "same grid": ((40, 12, 10), (1.0, 1.0, 1.0), {}),
+    "one voxel": ((1, 1, 1), (2.0, 1.0, 3.0), {}),
+    "tiny": ((2, 3, 1), (1.4, 1.0, 3.0), {}),
+}
+
+
+def streamed_case(case: str, convention: str) -> tuple[Volume, PreprocessingPlan]:
+    shape, (z, y, x), settings = STREAMED[case]
+    settings = dict(settings)
+    schemes = settings.pop("schemes", ["zscore"])
+    masks = settings.pop("masks", [False] * len(schemes))
+    channels = tuple(
+        ChannelNormalization(scheme, 50.0, 120.0, -800.0, 600.0, use_mask)
+        for scheme, use_mask in zip(schemes, masks, strict=True)
+    )
+    array = np.stack([smooth_scan(shape, seed) for seed in range(len(schemes))])
+    volume = Volume(array, np.diag([x, y, z, 1.0]))
+    plan = PreprocessingPlan(convention, settings.pop("spacing", (1.0, 1.0, 1.0)), (8,) * 3, channels, **settings)  # type: ignore[arg-type]
+    return (zero_border(volume) if any(masks) else volume), plan
+
+
+def portions(depth: int, first: int, step: int) -> list[tuple[int, int]]:
+    stops = [*range(first, depth, step), depth]
+    return list(zip([0, *stops], stops, strict=False))
+
+
+@pytest.mark.parametrize("convention", ["nnunet_v1", "nnunet_v2"])
+@pytest.mark.parametrize("case", STREAMED)
+def test_planes_in_portions_are_the_whole_image(case: str, convention: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, plan = streamed_case(case, convention)
+    whole, record = preprocess(volume, plan)
+    monkeypatch.setattr("stunet.imaging.resample.SLAB_VOXELS", 700)  # several slabs, also of what is small
+    image = prepare(volume, plan)
+    assert image.shape == tuple(whole.shape)
+    assert image.record == record
+    for first, step in [(1, 1), (5, 3), (128, 64), (2, 1000)]:
+        pieces = [image.planes(start, stop) for start, stop in portions(image.shape[1], first, step)]
+        difference = float((torch.cat(pieces, dim=1) - whole).abs().max() / max(float(np.ptp(whole)), 1e-30))
+        assert difference < STREAM_TOLERANCE, (first, step)
+
+
+def test_planes_that_are_not_there_are_refused() -> None:
+    image = prepare(*streamed_case("tiny", "nnunet_v2"))
+    assert image.planes(1, 1).shape == (1, 0, 3, 3)
+    for start, stop in [(-1, 2), (0, 4), (2, 1)]:
+        with pytest.raises(ValueError, match=r"there are planes 0\.\.2"):
+            image.planes(start, stop)
+
+
+STREAMING_SCRIPT = """
+import numpy as np, torch
+from pathlib import Path
+from stunet.imaging.plan import ChannelNormalization, PreprocessingPlan
+from stunet.imaging.preprocess import prepare
+from stunet.imaging.volume import Volume
+torch.set_num_threads(1)
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+def growth(slices, convention):
+    array = np.empty((1, slices, 256, 256), np.int16)
+    array[:] = np.arange(256)
+    plan = PreprocessingPlan(convention, (1.5,) * 3, (128,) * 3, (ChannelNormalization("zscore"),))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is held now
+    before = peak()
+    image = prepare(Volume(array, np.diag([1.4, 1.5, 1.0, 1.0])), plan)
+    depth = image.shape[1]
+    for start in range(0, depth, 32):
+        image.planes(start, min(start + 32, depth))
+    return (peak() - before) / 1024
+growth(50, "nnunet_v2")
+for convention in ("nnunet_v1", "nnunet_v2"):
+    print(growth(150, convention), growth(450, convention))
+"""
+
+
+def test_memory_does_not_grow_with_the_scan() -> None:
+    """150 and 450 slices of 256x256, to 100 and 300 planes of 256x239: the whole image would be 47 MiB more."""
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("needs Linux's memory accounts")
+    fixed = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "100000"}  # what is freed goes back to the system at once
+    command = [sys.executable, "-c", STREAMING_SCRIPT]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=fixed)
+    for line in done.stdout.splitlines():
+        short, long = (float(word) for word in line.split())
+        print(f"streaming adds {short:.0f} MiB for a short scan, {long:.0f} MiB for a long one")
+        assert long < short + 15

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from stunet.errors import UserError
-from stunet.imaging.preview import SOFT_TISSUE_HU, centre_of_mass, intensity_window, save_preview
+from stunet.imaging.preview import save_preview
 from stunet.imaging.volume import Volume
 from stunet.labels.ontology import LABELS
 
@@ -42,14 +42,18 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
-def planes_of(picture: np.ndarray) -> dict[str, np.ndarray]:
-    """The three planes: the largest areas that do not have the sheet's colour."""
+IN_A_ROW = ("coronal", "sagittal", "projection", "axial")
+IN_A_SQUARE = ("coronal", "sagittal", "axial", "projection")
+
+
+def views_of(picture: np.ndarray, names: tuple[str, ...] = IN_A_ROW) -> dict[str, np.ndarray]:
+    """The four views, from the upper left: the largest areas that do not have the sheet's colour."""
     components, _ = ndimage.label((picture != picture[0, 0]).any(axis=-1))
-    largest = np.argsort(np.bincount(components.ravel())[1:])[-3:]
+    largest = np.argsort(np.bincount(components.ravel())[1:])[-4:]
     boxes = sorted(
         (ndimage.find_objects(components)[number] for number in largest), key=lambda b: (b[0].start, b[1].start)
     )
-    return dict(zip(("coronal", "sagittal", "axial"), (picture[box] for box in boxes), strict=True))
+    return dict(zip(names, (picture[box] for box in boxes), strict=True))
 
 
 def is_coloured(plane: np.ndarray) -> np.ndarray:
@@ -96,13 +100,27 @@ def picture(tmp_path_factory) -> np.ndarray:
     return pixels(path)
 
 
-def test_planes_have_their_size_in_mm(picture):
-    planes = planes_of(picture)
-    z, y, x = (n * mm for n, mm in zip(SHAPE, SPACING, strict=True))
-    for name, (height, width) in {"coronal": (z, x), "sagittal": (z, y), "axial": (y, x)}.items():
-        rows, columns = planes[name].shape[:2]
+def check_sizes(views: dict[str, np.ndarray], shape: tuple[int, int, int]) -> None:
+    z, y, x = (n * mm for n, mm in zip(shape, SPACING, strict=True))
+    for name, (height, width) in {"coronal": (z, x), "sagittal": (z, y), "axial": (y, x), "projection": (z, x)}.items():
+        rows, columns = views[name].shape[:2]
         assert rows / columns == pytest.approx(height / width, rel=0.01), name
-        assert rows / planes["coronal"].shape[0] == pytest.approx(height / z, rel=0.01), name
+        assert rows / views["coronal"].shape[0] == pytest.approx(height / z, rel=0.01), name
+
+
+def test_views_have_their_size_in_mm(picture):
+    check_sizes(views_of(picture), SHAPE)
+
+
+def test_a_scan_that_is_long_from_front_to_back_is_laid_out_in_a_square(tmp_path):
+    shape = (20, 48, 28)
+    labels = np.zeros(shape, dtype=np.uint8)
+    labels[5:15, 10:30, 5:15] = 1
+    image = np.random.default_rng(0).integers(100, 300, (1, *shape)).astype(np.int16)
+    save_preview(tmp_path / "p.png", Volume(image, np.diag([*reversed(SPACING), 1.0])), labels, NAMES)
+    picture = pixels(tmp_path / "p.png")
+    assert 0.8 < picture.shape[1] / picture.shape[0] < 1.25
+    check_sizes(views_of(picture, IN_A_SQUARE), shape)
 
 
 def test_the_label_lies_where_radiologists_look_for_it(picture):
@@ -112,39 +130,53 @@ def test_the_label_lies_where_radiologists_look_for_it(picture):
         "coronal": (from_top, from_right),
         "sagittal": (from_top, from_front),
         "axial": (from_front, from_right),
+        "projection": (from_top, from_right),
     }
-    for name, plane in planes_of(picture).items():
-        where = np.array(ndimage.center_of_mass(is_coloured(plane))) / plane.shape[:2]
+    high, deep, wide = 4 / 20, 5 / 24, 6 / 28
+    sizes = {"coronal": high * wide, "sagittal": high * deep, "axial": deep * wide, "projection": high * wide}
+    for name, view in views_of(picture).items():
+        where = np.array(ndimage.center_of_mass(is_coloured(view))) / view.shape[:2]
         assert where == pytest.approx(expected[name], abs=0.02), name
-        block = {"coronal": (4 / 20) * (6 / 28), "sagittal": (4 / 20) * (5 / 24), "axial": (5 / 24) * (6 / 28)}[name]
-        assert is_coloured(plane).mean() == pytest.approx(block, rel=0.15), name
+        assert is_coloured(view).mean() == pytest.approx(sizes[name], rel=0.15), name
 
 
 def test_the_letters_name_the_patients_sides(picture):
-    planes = planes_of(picture)
-    for name, letters in {"coronal": "RLSI", "sagittal": "APSI", "axial": "RLAP"}.items():
+    views = views_of(picture)
+    for name, letters in {"coronal": "RLSI", "sagittal": "APSI", "axial": "RLAP", "projection": "RLSI"}.items():
         sides = ("left", "right", "top", "bottom")
-        assert "".join(letter_at(planes[name], side) for side in sides) == letters, name
+        assert "".join(letter_at(views[name], side) for side in sides) == letters, name
 
 
 @pytest.mark.parametrize("axes", ["LPS", "LAS", "PIR", "SAL"])
 def test_the_picture_does_not_depend_on_how_the_scan_is_stored(axes, picture, tmp_path):
     save_preview(tmp_path / "turned.png", *turned(*corner_phantom(), axes), NAMES, title="corner $ phantom_1")
-    planes = planes_of(pixels(tmp_path / "turned.png"))
-    for name, plane in planes_of(picture).items():
-        np.testing.assert_array_equal(planes[name], plane, err_msg=name)
+    views = views_of(pixels(tmp_path / "turned.png"))
+    for name, view in views_of(picture).items():
+        np.testing.assert_array_equal(views[name], view, err_msg=name)
 
 
 def test_the_reference_is_a_white_outline(picture, tmp_path):
     volume, labels = corner_phantom()
     reference = np.roll(labels, -10, axis=2)
     save_preview(tmp_path / "p.png", volume, labels, NAMES, reference, {1: 0.0})
-    plane = planes_of(pixels(tmp_path / "p.png"))["coronal"]
-    is_new = plane.min(axis=-1) - planes_of(picture)["coronal"].min(axis=-1) > 100
+    plane = views_of(pixels(tmp_path / "p.png"))["coronal"]
+    is_new = plane.min(axis=-1) - views_of(picture)["coronal"].min(axis=-1) > 100
     rows, columns = np.nonzero(is_new)
     rows, columns = (rows + 0.5) / plane.shape[0], (columns + 0.5) / plane.shape[1]
     edges = [rows.min(), rows.max(), columns.min(), columns.max()]
     assert edges == pytest.approx([2 / 20, 6 / 20, 1 - 16 / 28, 1 - 10 / 28], abs=0.01)
+
+
+def test_what_lies_off_all_planes_is_seen_in_the_projection(picture, tmp_path):
+    volume, labels = corner_phantom()
+    labels[2:5, 2:4, 3:6] = 2  # to the left, behind, below; too small to move the planes off the block
+    save_preview(tmp_path / "p.png", volume, labels, {**NAMES, 2: "small"}, title="corner $ phantom_1")
+    views, before = views_of(pixels(tmp_path / "p.png")), views_of(picture)
+    for name in ("coronal", "sagittal", "axial"):
+        assert ndimage.label(is_coloured(views[name]))[1] == 1, name
+    is_new = is_coloured(views["projection"]) & ~is_coloured(before["projection"])
+    where = np.array(ndimage.center_of_mass(is_new)) / is_new.shape
+    assert where == pytest.approx((1 - 3.5 / 20, 1 - 4.5 / 28), abs=0.03)
 
 
 def test_all_structures_of_a_body(tmp_path):
@@ -169,22 +201,6 @@ def test_threads_draw_the_same(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda path: save_preview(path, *corner_phantom(), NAMES), paths))
     assert len({path.read_bytes() for path in paths}) == 1
-
-
-def test_windows():
-    random = np.random.default_rng(0)
-    ct = np.concatenate([random.normal(-1000, 20, 4000), random.normal(50, 300, 4000)]).reshape(20, 20, 20)
-    assert intensity_window(ct.astype(np.int16)) == SOFT_TISSUE_HU
-    mr = random.gamma(2, 100, (20, 20, 20)).astype(np.float32)
-    assert intensity_window(mr) == pytest.approx(np.percentile(mr, (0.5, 99.5)), rel=1e-4)
-    assert intensity_window(np.full((4, 4, 4), 7)) == (7, 8)
-
-
-def test_centre_of_mass():
-    _, labels = corner_phantom()
-    centre = ndimage.center_of_mass(labels)
-    assert np.abs(np.subtract(centre_of_mass(labels), centre)).max() <= 0.5
-    assert centre_of_mass(np.zeros((5, 6, 7), dtype=np.uint8)) == (2, 3, 3)
 
 
 def test_bad_arguments(tmp_path):

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from stunet.imaging.resample import Interpolation, axis_operator, linear_taps, nearest_taps, resample, separate_axis
+from stunet.imaging.resample import (
+    Interpolation,
+    ResampledPlanes,
+    Resampling,
+    axis_operator,
+    linear_taps,
+    nearest_taps,
+    resample,
+    separate_axis,
+)
 from tests.phantoms import smooth_scan
 
 SIZES = [(1, 1), (1, 5), (5, 1), (2, 3), (3, 2), (7, 7), (9, 10), (10, 9), (37, 91), (91, 37), (120, 61), (64, 128)]
@@ -99,3 +108,87 @@ def test_blocks_join_seamlessly(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = resample(array, (31, 20, 40), Interpolation())
     monkeypatch.setattr("stunet.imaging.resample.SLAB_VOXELS", 2000)
     torch.testing.assert_close(resample(array, (31, 20, 40), Interpolation()), whole, atol=1e-3, rtol=1e-5)
+
+
+class Recorder:
+    """Gives planes of an array, and remembers which."""
+
+    def __init__(self, array_ZYX: np.ndarray):
+        self.array_ZYX = array_ZYX
+        self.asked: list[int] = []
+
+    def __call__(self, start: int, stop: int) -> torch.Tensor:
+        self.asked += range(start, stop)
+        return torch.from_numpy(self.array_ZYX[start:stop].astype(np.float32))
+
+
+def resampled_planes(read: Recorder, new_shape: tuple[int, ...], interpolation: Interpolation) -> ResampledPlanes:
+    resampling = Resampling(read.array_ZYX.shape, new_shape, interpolation, torch.device("cpu"))
+    planes = ResampledPlanes(read, resampling)
+    read.asked.clear()
+    return planes
+
+
+@pytest.mark.parametrize("front", [0, 1, 2])
+def test_the_thick_axis_need_not_be_turned_to_the_front(front: int) -> None:
+    array = smooth_scan((23, 25, 26))[None]
+    new_shape = [31, 20, 33]
+    turned = resample(array.swapaxes(1, 1 + front), np.array(new_shape)[swapped(front)], Interpolation(3, True, 0))
+    straight = resample(array, new_shape, Interpolation(3, True, 0, front))
+    assert (straight.swapaxes(1, 1 + front) - turned).abs().max() < 1e-6 * np.ptp(array)
+
+
+def swapped(front: int) -> list[int]:
+    return [front if axis == 0 else 0 if axis == front else axis for axis in range(3)]
+
+
+@pytest.mark.parametrize("order", [1, 3, 5])
+@pytest.mark.parametrize("depth", [57, 100, 131])
+def test_planes_of_a_long_scan_are_those_of_the_whole_matrices(order: int, depth: int) -> None:
+    """In float64 with every weight, against float32 with those that are not negligible."""
+    array = smooth_scan((100, 9, 8)).astype(np.float64)
+    operators = [axis_operator(n_in, n_out, order) for n_in, n_out in zip(array.shape, (depth, 12, 6), strict=True)]
+    expected = np.einsum("az,by,cx,zyx->abc", *operators, array, optimize=True).clip(array.min(), array.max())
+    planes = resampled_planes(Recorder(array), (depth, 12, 6), Interpolation(order))
+    for start in range(0, depth, 10):
+        difference = np.abs(planes(start, min(start + 10, depth)).numpy() - expected[start : start + 10]).max()
+        assert difference < 1e-6 * np.ptp(array)
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(400, 267), (400, 400), (400, 1000), (400, 80)])
+@pytest.mark.parametrize("interpolation", [Interpolation(), Interpolation(1), Interpolation(3, True), Interpolation(0)])
+def test_few_planes_are_made_of_few(n_in: int, n_out: int, interpolation: Interpolation) -> None:
+    read = Recorder(smooth_scan((n_in, 4, 5)))
+    planes = resampled_planes(read, (n_out, 4, 6), interpolation)
+    planes(0, 16)
+    band = 17
+    assert len(read.asked) <= 16 * n_in / n_out + band
+    read.asked.clear()
+    planes(n_out // 2, n_out // 2 + 16)
+    assert len(read.asked) <= 16 * n_in / n_out + 2 * band
+
+
+@pytest.mark.parametrize("step", [1, 7, 64])
+@pytest.mark.parametrize("front", [None, 0, 1, 2])
+def test_each_plane_is_read_once_on_the_way_through(step: int, front: int | None) -> None:
+    read = Recorder(smooth_scan((90, 8, 9)))
+    planes = resampled_planes(read, (61, 10, 7), Interpolation(3, front is not None, 1, front or 0))
+    for start in range(0, 61, step):
+        planes(start, min(start + step, 61))
+    assert read.asked == list(range(90))
+
+
+def test_planes_are_the_same_in_any_order() -> None:
+    planes = resampled_planes(Recorder(smooth_scan((90, 8, 9))), (61, 10, 7), Interpolation())
+    whole = planes(0, 61)
+    for start, stop in [(30, 40), (10, 35), (35, 36), (0, 61), (20, 21), (60, 61)]:
+        torch.testing.assert_close(planes(start, stop), whole[start:stop], atol=1e-3, rtol=0)
+
+
+def test_planes_are_the_callers_to_write_to() -> None:
+    """Also where nothing needs to be computed."""
+    for shape in [(9, 8, 7), (9, 8, 10)]:
+        planes = resampled_planes(Recorder(smooth_scan((9, 8, 7))), shape, Interpolation())
+        whole = planes(0, 9).clone()
+        planes(2, 5).fill_(np.nan)
+        assert torch.equal(planes(3, 6), whole[3:6])

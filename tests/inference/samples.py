@@ -9,9 +9,13 @@ from torch.nn import functional
 
 from stunet.imaging.plan import ChannelNormalization, PreprocessingPlan
 from stunet.inference.model import Model
+from stunet.inference.predictor import InferenceConfig
 from stunet.inference.windows import gaussian_weight, window_starts
 from stunet.networks.stunet import STUNet, build_stunet, config_of_size
 from stunet.weights.model_file import Architecture, ModelCard
+
+EXACT = InferenceConfig(backend="torch", precision="float32")
+"""The same arithmetic on every machine."""
 
 STRIDES = ((1, 1, 1), (2, 2, 2), (1, 2, 2), (1, 1, 1), (1, 1, 1), (1, 1, 1))
 """Strides with which windows of 8 x 16 x 16 voxels are possible."""

@@ -8,7 +8,7 @@ first, nnU-Net itself in single precision differs as much as we do.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ import pytest
 import torch
 
 from stunet.inference.model import load_model
-from stunet.inference.predictor import InferenceConfig, Predictor
+from stunet.inference.predictor import Predictor
 from stunet.networks.stunet import build_stunet, config_of_size
+from tests.inference.samples import EXACT
 
 pytest.importorskip("nnunetv2")
 
@@ -180,7 +181,7 @@ def test_labels_are_nnunets(name, shared_data, tmp_path, monkeypatch):
     case = CASES[name]
     model_folder = write_model_folder(tmp_path / "model", case)
     scan = scan_of(case, shared_data, tmp_path)
-    ours = Predictor(load_model(model_folder), InferenceConfig(mirror=case.mirror)).predict(scan).labels
+    ours = Predictor(load_model(model_folder), replace(EXACT, mirror=case.mirror)).predict(scan).labels
     predictor = nnunet_predictor(model_folder, case.mirror)
     half = nnunet_labels(predictor, scan)
     monkeypatch.setattr(torch, "half", torch.float32)

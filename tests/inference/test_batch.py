@@ -1,3 +1,9 @@
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+
 import nibabel
 import numpy as np
 import pytest
@@ -5,7 +11,7 @@ import pytest
 from stunet.inference import batch
 from stunet.inference.batch import Case, case_name, find_cases, is_folder_of_scans, predict_cases
 from stunet.inference.predictor import Predictor
-from tests.inference.samples import tiny_model
+from tests.inference.samples import EXACT, tiny_model
 from tests.phantoms import smooth_scan, write_dicom_series
 
 
@@ -16,7 +22,7 @@ def write_scan(path, seed=0):
 
 @pytest.fixture(scope="module")
 def predictor():
-    return Predictor(tiny_model())
+    return Predictor(tiny_model(), EXACT)
 
 
 def test_channels_make_one_case(tmp_path):
@@ -57,7 +63,7 @@ def test_a_fault_of_ours_costs_only_its_case(tmp_path, predictor, monkeypatch):
     predict = predictor.predict
 
     def stumble(scan, on_window=None):
-        if scan == files[0]:
+        if scan.source == str(files[0]):
             raise ZeroDivisionError("a fault")
         return predict(scan, on_window)
 
@@ -65,6 +71,78 @@ def test_a_fault_of_ours_costs_only_its_case(tmp_path, predictor, monkeypatch):
     first, second = predict_cases(predictor, find_cases(tmp_path), tmp_path / "out")
     assert first.is_our_fault and "ZeroDivisionError: a fault" in first.error
     assert second.error is None
+
+
+def test_what_is_there_is_left_alone(tmp_path, predictor, monkeypatch):
+    for seed, name in enumerate("abc"):
+        write_scan(tmp_path / f"{name}.nii.gz", seed)
+    list(predict_cases(predictor, find_cases(tmp_path), tmp_path / "out"))
+    (tmp_path / "out" / "b.nii.gz").unlink()
+    (tmp_path / "out" / "c.nii.gz").write_bytes(b"as it was")
+    first, second, third = predict_cases(predictor, find_cases(tmp_path), tmp_path / "out", resume=True)
+    assert first.segmentation is None and third.segmentation is None and second.segmentation is not None
+    assert first.output == tmp_path / "out" / "a.nii.gz"
+    assert (tmp_path / "out" / "c.nii.gz").read_bytes() == b"as it was"
+    list(predict_cases(predictor, find_cases(tmp_path), tmp_path / "out"))
+    assert (tmp_path / "out" / "c.nii.gz").read_bytes() != b"as it was"
+
+
+def test_one_scan_is_read_ahead(tmp_path, predictor, monkeypatch):
+    for seed, name in enumerate("abcd"):
+        write_scan(tmp_path / f"{name}.nii.gz", seed)
+    read = []
+    plain_read, plain_predict = batch.read_volume, predictor.predict
+    monkeypatch.setattr(batch, "read_volume", lambda path: read.append(path.name[0]) or plain_read(path))
+
+    def predict(scan, on_window=None):
+        deadline = time.monotonic() + 60
+        wanted = min(len(seen) + 2, 4)
+        while len(read) < wanted and time.monotonic() < deadline:
+            time.sleep(0.01)
+        seen.append("".join(read))
+        return plain_predict(scan, on_window)
+
+    seen: list[str] = []
+    monkeypatch.setattr(predictor, "predict", predict)
+    outcomes = list(predict_cases(predictor, find_cases(tmp_path), tmp_path / "out"))
+    assert seen == ["ab", "abc", "abcd", "abcd"]
+    assert [outcome.case.name for outcome in outcomes] == list("abcd")
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from stunet.inference.batch import find_cases, predict_cases
+from stunet.inference.predictor import Predictor
+from tests.inference.samples import EXACT, tiny_model
+for outcome in predict_cases(Predictor(tiny_model(), EXACT), find_cases(Path(sys.argv[1])), Path(sys.argv[2])):
+    print(outcome.case.name, flush=True)
+"""
+
+
+def digests(folder):
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.name[0] != "."
+    }
+
+
+def test_killed_and_resumed_equals_undisturbed(tmp_path, predictor):
+    for seed in range(6):
+        write_scan(tmp_path / f"{seed}.nii.gz", seed)
+    (tmp_path / "3.nii.gz").write_bytes(b"no scan")
+    cases = find_cases(tmp_path)
+    list(predict_cases(predictor, cases, tmp_path / "undisturbed"))
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(tmp_path / "killed")]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None and child.stdout.readline() == "0\n"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    there = digests(tmp_path / "killed")
+    assert 1 <= len(there) < 6
+    outcomes = list(predict_cases(predictor, cases, tmp_path / "killed", resume=True))
+    assert [outcome.case.name for outcome in outcomes if outcome.error] == ["3"]
+    assert digests(tmp_path / "killed") == digests(tmp_path / "undisturbed")
+    assert len(digests(tmp_path / "killed")) == 5
 
 
 def test_a_wrong_number_of_channels(tmp_path, predictor):

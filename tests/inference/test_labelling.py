@@ -33,9 +33,9 @@ def random_case(shape, num_features, num_classes, smooth, seed=0):
     return tuple(torch.from_numpy(a).float() for a in (features, weight, bias))
 
 
-def streamed(features_FZYX, head, output_shape, orders=(1, 1, 1)):
-    planes = (features_FZYX[:, z] for z in range(features_FZYX.shape[1]))
-    slices = label_slices(planes, head, features_FZYX.shape[1:], output_shape, orders)
+def streamed(features_FZYX, head, output_shape, orders=(1, 1, 1), asked=None):
+    planes = features_FZYX.movedim(0, -1)
+    slices = label_slices(planes, head, features_FZYX.shape[1:], output_shape, orders, asked)
     return torch.stack(list(slices)).numpy()
 
 
@@ -87,6 +87,25 @@ def test_thick_slices_as_nnunet_interpolates_them(axis, name):
     assert_labels_follow(labels, full, 1e-5)
 
 
+@pytest.mark.parametrize("asked", [(3,), (1, 4, 9), (0,), range(11)], ids=str)
+@pytest.mark.parametrize("smooth", [False, True], ids=["noise", "smooth"])
+@pytest.mark.parametrize("name", ["up", "down", "mixed", "equal"])
+def test_some_classes_are_labelled_as_if_all_were(name, smooth, asked):
+    shape, output_shape = SHAPES[name]
+    features, weight, bias = random_case(shape, 5, 11, smooth)
+    head = LinearHead(weight, bias)
+    full = streamed(features, head, output_shape)
+    assert np.array_equal(streamed(features, head, output_shape, asked=asked), np.where(np.isin(full, asked), full, 0))
+
+
+def test_a_class_that_wins_between_two_others_only():
+    """Logits 1 - 2x, 0.3 - 0.1x and 2x - 1 of x from 0 to 1: the second is highest halfway, and at no corner."""
+    features = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
+    head = LinearHead(torch.tensor([[-2.0], [-0.1], [2.0]]), torch.tensor([1.0, 0.3, -1.0]))
+    assert streamed(features, head, (1, 1, 5)).ravel().tolist() == [0, 0, 1, 2, 2]
+    assert streamed(features, head, (1, 1, 5), asked=(1,)).ravel().tolist() == [0, 0, 1, 0, 0]
+
+
 def test_chunks_change_nothing(monkeypatch):
     shape, output_shape = SHAPES["up"]
     features, weight, bias = random_case(shape, 5, 11, smooth=False)
@@ -102,7 +121,7 @@ def test_slices_leave_as_soon_as_their_planes_are_there():
     def planes():
         for z in range(10):
             taken.append(z)
-            yield features[:, z]
+            yield features[:, z].movedim(0, -1)
 
     slices = label_slices(planes(), LinearHead(weight, bias), (10, 4, 4), (20, 4, 4), (1, 1, 1))
     for number, _ in enumerate(slices):
@@ -123,5 +142,5 @@ def test_programming_errors():
         axis_taps(4, 8, 3)
     features, weight, bias = random_case((4, 4, 4), 3, 5, smooth=False)
     with pytest.raises(ValueError, match="fewer planes"):
-        planes = [features[:, 0]]
+        planes = [features[:, 0].movedim(0, -1)]
         list(label_slices(planes, LinearHead(weight, bias), (4, 4, 4), (4, 4, 4), (1, 1, 1)))

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.util import find_spec
 
 import nibabel
 import numpy as np
@@ -12,10 +13,11 @@ from scipy import ndimage
 from stunet.errors import UserError
 from stunet.imaging.preprocess import cropped_view, preprocess
 from stunet.imaging.volume import Volume
+from stunet.inference.backends.precision import cpu_computes_bfloat16
 from stunet.inference.mirroring import mirrored_axes
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.networks.stunet import build_stunet, config_of_size
-from tests.inference.samples import STRIDES, assert_labels_follow, plain_logits, tiny_model
+from tests.inference.samples import EXACT, STRIDES, assert_labels_follow, plain_logits, tiny_model
 
 
 def scan(shape=(13, 20, 26), spacing=(1.7, 0.8, 1.0), channels=1, dtype=np.int16) -> Volume:
@@ -34,7 +36,7 @@ def plain_cropped_logits(volume, model, mirror_axes=((),)):
     return np.stack([ndimage.zoom(k, factors, order=1, mode="nearest", grid_mode=True) for k in logits]), record
 
 
-def assert_predicts_as_plain(volume, model, config=None, mirror_axes=((),)):
+def assert_predicts_as_plain(volume, model, config=EXACT, mirror_axes=((),)):
     segmentation = Predictor(model, config).predict(volume)
     assert segmentation.labels.shape == volume.shape
     logits, record = plain_cropped_logits(volume, model, mirror_axes)
@@ -61,7 +63,7 @@ def test_any_grid(changes):
 
 def test_channels_folds_and_mirroring():
     model = tiny_model(num_classes=20, input_channels=2, folds=2)
-    config = InferenceConfig(mirror=True, batch_size=2)
+    config = replace(EXACT, mirror=True, batch_size=2)
     assert_predicts_as_plain(scan(channels=2, dtype=np.float32), model, config, mirrored_axes(model.card.mirror_axes))
 
 
@@ -70,10 +72,10 @@ def test_a_scan_smaller_than_a_window():
 
 
 def test_more_labels_than_a_byte_holds():
-    segmentation = Predictor(tiny_model(num_classes=300)).predict(scan())
+    segmentation = Predictor(tiny_model(num_classes=300), EXACT).predict(scan())
     assert segmentation.labels.dtype == np.uint16
     assert segmentation.labels.max() > 255
-    assert Predictor(tiny_model(num_classes=256)).predict(scan()).labels.dtype == np.uint8
+    assert Predictor(tiny_model(num_classes=256), EXACT).predict(scan()).labels.dtype == np.uint8
 
 
 def test_paths_names_and_timings(tmp_path):
@@ -81,7 +83,7 @@ def test_paths_names_and_timings(tmp_path):
     paths = [tmp_path / f"case_000{channel}.nii.gz" for channel in range(2)]
     for path, array in zip(paths, volume.array, strict=True):
         nibabel.Nifti1Image(array.T, volume.affine).to_filename(path)
-    predictor = Predictor(tiny_model(input_channels=2))
+    predictor = Predictor(tiny_model(input_channels=2), EXACT)
     told = []
     from_paths = predictor.predict(paths, on_window=lambda done, total: told.append((done, total)))
     assert np.array_equal(from_paths.labels, predictor.predict(volume).labels)
@@ -96,19 +98,19 @@ def test_paths_names_and_timings(tmp_path):
 
 def test_the_wrong_number_of_channels():
     with pytest.raises(UserError, match=r"1 channel\(s\).*needs 2: channel_0, channel_1"):
-        Predictor(tiny_model(input_channels=2)).predict(scan())
+        Predictor(tiny_model(input_channels=2), EXACT).predict(scan())
 
 
 def test_an_empty_answer_is_said_aloud():
     model = tiny_model()
     with torch.no_grad():
         model.networks[0].head.bias[0] = 1e6
-    (sentence,) = Predictor(model).predict(scan()).warnings
+    (sentence,) = Predictor(model, EXACT).predict(scan()).warnings
     assert "No structure was found" in sentence
 
 
 def test_threads_do_not_disturb_each_other():
-    predictor = Predictor(tiny_model())
+    predictor = Predictor(tiny_model(), EXACT)
     scans = [scan(), scan((9, 18, 20))] * 2
     one_by_one = [predictor.predict(volume).labels for volume in scans]
     with ThreadPoolExecutor(4) as pool:
@@ -119,7 +121,7 @@ def test_threads_do_not_disturb_each_other():
 def test_predicting_changes_nothing():
     volume, model = scan(), tiny_model()
     before = volume.array.copy()
-    Predictor(model).predict(volume)
+    Predictor(model, EXACT).predict(volume)
     assert np.array_equal(volume.array, before)
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
 
@@ -130,7 +132,8 @@ def test_predicting_changes_nothing():
         ({"step": 0.0}, "step"),
         ({"step": 1.5}, "step"),
         ({"batch_size": 0}, "batch size"),
-        ({"backend": "tensorflow"}, "there is torch"),
+        ({"backend": "tensorflow"}, "there is auto, torch"),
+        ({"precision": "float64"}, "there is auto, float32"),
     ],
 )
 def test_impossible_settings(settings, sentence):
@@ -155,7 +158,7 @@ def test_memory_does_not_grow_with_the_classes(monkeypatch):
     )
     model = tiny_model(num_classes=3000)
     assert build_stunet(config_of_size("tiny", 1, 3000, strides=STRIDES)).config == model.networks[0].config
-    Predictor(model).predict(scan((9, 18, 20)))
+    Predictor(model, EXACT).predict(scan((9, 18, 20)))
     assert max(largest) <= 2**16
 
 
@@ -164,3 +167,37 @@ def test_mirroring_is_refused_where_the_model_never_saw_a_mirrored_image():
     model = replace(model, card=replace(model.card, mirror_axes=()))
     with pytest.raises(UserError, match="not trained with mirrored images"):
         Predictor(model, InferenceConfig(mirror=True))
+
+
+def test_some_classes_only():
+    model, volume = tiny_model(), scan()
+    everything = Predictor(model, EXACT).predict(volume)
+    present = [name for name, mm3 in everything.volumes_mm3().items() if mm3]
+    chosen = (present[1], present[0])
+    segmentation = Predictor(model, replace(EXACT, classes=chosen)).predict(volume)
+    labels = [label for label, name in model.names.items() if name in chosen]
+    assert np.array_equal(segmentation.labels, np.where(np.isin(everything.labels, labels), everything.labels, 0))
+    assert segmentation.names == {0: "background", **{label: model.names[label] for label in labels}}
+    assert segmentation.volumes_mm3() == {name: everything.volumes_mm3()[name] for name in sorted(chosen)}
+
+
+def test_a_class_that_the_model_does_not_have():
+    with pytest.raises(UserError, match=r"no structure 'clas_1'\. It has class_1"):
+        Predictor(tiny_model(), replace(EXACT, classes=("class_2", "clas_1")))
+
+
+def test_a_coarser_grid():
+    model = tiny_model()
+    coarse = Predictor(model, replace(EXACT, least_spacing=2.0))
+    assert coarse.plan == replace(model.plan, spacing=(2.0, 2.0, 2.0))
+    assert Predictor(model, replace(EXACT, least_spacing=0.5)).plan == model.plan
+    assert_predicts_as_plain(scan(), replace(model, plan=coarse.plan))
+    assert np.array_equal(
+        coarse.predict(scan()).labels, Predictor(replace(model, plan=coarse.plan), EXACT).predict(scan()).labels
+    )
+
+
+def test_the_fastest_is_chosen():
+    predictor = Predictor(tiny_model(), InferenceConfig(device="cpu"))
+    assert predictor.backend.name == ("openvino" if find_spec("openvino") else "torch")
+    assert predictor.backend.precision == ("bfloat16" if cpu_computes_bfloat16() else "float32")

@@ -1,5 +1,6 @@
 import json
 import platform
+from dataclasses import replace
 from importlib.metadata import version
 
 import nibabel
@@ -24,7 +25,11 @@ def test_what_a_run_leaves(tmp_path):
     assert saved["versions"]["torch"] == version("torch")
     assert saved["versions"]["python"] == platform.python_version()
     assert saved["machine"]["device"] == str(predictor.backend.device)
+    digest = saved["model"].pop("card_sha256")
     assert saved["model"] == {"name": "sample", "source": "sample", "licence": "unknown", "networks": 1}
+    other = replace(predictor.model, card=replace(predictor.model.card, licence="other"))
+    assert run_record(Predictor(other))["model"]["card_sha256"] != digest and len(digest) == 64
+    assert saved["backend"] == {"name": predictor.backend.name, "precision": predictor.backend.precision}
     assert saved["settings"]["mirror"] is True
     assert saved["input"] == str(scan)
     assert saved["volumes_mm3"] == segmentation.volumes_mm3()

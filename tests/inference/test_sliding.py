@@ -5,7 +5,7 @@ import torch
 
 from stunet.inference.backends.torch_backend import TorchBackend
 from stunet.inference.mirroring import mirrored_axes
-from stunet.inference.sliding import feature_planes
+from stunet.inference.sliding import Sliding, WholeImage, feature_planes
 from tests.inference.samples import WINDOW, plain_logits, tiny_network
 
 CPU = torch.device("cpu")
@@ -13,9 +13,9 @@ CPU = torch.device("cpu")
 
 def streamed_logits(image, networks, **options):
     backend = TorchBackend(networks, CPU)
-    planes = torch.stack(list(feature_planes(image, backend, WINDOW, **options)), dim=1)
-    logits_MK = backend.head.logits(planes.flatten(1).T)
-    return logits_MK.T.reshape(-1, *planes.shape[1:])
+    planes_ZYXF = torch.stack(list(feature_planes(WholeImage(image), backend, Sliding(WINDOW, **options))))
+    logits_MK = backend.head.logits(planes_ZYXF.flatten(0, 2))
+    return logits_MK.T.reshape(-1, *planes_ZYXF.shape[:3])
 
 
 def assert_equal_logits(ours, plain):
@@ -60,7 +60,9 @@ def test_progress_and_streaming():
     image, network = torch.randn(1, 16, 24, 16), tiny_network()
     told = []
     backend = TorchBackend([network], CPU)
-    planes = feature_planes(image, backend, WINDOW, on_window=lambda *numbers: told.append(numbers))
+    planes = feature_planes(
+        WholeImage(image), backend, Sliding(WINDOW), on_window=lambda *numbers: told.append(numbers)
+    )
     next(planes)
     assert told == [(1, 6), (2, 6)]
     assert len(list(planes)) == 15

@@ -12,7 +12,7 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from stunet.errors import UserError
-from stunet.inference.predictor import Predictor
+from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.training.folders import nnunet_folders
 from stunet.training.run import RECORD_NAME, TrainingSettings, build_trainer, train
 from tests.training.conftest import DATASET, environment
@@ -62,7 +62,7 @@ def test_nnunets_predictor_and_ours_agree_on_the_folder(run, home, shared_data, 
     theirs.initialize_from_trained_model_folder(str(result.model_folder), (0,), "checkpoint_final.pth")
     monkeypatch.setattr(torch, "half", torch.float32)  # nnU-Net's sums, which in half precision decide near ties
     expected = theirs.predict_single_npy_array(*SimpleITKIO().read_images([str(scan)]))
-    found = Predictor(result.model_folder).predict(scan).labels
+    found = Predictor(result.model_folder, InferenceConfig(precision="float32")).predict(scan).labels
     equal = (found == expected).mean()
     print(f"equal voxels: {equal:.6f}, labels {np.unique(found)}")
     assert equal >= 0.9995

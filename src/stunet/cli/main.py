@@ -12,6 +12,7 @@ from rich.console import Console
 from stunet.cli.demo import Demo
 from stunet.cli.doctor import Doctor
 from stunet.cli.evaluate import Evaluate
+from stunet.cli.export import Export
 from stunet.cli.models import Models
 from stunet.cli.predict import Predict
 from stunet.cli.prepare import Prepare
@@ -38,6 +39,7 @@ COMMANDS: dict[str, type] = {
     "prepare": Prepare,
     "train": Train,
     "evaluate": Evaluate,
+    "export": Export,
     "doctor": Doctor,
 }
 

@@ -1,8 +1,8 @@
 """From a scan to the network's grid, with a record; and labels back to the scan's grid by reading the record backwards.
 
 The order of steps is nnU-Net's: (orientation,) transpose, crop to what is not zero, normalise, resample; its version 1
-resamples before it normalises. Geometry is views until the last step, and intensities are converted to float32 slab by
-slab, so a scan is never held in memory a second time.
+resamples before it normalises. Geometry is views until the last step. Intensities are made some planes at a time, so a
+scan is in memory once, in the type of its file, and of the network's image only what is asked for.
 """
 
 from dataclasses import dataclass, replace
@@ -13,18 +13,22 @@ import torch
 from scipy import ndimage
 
 from stunet.errors import UserError
+from stunet.imaging.normalize import normalized
 from stunet.imaging.plan import ChannelNormalization, PreprocessingPlan
-from stunet.imaging.resample import Interpolation, blocks, read_block, resample, resample_blocks, separate_axis
+from stunet.imaging.resample import (
+    Interpolation,
+    PlaneReader,
+    ResampledPlanes,
+    Resampling,
+    blocks,
+    copy_planes,
+    read_block,
+    separate_axis,
+)
 from stunet.imaging.volume import AxisMoves, Volume, axis_moves
-
-EPSILON = 1e-8
-"""Smallest divisor, as in nnU-Net: a constant image becomes zeros."""
 
 MASK_THRESHOLD = 0.5 - 1e-6
 """Resampled masks are true from one half on; the margin is float32's."""
-
-_NEEDS_STATISTICS = ("zscore", "rescale_to_0_1")
-"""Schemes that look at the image itself."""
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Half-open ranges along three axes."""
@@ -59,34 +63,84 @@ class GridRecord:
     logits_orders: tuple[int, int, int]
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """Mean, standard deviation (of the population) and range of voxel values."""
+@dataclass(frozen=True, eq=False)
+class PreparedImage:
+    """A scan on the network's grid, of which some planes at a time are made.
 
-    mean: float = 0.0
-    std: float = 1.0
-    low: float = 0.0
-    high: float = 0.0
+    Asked for from the first plane to the last, in whatever portions, each voxel of the scan is read once; any other
+    order works, and is slower. Not for several threads at once.
+
+    Attributes:
+        record: For `restore`.
+        channels: The source of each channel's planes.
+        device: Where planes are made.
+    """
+
+    record: GridRecord
+    channels: tuple[PlaneReader, ...]
+    device: torch.device
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(C, Z, Y, X), network axes."""
+        return len(self.channels), *self.record.network_shape
+
+    def planes(self, start: int, stop: int) -> torch.Tensor:
+        """Make planes start..stop - 1.
+
+        Returns:
+            (C, stop - start, Y, X) float32 on the device.
+
+        Raises:
+            ValueError: If there are no such planes.
+        """
+        channels, depth, rows, columns = self.shape
+        if not 0 <= start <= stop <= depth:
+            raise ValueError(f"there are planes 0..{depth - 1}, not {start}..{stop - 1}")
+        planes_CZYX = torch.empty((channels, stop - start, rows, columns), dtype=torch.float32, device=self.device)
+        for read, planes_ZYX in zip(self.channels, planes_CZYX, strict=True):
+            copy_planes(read, planes_ZYX, start)
+        return planes_CZYX
 
 
-@dataclass(frozen=True)
-class IntensityMap:
-    """Clip to lower..upper, then (value - shift) / scale."""
+def prepare(volume: Volume, plan: PreprocessingPlan, device: torch.device | str = "cpu") -> PreparedImage:
+    """Bring a scan to the network's grid and intensities, plane by plane when they are asked for.
 
-    lower: float = float("-inf")
-    upper: float = float("inf")
-    shift: float = 0.0
-    scale: float = 1.0
+    What must be known of the whole scan (its nonzero box, its range or its mean) is found here, by reading it through
+    slab by slab. Only a plan with masks holds more: the scan's mask, a byte a voxel, and seven while it is found.
 
-    def __call__(self, block: torch.Tensor) -> torch.Tensor:
-        """Map a float32 block in place and return it."""
-        return block.clamp_(self.lower, self.upper).sub_(self.shift).div_(self.scale)
+    Args:
+        volume: Any orientation, any real type; its array is read again for each plane, so it must not be changed.
+        plan: What the network was trained with.
+        device: Where resampling runs and the planes lie.
+
+    Returns:
+        The image, whose planes together are what `preprocess` gives, and the record for `restore`.
+
+    Raises:
+        UserError: If the scan has another number of channels than the plan, voxels that are not finite, or would
+            shrink to nothing at the plan's spacing.
+    """
+    _check_channels(volume, plan)
+    _check_finite(volume)
+    record = _plan_grid(volume, plan)
+    cropped_CZYX = cropped_view(volume.array, record)
+    device = torch.device(device)
+    resampling = Resampling(record.cropped_shape, record.network_shape, _interpolation(plan, record), device)
+    chain = {"nnunet_v1": _resample_then_normalize, "nnunet_v2": _normalize_then_resample}[plan.convention]
+    masked = any(channel.use_mask for channel in plan.normalization)
+    mask = partial(read_block, _nonzero_mask(cropped_CZYX), device=device) if masked else None
+    channels = tuple(
+        chain(partial(read_block, array, device=device), mask if channel.use_mask else None, channel, resampling)
+        for array, channel in zip(cropped_CZYX, plan.normalization, strict=True)
+    )
+    return PreparedImage(record, channels, device)
 
 
 def preprocess(
     volume: Volume, plan: PreprocessingPlan, device: torch.device | str = "cpu"
 ) -> tuple[torch.Tensor, GridRecord]:
-    """Bring a scan to the network's grid and intensities.
+    """Bring a scan to the network's grid and intensities, all of it at once.
 
     Equals nnU-Net v2's `DefaultPreprocessor.run_case_npy`, or nnU-Net v1's `GenericPreprocessor` where the plan's
     convention says so. The result may be smaller than a patch; padding is the sliding window's matter.
@@ -100,22 +154,10 @@ def preprocess(
         Image (C, Z, Y, X) float32 in network axes, and the record for `restore`.
 
     Raises:
-        UserError: If the scan has another number of channels than the plan, voxels that are not finite, or would
-            shrink to nothing at the plan's spacing.
+        UserError: As for `prepare`.
     """
-    _check_channels(volume, plan)
-    _check_finite(volume)
-    record = _plan_grid(volume, plan)
-    image = torch.empty((len(volume.array), *record.network_shape), dtype=torch.float32, device=device)
-    # the thick axis, where there is one, is turned to the front; everything below is a view
-    front = 1 + (record.image_separate_axis or 0)
-    cropped_CZYX = cropped_view(volume.array, record).swapaxes(1, front)
-    mask = _nonzero_mask(cropped_CZYX) if any(channel.use_mask for channel in plan.normalization) else None
-    interpolation = Interpolation(plan.image_order, record.image_separate_axis is not None, plan.image_order_z)
-    fill = {"nnunet_v1": _resample_then_normalize, "nnunet_v2": _normalize_then_resample}[plan.convention]
-    for array, channel, output in zip(cropped_CZYX, plan.normalization, image.swapaxes(1, front), strict=True):
-        fill(array, mask if channel.use_mask else None, channel, output, interpolation)
-    return image, record
+    image = prepare(volume, plan, device)
+    return image.planes(0, image.record.network_shape[0]), image.record
 
 
 def restore(labels_ZYX: np.ndarray, record: GridRecord) -> np.ndarray:
@@ -251,76 +293,28 @@ def _nonzero_mask(array_CZYX: np.ndarray) -> np.ndarray:
     return ~reaches_outside[zero_regions]
 
 
+def _interpolation(plan: PreprocessingPlan, record: GridRecord) -> Interpolation:
+    thick = record.image_separate_axis
+    return Interpolation(plan.image_order, thick is not None, plan.image_order_z, thick or 0)
+
+
 def _normalize_then_resample(
-    array: np.ndarray,
-    mask: np.ndarray | None,
-    channel: ChannelNormalization,
-    output: torch.Tensor,
-    interpolation: Interpolation,
-) -> None:
-    """nnU-Net v2's order for one channel (front, Y, X): normalise as it is read, block by block, and resample."""
-    statistics = _statistics(array, mask) if channel.scheme in _NEEDS_STATISTICS else Statistics()
-    intensity = _intensity_map(channel, statistics, max(statistics.std, EPSILON))
-
-    def read(start: int, stop: int) -> torch.Tensor:
-        block = intensity(read_block(array, start, stop, output.device))
-        return block if mask is None else block.mul_(read_block(mask, start, stop, output.device))
-
-    resample_blocks(read, array.shape, output, interpolation)
+    read: PlaneReader, mask: PlaneReader | None, channel: ChannelNormalization, resampling: Resampling
+) -> PlaneReader:
+    """nnU-Net v2's order for one channel."""
+    return ResampledPlanes(normalized(read, resampling.shape, channel, "nnunet_v2", mask), resampling)
 
 
 def _resample_then_normalize(
-    array: np.ndarray,
-    mask: np.ndarray | None,
-    channel: ChannelNormalization,
-    output: torch.Tensor,
-    interpolation: Interpolation,
-) -> None:
-    """nnU-Net v1's order for one channel (front, Y, X): resample values and mask, then normalise in place."""
-    resample_blocks(partial(read_block, array, device=output.device), array.shape, output, interpolation)
-    new_mask = None if mask is None else _resample_mask(mask, output, replace(interpolation, order=1))
-    statistics = _statistics(output, new_mask) if channel.scheme in _NEEDS_STATISTICS else Statistics()
-    intensity = _intensity_map(channel, statistics, statistics.std + EPSILON)
-    for start, stop in blocks(output.shape):
-        intensity(output[start:stop])
-        if new_mask is not None:
-            output[start:stop].mul_(new_mask[start:stop])
+    read: PlaneReader, mask: PlaneReader | None, channel: ChannelNormalization, resampling: Resampling
+) -> PlaneReader:
+    """nnU-Net v1's order for one channel; statistics are those of the resampled image, in the resampled mask."""
+    new_mask = None if mask is None else _resampled_mask(mask, resampling)
+    return normalized(ResampledPlanes(read, resampling), resampling.new_shape, channel, "nnunet_v1", new_mask)
 
 
-def _resample_mask(mask: np.ndarray, like: torch.Tensor, interpolation: Interpolation) -> torch.Tensor:
-    """Resample a mask to the shape and device of a tensor; a voxel is true where at least half of it is."""
-    resampled = resample(mask[None], like.shape, interpolation, like.device)[0]
-    return resampled >= MASK_THRESHOLD
-
-
-def _statistics(array: np.ndarray | torch.Tensor, mask: np.ndarray | torch.Tensor | None) -> Statistics:
-    """One pass over (Z, Y, X), in float64, of the voxels in the mask; shifted by a first value against cancellation."""
-    count, total, squares, origin = 0, 0.0, 0.0, None
-    low, high = float("inf"), float("-inf")
-    for start, stop in blocks(array.shape):
-        values = read_block(array, start, stop)
-        if mask is not None:
-            values = values[read_block(mask, start, stop) > 0]
-        if not values.numel():
-            continue
-        low, high = min(low, float(values.min())), max(high, float(values.max()))
-        origin = float(values.flatten()[0]) if origin is None else origin
-        shifted = values.double().sub_(origin)
-        count, total = count + shifted.numel(), total + float(shifted.sum())
-        squares += float(shifted.square_().sum())
-    if origin is None:
-        return Statistics()
-    mean = total / count
-    return Statistics(origin + mean, max(squares / count - mean * mean, 0.0) ** 0.5, low, high)
-
-
-def _intensity_map(channel: ChannelNormalization, statistics: Statistics, std: float) -> IntensityMap:
-    """Turn a scheme into arithmetic; `std` is the divisor of the z-score, guarded against 0."""
-    if channel.scheme == "ct":
-        spread = max(channel.std, EPSILON)
-        return IntensityMap(channel.percentile_00_5, channel.percentile_99_5, channel.mean, spread)
-    if channel.scheme == "zscore":
-        return IntensityMap(shift=statistics.mean, scale=std)
-    if channel.scheme == "rescale_to_0_1":
-        return IntensityMap(shift=statistics.low, scale=max(statistics.high - statistics.low, EPSILON))
-    return IntensityMap(scale=255.0 if channel.scheme == "rgb_to_0_1" else 1.0)
+def _resampled_mask(mask: PlaneReader, resampling: Resampling) -> PlaneReader:
+    """Planes of a mask on the new grid; a voxel is true where at least half of it is."""
+    linear = replace(resampling, interpolation=replace(resampling.interpolation, order=1))
+    shares = ResampledPlanes(mask, linear)
+    return lambda start, stop: shares(start, stop) >= MASK_THRESHOLD

@@ -3,24 +3,36 @@
 The operator of an axis is what `scipy.ndimage.zoom` does to an identity matrix, prefilter and edges included. Applied
 along all three axes and clipped to the input's range it equals `skimage.transform.resize(mode="edge",
 anti_aliasing=False)`, which nnU-Net calls. Matrices are computed in float64, products in float32.
+
+The prefilter makes the matrix of a cubic spline dense, but its weights fall to 2 - sqrt(3) = 0.27 of themselves with
+each sample, and 16 samples away they drown in float32's rounding. So planes are resampled some rows and columns at a
+time, which is a third of the work, and a volume some planes at a time, from those planes that matter to them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from scipy import ndimage
 
-SLAB_VOXELS = 1 << 21
-"""Input voxels converted to float32 at a time."""
+SLAB_VOXELS = 1 << 20
+"""Voxels converted to float32 or resampled at a time."""
 
-BlockReader = Callable[[int, int], torch.Tensor]
-"""Gives planes start..stop of one channel as float32 (stop - start, Y, X) on the device of the computation."""
+NEGLIGIBLE = 2.0**-30
+"""Weights below this fraction of an operator's largest count as zero; a float32 is only good to 2^-24."""
+
+BAND_SAMPLES = 32
+"""Rows or columns that are made at a time: few, so that few of the input matter to them, enough for fast products."""
+
+PlaneReader = Callable[[int, int], torch.Tensor]
+"""Gives planes start..stop - 1 of one channel as float32 (stop - start, Y, X) on the device of the computation.
+
+The tensor is the caller's own, to write to.
+"""
 
 
-@lru_cache(maxsize=64)
 def axis_operator(n_in: int, n_out: int, order: int) -> np.ndarray:
     """Return the resampling of one axis as a matrix.
 
@@ -29,17 +41,14 @@ def axis_operator(n_in: int, n_out: int, order: int) -> np.ndarray:
         order: Spline order, 0 (nearest) to 5; 1 is linear, 3 cubic.
 
     Returns:
-        (n_out, n_in) float64; do not write to it, it is shared between calls.
+        (n_out, n_in) float64.
     """
     if n_in == n_out:
-        operator = np.eye(n_in)
-    elif order == 0:
-        operator = np.eye(n_in)[nearest_taps(n_in, n_out)]
-    else:
-        factor = 1 / (n_in / n_out)
-        operator = ndimage.zoom(np.eye(n_in), (factor, 1), order=order, mode="nearest", grid_mode=True)
-    operator.flags.writeable = False
-    return operator
+        return np.eye(n_in)
+    if order == 0:
+        return np.eye(n_in)[nearest_taps(n_in, n_out)]
+    factor = 1 / (n_in / n_out)
+    return ndimage.zoom(np.eye(n_in), (factor, 1), order=order, mode="nearest", grid_mode=True)
 
 
 def nearest_taps(n_in: int, n_out: int) -> np.ndarray:
@@ -95,11 +104,24 @@ class Interpolation:
             the front axis after them, as nnU-Net does for thick slices. Otherwise all axes are alike and the result is
             clipped to the range of the whole.
         front_order: Spline order along the front axis where that is separate.
+        front: Which axis is meant: 0, 1 or 2 for Z, Y or X.
     """
 
     order: int = 3
     separate_front: bool = False
     front_order: int = 0
+    front: int = 0
+
+    @property
+    def separate_axis(self) -> int | None:
+        """The axis that is resampled on its own, after the others; None where all are alike."""
+        return self.front if self.separate_front else None
+
+    @property
+    def orders(self) -> tuple[int, int, int]:
+        """Spline order along Z, Y and X."""
+        z, y, x = (self.front_order if axis == self.separate_axis else self.order for axis in range(3))
+        return z, y, x
 
 
 def resample(
@@ -111,7 +133,7 @@ def resample(
     """Resample a volume to a new shape over the same extent.
 
     Args:
-        array_CZYX: Any real type; converted slab by slab. Z is the front axis; swap axes for another.
+        array_CZYX: Any real type; converted slab by slab.
         new_shape: (Z, Y, X).
         interpolation: Spline orders.
         device: Where to compute.
@@ -120,83 +142,201 @@ def resample(
         (C, *new_shape) float32 on `device`.
     """
     output = torch.empty((len(array_CZYX), *new_shape), dtype=torch.float32, device=device)
+    resampling = Resampling(tuple(array_CZYX.shape[1:]), tuple(new_shape), interpolation, output.device)
     for channel, result in zip(array_CZYX, output, strict=True):
-        resample_blocks(partial(read_block, channel, device=device), channel.shape, result, interpolation)
+        copy_planes(ResampledPlanes(partial(read_block, channel, device=output.device), resampling), result)
     return output
-
-
-def resample_blocks(
-    read: BlockReader, shape: Sequence[int], output: torch.Tensor, interpolation: Interpolation
-) -> None:
-    """Resample one channel that is read in blocks of planes, into a given tensor.
-
-    Planes are resampled first, then the front axis, so that besides input and output only the resampled planes are in
-    memory.
-
-    Args:
-        read: Source of the planes.
-        shape: (Z, Y, X) of the input.
-        output: (Z, Y, X) float32, written to; its shape is the new shape. May be a view.
-        interpolation: Spline orders.
-    """
-    separate = interpolation.separate_front
-    if tuple(shape) == tuple(output.shape):
-        for start, stop in blocks(shape):
-            output[start:stop] = read(start, stop)
-        return
-    planes, low, high = _resample_planes(read, shape, output, interpolation.order, separate)
-    _resample_front(planes, output, interpolation.front_order if separate else interpolation.order)
-    if not separate:
-        output.clamp_(low, high)
 
 
 def read_block(
     array_ZYX: np.ndarray | torch.Tensor, start: int, stop: int, device: torch.device | str = "cpu"
 ) -> torch.Tensor:
-    """Copy planes start..stop of any real type to a float32 tensor on a device, in C order."""
+    """Copy planes start..stop - 1 of any real type to a float32 tensor on a device, in C order."""
     block = array_ZYX[start:stop]
     if isinstance(block, torch.Tensor):
         return block.to(device=device, dtype=torch.float32, copy=True)
     return torch.from_numpy(np.array(block, dtype=np.float32, order="C")).to(device)
 
 
-def blocks(shape: Sequence[int]) -> list[tuple[int, int]]:
-    """Cut the front axis into ranges of about `SLAB_VOXELS` voxels."""
-    front, y, x = shape
+def copy_planes(read: PlaneReader, output_ZYX: torch.Tensor, start: int = 0) -> None:
+    """Fill a tensor with as many planes as it has, from plane `start` on, slab by slab."""
+    for first, last in blocks(output_ZYX.shape):
+        output_ZYX[first:last] = read(start + first, start + last)
+
+
+def blocks(shape: Sequence[int], start: int = 0) -> list[tuple[int, int]]:
+    """Cut planes start..start + Z - 1 of (Z, Y, X) into half-open ranges of about `SLAB_VOXELS` voxels."""
+    depth, y, x = shape
     step = max(1, SLAB_VOXELS // max(1, y * x))
-    return [(start, min(start + step, front)) for start in range(0, front, step)]
+    return [(first, min(first + step, start + depth)) for first in range(start, start + depth, step)]
 
 
-def _resample_planes(
-    read: BlockReader, shape: Sequence[int], output: torch.Tensor, order: int, clip: bool
-) -> tuple[torch.Tensor, float, float]:
-    """Resample within the planes; return (Z, new Y, new X), and the smallest and largest value of the input."""
-    rows, columns = (_tensor_operator(shape[axis], output.shape[axis], order, output.device) for axis in (1, 2))
-    planes = torch.empty((shape[0], *output.shape[1:]), dtype=torch.float32, device=output.device)
-    low, high = float("inf"), float("-inf")
-    for start, stop in blocks(shape):
-        block = read(start, stop)
-        lows, highs = block.amin(dim=(1, 2), keepdim=True), block.amax(dim=(1, 2), keepdim=True)
-        low, high = min(low, float(lows.min())), max(high, float(highs.max()))
-        result = torch.matmul(torch.matmul(rows, block), columns.T)
-        planes[start:stop] = torch.clamp(result, lows, highs) if clip else result
-    return planes, low, high
+@dataclass(frozen=True, eq=False)
+class Resampling:
+    """From one grid to another over the same extent; what all channels share.
+
+    Attributes:
+        shape, new_shape: (Z, Y, X) of the two grids.
+        interpolation: Spline orders.
+        device: Where to compute.
+    """
+
+    shape: tuple[int, ...]
+    new_shape: tuple[int, ...]
+    interpolation: Interpolation
+    device: torch.device
+
+    @cached_property
+    def axes(self) -> tuple["_AxisMatrix | _AxisTaps", ...]:
+        """The operators along Z, Y and X."""
+        sizes = zip(self.shape, self.new_shape, self.interpolation.orders, strict=True)
+        return tuple(_axis(n_in, n_out, order, self.device) for n_in, n_out, order in sizes)
+
+    def along(self, axis: int, block_ZYX: torch.Tensor) -> torch.Tensor:
+        """Resample the whole of one axis of a block; the block itself where that keeps its size."""
+        n_in, n_out = self.shape[axis], self.new_shape[axis]
+        return block_ZYX if n_in == n_out else torch.cat(list(self._bands(axis, block_ZYX)), dim=axis)
+
+    def _bands(self, axis: int, block_ZYX: torch.Tensor) -> Iterator[torch.Tensor]:
+        operator, n_out = self.axes[axis], self.new_shape[axis]
+        for start in range(0, n_out, BAND_SAMPLES):
+            stop = min(start + BAND_SAMPLES, n_out)
+            first, last = operator.inputs(start, stop)
+            yield operator.apply(block_ZYX.narrow(axis, first, last - first), axis, start, stop)
+
+    @property
+    def overshoots(self) -> bool:
+        """Whether values beyond the input's range can come out, which the clip then takes back."""
+        changed = [old != new for old, new in zip(self.shape, self.new_shape, strict=True)]
+        return self.interpolation.order > 1 and any(changed)
 
 
-def _resample_front(planes: torch.Tensor, output: torch.Tensor, order: int) -> None:
-    """Resample the front axis of (front, Y, X) into `output`."""
-    n_in, n_out = len(planes), len(output)
-    if order == 0 or n_in == n_out:
-        for target, source in enumerate(nearest_taps(n_in, n_out)):
-            output[target] = planes[source]
-    elif output.is_contiguous():
-        operator = _tensor_operator(n_in, n_out, order, planes.device)
-        torch.mm(operator, planes.flatten(1), out=output.view(n_out, -1))
-    else:
-        operator = _tensor_operator(n_in, n_out, order, planes.device)
-        output.copy_((operator @ planes.flatten(1)).view(output.shape))
+class ResampledPlanes:
+    """One channel on another grid, made some planes at a time: a `PlaneReader`.
+
+    Planes of the input are resampled within themselves, then those that matter to the planes asked for are put together
+    along Z. The former are kept for the next request: asked for from the first plane to the last, in whatever portions,
+    a channel is read and resampled once. Any other order gives the same planes for more work. In memory are the planes
+    of the input that matter to one request.
+
+    Where the clip needs the range of the whole input, that is read through once in the beginning.
+
+    Args:
+        read: Source of the input's planes.
+        resampling: From the input's grid to the new one.
+    """
+
+    def __init__(self, read: PlaneReader, resampling: Resampling):
+        self._read = read
+        self._resampling = resampling
+        self._separate = resampling.interpolation.separate_axis
+        clips_whole_input = resampling.overshoots and self._separate != 0
+        self._range = _value_range(read, resampling.shape, self._separate) if clips_whole_input else None
+        self._held_ZYX = torch.empty(0, device=resampling.device)
+        self._first = self._last = 0
+
+    def __call__(self, start: int, stop: int) -> torch.Tensor:
+        """The planes start..stop - 1 of the new grid."""
+        along_z = self._resampling.axes[0]
+        planes_ZYX = along_z.apply(self._input_planes(*along_z.inputs(start, stop)), 0, start, stop)
+        if self._range:
+            planes_ZYX.clamp_(*self._range)
+        # a separate Z is done, Y or X comes last
+        return self._resampling.along(self._separate, planes_ZYX) if self._separate else planes_ZYX
+
+    def _input_planes(self, first: int, last: int) -> torch.Tensor:
+        """Planes first..last - 1 of the input, resampled within the plane; those of the last call are at hand."""
+        if self._first <= first < self._last:
+            kept_ZYX = self._held_ZYX[first - self._first : last - self._first]
+        else:
+            kept_ZYX = self._held_ZYX[:0]
+        begin = first + len(kept_ZYX)
+        ranges = blocks((last - begin, *self._resampling.shape[1:]), begin)
+        self._held_ZYX = torch.cat([kept_ZYX, *(self._within_planes(*pair) for pair in ranges)])
+        self._first, self._last = first, last
+        return self._held_ZYX
+
+    def _within_planes(self, first: int, last: int) -> torch.Tensor:
+        """Read planes and resample their axes, but not a separate one; clip them if each has its own range."""
+        planes_ZYX = block_ZYX = self._read(first, last)
+        for axis in (1, 2):
+            if axis != self._separate:
+                planes_ZYX = self._resampling.along(axis, planes_ZYX)
+        if self._separate == 0 and self._resampling.overshoots:
+            planes_ZYX = planes_ZYX.clamp(*_extremes(block_ZYX, (1, 2)))
+        return planes_ZYX
 
 
-def _tensor_operator(n_in: int, n_out: int, order: int, device: torch.device) -> torch.Tensor:
-    """The operator in float32 on a device."""
-    return torch.tensor(axis_operator(n_in, n_out, order), dtype=torch.float32).to(device)
+def _value_range(read: PlaneReader, shape: Sequence[int], axis: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Smallest and largest value of a channel, or of each of its planes across an axis that is not Z.
+
+    Returns:
+        Two tensors that broadcast against (Z, Y, X).
+    """
+    others = tuple(other for other in range(3) if other != axis)
+    lows, highs = zip(*(_extremes(read(start, stop), others) for start, stop in blocks(shape)), strict=True)
+    return torch.stack(lows).amin(0), torch.stack(highs).amax(0)
+
+
+def _extremes(block_ZYX: torch.Tensor, axes: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Smallest and largest values over some axes, which stay with one entry."""
+    return block_ZYX.amin(axes, keepdim=True), block_ZYX.amax(axes, keepdim=True)
+
+
+@dataclass(frozen=True, eq=False)
+class _AxisTaps:
+    """Each sample of the new axis is one of the old.
+
+    Attributes:
+        taps: (n_out,) which, never decreasing.
+    """
+
+    taps: np.ndarray
+
+    def inputs(self, start: int, stop: int) -> tuple[int, int]:
+        """Half-open range of the input samples that matter to outputs start..stop - 1."""
+        return int(self.taps[start]), int(self.taps[stop - 1]) + 1
+
+    def apply(self, block_ZYX: torch.Tensor, axis: int, start: int, stop: int) -> torch.Tensor:
+        """Outputs start..stop - 1 along an axis, from a block that has `inputs(start, stop)` along it; never a view."""
+        positions = torch.from_numpy(self.taps[start:stop] - self.taps[start])
+        return block_ZYX.index_select(axis, positions.to(block_ZYX.device))
+
+
+@dataclass(frozen=True, eq=False)
+class _AxisMatrix:
+    """Each sample of the new axis is a weighted sum of the old ones around it.
+
+    Attributes:
+        matrix: (n_out, n_in) float32.
+        first, last: (n_out,) half-open range that holds all inputs whose weight is not negligible; neither ever
+            decreases.
+    """
+
+    matrix: torch.Tensor
+    first: np.ndarray
+    last: np.ndarray
+
+    def inputs(self, start: int, stop: int) -> tuple[int, int]:
+        """As for `_AxisTaps`."""
+        return int(self.first[start]), int(self.last[stop - 1])
+
+    def apply(self, block_ZYX: torch.Tensor, axis: int, start: int, stop: int) -> torch.Tensor:
+        """As for `_AxisTaps`."""
+        matrix = self.matrix[start:stop, slice(*self.inputs(start, stop))]
+        if axis == 0:
+            return (matrix @ block_ZYX.flatten(1)).unflatten(1, block_ZYX.shape[1:])
+        return matrix @ block_ZYX if axis == 1 else block_ZYX @ matrix.T
+
+
+def _axis(n_in: int, n_out: int, order: int, device: torch.device) -> _AxisMatrix | _AxisTaps:
+    """The operator of an axis in the form that is least work."""
+    if n_in == n_out or order == 0:
+        return _AxisTaps(nearest_taps(n_in, n_out))
+    operator = axis_operator(n_in, n_out, order).astype(np.float32)
+    weights = np.abs(operator)
+    matters = weights > NEGLIGIBLE * weights.max()
+    # an output that lies on an input needs that alone; its neighbours need more
+    first = np.minimum.accumulate(matters.argmax(axis=1)[::-1])[::-1]
+    last = np.maximum.accumulate(n_in - matters[:, ::-1].argmax(axis=1))
+    return _AxisMatrix(torch.from_numpy(operator).to(device), first, last)

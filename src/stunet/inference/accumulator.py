@@ -27,14 +27,14 @@ class SlabAccumulator:
         self._depth = len(weight_ZYX)
         self._released = 0
         slab = (self._depth, image_size[1], image_size[2])
-        self._features_FZYX = torch.zeros((num_features, *slab), device=weight_ZYX.device)
+        self._features_ZYXF = torch.zeros((*slab, num_features), device=weight_ZYX.device)
         self._weights_ZYX = torch.zeros(slab, device=weight_ZYX.device)
 
-    def add(self, features_FZYX: torch.Tensor, start: Sequence[int]) -> None:
+    def add(self, features_ZYXF: torch.Tensor, start: Sequence[int]) -> None:
         """Add one window.
 
         Args:
-            features_FZYX: the window's features, on the slab's device, of any real type.
+            features_ZYXF: the window's features, on the slab's device, of any real type.
             start: its first voxel (Z, Y, X) in the image.
 
         Raises:
@@ -47,7 +47,7 @@ class SlabAccumulator:
         columns = slice(x, x + self._weight_ZYX.shape[2])
         for planes, part in self._segments(z):
             weight = self._weight_ZYX[part]
-            self._features_FZYX[:, planes, rows, columns].addcmul_(features_FZYX[:, part].float(), weight)
+            self._features_ZYXF[planes, rows, columns].addcmul_(features_ZYXF[part].float(), weight[..., None])
             self._weights_ZYX[planes, rows, columns] += weight
 
     def _segments(self, z: int) -> list[tuple[slice, slice]]:
@@ -58,14 +58,14 @@ class SlabAccumulator:
         return segments if first == 0 else [*segments, (slice(0, first), slice(before_wrap, self._depth))]
 
     def release(self, stop: int) -> Iterator[torch.Tensor]:
-        """Yield the mean features (F, Y, X) of the planes that are not yet released and lie before `stop`.
+        """Yield the mean features (Y, X, F) of the planes that are not yet released and lie before `stop`.
 
         Each is a new tensor, and its place in the slab is free once the next is asked for.
         """
         while self._released < stop:
             plane = self._released % self._depth
-            mean_FYX = self._features_FZYX[:, plane] / self._weights_ZYX[plane]
-            self._features_FZYX[:, plane] = 0
+            mean_YXF = self._features_ZYXF[plane] / self._weights_ZYX[plane][..., None]
+            self._features_ZYXF[plane] = 0
             self._weights_ZYX[plane] = 0
             self._released += 1
-            yield mean_FYX
+            yield mean_YXF

@@ -17,7 +17,7 @@ the interpolated features is the interpolated logits.
 Planes come in one after the other, and each slice of the scan goes out as soon as the planes around it are there.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -69,22 +69,24 @@ def axis_taps(n_in: int, n_out: int, order: int) -> Taps:
 
 
 def label_slices(
-    planes_FYX: Iterable[torch.Tensor],
+    planes_YXF: Iterable[torch.Tensor],
     head: LinearHead,
     network_shape: Sequence[int],
     output_shape: Sequence[int],
     orders: Sequence[int],
+    asked: Collection[int] | None = None,
 ) -> Iterator[torch.Tensor]:
     """Labels on another grid over the same extent, slice by slice along Z, while the planes arrive.
 
     Two planes of features are in memory at a time, and `head.CHUNK_BYTES` of logits.
 
     Args:
-        planes_FYX: features of the network's planes, first to last, float32, on the head's device.
+        planes_YXF: features (Y, X, F) of the network's planes, first to last, float32, on the head's device.
         head: from features to logits.
         network_shape: (Z, Y, X) of the network's grid.
         output_shape: (Z, Y, X) of the other grid.
         orders: of interpolation, 0 or 1, for each axis.
+        asked: classes of interest; any other becomes 0. None for all.
 
     Yields:
         int16 (Y, X) labels of output slice 0, 1, ...
@@ -95,12 +97,13 @@ def label_slices(
     along_z, *taps = (axis_taps(*sizes) for sizes in zip(network_shape, output_shape, orders, strict=True))
     rows, columns = (axis.to(head.bias.device) for axis in taps)
     lowers, uppers, weights = along_z.lower.tolist(), along_z.upper.tolist(), along_z.weight.tolist()
-    arrived = _numbered_pairs(_Plane(features_FYX, head, rows, columns) for features_FYX in planes_FYX)
+    arrived = _numbered_pairs(_Plane(features_YXF, head, rows, columns) for features_YXF in planes_YXF)
+    chooser = _Chooser(head) if asked is None else _AskedChooser(head, asked)
     number, previous, current = next(arrived)
     for lower, upper, weight in zip(lowers, uppers, weights, strict=True):
         while number < upper:
             number, previous, current = next(arrived)
-        yield _label_slice(current if lower == number else previous, current, weight)
+        yield _label_slice(current if lower == number else previous, current, weight, chooser)
 
 
 def _numbered_pairs(planes: Iterable["_Plane"]) -> Iterator[tuple[int, "_Plane", "_Plane"]]:
@@ -115,21 +118,19 @@ def _numbered_pairs(planes: Iterable["_Plane"]) -> Iterator[tuple[int, "_Plane",
 class _Plane:
     """A plane of the network's grid; what is asked of it is worked out once, and only if it is asked for."""
 
-    def __init__(self, features_FYX: torch.Tensor, head: LinearHead, rows: Taps, columns: Taps):
-        self._shape = features_FYX.shape[1:]
-        self._features_FYX = features_FYX
+    def __init__(self, features_YXF: torch.Tensor, head: LinearHead, rows: Taps, columns: Taps):
+        self.features = features_YXF
         self.head, self.rows, self.columns = head, rows, columns
 
     @cached_property
-    def features(self) -> torch.Tensor:
-        """Features (Y, X, F), those of a voxel side by side."""
-        return self._features_FYX.permute(1, 2, 0).contiguous()
+    def own_labels(self) -> torch.Tensor:
+        """The labels (Y, X) of the network's voxels."""
+        return self.head.labels(self.features.flatten(0, 1)).view(self.features.shape[:2])
 
     @cached_property
     def labels(self) -> torch.Tensor:
         """For each output voxel (Y, X) the label of its up to 4 corners in this plane, or `MIXED`."""
-        labels = self.head.labels(self.features.flatten(0, 1)).view(self._shape)
-        labels = _agreed(labels[:, self.columns.lower], labels[:, self.columns.upper])
+        labels = _agreed(self.own_labels[:, self.columns.lower], self.own_labels[:, self.columns.upper])
         return _agreed(labels[self.rows.lower], labels[self.rows.upper])
 
 
@@ -138,18 +139,67 @@ def _agreed(labels: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     return torch.where(labels == others, labels, MIXED)
 
 
-def _label_slice(lower: _Plane, upper: _Plane, weight: float) -> torch.Tensor:
+class _Chooser:
+    """Chooses among all classes."""
+
+    def __init__(self, head: LinearHead):
+        self.head = head
+
+    def among(self, lower: _Plane, upper: _Plane) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What labels lists of features (M, F) that lie between two planes."""
+        return self.head.labels
+
+    def kept(self, labels: torch.Tensor) -> torch.Tensor:
+        """The labels that are of interest; any other becomes 0."""
+        return labels
+
+
+class _AskedChooser(_Chooser):
+    """Chooses among all classes, and tells only those that are asked for.
+
+    Between voxels of two other classes an asked one may be the highest, so they are looked at as well, but first among
+    few: where the highest of the asked classes and those of the planes' voxels is not asked for, the highest of all is
+    not, either, for it is at least as high.
+    """
+
+    def __init__(self, head: LinearHead, asked: Collection[int]):
+        super().__init__(head)
+        self._is_asked = torch.zeros(head.num_classes, dtype=torch.bool, device=head.bias.device)
+        self._is_asked[list(asked)] = True
+
+    def among(self, lower: _Plane, upper: _Plane) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What labels lists of features (M, F) that lie between two planes; 0 for classes that are not asked for."""
+        is_candidate = self._is_asked.clone()
+        for plane in (lower, upper):
+            is_candidate[plane.own_labels.flatten().long()] = True
+        few = LinearHead(self.head.weight[is_candidate], self.head.bias[is_candidate])
+        is_asked = self._is_asked[is_candidate]
+
+        def choose(features_MF: torch.Tensor) -> torch.Tensor:
+            labels = torch.zeros(len(features_MF), dtype=torch.int16, device=features_MF.device)
+            possible = is_asked[few.labels(features_MF).long()]
+            labels[possible] = self.kept(self.head.labels(features_MF[possible]))
+            return labels
+
+        return choose
+
+    def kept(self, labels: torch.Tensor) -> torch.Tensor:
+        """The labels that are asked for; any other becomes 0."""
+        return torch.where(self._is_asked[labels.clamp(min=0).long()], labels, 0)
+
+
+def _label_slice(lower: _Plane, upper: _Plane, weight: float, chooser: _Chooser) -> torch.Tensor:
     """Labels (Y, X) of the output slice that lies `weight` of the way from one plane to the next."""
     if weight == 0:
         upper = lower
-    labels = _agreed(lower.labels, upper.labels)
-    mixed_rows, mixed_columns = torch.nonzero(labels == MIXED, as_tuple=True)
+    agreed = _agreed(lower.labels, upper.labels)
+    labels = chooser.kept(agreed)
+    mixed_rows, mixed_columns = torch.nonzero(agreed == MIXED, as_tuple=True)
     if len(mixed_rows):
+        choose, chunk = chooser.among(lower, upper), lower.head.chunk
         features_YXF = lower.features if weight == 0 else lower.features.lerp(upper.features, weight)
-        for rows, columns in zip(
-            mixed_rows.split(lower.head.chunk), mixed_columns.split(lower.head.chunk), strict=True
-        ):
-            labels[rows, columns] = lower.head.labels(_interpolated(features_YXF, lower, rows, columns))
+        for rows, columns in zip(mixed_rows.split(chunk), mixed_columns.split(chunk), strict=True):
+            labels[rows, columns] = choose(_interpolated(features_YXF, lower, rows, columns))
     return labels
 
 

@@ -19,7 +19,7 @@ def mirrored_axes(axes: Sequence[int]) -> list[tuple[int, ...]]:
 
 @torch.inference_mode()
 def run_mirrored(backend: Backend, windows_BCZYX: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
-    """Mean features (B, F, Z, Y, X) over all mirrored copies, each turned back.
+    """Mean features (B, Z, Y, X, F) over all mirrored copies, each turned back.
 
     Args:
         backend: what runs the network.
@@ -37,5 +37,5 @@ def _run_flipped(backend: Backend, windows_BCZYX: torch.Tensor, axes: Sequence[i
     """One run on mirrored windows, turned back."""
     if not axes:
         return backend.run(windows_BCZYX)
-    dimensions = [axis + 2 for axis in axes]
-    return backend.run(windows_BCZYX.flip(dimensions)).flip(dimensions)
+    mirrored = windows_BCZYX.flip([axis + 2 for axis in axes])
+    return backend.run(mirrored).flip([axis + 1 for axis in axes])

@@ -1,24 +1,28 @@
 """From a scan to labels: the whole road of a prediction."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from time import perf_counter
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 
 from stunet.errors import UserError
 from stunet.imaging.formats.table import read_volume
-from stunet.imaging.preprocess import GridRecord, cropped_view, preprocess
+from stunet.imaging.plan import PreprocessingPlan
+from stunet.imaging.preprocess import GridRecord, PreparedImage, cropped_view, prepare
 from stunet.imaging.volume import Volume
-from stunet.inference.backends.table import BACKENDS
+from stunet.inference.backends.base import Backend
+from stunet.inference.backends.precision import PRECISIONS, Precision, fastest_precision
+from stunet.inference.backends.table import BACKENDS, fastest_backend
 from stunet.inference.backends.torch_backend import torch_device
 from stunet.inference.labelling import label_slices
 from stunet.inference.model import Model, load_model
 from stunet.inference.segmentation import Segmentation, Timings
-from stunet.inference.sliding import OnWindow, feature_planes
+from stunet.inference.sliding import OnWindow, Sliding, feature_planes
 
 Scan = Volume | str | Path | Sequence[str | Path]
 """A volume in memory, a file, a folder with one DICOM series, or one of these paths per channel."""
@@ -37,15 +41,24 @@ class InferenceConfig:
             eight times slower, a little more accurate.
         device: Where the network runs: "cpu", "cuda" (NVIDIA), "mps" (Apple), or "auto" for an NVIDIA GPU if there is
             one, else the CPU.
-        backend: What runs the network; see `stunet.inference.backends.table.BACKENDS`.
+        backend: What runs the network, one of `stunet.inference.backends.table.BACKENDS`, or "auto" for the fastest
+            that is installed.
+        precision: In which numbers the network computes, one of `stunet.inference.backends.precision.PRECISIONS`, or
+            "auto" for the fastest that the machine has; all else is float32.
+        classes: Names of the only structures that are labelled, as if the others had become background afterwards;
+            empty for all.
+        least_spacing: Of the network's grid, in mm; a finer plan is made coarser: faster, with another answer.
         batch_size: Windows that go through the network together; more than one helps large GPUs only.
     """
 
     step: float = 0.5
     mirror: bool = False
     device: str = "auto"
-    backend: str = "torch"
+    backend: str = "auto"
+    precision: str = "auto"
     batch_size: int = 1
+    classes: tuple[str, ...] = ()
+    least_spacing: float | None = None
 
     def __post_init__(self) -> None:
         """Raises UserError for settings with which nothing can be predicted."""
@@ -53,8 +66,15 @@ class InferenceConfig:
             raise UserError(f"The step between windows is above 0 and at most 1, not {self.step}.")
         if self.batch_size < 1:
             raise UserError(f"The batch size is 1 or more, not {self.batch_size}.")
-        if self.backend not in BACKENDS:
-            raise UserError(f"There is no backend {self.backend!r}; there is {', '.join(BACKENDS)}.")
+        if self.least_spacing is not None and not self.least_spacing > 0:
+            raise UserError(f"The least spacing is more than 0 mm, not {self.least_spacing}.")
+        _require_one_of("backend", self.backend, BACKENDS)
+        _require_one_of("precision", self.precision, PRECISIONS)
+
+
+def _require_one_of(what: str, chosen: str, known: Iterable[str]) -> None:
+    if chosen != "auto" and chosen not in known:
+        raise UserError(f"There is no {what} {chosen!r}; there is auto, {', '.join(known)}.")
 
 
 class Predictor:
@@ -78,7 +98,22 @@ class Predictor:
                 f"Model {self.model.card.name!r} was not trained with mirrored images, so its answers can't be "
                 "averaged over them; leave mirroring out."
             )
-        self.backend = BACKENDS[self.config.backend](self.model.networks, device)
+        self.plan = _coarsened(self.model.plan, self.config.least_spacing)
+        self.asked = _labels_of(self.config.classes, self.model)
+        self.backend = self._make_backend(device)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Label to structure, of those that are labelled; 0 is background."""
+        return {label: name for label, name in self.model.names.items() if label == 0 or label in self.asked}
+
+    def _make_backend(self, device: torch.device) -> Backend:
+        """What the configuration names, or the fastest."""
+        name = fastest_backend(device) if self.config.backend == "auto" else self.config.backend
+        precision = cast(Precision, self.config.precision)
+        if self.config.precision == "auto":
+            precision = "float32" if name == "onnx" else fastest_precision(device)
+        return BACKENDS[name](self.model.networks, device, precision, self.plan.patch_size)
 
     @torch.inference_mode()
     def predict(self, scan: Scan, on_window: OnWindow | None = None) -> Segmentation:
@@ -98,13 +133,13 @@ class Predictor:
         volume = scan if isinstance(scan, Volume) else read_volume(scan)
         self._require_channels(volume)
         load = stopwatch.lap()
-        image_CZYX, record = preprocess(volume, self.model.plan, self._preprocessing_device)
+        image = _TimedImage(prepare(volume, self.plan, self._preprocessing_device), self.backend.device)
         preparing = stopwatch.lap()
-        timed_planes = _TimedIterator(self._planes(image_CZYX, on_window), self.backend.device)
-        labels = self._labels(timed_planes, record)
-        network = timed_planes.seconds
-        timings = Timings(load, preparing, network, stopwatch.lap() - network)
-        return Segmentation(labels, self.model.names, volume, timings, _warnings_about(labels))
+        planes = _TimedIterator(feature_planes(image, self.backend, self._sliding, on_window), self.backend.device)
+        labels = self._labels(planes, image.record)
+        labelling = stopwatch.lap() - planes.seconds
+        timings = Timings(load, preparing + image.seconds, planes.seconds - image.seconds, labelling)
+        return Segmentation(labels, self.names, volume, timings, _warnings_about(labels))
 
     @property
     def _preprocessing_device(self) -> torch.device:
@@ -119,26 +154,42 @@ class Predictor:
                 f"{len(channels)}: {', '.join(channels)}. Give one file per channel, in this order."
             )
 
-    def _planes(self, image_CZYX: torch.Tensor, on_window: OnWindow | None) -> Iterator[torch.Tensor]:
-        return feature_planes(
-            image_CZYX,
-            self.backend,
-            self.model.plan.patch_size,
+    @property
+    def _sliding(self) -> Sliding:
+        return Sliding(
+            self.plan.patch_size,
             step=self.config.step,
             mirror_axes=self.model.card.mirror_axes if self.config.mirror else (),
             batch_size=self.config.batch_size,
-            on_window=on_window,
         )
 
-    def _labels(self, planes_FYX: Iterable[torch.Tensor], record: GridRecord) -> np.ndarray:
+    def _labels(self, planes_YXF: Iterable[torch.Tensor], record: GridRecord) -> np.ndarray:
         """Labels (Z, Y, X) on the scan's grid; each slice is written to its place as soon as it is known."""
         head = self.backend.head
         labels_ZYX = np.zeros(record.scan_shape, dtype=np.uint8 if head.num_classes <= 256 else np.uint16)
         cropped_ZYX = cropped_view(labels_ZYX, record)
-        slices = label_slices(planes_FYX, head, record.network_shape, record.cropped_shape, record.logits_orders)
+        grids = record.network_shape, record.cropped_shape, record.logits_orders
+        slices = label_slices(planes_YXF, head, *grids, asked=self.asked if self.config.classes else None)
         for cropped_YX, slice_YX in zip(cropped_ZYX, slices, strict=True):
             cropped_YX[...] = slice_YX.cpu().numpy()
         return labels_ZYX
+
+
+def _coarsened(plan: PreprocessingPlan, least_spacing: float | None) -> PreprocessingPlan:
+    if least_spacing is None:
+        return plan
+    z, y, x = (max(mm, least_spacing) for mm in plan.spacing)
+    return replace(plan, spacing=(z, y, x))
+
+
+def _labels_of(classes: Sequence[str], model: Model) -> frozenset[int]:
+    """The labels of the named structures, or of all."""
+    label_of = {name: label for label, name in model.names.items() if label}
+    for name in classes:
+        if name not in label_of:
+            similar = get_close_matches(name, label_of, n=3) or label_of
+            raise UserError(f"Model {model.card.name!r} has no structure {name!r}. It has {', '.join(similar)}.")
+    return frozenset(label_of[name] for name in classes or label_of)
 
 
 class _Stopwatch:
@@ -154,6 +205,23 @@ class _Stopwatch:
             torch.cuda.synchronize(self._device)
         before, self._last = self._last, perf_counter()
         return self._last - before
+
+
+class _TimedImage:
+    """A `PlaneSource` that knows how many seconds its planes took to make."""
+
+    def __init__(self, image: PreparedImage, device: torch.device):
+        self._image = image
+        self._device = device
+        self.record, self.shape = image.record, image.shape
+        self.seconds = 0.0
+
+    def planes(self, start: int, stop: int) -> torch.Tensor:
+        """The image's."""
+        stopwatch = _Stopwatch(self._device)
+        planes_CZYX = self._image.planes(start, stop)
+        self.seconds += stopwatch.lap()
+        return planes_CZYX
 
 
 class _TimedIterator(Iterator[Item]):

@@ -1,11 +1,14 @@
 """The machine-readable record that every prediction leaves: versions, settings, timings."""
 
+import json
 import os
 import platform
 import resource
 import sys
+from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import version
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -13,14 +16,14 @@ import torch
 from stunet.inference.predictor import Predictor
 from stunet.inference.segmentation import Segmentation
 
-PACKAGES = ("stunet", "torch", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom")
+PACKAGES = ("stunet", "torch", "openvino", "onnxruntime", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom")
 
 
 def run_record(predictor: Predictor) -> dict[str, Any]:
     """What holds for all scans of a run: versions, machine, model and settings."""
     model = predictor.model
     return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **_versions()},
         "machine": {
             "system": platform.system(),
             "processor": platform.machine(),
@@ -28,14 +31,25 @@ def run_record(predictor: Predictor) -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "device": str(predictor.backend.device),
         },
+        "backend": {"name": predictor.backend.name, "precision": predictor.backend.precision},
         "model": {
             "name": model.card.name,
             "source": model.source,
             "licence": model.card.licence,
+            "card_sha256": sha256(json.dumps(model.card.to_dict(), sort_keys=True).encode()).hexdigest(),
             "networks": len(model.networks),
         },
         "settings": asdict(predictor.config),
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of all packages that a prediction may use and that are installed."""
+    installed = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            installed[name] = version(name)
+    return installed
 
 
 def scan_record(segmentation: Segmentation) -> dict[str, Any]:

@@ -1,14 +1,20 @@
 """What a prediction gives: labels on the scan's grid, their names, and how long it took."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from stunet.errors import UserError
 from stunet.imaging.formats.table import write_labels
 from stunet.imaging.volume import Volume
+from stunet.inference.statistics import StructureStatistics, structure_statistics
+
+LONGEST_FILE_NAME = 50
+"""Letters of a structure's name that its file keeps; no file system takes more than 255 bytes, four to a letter."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,11 @@ class Segmentation:
     @cached_property
     def voxel_counts(self) -> np.ndarray:
         """Voxels of each label, background included: int64, label by label."""
+        size = max(self.names) + 1
         # slice by slice, for bincount makes 8 bytes of each voxel
         return sum(
-            (np.bincount(labels_YX.ravel(), minlength=len(self.names)) for labels_YX in self.labels),
-            start=np.zeros(len(self.names), dtype=np.int64),
+            (np.bincount(labels_YX.ravel(), minlength=size) for labels_YX in self.labels),
+            start=np.zeros(size, dtype=np.int64),
         )
 
     def volumes_mm3(self) -> dict[str, float]:
@@ -81,3 +88,71 @@ class Segmentation:
             UserError: another suffix, or a file that cannot be written.
         """
         write_labels(self.labels, self.scan, path, self.names)
+
+    def statistics(self) -> dict[str, StructureStatistics]:
+        """Size, intensities and place of every structure that was found, in the order of the labels.
+
+        It reads labels and scan once; keep what it gives.
+        """
+        return structure_statistics(self.labels, self.scan, self.names)
+
+    def save_structures(self, folder: str | Path, names: Sequence[str] | None = None) -> None:
+        """Write one mask per structure, `folder/NAME.nii.gz`, on exactly the scan's grid.
+
+        Masks are uint8, 1 inside and 0 outside. A structure that was not found gets a file too, of zeros, so that every
+        scan leaves the same files. How names become file names: see `file_names`.
+
+        Args:
+            folder: Made where missing.
+            names: Structures to write; all of the model by default.
+
+        Raises:
+            UserError: A name that no structure has, or a file that cannot be written.
+        """
+        chosen = self._labels_of(names)
+        files = file_names(self.names)
+        folder = _made(Path(folder))
+        mask = np.empty(self.labels.shape, dtype=np.uint8)
+        for label in chosen:
+            np.equal(self.labels, label, out=mask.view(bool))
+            write_labels(mask, self.scan, folder / f"{files[label]}.nii.gz", {1: self.names[label]})
+
+    def _labels_of(self, names: Sequence[str] | None) -> list[int]:
+        """The labels of some structures, or of all."""
+        label_of = {name: label for label, name in self.names.items() if label}
+        if names is None:
+            return sorted(label for label in self.names if label)
+        unknown = [name for name in names if name not in label_of]
+        if unknown:
+            raise UserError(f"There is no structure {unknown[0]!r} in this segmentation, only {', '.join(label_of)}.")
+        return [label_of[name] for name in names]
+
+
+def file_names(names: Mapping[int, str]) -> dict[int, str]:
+    """A file name, without suffix, for each structure: its name where that is safe everywhere.
+
+    Letters, digits and `_ + . -` stay; each run of anything else becomes one `_`, dots at the beginning go, and a long
+    name is cut. Where two structures would get one file (capitals count for nothing), the later gets its label added.
+
+    Args:
+        names: Label to structure; 0 is background and gets none.
+
+    >>> file_names({0: "background", 1: "liver", 2: "lesion (left/right)", 3: "Liver", 4: "../up"})
+    {1: 'liver', 2: 'lesion_left_right_', 3: 'Liver_3', 4: '_up'}
+    """
+    files: dict[int, str] = {}
+    for label, name in sorted(names.items()):
+        file = re.sub(r"[^\w+.-]+", "_", name).lstrip(".")[:LONGEST_FILE_NAME] or "structure"
+        while file.casefold() in {other.casefold() for other in files.values()}:
+            file = f"{file}_{label}"
+        if label:
+            files[label] = file
+    return files
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: the folder cannot be made ({error.strerror}); choose another.") from error
+    return folder

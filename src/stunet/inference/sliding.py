@@ -1,7 +1,9 @@
 """The sliding window over an image: from intensities to mean features, plane by plane."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
+from typing import Protocol
 
 import torch
 from torch.nn import functional
@@ -9,97 +11,147 @@ from torch.nn import functional
 from stunet.inference.accumulator import SlabAccumulator
 from stunet.inference.backends.base import Backend
 from stunet.inference.mirroring import run_mirrored
-from stunet.inference.windows import gaussian_weight, padding_to, window_starts
+from stunet.inference.windows import Padding, gaussian_weight, padding_to, window_starts
 
 OnWindow = Callable[[int, int], None]
 """Told after each step how many windows are done, and how many there are."""
 
 
-def feature_planes(
-    image_CZYX: torch.Tensor,
-    backend: Backend,
-    window_size: Sequence[int],
-    step: float = 0.5,
-    mirror_axes: Sequence[int] = (),
-    batch_size: int = 1,
-    on_window: OnWindow | None = None,
-) -> Iterator[torch.Tensor]:
-    """The Gaussian-weighted mean of the backend's features over all windows, one plane after the other.
+class PlaneSource(Protocol):
+    """An image on the network's grid, of which some planes at a time are asked for, never decreasing.
 
-    An image smaller than a window is surrounded by zeros, as nnU-Net does.
+    Attributes:
+        shape: (C, Z, Y, X).
+    """
 
-    Args:
-        image_CZYX: float32, on the network's grid.
-        backend: what runs the network.
+    @property
+    def shape(self) -> tuple[int, int, int, int]: ...  # noqa: D102 (see the class)
+
+    def planes(self, start: int, stop: int) -> torch.Tensor:
+        """The planes start..stop - 1 (C, stop - start, Y, X), float32."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class WholeImage:
+    """An image that is in memory; a `PlaneSource`.
+
+    Attributes:
+        array: (C, Z, Y, X) float32.
+    """
+
+    array: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(C, Z, Y, X)."""
+        channels, depth, rows, columns = self.array.shape
+        return channels, depth, rows, columns
+
+    def planes(self, start: int, stop: int) -> torch.Tensor:
+        """A view."""
+        return self.array[:, start:stop]
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """How a window slides.
+
+    Attributes:
         window_size: (Z, Y, X) voxels.
         step: largest distance between neighbouring windows, as a fraction of the window.
         mirror_axes: axes over whose mirrored copies each window is averaged.
         batch_size: windows that go through the network together.
+    """
+
+    window_size: tuple[int, int, int]
+    step: float = 0.5
+    mirror_axes: tuple[int, ...] = ()
+    batch_size: int = 1
+
+
+def feature_planes(
+    image: PlaneSource, backend: Backend, sliding: Sliding, on_window: OnWindow | None = None
+) -> Iterator[torch.Tensor]:
+    """The Gaussian-weighted mean of the backend's features over all windows, one plane after the other.
+
+    An image smaller than a window is surrounded by zeros, as nnU-Net does. One window's depth of the image and of the
+    features is in memory at a time, whatever the length of the image.
+
+    Args:
+        image: on the network's grid.
+        backend: what runs the network.
+        sliding: windows, and what is averaged over.
         on_window: see `OnWindow`.
 
     Yields:
-        (F, Y, X) float32 features of plane 0, 1, ..., on the backend's device.
+        (Y, X, F) float32 features of plane 0, 1, ..., on the backend's device.
     """
-    (_, rows, columns), padding = image_CZYX.shape[1:], padding_to(image_CZYX.shape[1:], window_size)
-    (before_z, after_z), (top, _), (left, _) = padding
-    image_CZYX = _padded(image_CZYX, padding)
-    planes = _padded_planes(image_CZYX, backend, window_size, step, mirror_axes, batch_size, on_window or _tell_nobody)
-    last = image_CZYX.shape[1] - after_z
-    for number, plane_FYX in enumerate(planes):
-        if before_z <= number < last:
-            yield plane_FYX[:, top : top + rows, left : left + columns]
-
-
-def _tell_nobody(done: int, total: int) -> None:
-    """What `on_window` is if nobody wants to know."""
-
-
-def _padded(image_CZYX: torch.Tensor, padding: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Surrounded by zeros; the image itself where none are needed."""
-    amounts = [number for axis in reversed(padding) for number in axis]
-    return functional.pad(image_CZYX, amounts) if any(amounts) else image_CZYX
+    _, depth, rows, columns = image.shape
+    padding = padding_to((depth, rows, columns), sliding.window_size)
+    (before_z, _), (top, _), (left, _) = padding
+    for number, plane_YXF in enumerate(_padded_planes(_Slab(image, padding), backend, sliding, on_window)):
+        if before_z <= number < before_z + depth:
+            yield plane_YXF[top : top + rows, left : left + columns]
 
 
 def _padded_planes(
-    image_CZYX: torch.Tensor,
-    backend: Backend,
-    window_size: Sequence[int],
-    step: float,
-    mirror_axes: Sequence[int],
-    batch_size: int,
-    on_window: OnWindow,
+    slab: "_Slab", backend: Backend, sliding: Sliding, on_window: OnWindow | None
 ) -> Iterator[torch.Tensor]:
     """As `feature_planes`, of an image that is as large as a window or larger."""
-    starts_z, starts_y, starts_x = window_starts(image_CZYX.shape[1:], window_size, step)
+    starts_z, starts_y, starts_x = window_starts(slab.size, sliding.window_size, sliding.step)
     in_plane = list(product(starts_y, starts_x))
     done, total = 0, len(starts_z) * len(in_plane)
-    weight_ZYX = gaussian_weight(window_size).to(backend.device)
-    slab = SlabAccumulator(backend.head.num_features, image_CZYX.shape[1:], weight_ZYX)
-    for z, next_z in zip(starts_z, [*starts_z[1:], image_CZYX.shape[1]], strict=True):
-        for first in range(0, len(in_plane), batch_size):
-            starts = [(z, y, x) for y, x in in_plane[first : first + batch_size]]
-            _add_windows(slab, image_CZYX, starts, window_size, backend, mirror_axes)
-            done += len(starts)
-            on_window(done, total)
-        yield from slab.release(next_z)
+    weight_ZYX = gaussian_weight(sliding.window_size).to(backend.device)
+    means = SlabAccumulator(backend.head.num_features, slab.size, weight_ZYX)
+    for z, next_z in zip(starts_z, [*starts_z[1:], slab.size[0]], strict=True):
+        slab.move_to(z, z + sliding.window_size[0])
+        for first in range(0, len(in_plane), sliding.batch_size):
+            corners = in_plane[first : first + sliding.batch_size]
+            windows_BCZYX = torch.stack([slab.window(corner, sliding.window_size) for corner in corners])
+            features_BZYXF = run_mirrored(backend, windows_BCZYX, sliding.mirror_axes)
+            for (y, x), features_ZYXF in zip(corners, features_BZYXF, strict=True):
+                means.add(features_ZYXF, (z, y, x))
+            del features_BZYXF
+            done += len(corners)
+            if on_window is not None:
+                on_window(done, total)
+        yield from means.release(next_z)
 
 
-def _add_windows(
-    slab: SlabAccumulator,
-    image_CZYX: torch.Tensor,
-    starts: Sequence[Sequence[int]],
-    window_size: Sequence[int],
-    backend: Backend,
-    mirror_axes: Sequence[int],
-) -> None:
-    """Run the network on windows and add its features; nothing of them outlives the call."""
-    windows_BCZYX = torch.stack([_window(image_CZYX, start, window_size) for start in starts])
-    features_BFZYX = run_mirrored(backend, windows_BCZYX, mirror_axes)
-    for start, features_FZYX in zip(starts, features_BFZYX, strict=True):
-        slab.add(features_FZYX, start)
+class _Slab:
+    """The planes of an image that the windows need now, surrounded by zeros where the image is smaller than a window.
 
+    Attributes:
+        size: (Z, Y, X) of the padded image.
+    """
 
-def _window(image_CZYX: torch.Tensor, start: Sequence[int], size: Sequence[int]) -> torch.Tensor:
-    """The window (C, Z, Y, X) that begins at `start`, as a view."""
-    z, y, x = (slice(first, first + length) for first, length in zip(start, size, strict=True))
-    return image_CZYX[:, z, y, x]
+    def __init__(self, image: PlaneSource, padding: Padding):
+        self._image = image
+        self._padding = padding
+        self._planes_CZYX = torch.empty(0)
+        self._start = self._stop = 0
+        z, y, x = (before + size + after for size, (before, after) in zip(image.shape[1:], padding, strict=True))
+        self.size = z, y, x
+
+    def move_to(self, start: int, stop: int) -> None:
+        """Hold the planes start..stop - 1; those that are there already stay."""
+        if start >= self._stop:
+            self._planes_CZYX = self._padded(start, stop)
+        else:
+            kept = self._planes_CZYX[:, start - self._start :]
+            self._planes_CZYX = torch.cat([kept, self._padded(self._stop, stop)], dim=1)
+        self._start, self._stop = start, stop
+
+    def window(self, corner: Sequence[int], size: Sequence[int]) -> torch.Tensor:
+        """The window (C, Z, Y, X) whose first row and column are given, as a view."""
+        (y, x), (_, rows, columns) = corner, size
+        return self._planes_CZYX[:, :, y : y + rows, x : x + columns]
+
+    def _padded(self, start: int, stop: int) -> torch.Tensor:
+        """Planes of the padded image."""
+        (above, _), rows, columns = self._padding
+        first, last = (min(max(plane - above, 0), self._image.shape[1]) for plane in (start, stop))
+        planes_CZYX = self._image.planes(first, last)
+        amounts = (*columns, *rows, above + first - start, stop - above - last)
+        return functional.pad(planes_CZYX, amounts) if any(amounts) else planes_CZYX

@@ -5,6 +5,7 @@ Letters in tensor names: B batch, C input channels, F features, K classes, Z Y X
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import cast
 
 import torch
@@ -128,8 +129,7 @@ class STUNetConfig:
     @property
     def window_multiple(self) -> Stride:
         """The numbers (Z, Y, X) by which a window's size must be divisible."""
-        multiple = torch.tensor(self.strides).prod(0).tolist()
-        return cast(Stride, tuple(multiple))
+        return cast(Stride, tuple(prod(axis_strides) for axis_strides in zip(*self.strides, strict=True)))
 
 
 def _stage(in_channels: int, out_channels: int, stride: Stride, depth: int) -> nn.Sequential:

@@ -18,6 +18,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from stunet.files import replacing
+from stunet.inference.backends.precision import cpu_computes_bfloat16
 from stunet.networks.stunet import SIZES, STUNet, six_strides
 from stunet.training.planners import NETWORK_CLASS, plans_name
 
@@ -26,12 +27,6 @@ WEIGHT_DECAY = 1e-3
 
 BODY_LEARNING_RATE_FACTOR = 0.1
 """Fine-tuning: the pre-trained body learns at this fraction of the new head's rate (section 3.4)."""
-
-
-def cpu_computes_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 natively; elsewhere bfloat16 would be slower than float32."""
-    supports = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
-    return any(supported() for supported in supports if supported is not None)
 
 
 class _InFloat32(nn.Module):

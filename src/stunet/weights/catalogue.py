@@ -120,9 +120,14 @@ class StoredModel:
     sha256: str | None
 
 
+def home_folder() -> Path:
+    """Where stunet keeps what it downloads and makes: `STUNET_HOME`, by default `~/.stunet`."""
+    return Path(os.environ.get("STUNET_HOME") or Path.home() / ".stunet").expanduser()
+
+
 def models_folder() -> Path:
     """Where downloaded models are kept: `STUNET_HOME/models`, by default `~/.stunet/models`."""
-    return Path(os.environ.get("STUNET_HOME") or Path.home() / ".stunet").expanduser() / "models"
+    return home_folder() / "models"
 
 
 def get_model(name: str) -> Path:

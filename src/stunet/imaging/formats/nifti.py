@@ -36,7 +36,7 @@ MEMORY_FRACTION = 0.5
 SPACING_DISAGREEMENT = 0.01
 """Relative difference between pixdim and the affine from which on the header contradicts itself."""
 
-READ_BYTES = 1 << 24
+READ_BYTES = 1 << 20
 """Voxel data is read and converted in slabs of about this size."""
 
 _HEADER_TYPES = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
@@ -48,6 +48,7 @@ _FIRST_BYTES = {
 """A NIfTI file begins with the size of its header; that tells version and byte order."""
 
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_UNSCALED = 1.0, 0.0
 _CARET_EXTENSION = 30
 """Registered extension code (NIFTI_ECODE_CARET) of the label table."""
 
@@ -56,7 +57,8 @@ def read_nifti(path: Path) -> Volume:
     """Read one 3D image.
 
     Values are rescaled by the header's slope and intercept. Integers that need no rescaling keep their type; all else
-    becomes float32.
+    becomes float32. Where nothing is to be unpacked or converted the array is a window on the file, read when it is
+    looked at: do not change the file meanwhile (replacing it is no change). Otherwise it is the only copy.
 
     Args:
         path: A `.nii` or `.nii.gz` file; whether it is compressed is decided by its content.
@@ -75,8 +77,12 @@ def read_nifti(path: Path) -> Volume:
         affine, spacing = _checked_geometry(header, name)
         offset = _voxel_offset(header, name)
         _check_claim(offset + int(np.prod(shape_xyz)) * dtype.itemsize, path)
-        _skip(stream, offset - header.sizeof_hdr, name)
-        array = _read_voxels(stream, shape_xyz[::-1], dtype, _scaling(header), name)
+        scaling = _scaling(header)
+        if _is_mappable(stream, offset, dtype, scaling):
+            array = _map_voxels(stream, offset, shape_xyz[::-1], dtype)
+        else:
+            _skip(stream, offset - header.sizeof_hdr, name)
+            array = _read_voxels(stream, shape_xyz[::-1], dtype, scaling, name)
         _report_rest(stream, name)
     return Volume(array[None], affine, header.binaryblock, name, spacing)
 
@@ -248,7 +254,7 @@ def _scaling(header: nibabel.Nifti1Header) -> tuple[float, float]:
     """Slope and intercept; slopes of 0, NaN or infinity mean none, as the standard says."""
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
     if not np.isfinite(slope) or slope == 0:
-        return 1.0, 0.0
+        return _UNSCALED
     return slope, inter if np.isfinite(inter) else 0.0
 
 
@@ -261,19 +267,36 @@ def _skip(stream: IO[bytes], count: int, name: str) -> None:
         count -= passed
 
 
+def _type_in_memory(dtype: np.dtype, scaling: tuple[float, float]) -> np.dtype:
+    keep = dtype.kind in "iu" and scaling == _UNSCALED
+    return dtype.newbyteorder("=") if keep else np.dtype(np.float32)
+
+
+def _is_mappable(stream: IO[bytes], offset: int, dtype: np.dtype, scaling: tuple[float, float]) -> bool:
+    """Whether the file holds the voxels just as they are to be in memory, and where their type may lie."""
+    as_stored = scaling == _UNSCALED and dtype == _type_in_memory(dtype, scaling)
+    return as_stored and offset % dtype.itemsize == 0 and not isinstance(stream, gzip.GzipFile)
+
+
+def _map_voxels(stream: IO[bytes], offset: int, shape_ZYX: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
+    """Map (Z, Y, X) voxels of the file into memory, and pass over them; the file is never written to."""
+    array = np.memmap(stream, dtype, mode="c", offset=offset, shape=shape_ZYX)
+    stream.seek(offset + array.nbytes)
+    return np.asarray(array)
+
+
 def _read_voxels(
     stream: IO[bytes], shape_ZYX: tuple[int, int, int], dtype: np.dtype, scaling: tuple[float, float], name: str
 ) -> np.ndarray:
     """Read (Z, Y, X) voxels slab by slab, converting as they come."""
-    keep = dtype.kind in "iu" and scaling == (1.0, 0.0)
-    array = np.empty(shape_ZYX, dtype=dtype.newbyteorder("=") if keep else np.float32)
+    array = np.empty(shape_ZYX, dtype=_type_in_memory(dtype, scaling))
     flat = array.reshape(-1)
     step = READ_BYTES // dtype.itemsize
     buffer = np.empty(min(step, flat.size), dtype=dtype)
     for start in range(0, flat.size, step):
         piece = buffer[: flat.size - start]
         _fill(stream, piece, name)
-        flat[start : start + step] = piece if scaling == (1.0, 0.0) else piece * scaling[0] + scaling[1]
+        flat[start : start + step] = piece if scaling == _UNSCALED else piece * scaling[0] + scaling[1]
     return array
 
 

@@ -4,6 +4,7 @@ from typing import Protocol
 
 import torch
 
+from stunet.inference.backends.precision import Precision
 from stunet.inference.head import LinearHead
 
 
@@ -18,13 +19,15 @@ class Backend(Protocol):
     Attributes:
         name: as in `BACKENDS`.
         device: where the answers lie; windows may come from anywhere.
+        precision: in which the network computes.
         head: from its features to logits, on `device`; `head.num_features` is F.
     """
 
     name: str
     device: torch.device
+    precision: Precision
     head: LinearHead
 
     def run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
-        """The features (B, F, Z, Y, X) of windows (B, C, Z, Y, X), float32, all of the plan's patch size."""
+        """The features (B, Z, Y, X, F) of windows (B, C, Z, Y, X), float32, all of the plan's patch size."""
         ...

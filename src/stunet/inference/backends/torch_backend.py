@@ -1,55 +1,63 @@
-"""STU-Nets run by torch: float32 on a CPU or on Apple's GPUs, half precision on NVIDIA's, as nnU-Net does."""
+"""STU-Nets run by torch: on a CPU, on NVIDIA's GPUs, on Apple's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 
 from stunet.errors import UserError
-from stunet.inference.head import LinearHead, identity_head, mean_head
+from stunet.inference.backends.maps import Features, WindowMaps, head_of
+from stunet.inference.backends.precision import PRECISIONS, Precision, require_precision
 from stunet.networks.stunet import STUNet, build_stunet
+
+OFFERED: dict[str, tuple[Precision, ...]] = {
+    "cpu": ("float32", "bfloat16"),
+    "cuda": PRECISIONS,
+    "mps": ("float32", "float16"),
+}
+"""Precisions by kind of device."""
 
 
 class TorchBackend:
     """One or several STU-Nets of one architecture; fulfils `Backend`.
 
-    The maps that it gives are whichever are fewer: the decoder's last features, one network's beside the other's, or
-    the mean logits.
-
     Args:
         networks: in evaluation mode; they stay where and as they are.
         device: where to run.
+        precision: of the network.
+        window_size: unused, for torch takes windows of any size.
+
+    Raises:
+        UserError: a precision that the device does not offer.
     """
 
     name = "torch"
 
-    def __init__(self, networks: Sequence[STUNet], device: torch.device):
-        self.device = device
-        self._networks = [_on_device(network, device) for network in networks]
-        head = mean_head([network.head for network in self._networks], device)
-        few_classes = head.num_classes <= head.num_features
-        self.head: LinearHead = identity_head(head.num_classes, device) if few_classes else head
-        self._maps: Callable[[torch.Tensor], torch.Tensor] = self._mean_logits if few_classes else self._all_features
+    def __init__(
+        self,
+        networks: Sequence[STUNet],
+        device: torch.device,
+        precision: Precision = "float32",
+        window_size: Sequence[int] = (),
+    ):
+        require_precision(precision, OFFERED.get(device.type, ("float32",)), self.name, device)
+        self.device, self.precision = device, precision
+        networks = [_on_device(network, device) for network in networks]
+        self.head = head_of(networks, device)
+        self._maps = WindowMaps(networks, [Features(network) for network in networks]).eval()
+        self._type = cast(torch.dtype, getattr(torch, precision))
 
     @torch.inference_mode()
     def run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
-        """The features (B, F, Z, Y, X) of windows (B, C, Z, Y, X)."""
-        windows_BCZYX = windows_BCZYX.to(self.device)
-        with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+        """The features (B, Z, Y, X, F) of windows (B, C, Z, Y, X)."""
+        windows_BCZYX = windows_BCZYX.to(self.device, memory_format=self._memory_format)
+        with torch.autocast(self.device.type, self._type, enabled=self.precision != "float32"):
             return self._maps(windows_BCZYX).float()
 
-    def _all_features(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
-        features = [network.forward_features(windows_BCZYX) for network in self._networks]
-        return features[0] if len(features) == 1 else torch.cat(features, dim=1)
-
-    def _mean_logits(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
-        total = self._logits(self._networks[0], windows_BCZYX)
-        for network in self._networks[1:]:
-            total += self._logits(network, windows_BCZYX)
-        return total.div_(len(self._networks))
-
-    @staticmethod
-    def _logits(network: STUNet, windows_BCZYX: torch.Tensor) -> torch.Tensor:
-        return network.head(network.forward_features(windows_BCZYX))
+    @property
+    def _memory_format(self) -> torch.memory_format:
+        """Channels last wherever that is the faster."""
+        return torch.contiguous_format if self.precision == "float32" else torch.channels_last_3d
 
 
 def _on_device(network: STUNet, device: torch.device) -> STUNet:

@@ -1,0 +1,204 @@
+"""One CT, 105 classes, STU-Net-S: `stunet predict` by every backend against nnU-Net's own command, in one run.
+
+Seconds are from the start of the process to the written file. Peak memory is of the process and all its children
+together, looked at ten times a second. The weights are random unless a folder of trained ones is given: time and memory
+do not depend on them, labels do: random ones are near a tie at many voxels.
+
+    python bench/inference.py [--folder MODEL_FOLDER] [--scan CT.nii.gz] [--without-nnunet] [--repeats 2]
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import psutil
+import torch
+from agreement import NNUNET_COMMAND, write_nnunet_folder
+from inference_memory import random_model
+from make_ct import make_ct
+
+from stunet.inference.backends.maps import Features
+from stunet.inference.backends.precision import cpu_computes_bfloat16
+from stunet.inference.windows import window_starts
+from stunet.networks.cost import count_macs
+from stunet.networks.fuse import fuse
+from stunet.networks.stunet import build_stunet
+from stunet.training.folders import TRAINER_FOLDER
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHAPE, SPACING = (458, 379, 224), (0.8, 0.8, 1.5)
+WINDOW, SPACING_MM = (128, 128, 128), 1.5
+CLASSES = 105
+CASE = "ct"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a command took.
+
+    Attributes:
+        name: of the system.
+        seconds: from its start to its end.
+        peak_bytes: resident memory of it and its children together.
+        labels: the file it wrote.
+        report: stunet's record, if it is stunet.
+    """
+
+    name: str
+    seconds: float
+    peak_bytes: int
+    labels: Path
+    report: dict | None = None
+
+
+def measured(name: str, command: list[str], labels: Path, environment: dict[str, str]) -> Run:
+    """Run a command and watch its memory."""
+    start, peak = time.perf_counter(), 0
+    with tempfile.TemporaryFile() as log:
+        child = psutil.Popen(command, env=environment, stdout=log, stderr=log)
+        while child.poll() is None:
+            peak = max(peak, tree_bytes(child))
+            time.sleep(0.1)
+        seconds = time.perf_counter() - start
+        if child.returncode:
+            log.seek(0)
+            sys.exit(f"{' '.join(command)} failed:\n{log.read().decode()[-3000:]}")
+    record = labels.with_name(f"{CASE}.report.json")
+    return Run(name, seconds, peak, labels, json.loads(record.read_text()) if record.exists() else None)
+
+
+def tree_bytes(process: psutil.Process) -> int:
+    """Resident memory of a process and its children."""
+    total = 0
+    try:
+        for one in (process, *process.children(recursive=True)):
+            total += one.memory_info().rss
+    except psutil.NoSuchProcess:
+        pass
+    return total
+
+
+def convolution_rate(dtype: torch.dtype) -> float:
+    """Multiply-adds a second of a 3x3x3 convolution that suits the machine: the measured peak, by oneDNN."""
+    layer = torch.nn.Conv3d(64, 64, 3, padding=1, dtype=dtype)
+    image = torch.randn(1, 64, 64, 64, 64, dtype=dtype).to(memory_format=torch.channels_last_3d)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(8):
+            start = time.perf_counter()
+            layer(image)
+            seconds.append(time.perf_counter() - start)
+    return 64 * 64 * 27 * 64**3 / min(seconds)
+
+
+def systems() -> dict[str, list[str]]:
+    """Name to options of `stunet predict`."""
+    chosen: dict[str, list[str]] = {"auto": []}
+    for backend in ("openvino", "torch"):
+        for precision in ("float32", "bfloat16") if cpu_computes_bfloat16() else ("float32",):
+            chosen[f"{backend} {precision}"] = ["--backend", backend, "--precision", precision]
+    return chosen
+
+
+def main() -> None:
+    """Run all of it and print two tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--scan", type=Path)
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "stunet-bench")
+    parser.add_argument("--repeats", type=int, default=2, help="the last counts: the first compiles")
+    parser.add_argument("--without-nnunet", action="store_true")
+    options = parser.parse_args()
+    scan = options.scan or make_ct(options.cache / "images" / f"{CASE}_0000.nii.gz", SHAPE, SPACING)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        folder = options.folder or work / "model"
+        if options.folder is None:
+            model = random_model(CLASSES)
+            write_nnunet_folder(folder, model.networks[0].state_dict(), model.card)
+        environment = {**os.environ, "nnUNet_extTrainer": str(TRAINER_FOLDER), "PYTHONPATH": str(REPOSITORY)}
+        for name in ("raw", "preprocessed", "results"):
+            environment[f"nnUNet_{name}"] = str(work / name)
+        runs = ours(scan, folder, work, environment, options.repeats)
+        if not options.without_nnunet:
+            runs.insert(0, nnunet(scan, folder, work, environment))
+        print_tables(runs)
+
+
+def ours(scan: Path, folder: Path, work: Path, environment: dict[str, str], repeats: int) -> list[Run]:
+    """The last of several runs of each of our systems."""
+    runs = []
+    for name, choice in systems().items():
+        labels = work / name.replace(" ", "_") / f"{CASE}.nii.gz"
+        labels.parent.mkdir()
+        command = [str(Path(sys.executable).parent / "stunet"), "predict", "-i", str(scan), "-o", str(labels)]
+        command += ["-m", str(folder), "--device", "cpu", *choice]
+        for _ in range(repeats if name == "auto" or "openvino" in name else 1):
+            run = measured(f"stunet {name}", command, labels, environment)
+            print(f"{run.name}: {run.seconds:.1f} s", file=sys.stderr)
+        runs.append(run)
+    return runs
+
+
+def nnunet(scan: Path, folder: Path, work: Path, environment: dict[str, str]) -> Run:
+    """nnU-Net's command, without mirroring, one process for each stage."""
+    images = work / "images"
+    images.mkdir()
+    (images / f"{CASE}_0000.nii.gz").symlink_to(scan.resolve())
+    command = [sys.executable, "-c", NNUNET_COMMAND, "-i", str(images), "-o", str(work / "nnunet"), "-m", str(folder)]
+    command += ["-f", "0", "--disable_tta", "-device", "cpu", "-npp", "1", "-nps", "1"]
+    run = measured("nnU-Net 2.8", command, work / "nnunet" / f"{CASE}.nii.gz", environment)
+    print(f"{run.name}: {run.seconds:.1f} s", file=sys.stderr)
+    return run
+
+
+def print_tables(runs: list[Run]) -> None:
+    """Seconds, memory and agreement; then our stages and the fraction of the convolution peak."""
+    first = runs[0]
+    print(f"CT of {'x'.join(map(str, SHAPE))} voxels, {CLASSES} classes, STU-Net-S, step 0.5, no mirroring")
+    print(f"{os.cpu_count()} processors, torch {torch.__version__}, load average {os.getloadavg()[0]:.1f}\n")
+    print(f"| system | seconds | peak GiB | equal labels | times faster than {first.name} | of its memory |")
+    print("|---|---|---|---|---|---|")
+    reference = labels_of(first)
+    for run in runs:
+        equal = float((labels_of(run) == reference).mean())
+        ratios = f"{first.seconds / run.seconds:.1f} | 1/{first.peak_bytes / run.peak_bytes:.1f}"
+        print(f"| {run.name} | {run.seconds:.1f} | {run.peak_bytes / 2**30:.2f} | {equal:.6f} | {ratios} |")
+    rates = {name: convolution_rate(getattr(torch, name)) for name in ("float32", "bfloat16")}
+    print(f"\nconvolution peak, GMAC/s: {', '.join(f'{name} {rate / 1e9:.0f}' for name, rate in rates.items())}\n")
+    print("| system | load | preprocess | network | labelling | of the convolution peak |")
+    print("|---|---|---|---|---|---|")
+    plain, fused = macs_of_all_windows()
+    for run in runs:
+        if run.report is not None:
+            seconds = run.report["seconds"]
+            stages = " | ".join(f"{seconds[stage]:.1f}" for stage in ("load", "preprocess", "network", "labelling"))
+            rate = (fused if run.report["backend"]["name"] == "openvino" else plain) / seconds["network"]
+            print(f"| {run.name} | {stages} | {rate / rates[run.report['backend']['precision']]:.2f} |")
+
+
+def macs_of_all_windows() -> tuple[float, float]:
+    """Multiply-adds of the network as it is and rewritten, without heads, over all windows."""
+    grid = [round(n * mm / SPACING_MM) for n, mm in zip(reversed(SHAPE), reversed(SPACING), strict=True)]
+    windows = prod(len(starts) for starts in window_starts(grid, WINDOW))
+    with torch.device("meta"):
+        network = build_stunet(random_model(CLASSES).networks[0].config).eval()
+        image = torch.empty(1, 1, *WINDOW)
+    return windows * count_macs(Features(network), image), windows * count_macs(fuse(network), image)
+
+
+def labels_of(run: Run) -> np.ndarray:
+    """What it wrote."""
+    return np.asanyarray(nibabel.Nifti1Image.from_filename(run.labels).dataobj)
+
+
+if __name__ == "__main__":
+    main()

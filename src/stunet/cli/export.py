@@ -1,0 +1,45 @@
+"""`stunet export`: a model becomes a file for ONNX Runtime or OpenVINO, with a card that says how to use it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from stunet.cli.output import Json, print_json, print_table
+
+
+@dataclass
+class Export:
+    """Write a model as an ONNX or OpenVINO file, and beside it a card (JSON) with all that is to be done around it.
+
+    Example: stunet export -m hippocampus --to onnx -o hippocampus.onnx
+    """
+
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"])]
+    """A name of the catalogue, a .safetensors or .model file, or a model folder of nnU-Net v2."""
+    to: Literal["onnx", "openvino"]
+    """The kind of file."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """The file to write: .onnx, or .xml for OpenVINO (its weights go to a .bin beside it)."""
+    folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f"])] = ()
+    """Folds of a model folder whose answers the file averages; all that are trained by default."""
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Write, try out, and tell what was written."""
+        from stunet.inference.export import export_model, require_path
+        from stunet.inference.model import load_model
+
+        require_path(self.output, self.to)
+        folds = [int(fold) if fold.isdigit() else fold for fold in self.folds] or None
+        exported = export_model(load_model(self.model, folds), self.to, self.output)
+        files = [*exported.files, exported.card]
+        if self.json:
+            print_json({"files": [str(file) for file in files], "largest_difference": exported.difference})
+        else:
+            rows = [(str(file), f"{file.stat().st_size / 1e6:.2f}") for file in files]
+            title = f"Its logits differ from torch's by {exported.difference:.1e} standard deviations at most"
+            print_table(title, ("file", "MB"), rows)
+        return 0

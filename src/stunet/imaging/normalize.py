@@ -1,0 +1,108 @@
+"""Intensities brought to the network's range, some planes at a time; what must be known of the whole comes first."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from stunet.imaging.plan import ChannelNormalization, Convention
+from stunet.imaging.resample import PlaneReader, blocks
+
+EPSILON = 1e-8
+"""Smallest divisor, as in nnU-Net: a constant image becomes zeros."""
+
+_NEEDS_STATISTICS = ("zscore", "rescale_to_0_1")
+"""Schemes that look at the image itself."""
+
+_DIVISORS: dict[Convention, Callable[[float], float]] = {
+    "nnunet_v1": lambda std: std + EPSILON,
+    "nnunet_v2": lambda std: max(std, EPSILON),
+}
+"""How each version of nnU-Net guards the z-score against a division by zero."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean, standard deviation (of the population) and range of voxel values."""
+
+    mean: float = 0.0
+    std: float = 1.0
+    low: float = 0.0
+    high: float = 0.0
+
+
+@dataclass(frozen=True)
+class IntensityMap:
+    """Clip to lower..upper, then (value - shift) / scale."""
+
+    lower: float = float("-inf")
+    upper: float = float("inf")
+    shift: float = 0.0
+    scale: float = 1.0
+
+    def __call__(self, block: torch.Tensor) -> torch.Tensor:
+        """Map a float32 block in place and return it."""
+        return block.clamp_(self.lower, self.upper).sub_(self.shift).div_(self.scale)
+
+
+def normalized(
+    read: PlaneReader,
+    shape: Sequence[int],
+    channel: ChannelNormalization,
+    convention: Convention,
+    mask: PlaneReader | None = None,
+) -> PlaneReader:
+    """Normalise one channel as it is read. Schemes that look at the image itself read it through once before.
+
+    Args:
+        read: The channel's planes.
+        shape: (Z, Y, X) of the channel.
+        channel: The scheme.
+        convention: Whose guard against a division by zero.
+        mask: Planes of 0 and 1, or False and True: voxels outside do not count, and become zero. None: all are inside.
+
+    Returns:
+        The normalised planes, to be asked for in any order.
+    """
+    statistics = measured(read, shape, mask) if channel.scheme in _NEEDS_STATISTICS else Statistics()
+    intensity = _intensity_map(channel, statistics, _DIVISORS[convention](statistics.std))
+
+    def planes(start: int, stop: int) -> torch.Tensor:
+        block_ZYX = intensity(read(start, stop))
+        return block_ZYX if mask is None else block_ZYX.mul_(mask(start, stop))
+
+    return planes
+
+
+def measured(read: PlaneReader, shape: Sequence[int], mask: PlaneReader | None = None) -> Statistics:
+    """One pass over a channel (Z, Y, X), in float64, of the voxels in the mask; defaults where there are none."""
+    count, total, squares, origin = 0, 0.0, 0.0, None
+    low, high = float("inf"), float("-inf")
+    for start, stop in blocks(shape):
+        values = read(start, stop)
+        if mask is not None:
+            values = values[mask(start, stop) > 0]
+        if not values.numel():
+            continue
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        # a first value is taken from all others, so that squares of large numbers do not cancel
+        origin = float(values.flatten()[0]) if origin is None else origin
+        shifted = values.double().sub_(origin)
+        count, total = count + shifted.numel(), total + float(shifted.sum())
+        squares += float(shifted.square_().sum())
+    if origin is None:
+        return Statistics()
+    mean = total / count
+    return Statistics(origin + mean, max(squares / count - mean * mean, 0.0) ** 0.5, low, high)
+
+
+def _intensity_map(channel: ChannelNormalization, statistics: Statistics, std: float) -> IntensityMap:
+    """Turn a scheme into arithmetic; `std` is the divisor of the z-score, guarded against 0."""
+    if channel.scheme == "ct":
+        spread = max(channel.std, EPSILON)
+        return IntensityMap(channel.percentile_00_5, channel.percentile_99_5, channel.mean, spread)
+    if channel.scheme == "zscore":
+        return IntensityMap(shift=statistics.mean, scale=std)
+    if channel.scheme == "rescale_to_0_1":
+        return IntensityMap(shift=statistics.low, scale=max(statistics.high - statistics.low, EPSILON))
+    return IntensityMap(scale=255.0 if channel.scheme == "rgb_to_0_1" else 1.0)

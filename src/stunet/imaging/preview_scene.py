@@ -1,0 +1,133 @@
+"""What a preview shows: scan and labels the way radiologists look at them, and the views of them.
+
+Views are drawn with row 0 at the top; the orientation "LPI" makes that the radiological display (the patient's right
+on the left, anterior to the left in sagittal planes) without any further flip.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stunet.imaging.volume import Volume, reorient
+from stunet.labels.ontology import colour_of
+
+DISPLAY_ORIENTATION = "LPI"
+
+SOFT_TISSUE_HU = (-160.0, 240.0)
+"""The usual soft-tissue window of CT: level 40, width 400."""
+
+AIR_AND_TISSUE_HU = (-200.0, 100.0)
+"""Intensities that reach below the first (lung, air) and above the second are taken for Hounsfield units."""
+
+WINDOW_PERCENTILES = (0.5, 99.5)
+"""What is black and what is white in images without units."""
+
+WINDOW_SAMPLES = 1_000_000
+"""About as many voxels are looked at to find the window."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A way to look at the scan: its name, the axis it looks along, and the letters on its edges."""
+
+    name: str
+    axis: int
+    left: str
+    right: str
+    top: str
+    bottom: str
+
+    def cut(self, array_ZYX: np.ndarray, centre: tuple[int, int, int]) -> np.ndarray:
+        """The 2D slice through `centre`, rows downwards."""
+        return np.take(array_ZYX, centre[self.axis], axis=self.axis)
+
+    def of(self, values_ZYX: tuple[float, float, float]) -> tuple[float, float]:
+        """The values of the rows' and the columns' axis."""
+        rows, columns = (value for axis, value in enumerate(values_ZYX) if axis != self.axis)
+        return rows, columns
+
+
+CORONAL = View("coronal", 1, "R", "L", "S", "I")
+SAGITTAL = View("sagittal", 2, "A", "P", "S", "I")
+AXIAL = View("axial", 0, "R", "L", "A", "P")
+PROJECTION = View("projection", 1, "R", "L", "S", "I")
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What is drawn, in display orientation.
+
+    Attributes:
+        image: (Z, Y, X), the first channel.
+        labels: (Z, Y, X).
+        reference: (Z, Y, X) or None.
+        centre: voxel (z, y, x) where the planes meet.
+        extent: size (Z, Y, X) in mm.
+        window: intensities that are black and white.
+        colours: label to red, green, blue in 0..1; the labels that have a name.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    reference: np.ndarray | None
+    centre: tuple[int, int, int]
+    extent: tuple[float, float, float]
+    window: tuple[float, float]
+    colours: Mapping[int, np.ndarray]
+
+
+def make_scene(
+    volume: Volume, labels_ZYX: np.ndarray, reference_ZYX: np.ndarray | None, names: Mapping[int, str]
+) -> Scene:
+    """Turn scan and labels, in any orientation, to the display's; views, not copies."""
+    first_channel = replace(volume, array=volume.array[:1])
+    shown, moves = reorient(first_channel, DISPLAY_ORIENTATION)
+    labels = moves.apply(labels_ZYX)
+    z, y, x = (size * spacing for size, spacing in zip(shown.shape, shown.spacing, strict=True))
+    return Scene(
+        image=shown.array[0],
+        labels=labels,
+        reference=None if reference_ZYX is None else moves.apply(reference_ZYX),
+        centre=centre_of_mass(labels),
+        extent=(z, y, x),
+        window=intensity_window(shown.array[0]),
+        colours={label: np.array(colour_of(name, label)) / 255 for label, name in names.items() if label},
+    )
+
+
+def centre_of_mass(labels_ZYX: np.ndarray) -> tuple[int, int, int]:
+    """The voxel (z, y, x) nearest to the centre of mass of all that is not 0; the grid's middle if all is 0."""
+    is_structure = labels_ZYX != 0
+    centre = []
+    for axis, size in enumerate(labels_ZYX.shape):
+        others = tuple(other for other in range(3) if other != axis)
+        weights = is_structure.sum(axis=others, dtype=np.float64)
+        centre.append(round(np.average(np.arange(size), weights=weights)) if weights.any() else size // 2)
+    z, y, x = centre
+    return z, y, x
+
+
+def intensity_window(image_ZYX: np.ndarray) -> tuple[float, float]:
+    """Which intensities are drawn black and white: a soft-tissue window for Hounsfield units, else percentiles."""
+    stride = max(1, round((image_ZYX.size / WINDOW_SAMPLES) ** (1 / 3)))
+    sample = image_ZYX[::stride, ::stride, ::stride].astype(np.float32)
+    sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(sample, WINDOW_PERCENTILES))
+    if low <= AIR_AND_TISSUE_HU[0] and high >= AIR_AND_TISSUE_HU[1]:
+        return SOFT_TISSUE_HU
+    return (low, high) if high > low else (low, low + 1.0)
+
+
+def finite(image: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Intensities of any shape as float64 in C order; what is not a number is black, infinities are black or white."""
+    low, high = window
+    return np.nan_to_num(image.astype(np.float64, order="C"), nan=low, posinf=high, neginf=low)
+
+
+def brightness(intensities: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Finite intensities of any shape as 0 (black) to 1 (white)."""
+    low, high = window
+    return np.clip((intensities - low) / (high - low), 0, 1)

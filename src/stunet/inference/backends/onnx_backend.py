@@ -1,0 +1,101 @@
+"""STU-Nets run by ONNX Runtime: on CPUs of every make, and on NVIDIA's GPUs without torch's own kernels."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from stunet.errors import UserError
+from stunet.inference.backends.maps import WindowMaps, head_of
+from stunet.inference.backends.precision import Precision, require_precision
+from stunet.inference.extras import import_extra
+from stunet.inference.onnx_graph import INPUT, OnnxGraph, build_graph
+from stunet.networks.fuse import fuse
+from stunet.networks.stunet import STUNet
+
+if TYPE_CHECKING:
+    from onnxruntime import SessionOptions
+
+OUTPUT = "maps"
+
+ERRORS_ONLY = 3
+"""The level of ONNX Runtime's log, which goes to stderr."""
+
+CPU_PROVIDER = "CPUExecutionProvider"
+
+CUDA_PROVIDER = "CUDAExecutionProvider"
+
+
+class OnnxBackend:
+    """One or several STU-Nets of one architecture; fulfils `Backend`.
+
+    The graph is made anew at each start, which takes a fraction of a second. On a CPU the networks' weights are used
+    where they lie in memory.
+
+    Args:
+        networks: in evaluation mode, on the CPU; not changed.
+        device: the CPU or an NVIDIA GPU.
+        precision: "float32".
+        window_size: (Z, Y, X) of all windows to come; may be left out.
+
+    Raises:
+        UserError: ONNX Runtime is not installed, or does not offer the device or precision.
+    """
+
+    name = "onnx"
+
+    def __init__(
+        self,
+        networks: Sequence[STUNet],
+        device: torch.device,
+        precision: Precision = "float32",
+        window_size: Sequence[int] = (),
+    ):
+        require_precision(precision, ("float32",), self.name, device)
+        self.device, self.precision = device, precision
+        self.head = head_of(networks, device)
+        runtime = import_extra("onnxruntime", "onnx")
+        providers = _providers(device, runtime.get_available_providers())
+        graph = _graph(networks, tuple(window_size) or ("Z", "Y", "X"), self.head.num_features)
+        options = session_options()
+        self._weights = {
+            name: runtime.OrtValue.ortvalue_from_numpy(tensor.numpy()) for name, tensor in graph.weights.items()
+        }
+        options.add_external_initializers(list(self._weights), list(self._weights.values()))
+        if device.type == "cpu":  # beyond the line above, this spares ONNX Runtime's own copy
+            for name, weight in self._weights.items():
+                options.add_initializer(name, weight)
+        model = graph.model(data="memory").SerializeToString()
+        self._session = runtime.InferenceSession(model, options, providers=providers)
+
+    @torch.inference_mode()
+    def run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
+        """The features (B, Z, Y, X, F) of windows (B, C, Z, Y, X)."""
+        (maps_BZYXF,) = self._session.run([OUTPUT], {INPUT: windows_BCZYX.cpu().contiguous().numpy()})
+        return torch.from_numpy(maps_BZYXF).to(self.device)
+
+
+def _graph(networks: Sequence[STUNet], space: Sequence[int | str], num_features: int) -> OnnxGraph:
+    maps = WindowMaps(networks, [fuse(network) for network in networks]).eval()
+    return build_graph(maps, ("B", networks[0].config.input_channels, *space), OUTPUT, ("B", *space, num_features))
+
+
+def session_options() -> "SessionOptions":
+    """As many threads as torch has, which do not spin while they wait, and no chatter."""
+    options = import_extra("onnxruntime", "onnx").SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _providers(device: torch.device, available: Sequence[str]) -> list[Any]:
+    """What ONNX Runtime is to run on; on a GPU without TF32, which has fewer digits than float32."""
+    if device.type == "cpu":
+        return [CPU_PROVIDER]
+    if device.type == "cuda" and CUDA_PROVIDER in available:
+        return [(CUDA_PROVIDER, {"device_id": str(device.index or 0), "use_tf32": "0"}), CPU_PROVIDER]
+    raise UserError(
+        f"Backend 'onnx' cannot run on {device.type!r} here, for this ONNX Runtime has {', '.join(available)}; "
+        "take the CPU, or --backend torch."
+    )

@@ -1,0 +1,160 @@
+"""STU-Nets run by OpenVINO, the fastest way on Intel's and AMD's CPUs.
+
+A model is converted and compiled once for each machine and kept in `STUNET_HOME/cache/openvino`, under a name made of
+all that the result depends on; the second start takes it from there.
+"""
+
+import hashlib
+import shutil
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional
+
+from stunet.errors import UserError
+from stunet.inference.backends.maps import WindowMaps, head_of
+from stunet.inference.backends.precision import Precision, require_precision
+from stunet.inference.extras import import_extra
+from stunet.inference.onnx_graph import LayerWriter, build_graph, instance_norm_in_one_node
+from stunet.networks.fuse import fuse
+from stunet.networks.stunet import STUNet
+from stunet.weights.catalogue import home_folder
+
+if TYPE_CHECKING:
+    from openvino import CompiledModel, Core, InferRequest
+
+HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
+"""OpenVINO's names of precisions."""
+
+NORMS: dict[Precision, dict[Any, LayerWriter]] = {
+    "float32": {},
+    "bfloat16": {functional.instance_norm: instance_norm_in_one_node},
+}
+"""How instance norms are written; bfloat16 is too coarse for the exact way to matter."""
+
+IR_NAME = "model.xml"
+"""The converted network; the blobs that OpenVINO compiled from it lie beside it."""
+
+
+class OpenVinoBackend:
+    """One or several STU-Nets of one architecture; fulfils `Backend`.
+
+    Args:
+        networks: in evaluation mode; not changed.
+        device: the CPU.
+        precision: "float32" or "bfloat16".
+        window_size: (Z, Y, X) of all windows to come.
+
+    Raises:
+        UserError: OpenVINO is not installed, or another device or precision is asked for.
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self,
+        networks: Sequence[STUNet],
+        device: torch.device,
+        precision: Precision,
+        window_size: Sequence[int],
+    ):
+        if device.type != "cpu":
+            raise UserError(f"Backend 'openvino' runs on the CPU, not on {device.type!r}; take --backend torch there.")
+        require_precision(precision, tuple(HINTS), self.name, device)
+        self.device, self.precision = device, precision
+        self.head = head_of(networks, device)
+        self._compiled = _compiled(networks, precision, tuple(window_size))
+        self._threads = threading.local()
+
+    def run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
+        """The features (B, Z, Y, X, F) of windows (B, C, Z, Y, X)."""
+        batch, _, *size = windows_BCZYX.shape
+        features_BZYXF = torch.empty((batch, *size, self.head.num_features))
+        for window_CZYX, features_ZYXF in zip(windows_BCZYX, features_BZYXF, strict=True):
+            self._run_one(window_CZYX[None].contiguous(), features_ZYXF[None])
+        return features_BZYXF
+
+    def _run_one(self, window: torch.Tensor, features: torch.Tensor) -> None:
+        """Both tensors are used where they lie, without copies."""
+        from openvino import Tensor
+
+        request = self._request()
+        request.set_input_tensor(Tensor(window.numpy(), shared_memory=True))
+        request.set_output_tensor(Tensor(features.numpy(), shared_memory=True))
+        request.infer()
+
+    def _request(self) -> "InferRequest":
+        """This thread's own."""
+        if not hasattr(self._threads, "request"):
+            self._threads.request = self._compiled.create_infer_request()
+        return self._threads.request
+
+
+def _compiled(networks: Sequence[STUNet], precision: Precision, window_size: tuple[int, ...]) -> "CompiledModel":
+    """From the cache, or converted, compiled and put there."""
+    openvino = import_extra("openvino", "cpu")
+    core = openvino.Core()
+    folder = home_folder() / "cache" / "openvino" / _fingerprint(networks, precision, window_size, openvino.__version__)
+    if not (folder / IR_NAME).exists():
+        _convert(networks, precision, window_size, folder)
+    return _compile(core, folder, precision)
+
+
+def _compile(core: "Core", folder: Path, precision: Precision) -> "CompiledModel":
+    options: dict[str, Any] = {
+        "CACHE_DIR": str(folder),
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # other programs run, too
+    }
+    return core.compile_model(folder / IR_NAME, "CPU", options)
+
+
+def _convert(networks: Sequence[STUNet], precision: Precision, window_size: tuple[int, ...], folder: Path) -> None:
+    """Write OpenVINO's form of the networks; the folder appears whole.
+
+    By way of ONNX: OpenVINO's own converter of torch's networks reports to its makers over the internet.
+    """
+    openvino = import_extra("openvino", "cpu")
+    graph = build_graph(
+        WindowMaps(networks, [fuse(network) for network in networks]).eval(),
+        (1, networks[0].config.input_channels, *window_size),
+        "maps",
+        (1, *window_size, head_of(networks, torch.device("cpu")).num_features),
+        NORMS[precision],
+    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
+    try:
+        with tempfile.TemporaryDirectory(dir=temporary) as onnx_folder:
+            source, *_ = graph.save(Path(onnx_folder) / "model.onnx")
+            openvino.save_model(openvino.Core().read_model(source), temporary / IR_NAME, compress_to_fp16=False)
+        _publish(temporary, folder)
+    except OSError as error:
+        raise UserError(f"{folder.parent}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    """Rename; where another process was quicker, its folder is as good as ours."""
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if not (folder / IR_NAME).exists():
+            raise
+
+
+def _fingerprint(networks: Sequence[STUNet], precision: Precision, window_size: tuple[int, ...], version: str) -> str:
+    """A name made of weights, architecture, precision, window and OpenVINO's version."""
+    digest = hashlib.sha256(repr((networks[0].config, precision, window_size, version)).encode())
+    for network in networks:
+        for key, tensor in network.state_dict().items():
+            digest.update(key.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()[:32]

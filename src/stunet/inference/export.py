@@ -1,0 +1,185 @@
+"""A model as a file for other runtimes: ONNX or OpenVINO's IR, and beside it the card that says how to use it.
+
+The file takes one or several windows and gives logits; several folds are averaged inside. It is tried before it
+appears: one window goes through it and through torch, and the answers must agree.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from stunet.errors import UserError
+from stunet.files import write_json
+from stunet.inference.backends.onnx_backend import CPU_PROVIDER, session_options
+from stunet.inference.export_card import export_card
+from stunet.inference.extras import import_extra
+from stunet.inference.head import mean_head
+from stunet.inference.model import Model
+from stunet.inference.onnx_graph import INPUT, OnnxGraph, build_graph
+from stunet.networks.fuse import fuse
+from stunet.networks.stunet import STUNet
+
+Format = Literal["onnx", "openvino"]
+
+OUTPUT = "logits"
+"""Name of the file's output."""
+
+CARD_SUFFIX = ".card.json"
+"""Takes the place of the file's own suffix in the card's name."""
+
+TOLERANCE = 1e-4
+"""Largest difference from torch's logits that is let pass, in standard deviations of these."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export left.
+
+    Attributes:
+        files: the network; first the one to open.
+        card: how to use it.
+        difference: largest difference of its logits from torch's, in standard deviations of these.
+    """
+
+    files: tuple[Path, ...]
+    card: Path
+    difference: float
+
+
+def export_model(model: Model, to: Format, path: Path) -> Exported:
+    """Write a model for another runtime, with its card. Both appear only once the file has been tried.
+
+    Args:
+        model: one network, or several folds.
+        to: "onnx" (one file, and above 1 GB a second with ".data" appended) or "openvino" (an .xml and a .bin).
+        path: ending in .onnx or .xml; its folder exists.
+
+    Raises:
+        UserError: a path that ends otherwise or cannot be written, a package that is not installed, or a file whose
+            answers are not those of torch.
+    """
+    require_path(path, to)
+    _, write, run = _FORMATS[to]
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            written = write(logits_graph(model), Path(folder) / path.name)
+            difference = _largest_difference(model, run(written[0], example_window(model)))
+            if not difference <= TOLERANCE:
+                raise UserError(
+                    f"{path}: not written, for the exported file's answers differ from torch's by {difference:.2g} "
+                    f"standard deviations, and {TOLERANCE:g} are allowed. Are the model's weights sound?"
+                )
+            card = Path(folder) / f"{path.stem}{CARD_SUFFIX}"
+            write_json(card, export_card(model, written, (INPUT, OUTPUT), difference))
+            moved = [file.replace(path.parent / file.name) for file in (*reversed(written), card)]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    *files, card = moved
+    return Exported(tuple(reversed(files)), card, difference)
+
+
+def require_path(path: Path, to: Format) -> None:
+    """Refuse a path to which nothing can be exported, before any work is done.
+
+    Raises:
+        UserError: see `export_model`.
+    """
+    suffix, *_ = _FORMATS[to]
+    if path.suffix != suffix:
+        raise UserError(f"{path}: a model exported to {to} is a {suffix} file; give it a name that ends so.")
+    if not path.parent.is_dir():
+        raise UserError(f"{path.parent}: there is no such folder to write to. Make it first.")
+
+
+class MeanLogits(nn.Module):
+    """The mean logits of several networks, by one head over all their features.
+
+    Args:
+        networks: of one architecture, in evaluation mode; not changed.
+    """
+
+    def __init__(self, networks: Sequence[STUNet]):
+        super().__init__()
+        self.fused = nn.ModuleList([fuse(network) for network in networks])
+        head = mean_head([network.head for network in networks])
+        self.head = nn.Conv3d(head.num_features, head.num_classes, 1)
+        self.head.weight = nn.Parameter(head.weight[..., None, None, None])
+        self.head.bias = nn.Parameter(head.bias)
+
+    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
+        """(B, C, Z, Y, X) to (B, K, Z, Y, X)."""
+        return self.head(torch.cat([network(image_BCZYX) for network in self.fused], dim=1))
+
+
+def logits_graph(model: Model) -> OnnxGraph:
+    """The graph that is exported: windows (B, C, Z, Y, X) of the plan's size to logits (B, K, Z, Y, X)."""
+    config, space = model.networks[0].config, model.plan.patch_size
+    return build_graph(
+        MeanLogits(model.networks).eval(),
+        ("batch", config.input_channels, *space),
+        OUTPUT,
+        ("batch", config.num_classes, *space),
+    )
+
+
+def example_window(model: Model) -> np.ndarray:
+    """A window (1, C, Z, Y, X) of noise, the same each time."""
+    shape = (1, model.networks[0].config.input_channels, *model.plan.patch_size)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).numpy()
+
+
+@torch.inference_mode()
+def _largest_difference(model: Model, logits_BKZYX: np.ndarray) -> float:
+    """Between a file's logits of `example_window` and torch's, in standard deviations of torch's."""
+    image = torch.from_numpy(example_window(model))
+    expected = sum(network.head(network.forward_features(image)) for network in model.networks)
+    expected = expected.div_(len(model.networks))
+    if expected.shape != logits_BKZYX.shape:
+        return float("inf")
+    pairs = zip(expected[0], torch.from_numpy(logits_BKZYX)[0], strict=True)
+    return max(float((one - other).abs().max()) for one, other in pairs) / float(expected.std())
+
+
+# Formats: how to write a graph, and how to run what was written
+
+
+def _write_onnx(graph: OnnxGraph, path: Path) -> list[Path]:
+    return graph.save(path)
+
+
+def _run_onnx(path: Path, image_BCZYX: np.ndarray) -> np.ndarray:
+    options = session_options()
+    options.enable_cpu_mem_arena = False  # slower, and a fifth less memory: `huge` needs that
+    session = import_extra("onnxruntime", "onnx").InferenceSession(path, options, providers=[CPU_PROVIDER])
+    return session.run([OUTPUT], {INPUT: image_BCZYX})[0]
+
+
+def _write_openvino(graph: OnnxGraph, path: Path) -> list[Path]:
+    """By way of ONNX: OpenVINO's own converter of torch's networks reports to its makers over the internet."""
+    openvino = import_extra("openvino", "cpu")
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        source = Path(folder) / "model.onnx"
+        graph.save(source)
+        openvino.save_model(openvino.Core().read_model(source), path, compress_to_fp16=False)
+    return [path, path.with_suffix(".bin")]
+
+
+def _run_openvino(path: Path, image_BCZYX: np.ndarray) -> np.ndarray:
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    compiled = import_extra("openvino", "cpu").Core().compile_model(path, "CPU", options)
+    return compiled({INPUT: image_BCZYX})[OUTPUT]
+
+
+Writer = Callable[[OnnxGraph, Path], list[Path]]
+Runner = Callable[[Path, np.ndarray], np.ndarray]
+
+_FORMATS: dict[Format, tuple[str, Writer, Runner]] = {
+    "onnx": (".onnx", _write_onnx, _run_onnx),
+    "openvino": (".xml", _write_openvino, _run_openvino),
+}

@@ -1,0 +1,104 @@
+"""What is written for each scan beside its record, and under which names."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from stunet.errors import UserError
+from stunet.files import write_json
+from stunet.imaging.formats.itksnap import write_itksnap_labels
+from stunet.imaging.preview import save_preview
+from stunet.inference.segmentation import Segmentation
+
+LABEL_SUFFIXES = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written for each scan.
+
+    Attributes:
+        separate: one mask per structure in a folder, instead of one label map.
+        statistics: sizes, intensities and places, as JSON.
+        preview: a picture.
+        itksnap: names and colours for ITK-SNAP.
+    """
+
+    separate: bool = False
+    statistics: bool = False
+    preview: bool = False
+    itksnap: bool = False
+
+    def main_path(self, folder: Path, case: str) -> Path:
+        """Where a case's labels go: a file, or a folder of masks."""
+        return folder / (case if self.separate else f"{case}.nii.gz")
+
+    def require_main_path(self, path: Path) -> None:
+        """Refuse a name that does not suit what is to be written there.
+
+        Raises:
+            UserError: no label map's name, or a folder of masks that is a file.
+        """
+        if self.separate and (path.name.endswith(LABEL_SUFFIXES) or path.is_file()):
+            raise UserError(f"{path}: one mask per structure needs a folder; give -o the name of one.")
+        if not self.separate and not path.name.endswith(LABEL_SUFFIXES):
+            raise UserError(f"{path}: a label map is written as .nii.gz or .nii; give -o a name that ends so.")
+        if not path.parent.is_dir():
+            raise UserError(f"{path.parent}: there is no such folder to write to. Make it first.")
+
+
+def write_outputs(segmentation: Segmentation, path: Path, outputs: Outputs, title: str = "") -> list[Path]:
+    """Write a segmentation and what goes with it; the labels last, so that where they are, all is.
+
+    Args:
+        segmentation: of one scan.
+        path: of the label map, or of the folder of masks.
+        outputs: what to write.
+        title: of the picture.
+
+    Returns:
+        The paths, the labels' first.
+
+    Raises:
+        UserError: a file that cannot be written.
+    """
+    written = [path]
+    if outputs.statistics:
+        statistics = {name: found.to_dict() for name, found in segmentation.statistics().items()}
+        written.append(beside(path, "statistics.json"))
+        write_json(written[-1], statistics)
+    if outputs.preview:
+        written.append(beside(path, "preview.png"))
+        save_preview(written[-1], segmentation.scan, segmentation.labels, segmentation.names, title=title)
+    if outputs.itksnap:
+        written.append(beside(path, "itksnap.txt"))
+        write_itksnap_labels(written[-1], segmentation.names)
+    if outputs.separate:
+        _write_masks(segmentation, path)
+    else:
+        segmentation.save(path)
+    return written
+
+
+def _write_masks(segmentation: Segmentation, folder: Path) -> None:
+    """All masks or none; a folder that is there already keeps what else it holds."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        segmentation.save_structures(temporary)
+        folder.mkdir(exist_ok=True)
+        for mask in temporary.iterdir():
+            mask.replace(folder / mask.name)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def beside(path: Path, ending: str) -> Path:
+    """The name of a file that goes with labels.
+
+    >>> beside(Path("out/liver.nii.gz"), "report.json").name
+    'liver.report.json'
+    """
+    return path.with_name(f"{path.name.removesuffix('.gz').removesuffix('.nii')}.{ending}")

@@ -1,0 +1,39 @@
+import hashlib
+import json
+
+import pytest
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+
+
+@pytest.mark.parametrize(("to", "names"), [("onnx", ["m.onnx"]), ("openvino", ["m.xml", "m.bin"])])
+def test_a_file_and_its_card(stunet, capsys, model_file, tmp_path, to, names):
+    assert stunet("export", "-m", model_file, "--to", to, "-o", tmp_path / names[0], "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["files"] == [str(tmp_path / name) for name in (*names, "m.card.json")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted((*names, "m.card.json"))
+    card = json.loads((tmp_path / "m.card.json").read_text())
+    for name in names:
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() in json.dumps(card)
+
+
+def test_what_people_see(stunet, capsys, model_file, tmp_path):
+    assert stunet("export", "-m", model_file, "--to", "onnx", "-o", tmp_path / "m.onnx") == 0
+    shown = capsys.readouterr().out
+    assert "standard deviations at most" in shown and "m.card.json" in shown
+
+
+@pytest.mark.parametrize(
+    ("to", "output", "sentence"),
+    [
+        ("onnx", "m.xml", "is a .onnx file"),
+        ("openvino", "m.onnx", "is a .xml file"),
+        ("onnx", "lost/m.onnx", "there is no such folder"),
+    ],
+)
+def test_paths_that_cannot_be_right(stunet, capsys, model_file, tmp_path, to, output, sentence):
+    assert stunet("export", "-m", model_file, "--to", to, "-o", tmp_path / output) == 2
+    captured = capsys.readouterr()
+    assert sentence in captured.err and captured.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from stunet.inference import onnx_graph
+from stunet.inference.onnx_graph import build_graph
+from stunet.networks.fuse import fuse
+from stunet.networks.stunet import build_stunet, config_of_size
+from tests.inference.samples import STRIDES, WINDOW, tiny_network
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+OPEN = ("batch", 1, "Z", "Y", "X")
+
+
+def run(model, image):
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return session.run(None, {"image": image.numpy()})[0]
+
+
+def assert_same(found, expected):
+    assert found.shape == expected.shape
+    assert np.abs(found - expected.numpy()).max() <= 1e-4 * float(expected.std())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("upsampling", ["nearest", "trilinear", "transposed"])
+@pytest.mark.parametrize("downsampling", ["residual", "convolution"])
+def test_every_kind_of_network(downsampling, upsampling):
+    torch.manual_seed(0)
+    options = {"strides": STRIDES, "downsampling": downsampling, "upsampling": upsampling}
+    network = build_stunet(config_of_size("tiny", 1, 3, **options)).eval()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, 0.1, 0.2)  # biases and norms that do something
+    image = torch.randn(2, 1, *WINDOW)
+    model = build_graph(fuse(network), OPEN, "features", ("batch", 8, "Z", "Y", "X")).model()
+    onnx.checker.check_model(model, full_check=True)
+    assert_same(run(model.SerializeToString(), image), network.forward_features(image))
+
+
+@torch.no_grad()
+def test_weights_too_large_for_one_file_get_their_own(tmp_path, monkeypatch):
+    network, image = fuse(tiny_network()), torch.randn(1, 1, *WINDOW)
+    graph = build_graph(network, OPEN, "features", ("batch", 8, "Z", "Y", "X"))
+    assert graph.save(tmp_path / "one.onnx") == [tmp_path / "one.onnx"]
+    monkeypatch.setattr(onnx_graph, "LARGEST_FILE", 0)
+    files = graph.save(tmp_path / "two.onnx")
+    assert [file.name for file in files] == ["two.onnx", "two.onnx.data"]
+    assert files[1].stat().st_size == sum(tensor.nbytes for tensor in graph.weights.values())
+    onnx.checker.check_model(files[0])
+    for name in ("one.onnx", "two.onnx"):
+        assert_same(run(tmp_path / name, image), network(image))
+
+
+@torch.no_grad()
+def test_instance_norm_of_a_large_map_is_exact():
+    norm = nn.Sequential(nn.InstanceNorm3d(1, affine=True))
+    image = 0.5 * torch.randn(1, 1, 96, 96, 96) + 1
+    expected = torch.nn.functional.instance_norm(image.double())
+    found = run(build_graph(norm, OPEN, "normed", OPEN).model().SerializeToString(), image)
+    assert np.abs(found - expected.numpy()).max() <= 5e-6
+
+
+def test_what_cannot_be_translated_is_named():
+    with pytest.raises(ValueError, match="sigmoid"):
+        build_graph(nn.Sequential(nn.Conv3d(1, 1, 1), nn.Sigmoid()), OPEN, "y", OPEN)

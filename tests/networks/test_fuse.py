@@ -1,0 +1,59 @@
+"""The rewritten network gives the features of the original."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from stunet.networks.fuse import fuse
+from stunet.networks.stunet import PUBLISHED_STRIDES, STUNetConfig, build_stunet
+
+STRIDES = {
+    "published": PUBLISHED_STRIDES,
+    "thick slices": ((1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 2, 2), (1, 1, 1), (1, 2, 1)),
+    "threes": ((1, 1, 1), (3, 1, 2), (1, 3, 1), (1, 1, 1), (1, 1, 1), (1, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("name", STRIDES)
+def test_equals_the_original(name, depth):
+    torch.manual_seed(0)
+    config = STUNetConfig(2, 3, width=4, depth=depth, strides=STRIDES[name])
+    network = build_stunet(config).eval().double()
+    image = torch.randn(2, 2, *(2 * multiple for multiple in config.window_multiple), dtype=torch.float64)
+    with torch.no_grad():
+        expected = network.forward_features(image)
+        assert (fuse(network)(image) - expected).abs().max() <= 1e-10 * expected.std()
+
+
+def test_single_precision():
+    torch.manual_seed(0)
+    network = build_stunet(STUNetConfig(1, 3, width=8, strides=PUBLISHED_STRIDES)).eval()
+    image = torch.randn(1, 1, 32, 32, 64)
+    with torch.no_grad():
+        expected = network.forward_features(image)
+        assert (fuse(network)(image) - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"upsampling": "trilinear"}, {"upsampling": "transposed"}, {"downsampling": "convolution"}]
+)
+def test_the_variants_of_table_6(changes):
+    torch.manual_seed(0)
+    config = replace(STUNetConfig(1, 3, width=4, strides=STRIDES["thick slices"]), **changes)
+    network = build_stunet(config).eval().double()
+    image = torch.randn(1, 1, *(2 * multiple for multiple in config.window_multiple), dtype=torch.float64)
+    with torch.no_grad():
+        expected = network.forward_features(image)
+        assert (fuse(network)(image) - expected).abs().max() <= 1e-10 * expected.std()
+
+
+def test_the_original_is_left_as_it_was():
+    network = build_stunet(STUNetConfig(1, 3, width=4, strides=STRIDES["thick slices"])).eval()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    fuse(network)
+    after = network.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[key], before[key]) for key in before)
+    assert all(parameter.requires_grad for parameter in network.parameters())
