@@ -26,6 +26,8 @@ bench: $(VENV)/installed-for-development
 	$(BIN)/python bench/bad_inputs.py
 	$(BIN)/python bench/agreement.py
 	$(BIN)/python bench/inference_memory.py
+	$(BIN)/python bench/inference.py
+	$(BIN)/python bench/batch.py
 
 docs: $(VENV)/installed-for-development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group docs

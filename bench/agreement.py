@@ -76,7 +76,7 @@ def write_nnunet_folder(folder: Path, state_dict: StateDict, card: ModelCard) ->
         "configurations": {"3d_fullres": configuration},
         "experiment_planner_used": "STUNetPlanner",
         "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": {},
+        "foreground_intensity_properties_per_channel": {str(channel): {} for channel in range(len(card.channels))},
     }
     dataset = {
         "channel_names": {"0": card.channels[0]},

@@ -5,6 +5,7 @@ together, looked at ten times a second. The weights are random unless a folder o
 do not depend on them, labels do: random ones are near a tie at many voxels.
 
     python bench/inference.py [--folder MODEL_FOLDER] [--scan CT.nii.gz] [--without-nnunet] [--repeats 2]
+        [--systems auto "torch float32"]
 """
 
 import argparse
@@ -100,11 +101,12 @@ def convolution_rate(dtype: torch.dtype) -> float:
 
 
 def systems() -> dict[str, list[str]]:
-    """Name to options of `stunet predict`."""
+    """Name to options of `stunet predict`; `auto` is OpenVINO in bfloat16 where there are both."""
     chosen: dict[str, list[str]] = {"auto": []}
-    for backend in ("openvino", "torch"):
-        for precision in ("float32", "bfloat16") if cpu_computes_bfloat16() else ("float32",):
-            chosen[f"{backend} {precision}"] = ["--backend", backend, "--precision", precision]
+    for name in ("openvino float32", "torch float32", "torch bfloat16"):
+        if "bfloat16" not in name or cpu_computes_bfloat16():
+            backend, precision = name.split()
+            chosen[name] = ["--backend", backend, "--precision", precision]
     return chosen
 
 
@@ -115,6 +117,7 @@ def main() -> None:
     parser.add_argument("--scan", type=Path)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "stunet-bench")
     parser.add_argument("--repeats", type=int, default=2, help="the last counts: the first compiles")
+    parser.add_argument("--systems", nargs="+", choices=list(systems()), default=list(systems()))
     parser.add_argument("--without-nnunet", action="store_true")
     options = parser.parse_args()
     scan = options.scan or make_ct(options.cache / "images" / f"{CASE}_0000.nii.gz", SHAPE, SPACING)
@@ -127,21 +130,21 @@ def main() -> None:
         environment = {**os.environ, "nnUNet_extTrainer": str(TRAINER_FOLDER), "PYTHONPATH": str(REPOSITORY)}
         for name in ("raw", "preprocessed", "results"):
             environment[f"nnUNet_{name}"] = str(work / name)
-        runs = ours(scan, folder, work, environment, options.repeats)
+        runs = ours(scan, folder, work, environment, options)
         if not options.without_nnunet:
             runs.insert(0, nnunet(scan, folder, work, environment))
         print_tables(runs)
 
 
-def ours(scan: Path, folder: Path, work: Path, environment: dict[str, str], repeats: int) -> list[Run]:
+def ours(scan: Path, folder: Path, work: Path, environment: dict[str, str], options: argparse.Namespace) -> list[Run]:
     """The last of several runs of each of our systems."""
     runs = []
-    for name, choice in systems().items():
+    for name in options.systems:
         labels = work / name.replace(" ", "_") / f"{CASE}.nii.gz"
         labels.parent.mkdir()
         command = [str(Path(sys.executable).parent / "stunet"), "predict", "-i", str(scan), "-o", str(labels)]
-        command += ["-m", str(folder), "--device", "cpu", *choice]
-        for _ in range(repeats if name == "auto" or "openvino" in name else 1):
+        command += ["-m", str(folder), "--device", "cpu", *systems()[name]]
+        for _ in range(options.repeats if name == "auto" or "openvino" in name else 1):
             run = measured(f"stunet {name}", command, labels, environment)
             print(f"{run.name}: {run.seconds:.1f} s", file=sys.stderr)
         runs.append(run)

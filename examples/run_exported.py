@@ -23,10 +23,11 @@ scan = nibabel.load(scan_file)
 turned = scan if before["orient"]["to"] is None else nibabel.as_closest_canonical(scan)
 axes = before["transpose"]["axes"]
 whole = turned.get_fdata(dtype=np.float32).T.transpose(axes)
-spacing = np.array(turned.header.get_zooms()[:3])[::-1][axes]
-for one in (spacing, before["resample"]["spacing_mm"]):
-    if max(one) / min(one) > before["resample"]["thick_slices"]["threshold"]:
-        sys.exit("This scan has thick slices; see thick_slices in the card.")
+spacing = nibabel.affines.voxel_sizes(turned.affine)[::-1][axes]
+thick = before["resample"]["thick_slices"]
+ratio = max(max(one) / min(one) for one in (spacing, before["resample"]["spacing_mm"]))
+if thick["apart"] == "always" or (thick["apart"] == "by threshold" and ratio > thick["threshold"]):
+    sys.exit("This scan has thick slices; see thick_slices in the card.")
 inside = np.argwhere(whole)
 box = tuple(slice(a, b + 1) for a, b in zip(inside.min(0), inside.max(0), strict=True))
 image = crop = whole[box]
@@ -72,7 +73,7 @@ for corner in product(*starts):
 unpadded = tuple(slice(m // 2, m // 2 + n) for m, n in zip(missing, grid, strict=True))
 logits = (logits / weights)[(slice(None), *unpadded)]
 
-labels = np.zeros(whole.shape, np.uint8)
+labels = np.zeros(whole.shape, np.uint16)
 labels[box] = np.argmax([resample(one, crop.shape, after["resample"]["order"]) for one in logits], axis=0)
 labels = nibabel.Nifti1Image(labels.transpose(np.argsort(axes)).T, turned.affine)
 moves = nibabel.orientations.ornt_transform(nibabel.io_orientation(turned.affine), nibabel.io_orientation(scan.affine))

@@ -55,10 +55,13 @@ def test_labels_are_those_of_the_predictor(tmp_path, scan, name):
     assert (labels == expected).mean() >= 0.999
 
 
-def test_thick_slices_are_refused(tmp_path, scan):
-    thick = tmp_path / "thick.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(np.asarray(nibabel.load(scan).dataobj), np.diag([1.0, 1.0, 4.0, 1.0])), thick)
-    model_file = export_model(tiny_model(), "onnx", tmp_path / "model.onnx").files[0]
-    command = [sys.executable, EXAMPLE, model_file, thick, tmp_path / "labels.nii.gz"]
+@pytest.mark.parametrize("changes", [{}, {"spacing": (4.0, 1.0, 1.0)}, {"force_separate_z": True}], ids=str)
+def test_thick_slices_are_refused(tmp_path, scan, changes):
+    slices_mm = 1.0 if changes else 4.0
+    image = nibabel.Nifti1Image(np.asarray(nibabel.load(scan).dataobj), np.diag([1.0, 1.0, slices_mm, 1.0]))
+    nibabel.save(image, tmp_path / "thick.nii.gz")
+    model_file = export_model(tiny_model(**changes), "onnx", tmp_path / "model.onnx").files[0]
+    command = [sys.executable, EXAMPLE, model_file, tmp_path / "thick.nii.gz", tmp_path / "labels.nii.gz"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "thick slices" in done.stderr
+    assert not (tmp_path / "labels.nii.gz").exists()

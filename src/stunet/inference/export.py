@@ -33,8 +33,9 @@ OUTPUT = "logits"
 CARD_SUFFIX = ".card.json"
 """Takes the place of the file's own suffix in the card's name."""
 
-TOLERANCE = 1e-4
-"""Largest difference from torch's logits that is let pass, in standard deviations of these."""
+TOLERANCE = 1e-3
+"""Largest difference from torch's logits that is let pass, in standard deviations of these. Rounding to float32 alone
+makes 2e-5 in `small`, 1e-4 in `large` and 2e-4 in `huge`; inexact norms made 1e-2 (see `onnx_graph`)."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ def _largest_difference(model: Model, logits_BKZYX: np.ndarray) -> float:
     if expected.shape != logits_BKZYX.shape:
         return float("inf")
     pairs = zip(expected[0], torch.from_numpy(logits_BKZYX)[0], strict=True)
-    return max(float((one - other).abs().max()) for one, other in pairs) / float(expected.std())
+    largest = torch.stack([(one - other).abs().max() for one, other in pairs]).max()  # NaN where any is NaN
+    return float(largest / expected.std())
 
 
 # Formats: how to write a graph, and how to run what was written
