@@ -5,7 +5,7 @@ together, looked at ten times a second. The weights are random unless a folder o
 do not depend on them, labels do: random ones are near a tie at many voxels.
 
     python bench/inference.py [--folder MODEL_FOLDER] [--scan CT.nii.gz] [--without-nnunet] [--repeats 2]
-        [--systems auto "torch float32"]
+        [--systems "openvino float32"]
 """
 
 import argparse
@@ -101,9 +101,9 @@ def convolution_rate(dtype: torch.dtype) -> float:
 
 
 def systems() -> dict[str, list[str]]:
-    """Name to options of `stunet predict`; `auto` is OpenVINO in bfloat16 where there are both."""
-    chosen: dict[str, list[str]] = {"auto": []}
-    for name in ("openvino float32", "torch float32", "torch bfloat16"):
+    """Name to options of `stunet predict`."""
+    chosen: dict[str, list[str]] = {}
+    for name in ("openvino float32", "openvino bfloat16", "torch float32", "torch bfloat16"):
         if "bfloat16" not in name or cpu_computes_bfloat16():
             backend, precision = name.split()
             chosen[name] = ["--backend", backend, "--precision", precision]
@@ -144,7 +144,7 @@ def ours(scan: Path, folder: Path, work: Path, environment: dict[str, str], opti
         labels.parent.mkdir()
         command = [str(Path(sys.executable).parent / "stunet"), "predict", "-i", str(scan), "-o", str(labels)]
         command += ["-m", str(folder), "--device", "cpu", *systems()[name]]
-        for _ in range(options.repeats if name == "auto" or "openvino" in name else 1):
+        for _ in range(options.repeats if "openvino" in name else 1):
             run = measured(f"stunet {name}", command, labels, environment)
             print(f"{run.name}: {run.seconds:.1f} s", file=sys.stderr)
         runs.append(run)

@@ -13,7 +13,7 @@ from scipy import ndimage
 from stunet.errors import UserError
 from stunet.imaging.preprocess import cropped_view, preprocess
 from stunet.imaging.volume import Volume
-from stunet.inference.backends.precision import cpu_computes_bfloat16
+from stunet.inference.backends.precision import default_precision
 from stunet.inference.mirroring import mirrored_axes
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.networks.stunet import build_stunet, config_of_size
@@ -197,7 +197,8 @@ def test_a_coarser_grid():
     )
 
 
-def test_the_fastest_is_chosen():
+def test_the_fastest_backend_is_chosen():
     predictor = Predictor(tiny_model(), InferenceConfig(device="cpu"))
     assert predictor.backend.name == ("openvino" if find_spec("openvino") else "torch")
-    assert predictor.backend.precision == ("bfloat16" if cpu_computes_bfloat16() else "float32")
+    assert predictor.backend.precision == "float32"
+    assert default_precision(torch.device("cuda")) == "float16"

@@ -28,7 +28,7 @@ PACKAGES = (
 
 OPTIONAL = {
     "nnunetv2": "needed to train: pip install 'stunet[train]'",
-    "openvino": "two to three times faster on a CPU: pip install 'stunet[cpu]'",
+    "openvino": "about twice as fast on a CPU: pip install 'stunet[cpu]'",
     "onnxruntime": "a further backend: pip install 'stunet[onnx]'",
 }
 """What packages that are no must are good for."""

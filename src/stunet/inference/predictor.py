@@ -16,7 +16,7 @@ from stunet.imaging.plan import PreprocessingPlan
 from stunet.imaging.preprocess import GridRecord, PreparedImage, cropped_view, prepare
 from stunet.imaging.volume import Volume
 from stunet.inference.backends.base import Backend
-from stunet.inference.backends.precision import PRECISIONS, Precision, fastest_precision
+from stunet.inference.backends.precision import PRECISIONS, Precision, default_precision
 from stunet.inference.backends.table import BACKENDS, fastest_backend
 from stunet.inference.backends.torch_backend import torch_device
 from stunet.inference.labelling import label_slices
@@ -44,7 +44,7 @@ class InferenceConfig:
         backend: What runs the network, one of `stunet.inference.backends.table.BACKENDS`, or "auto" for the fastest
             that is installed.
         precision: In which numbers the network computes, one of `stunet.inference.backends.precision.PRECISIONS`, or
-            "auto" for the fastest that the machine has; all else is float32.
+            "auto" for float16 on NVIDIA's GPUs, as nnU-Net, and float32 elsewhere; all else is float32.
         classes: Names of the only structures that are labelled, as if the others had become background afterwards;
             empty for all.
         least_spacing: Of the network's grid, in mm; a finer plan is made coarser: faster, with another answer.
@@ -112,7 +112,7 @@ class Predictor:
         name = fastest_backend(device) if self.config.backend == "auto" else self.config.backend
         precision = cast(Precision, self.config.precision)
         if self.config.precision == "auto":
-            precision = "float32" if name == "onnx" else fastest_precision(device)
+            precision = "float32" if name == "onnx" else default_precision(device)
         return BACKENDS[name](self.model.networks, device, precision, self.plan.patch_size)
 
     @torch.inference_mode()
