@@ -4,7 +4,7 @@ Seconds are from the start of the process to the written file. Peak memory is of
 together, looked at ten times a second. The weights are random unless a folder of trained ones is given: time and memory
 do not depend on them, labels do: random ones are near a tie at many voxels.
 
-    python bench/inference.py [--folder MODEL_FOLDER] [--scan CT.nii.gz] [--without-nnunet] [--repeats 2]
+    python bench/inference.py [--folder MODEL_FOLDER] [--without-nnunet] [--repeats 2]
         [--systems "openvino float32"]
 """
 
@@ -114,13 +114,12 @@ def main() -> None:
     """Run all of it and print two tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--scan", type=Path)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "stunet-bench")
     parser.add_argument("--repeats", type=int, default=2, help="the last counts: the first compiles")
     parser.add_argument("--systems", nargs="+", choices=list(systems()), default=list(systems()))
     parser.add_argument("--without-nnunet", action="store_true")
     options = parser.parse_args()
-    scan = options.scan or make_ct(options.cache / "images" / f"{CASE}_0000.nii.gz", SHAPE, SPACING)
+    scan = make_ct(options.cache / "images" / f"{CASE}_0000.nii.gz", SHAPE, SPACING)
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         folder = options.folder or work / "model"

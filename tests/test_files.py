@@ -1,9 +1,10 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from stunet.errors import UserError
-from stunet.files import replacing, write_json
+from stunet.files import home_folder, made_folder, replacing, write_json
 
 
 def test_what_was_there_stays_until_all_is_written(tmp_path):
@@ -35,3 +36,23 @@ def test_json_keeps_letters_as_they_are(tmp_path):
     write_json(tmp_path / "report.json", {"größe": 1})
     assert "größe" in (tmp_path / "report.json").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) == {"größe": 1}
+
+
+def test_a_folder_is_made_with_all_above_it_and_may_be_there(tmp_path):
+    folder = tmp_path / "results" / "today"
+    assert made_folder(folder) == made_folder(folder) == folder
+    assert folder.is_dir()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/folder: the folder cannot be made \(Not a directory\)"):
+        made_folder(tmp_path / "file" / "folder")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("/data/models", "/data/models"), ("~/models", "HOME/models"), ("", "HOME/.stunet")]
+)
+def test_home_is_the_variable_or_in_the_users_folder(monkeypatch, value, expected):
+    monkeypatch.setenv("STUNET_HOME", value)
+    assert home_folder() == Path(expected.replace("HOME", str(Path.home())))

@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all: they are written under a temporary name, then renamed."""
+"""Where files go, and how: outputs appear whole or not at all, written under a temporary name and then renamed."""
 
 import json
 import os
@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from stunet.errors import UserError
+
+
+def home_folder() -> Path:
+    """Where stunet keeps what it downloads and makes: `STUNET_HOME`, by default `~/.stunet`."""
+    return Path(os.environ.get("STUNET_HOME") or Path.home() / ".stunet").expanduser()
 
 
 @contextmanager
@@ -26,6 +31,19 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def made_folder(path: Path) -> Path:
+    """The folder, made with all above it where it is missing.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: the folder cannot be made ({error.strerror or error}); choose another.") from error
+    return path
 
 
 def write_json(path: Path, content: Any) -> None:

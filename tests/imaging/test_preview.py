@@ -100,7 +100,7 @@ def picture(tmp_path_factory) -> np.ndarray:
     return pixels(path)
 
 
-def check_sizes(views: dict[str, np.ndarray], shape: tuple[int, int, int]) -> None:
+def assert_sizes(views: dict[str, np.ndarray], shape: tuple[int, int, int]) -> None:
     z, y, x = (n * mm for n, mm in zip(shape, SPACING, strict=True))
     for name, (height, width) in {"coronal": (z, x), "sagittal": (z, y), "axial": (y, x), "projection": (z, x)}.items():
         rows, columns = views[name].shape[:2]
@@ -109,7 +109,7 @@ def check_sizes(views: dict[str, np.ndarray], shape: tuple[int, int, int]) -> No
 
 
 def test_views_have_their_size_in_mm(picture):
-    check_sizes(views_of(picture), SHAPE)
+    assert_sizes(views_of(picture), SHAPE)
 
 
 def test_a_scan_that_is_long_from_front_to_back_is_laid_out_in_a_square(tmp_path):
@@ -120,7 +120,7 @@ def test_a_scan_that_is_long_from_front_to_back_is_laid_out_in_a_square(tmp_path
     save_preview(tmp_path / "p.png", Volume(image, np.diag([*reversed(SPACING), 1.0])), labels, NAMES)
     picture = pixels(tmp_path / "p.png")
     assert 0.8 < picture.shape[1] / picture.shape[0] < 1.25
-    check_sizes(views_of(picture, IN_A_SQUARE), shape)
+    assert_sizes(views_of(picture, IN_A_SQUARE), shape)
 
 
 def test_the_label_lies_where_radiologists_look_for_it(picture):

@@ -11,6 +11,7 @@ from stunet.imaging.volume import (
     Volume,
     check_affine,
     check_size,
+    count_labels,
     orientation,
     reorient,
     stack_channels,
@@ -120,3 +121,8 @@ def test_impossible_grids_are_refused() -> None:
 def test_arrays_of_another_rank_are_a_mistake() -> None:
     with pytest.raises(ValueError, match="C, Z, Y, X"):
         Volume(np.zeros((2, 2, 2)), np.eye(4))
+
+
+def test_labels_are_counted_and_those_without_a_name_passed_over() -> None:
+    labels = np.array([[[0, 1, 1]], [[3, 9, 0]]], dtype=np.uint8)
+    np.testing.assert_array_equal(count_labels(labels, 5), [2, 2, 0, 1, 0])

@@ -199,6 +199,6 @@ def test_a_coarser_grid():
 
 def test_the_fastest_backend_is_chosen():
     predictor = Predictor(tiny_model(), InferenceConfig(device="cpu"))
-    assert predictor.backend.name == ("openvino" if find_spec("openvino") else "torch")
+    assert predictor.backend.name == ("openvino" if find_spec("openvino") and find_spec("onnx") else "torch")
     assert predictor.backend.precision == "float32"
     assert default_precision(torch.device("cuda")) == "float16"

@@ -36,7 +36,7 @@ def itk_image(array_ZYX: np.ndarray, affine: np.ndarray) -> SimpleITK.Image:
     return image
 
 
-def compare_with_itk(volume: Volume, labels_ZYX: np.ndarray, names: dict[int, str]) -> None:
+def assert_equals_simpleitk(volume: Volume, labels_ZYX: np.ndarray, names: dict[int, str]) -> None:
     """Every number of every structure against SimpleITK's filter, and nothing more or less than what is there."""
     statistics = structure_statistics(labels_ZYX, volume, names)
     itk = SimpleITK.LabelIntensityStatisticsImageFilter()
@@ -57,13 +57,13 @@ def compare_with_itk(volume: Volume, labels_ZYX: np.ndarray, names: dict[int, st
 
 
 def test_an_oblique_phantom_as_simpleitk_measures_it():
-    compare_with_itk(*phantom(), NAMES)
+    assert_equals_simpleitk(*phantom(), NAMES)
 
 
 def test_a_real_ct_as_simpleitk_measures_it(shared_data):
     volume = read_volume(shared_data / "totalseg_example" / "ct.nii.gz")
     labels = read_labels(shared_data / "totalseg_example" / "labels_stunet104.nii.gz").array[0]
-    compare_with_itk(volume, labels, dict(enumerate(LABELS)))
+    assert_equals_simpleitk(volume, labels, dict(enumerate(LABELS)))
     statistics = structure_statistics(labels, volume, dict(enumerate(LABELS)))
     assert len(statistics) == 57
     assert 40 < statistics["liver"].mean < 200  # Hounsfield units

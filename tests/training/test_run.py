@@ -84,6 +84,21 @@ def test_a_finished_run_goes_on_for_more_epochs(run, home):
     assert (trainer.current_epoch, trainer.num_epochs) == (SETTINGS.epochs, SETTINGS.epochs + 1)
 
 
+def test_a_run_goes_on_with_the_augmentation_it_had(run, home):
+    longer = replace(SETTINGS, epochs=SETTINGS.epochs + 1, mirror=False, resume=True)
+    with pytest.raises(UserError, match="started with mirror on, not off"):
+        build_trainer(longer, nnunet_folders())
+
+
+@pytest.mark.slow
+def test_a_model_trained_without_mirroring_is_not_used_with_it(home, shared_data, monkeypatch, tmp_path):
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    result = train(replace(SETTINGS, epochs=1, mirror=False))
+    assert not json.loads((result.model_folder / "fold_0" / RECORD_NAME).read_text())["settings"]["mirror"]
+    with pytest.raises(UserError, match="mirror"):
+        Predictor(result.model_folder, InferenceConfig(mirror=True))
+
+
 def test_nothing_to_resume(home):
     with pytest.raises(UserError, match=r"nothing to resume in .*fold_3"):
         train(replace(SETTINGS, fold=3, resume=True))

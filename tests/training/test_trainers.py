@@ -10,6 +10,7 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from stunet.networks.stunet import SIZES, STUNet
 from stunet.training import trainers
 from stunet.training.trainers import PolynomialSchedule
+from stunet.weights.official import read_checkpoint
 
 NAMES = [f"STUNetTrainer{size}{ft}" for size in ("", *(f"_{name}" for name in SIZES)) for ft in ("", "_ft")]
 
@@ -173,6 +174,22 @@ def test_an_interrupted_write_keeps_the_last_checkpoint(tiny, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         tiny.save_checkpoint(str(file))
     assert file.read_bytes() == whole
+
+
+def test_without_mirroring_it_augments_and_records_as_nnunets_trainer_of_that_kind(build, tmp_path):
+    ours, theirs = (
+        build("STUNetTrainer_tiny", "STUNetPlans_tiny"),
+        build("nnUNetTrainerNoMirroring", "STUNetPlans_tiny"),
+    )
+    ours.mirror = False
+    ours.initialize()
+    configured = [t.configure_rotation_dummyDA_mirroring_and_inital_patch_size() for t in (ours, theirs)]
+    assert str(configured[0]) == str(configured[1])
+    assert configured[0][-1] is None
+    file = tmp_path / "checkpoint_final.pth"
+    ours.save_checkpoint(str(file))
+    assert torch.load(file, weights_only=False)["inference_allowed_mirroring_axes"] is None
+    assert read_checkpoint(file).mirror_axes == ()
 
 
 def test_a_checkpoint_is_one_of_nnunets(tiny, stock, tmp_path):

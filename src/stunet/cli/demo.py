@@ -53,14 +53,14 @@ class Demo:
     def run(self) -> int:
         """Segment, compare with the reference, write, show."""
         from stunet.evaluation.dice import dice_per_label
-        from stunet.files import write_json
+        from stunet.files import made_folder, write_json
         from stunet.imaging.formats.table import read_labels, read_volume
         from stunet.imaging.preview import save_preview
         from stunet.inference.predictor import Predictor
         from stunet.inference.record import run_record, scan_record
 
         name = scan_name(self.scan)
-        folder = _made(self.output)
+        folder = made_folder(self.output)
         scan, reference = read_volume(scan_file(name)), read_labels(reference_file(name)).array[0]
         predictor = Predictor(MODEL)
         segmentation = predictor.predict(scan)
@@ -120,16 +120,6 @@ def reference_file(name: str) -> Path:
 
 def _bundled(file: str) -> Path:
     return Path(str(files(__package__) / "demo_scans" / file))
-
-
-def _made(folder: Path) -> Path:
-    from stunet.errors import UserError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: the folder cannot be made ({error.strerror}); choose another with -o.") from error
-    return folder
 
 
 def _demo_record(

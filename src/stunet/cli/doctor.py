@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from stunet.cli.output import RESULTS, Json, print_json, print_table
+from stunet.files import home_folder
 
 PACKAGES = (
     "stunet",
@@ -66,7 +67,7 @@ def _findings() -> dict[str, str]:
     found["processors"] = str(os.cpu_count())
     found["CUDA GPU"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     found["Apple GPU"] = "yes" if torch.backends.mps.is_available() else "none"
-    found["STUNET_HOME"] = str(Path(os.environ.get("STUNET_HOME", Path.home() / ".stunet")))
+    found["STUNET_HOME"] = str(home_folder())
     for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         if variable in os.environ:
             found[f"{variable} (wins)"] = os.environ[variable]

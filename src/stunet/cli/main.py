@@ -75,7 +75,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         errors.print("stunet: this machine has not enough memory for this")
         return FAILED
-    except Exception:
+    except Exception:  # the last resort: nothing is hidden, only the exit code and a request are added
         traceback.print_exc()
         errors.print("stunet: this is a fault of stunet's, not of yours. Please report the lines above.")
         return FAILED

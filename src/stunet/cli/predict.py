@@ -117,9 +117,9 @@ class Predict:
 
     def _require_folder_output(self) -> None:
         from stunet.errors import UserError
-        from stunet.inference.outputs import LABEL_SUFFIXES
+        from stunet.imaging.formats.table import SUFFIXES
 
-        if self.output.name.endswith(LABEL_SUFFIXES) or self.output.is_file():
+        if self.output.name.endswith(SUFFIXES) or self.output.is_file():
             raise UserError(f"{self.output}: {self.input} is a folder of scans, so -o must be a folder, too.")
         if self.output.resolve() == self.input.resolve():
             raise UserError(f"{self.output}: the labels could overwrite the scans; give -o another folder.")

@@ -29,6 +29,8 @@ class Train:
     """Iterations in an epoch."""
     batch_size: int | None = None
     """Images in a batch; the plan's by default (the paper: 2)."""
+    mirror: bool = True
+    """Augment by mirrored copies. --no-mirror where left and right matter, or the schedule is short."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes a CUDA GPU if there is one, else the CPU."""
     precision: Literal["auto", "float32"] = "auto"
@@ -54,6 +56,7 @@ class Train:
             epochs=self.epochs,
             iterations_per_epoch=self.iterations,
             batch_size=self.batch_size,
+            mirror=self.mirror,
             device=default_device() if self.device == "auto" else self.device,
             precision=self.precision,
             seed=self.seed,

@@ -10,9 +10,7 @@ import numpy as np
 from stunet.errors import UserError
 from stunet.evaluation.dice import dice_per_label, mean_ignoring_nan
 from stunet.files import write_json
-from stunet.imaging.formats.table import read_labels
-
-SUFFIXES = (".nii.gz", ".nii")
+from stunet.imaging.formats.table import SUFFIXES, read_labels, without_suffix
 
 AFFINE_TOLERANCE_MM = 1e-2
 """Two grids are the same if no entry of their affines differs by more."""
@@ -104,9 +102,9 @@ def pair_files(prediction: Path, reference: Path) -> list[tuple[str, Path, Path]
     if prediction.is_dir() != reference.is_dir():
         raise UserError(f"Give two files or two folders; {prediction} and {reference} are one of each, or missing.")
     if not prediction.is_dir():
-        return [(_case_name(reference), prediction, reference)]
-    references = {_case_name(p): p for p in sorted(reference.iterdir()) if p.name.endswith(SUFFIXES)}
-    predictions = {_case_name(p): p for p in sorted(prediction.iterdir()) if p.name.endswith(SUFFIXES)}
+        return [(without_suffix(reference), prediction, reference)]
+    references = {without_suffix(p): p for p in sorted(reference.iterdir()) if p.name.endswith(SUFFIXES)}
+    predictions = {without_suffix(p): p for p in sorted(prediction.iterdir()) if p.name.endswith(SUFFIXES)}
     if not references:
         raise UserError(f"There is no .nii or .nii.gz file in {reference}.")
     missing = [case for case in references if case not in predictions]
@@ -114,10 +112,6 @@ def pair_files(prediction: Path, reference: Path) -> list[tuple[str, Path, Path]
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise UserError(f"{len(missing)} of {len(references)} references have no prediction in {prediction}: {shown}.")
     return [(case, predictions[case], path) for case, path in references.items()]
-
-
-def _case_name(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def _values_in(path: Path) -> set[int]:

@@ -68,6 +68,7 @@ def normalized(
     intensity = _intensity_map(channel, statistics, _DIVISORS[convention](statistics.std))
 
     def planes(start: int, stop: int) -> torch.Tensor:
+        """The normalised planes start..stop - 1."""
         block_ZYX = intensity(read(start, stop))
         return block_ZYX if mask is None else block_ZYX.mul_(mask(start, stop))
 

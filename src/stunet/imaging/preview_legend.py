@@ -15,6 +15,7 @@ from stunet.imaging.preview_style import (
     lightened,
     shortened,
 )
+from stunet.imaging.volume import count_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,9 +118,7 @@ def make_legend(
     has_reference: bool,
 ) -> Legend:
     """Count the structures that are there."""
-    # slice by slice, for bincount makes 8 bytes of each voxel
-    size = max(names, default=0) + 1
-    counts = sum((np.bincount(slice_YX.ravel(), minlength=size)[:size] for slice_YX in labels_ZYX), np.zeros(size))
+    counts = count_labels(labels_ZYX, max(names, default=0) + 1)
     rows = (
         Row(label, name.replace("_", " "), float(counts[label]) * voxel_mm3, (dsc or {}).get(label))
         for label, name in sorted(names.items())

@@ -6,7 +6,7 @@ anti_aliasing=False)`, which nnU-Net calls. Matrices are computed in float64, pr
 
 The prefilter makes the matrix of a cubic spline dense, but its weights fall to 2 - sqrt(3) = 0.27 of themselves with
 each sample, and 16 samples away they drown in float32's rounding. So planes are resampled some rows and columns at a
-time, which is a third of the work, and a volume some planes at a time, from those planes that matter to them.
+time, from those of the input that matter to them, and a volume some planes at a time.
 """
 
 from collections.abc import Callable, Iterator, Sequence

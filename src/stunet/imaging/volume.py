@@ -286,3 +286,10 @@ def check_spacing(spacing: Sequence[float] | np.ndarray, source: str) -> None:
 def _size(shape: Sequence[int]) -> str:
     """Write a (Z, Y, X) shape as people read it: XxYxZ."""
     return "x".join(str(int(n)) for n in reversed(shape))
+
+
+def count_labels(labels_ZYX: np.ndarray, size: int) -> np.ndarray:
+    """Count the voxels of labels 0..size - 1: int64 (size,); larger labels are passed over."""
+    # slice by slice, for bincount makes 8 bytes of each voxel
+    counts = (np.bincount(labels_YX.ravel(), minlength=size)[:size] for labels_YX in labels_ZYX)
+    return sum(counts, start=np.zeros(size, dtype=np.int64))

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stunet.errors import UserError
-from stunet.imaging.formats.table import read_volume
+from stunet.files import made_folder
+from stunet.imaging.formats.table import SUFFIXES, read_volume, without_suffix
 from stunet.imaging.volume import Volume
 from stunet.inference.outputs import Outputs, write_outputs
 from stunet.inference.predictor import Predictor
 from stunet.inference.segmentation import Segmentation
 from stunet.inference.sliding import OnWindow
-
-SUFFIXES = (".nii.gz", ".nii")
 
 Result = TypeVar("Result")
 
@@ -89,7 +88,7 @@ def case_name(path: Path) -> str:
     >>> case_name(Path("hippocampus_001_0000.nii.gz"))
     'hippocampus_001'
     """
-    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    stem = without_suffix(path)
     channel = _CHANNEL.fullmatch(stem)
     return channel["case"] if channel else stem
 
@@ -117,12 +116,12 @@ def predict_cases(
     Yields:
         One outcome for each case, in their order, as soon as its files are written.
     """
-    output_folder.mkdir(parents=True, exist_ok=True)
-    places = [outputs.main_path(output_folder, case.name) for case in cases]
-    to_do = [(case, place) for case, place in zip(cases, places, strict=True) if not (resume and place.exists())]
-    made = _overlapped(predictor, to_do, outputs, on_window)
-    for case, place in zip(cases, places, strict=True):
-        yield next(made) if (case, place) in to_do else Outcome(case, place)
+    made_folder(output_folder)
+    places = {case: outputs.main_path(output_folder, case.name) for case in cases}
+    done = {case for case, place in places.items() if resume and place.exists()}
+    made = _overlapped(predictor, [item for item in places.items() if item[0] not in done], outputs, on_window)
+    for case, place in places.items():
+        yield Outcome(case, place) if case in done else next(made)
 
 
 def _overlapped(
@@ -161,5 +160,5 @@ def _attempt(case: Case, function: Callable[..., Result], *arguments: Any) -> Re
         return function(*arguments)
     except UserError as error:
         return Outcome(case, error=str(error))
-    except Exception:
+    except Exception:  # one case must not cost the others; the traceback is kept and reported
         return Outcome(case, error=traceback.format_exc(), is_our_fault=True)

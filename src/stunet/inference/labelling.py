@@ -176,6 +176,7 @@ class _AskedChooser(_Chooser):
         is_asked = self._is_asked[is_candidate]
 
         def choose(features_MF: torch.Tensor) -> torch.Tensor:
+            """Among few first, and among all where that finds one that is asked for."""
             labels = torch.zeros(len(features_MF), dtype=torch.int16, device=features_MF.device)
             possible = is_asked[few.labels(features_MF).long()]
             labels[possible] = self.kept(self.head.labels(features_MF[possible]))

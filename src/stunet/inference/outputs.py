@@ -8,10 +8,9 @@ from pathlib import Path
 from stunet.errors import UserError
 from stunet.files import write_json
 from stunet.imaging.formats.itksnap import write_itksnap_labels
+from stunet.imaging.formats.table import SUFFIXES, without_suffix
 from stunet.imaging.preview import save_preview
 from stunet.inference.segmentation import Segmentation
-
-LABEL_SUFFIXES = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,9 @@ class Outputs:
         Raises:
             UserError: no label map's name, or a folder of masks that is a file.
         """
-        if self.separate and (path.name.endswith(LABEL_SUFFIXES) or path.is_file()):
+        if self.separate and (path.name.endswith(SUFFIXES) or path.is_file()):
             raise UserError(f"{path}: one mask per structure needs a folder; give -o the name of one.")
-        if not self.separate and not path.name.endswith(LABEL_SUFFIXES):
+        if not self.separate and not path.name.endswith(SUFFIXES):
             raise UserError(f"{path}: a label map is written as .nii.gz or .nii; give -o a name that ends so.")
         if not path.parent.is_dir():
             raise UserError(f"{path.parent}: there is no such folder to write to. Make it first.")
@@ -101,4 +100,4 @@ def beside(path: Path, ending: str) -> Path:
     >>> beside(Path("out/liver.nii.gz"), "report.json").name
     'liver.report.json'
     """
-    return path.with_name(f"{path.name.removesuffix('.gz').removesuffix('.nii')}.{ending}")
+    return path.with_name(f"{without_suffix(path)}.{ending}")

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from stunet.errors import UserError
+from stunet.files import made_folder
 from stunet.imaging.formats.table import write_labels
-from stunet.imaging.volume import Volume
+from stunet.imaging.volume import Volume, count_labels
 from stunet.inference.statistics import StructureStatistics, structure_statistics
 
 LONGEST_FILE_NAME = 50
@@ -70,12 +71,7 @@ class Segmentation:
     @cached_property
     def voxel_counts(self) -> np.ndarray:
         """Voxels of each label, background included: int64, label by label."""
-        size = max(self.names) + 1
-        # slice by slice, for bincount makes 8 bytes of each voxel
-        return sum(
-            (np.bincount(labels_YX.ravel(), minlength=size) for labels_YX in self.labels),
-            start=np.zeros(size, dtype=np.int64),
-        )
+        return count_labels(self.labels, max(self.names) + 1)
 
     def volumes_mm3(self) -> dict[str, float]:
         """Volume of every structure by name, in the order of the labels; 0.0 for one that was not found."""
@@ -111,7 +107,7 @@ class Segmentation:
         """
         chosen = self._labels_of(names)
         files = file_names(self.names)
-        folder = _made(Path(folder))
+        folder = made_folder(Path(folder))
         mask = np.empty(self.labels.shape, dtype=np.uint8)
         for label in chosen:
             np.equal(self.labels, label, out=mask.view(bool))
@@ -148,11 +144,3 @@ def file_names(names: Mapping[int, str]) -> dict[int, str]:
         if label:
             files[label] = file
     return files
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: the folder cannot be made ({error.strerror}); choose another.") from error
-    return folder

@@ -18,14 +18,12 @@ OnWindow = Callable[[int, int], None]
 
 
 class PlaneSource(Protocol):
-    """An image on the network's grid, of which some planes at a time are asked for, never decreasing.
-
-    Attributes:
-        shape: (C, Z, Y, X).
-    """
+    """An image on the network's grid, of which some planes at a time are asked for, never decreasing."""
 
     @property
-    def shape(self) -> tuple[int, int, int, int]: ...  # noqa: D102 (see the class)
+    def shape(self) -> tuple[int, int, int, int]:
+        """(C, Z, Y, X)."""
+        ...
 
     def planes(self, start: int, stop: int) -> torch.Tensor:
         """The planes start..stop - 1 (C, stop - start, Y, X), float32."""

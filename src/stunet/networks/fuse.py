@@ -69,6 +69,7 @@ class _PlainStage(nn.Module):
         self.upsample, self.stage = upsample, stage
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        """The small map (B, 2F, z, y, x) and the skip (B, F, Z, Y, X) to (B, F, Z, Y, X)."""
         return self.stage(torch.cat([self.upsample(x), skip], dim=1))
 
 
@@ -91,6 +92,7 @@ class _FusedStage(nn.Module):
         self.others = nn.Sequential(*others)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        """The small map (B, 2F, z, y, x) and the skip (B, F, Z, Y, X) to (B, F, Z, Y, X)."""
         x = self.narrow(x)
         y = self.conv_skip(skip) + self.conv_up(x)
         y = functional.leaky_relu(self.norm1(y), NEGATIVE_SLOPE)

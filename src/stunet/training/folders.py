@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stunet.errors import UserError
+from stunet.files import home_folder, made_folder
 
 TRAINER_FOLDER = Path(__file__).parent / "nnunet_names"
 """nnU-Net imports every module of this folder when it looks for a trainer by name (variable nnUNet_extTrainer)."""
@@ -22,7 +23,7 @@ class Folders:
 
 def nnunet_folders() -> Folders:
     """nnU-Net's own variables where they are set, else `raw`, `preprocessed` and `results` under STUNET_HOME."""
-    home = Path(os.environ.get("STUNET_HOME", Path.home() / ".stunet"))
+    home = home_folder()
     return Folders(
         Path(os.environ.get("nnUNet_raw", home / "raw")),
         Path(os.environ.get("nnUNet_preprocessed", home / "preprocessed")),
@@ -34,7 +35,7 @@ def set_nnunet_environment() -> Folders:
     """Create the three folders and tell nnU-Net of them and of our trainers, by its environment variables."""
     folders = nnunet_folders()
     for folder in (folders.raw, folders.preprocessed, folders.results):
-        folder.mkdir(parents=True, exist_ok=True)
+        made_folder(folder)
     os.environ["nnUNet_raw"] = str(folders.raw)
     os.environ["nnUNet_preprocessed"] = str(folders.preprocessed)
     os.environ["nnUNet_results"] = str(folders.results)

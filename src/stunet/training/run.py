@@ -46,6 +46,8 @@ class TrainingSettings:
         iterations_per_epoch: 250 in the paper and in nnU-Net.
         batch_size: images in a batch; the plan's by default (the paper: 2).
         device: "cpu", "cuda" or "mps".
+        mirror: augment by mirrored copies, as nnU-Net and the paper; without, left and right stay told apart, and the
+            model is not to be used with mirrored copies.
         precision: "auto" (nnU-Net's on a GPU, bfloat16 on CPUs that have it) or "float32" (CPU).
         seed: of the initial weights, and of the batches where `workers` is 0; then a resumed run equals one that was
             never interrupted.
@@ -60,6 +62,7 @@ class TrainingSettings:
     epochs: int = 1000
     iterations_per_epoch: int = 250
     batch_size: int | None = None
+    mirror: bool = True
     device: str = "cpu"
     precision: str = "auto"
     seed: int = 0
@@ -170,6 +173,7 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
     trainer.num_iterations_per_epoch = settings.iterations_per_epoch
     trainer.num_val_iterations_per_epoch = max(1, settings.iterations_per_epoch // ITERATIONS_PER_VALIDATION_ITERATION)
     trainer.seed = settings.seed
+    trainer.mirror = settings.mirror
     if settings.precision == "float32":
         trainer.use_bfloat16 = False
     trainer.initialize()
@@ -226,18 +230,24 @@ def _asks_for_more_epochs(fold_folder: Path, settings: TrainingSettings) -> bool
 
 
 def _require_same_schedule(fold_folder: Path, settings: TrainingSettings) -> None:
-    """The learning rate depends on all of these, so they stay what they were.
+    """The learning rate and the augmentation depend on these, so they stay what they were.
 
     More epochs may be asked for: the learning rate then follows the longer schedule from here on.
     """
     for name, started in _started_settings(fold_folder).items():
         asked = getattr(settings, name)
         is_longer = name == "epochs" and _asks_for_more_epochs(fold_folder, settings)
-        if name in ("epochs", "iterations_per_epoch", "batch_size") and started != asked and not is_longer:
+        if name in ("epochs", "iterations_per_epoch", "batch_size", "mirror") and started != asked and not is_longer:
             raise UserError(
-                f"The run in {fold_folder} was started with {name.replace('_', ' ')} {started or 'of the plan'}, "
-                f"not {asked or 'of the plan'}. Give the same to resume it."
+                f"The run in {fold_folder} was started with {name.replace('_', ' ')} {_spoken(started)}, "
+                f"not {_spoken(asked)}. Give the same to resume it."
             )
+
+
+def _spoken(value: int | bool | None) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "of the plan" if value is None else str(value)
 
 
 def _write_record(trainer: STUNetTrainer, settings: TrainingSettings, seconds: float, finished: bool) -> None:

@@ -1,7 +1,7 @@
 """nnU-Net trainers for STU-Nets, with the names that the official code gave them.
 
-Overridden are the network, the optimiser's numbers, bfloat16 on CPUs, and the writing of checkpoints; data,
-augmentation, loss, schedule, validation and logs are nnU-Net's.
+Overridden are the network, the optimiser's numbers, bfloat16 on CPUs, and the writing of checkpoints; mirroring can be
+left out. Data, other augmentation, loss, schedule, validation and logs are nnU-Net's.
 """
 
 import contextlib
@@ -70,6 +70,7 @@ class STUNetTrainer(nnUNetTrainer):
     Attributes:
         size: the STU-Net that is built whatever the plans' network; None builds what our plans say.
         use_bfloat16: compute in bfloat16; by default on CPUs that have it (nnU-Net decides on GPUs).
+        mirror: augment by mirrored copies, as nnU-Net; a model trained without must not be asked for mirrored copies.
         seed: makes the batches of each epoch reproducible where no worker processes load them; None leaves them random.
         on_step: called with the number of iterations done after each training step, for progress displays.
     """
@@ -89,6 +90,7 @@ class STUNetTrainer(nnUNetTrainer):
         self.weight_decay = WEIGHT_DECAY
         self.save_every = 5
         self.use_bfloat16 = self.device.type == "cpu" and cpu_computes_bfloat16()
+        self.mirror = True
         self.seed: int | None = None
         self.on_step: Callable[[int], None] = lambda steps_done: None
         self._steps_done = 0
@@ -143,6 +145,15 @@ class STUNetTrainer(nnUNetTrainer):
             return None
         strides = six_strides(self.configuration_manager.pool_op_kernel_sizes)
         return [list(scale) for scale in 1 / np.cumprod(np.vstack(strides), axis=0)][:-1]
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:  # noqa: N802
+        """As nnU-Net; without mirroring, no axes for the augmentation, and none for the checkpoint's later users."""
+        rotation, dummy_2d, initial_patch_size, axes = (
+            super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        )
+        if not self.mirror:
+            axes = self.inference_allowed_mirroring_axes = None
+        return rotation, dummy_2d, initial_patch_size, axes
 
     def _build_loss(self) -> nn.Module:
         loss = super()._build_loss()

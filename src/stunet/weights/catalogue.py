@@ -22,7 +22,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import WeakFileLock, build_hf_headers
 
 from stunet.errors import UserError
-from stunet.files import write_json
+from stunet.files import home_folder, write_json
 from stunet.weights.model_file import read_card, save_model
 from stunet.weights.official import CITATION, PUBLISHED_PLAN, import_official
 
@@ -118,11 +118,6 @@ class StoredModel:
     path: Path
     bytes: int
     sha256: str | None
-
-
-def home_folder() -> Path:
-    """Where stunet keeps what it downloads and makes: `STUNET_HOME`, by default `~/.stunet`."""
-    return Path(os.environ.get("STUNET_HOME") or Path.home() / ".stunet").expanduser()
 
 
 def models_folder() -> Path:

@@ -17,6 +17,9 @@ Function = TypeVar("Function")
 READERS: dict[str, Callable[[Path], Volume]] = {".nii": read_nifti, ".nii.gz": read_nifti}
 """Suffix to reader; a folder is read as one DICOM series."""
 
+SUFFIXES = tuple(READERS)
+"""What the name of a scan or of a label map ends in."""
+
 WRITERS: dict[str, Callable[[np.ndarray, Volume, Path, Mapping[int, str] | None], None]] = {
     ".nii": write_nifti_labels,
     ".nii.gz": write_nifti_labels,
@@ -70,6 +73,15 @@ def read_labels(path: str | Path) -> Volume:
     if volume.array.dtype.kind == "f" and (labels != volume.array).any():
         raise UserError(f"{volume.source}: holds fractions, but a label map has whole numbers; is this the image?")
     return replace(volume, array=labels)
+
+
+def without_suffix(path: Path) -> str:
+    """The name of a scan or of a label map, without what says its format.
+
+    >>> without_suffix(Path("out/liver.nii.gz"))
+    'liver'
+    """
+    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def write_labels(

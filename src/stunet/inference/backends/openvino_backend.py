@@ -16,13 +16,13 @@ import torch
 from torch.nn import functional
 
 from stunet.errors import UserError
+from stunet.files import home_folder, made_folder
 from stunet.inference.backends.maps import WindowMaps, head_of
 from stunet.inference.backends.precision import Precision, require_precision
 from stunet.inference.extras import import_extra
 from stunet.inference.onnx_graph import LayerWriter, build_graph, instance_norm_in_one_node
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
-from stunet.weights.catalogue import home_folder
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, Core, InferRequest
@@ -128,7 +128,7 @@ def _convert(networks: Sequence[STUNet], precision: Precision, window_size: tupl
         (1, *window_size, head_of(networks, torch.device("cpu")).num_features),
         NORMS[precision],
     )
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    made_folder(folder.parent)
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
     try:
         with tempfile.TemporaryDirectory(dir=temporary) as onnx_folder:

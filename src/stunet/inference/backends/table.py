@@ -24,5 +24,6 @@ BACKENDS: dict[str, BackendMaker] = {
 
 
 def fastest_backend(device: torch.device) -> str:
-    """OpenVINO on a CPU where it is installed, else torch."""
-    return "openvino" if device.type == "cpu" and find_spec("openvino") is not None else "torch"
+    """OpenVINO on a CPU where all that it needs is installed, else torch."""
+    has_openvino = all(find_spec(package) is not None for package in ("openvino", "onnx"))
+    return "openvino" if device.type == "cpu" and has_openvino else "torch"
