@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from stunet.errors import UserError
-from stunet.files import home_folder, made_folder, replacing, write_json
+from stunet.files import home_folder, made_folder, replacing, replacing_files_in, write_json
 
 
 def test_what_was_there_stays_until_all_is_written(tmp_path):
@@ -36,6 +36,22 @@ def test_json_keeps_letters_as_they_are(tmp_path):
     write_json(tmp_path / "report.json", {"größe": 1})
     assert "größe" in (tmp_path / "report.json").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) == {"größe": 1}
+
+
+def test_files_of_a_folder_are_replaced_together_and_others_stay(tmp_path):
+    folder = tmp_path / "masks"
+    for content in ("before", "after"):
+        with replacing_files_in(folder) as temporary:
+            (temporary / "liver").write_text(content)
+            assert not folder.exists() or (folder / "liver").read_text() == "before"
+        (folder / "notes").touch()
+    assert (folder / "liver").read_text() == "after"
+    with pytest.raises(RuntimeError, match="half way"), replacing_files_in(folder) as temporary:
+        (temporary / "liver").write_text("half")
+        raise RuntimeError("half way")
+    assert (folder / "liver").read_text() == "after"
+    assert sorted(path.name for path in folder.iterdir()) == ["liver", "notes"]
+    assert [path.name for path in tmp_path.iterdir()] == ["masks"]
 
 
 def test_a_folder_is_made_with_all_above_it_and_may_be_there(tmp_path):

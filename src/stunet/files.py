@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,30 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def replacing_files_in(folder: Path) -> Iterator[Path]:
+    """Yields a temporary folder; if all went well its files move to `folder`, which keeps what else it holds.
+
+    Where `folder` was not there it appears at once and whole.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    made_folder(temporary)
+    try:
+        yield temporary
+        if not folder.exists():
+            temporary.rename(folder)
+            return
+        for file in temporary.iterdir():
+            file.replace(folder / file.name)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def made_folder(path: Path) -> Path:

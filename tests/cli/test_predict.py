@@ -24,7 +24,7 @@ def test_a_scan(stunet, capsys, scan, model_file, tmp_path):
 
 
 def test_all_that_can_be_written(stunet, scan, model_file, tmp_path):
-    wanted = ("--statistics", "--preview", "--itksnap", "--classes", "class_2")
+    wanted = ("--statistics", "--preview", "--itksnap", "--probabilities", "--classes", "class_2")
     assert stunet("predict", "-i", scan, "-o", tmp_path / "labels.nii.gz", "-m", model_file, *wanted) == 0
     names = {
         "labels.nii.gz",
@@ -32,8 +32,10 @@ def test_all_that_can_be_written(stunet, scan, model_file, tmp_path):
         "labels.statistics.json",
         "labels.preview.png",
         "labels.itksnap.txt",
+        "labels.probabilities",
     }
     assert {path.name for path in tmp_path.iterdir()} >= names
+    assert [path.name for path in (tmp_path / "labels.probabilities").iterdir()] == ["class_2.nii.gz"]
     assert set(np.unique(np.asarray(nibabel.load(tmp_path / "labels.nii.gz").dataobj))) <= {0, 2}
 
 

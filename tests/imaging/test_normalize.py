@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from stunet.imaging.normalize import EPSILON, measured, normalized
+from stunet.imaging.normalize import EPSILON, intensity_map, measured, normalized
 from stunet.imaging.plan import ChannelNormalization
 from tests.phantoms import smooth_scan
 
 
 def reader(array_ZYX: np.ndarray):
     return lambda start, stop: torch.from_numpy(array_ZYX[start:stop].astype(np.float32))
+
+
+def planes_of(array_ZYX, channel, convention, mask=None):
+    intensity = intensity_map(reader(array_ZYX), array_ZYX.shape, channel, convention, mask)
+    return normalized(reader(array_ZYX), intensity, mask)
 
 
 @pytest.mark.parametrize("offset", [0, 1e6])
@@ -42,10 +47,10 @@ def test_each_scheme_is_its_formula(scheme: str, convention: str) -> None:
     array = smooth_scan((12, 7, 9))
     mask = smooth_scan((12, 7, 9), seed=1) > 0
     channel = ChannelNormalization(scheme, 40.0, 90.0, -200.0, 300.0)  # type: ignore[arg-type]
-    everywhere = normalized(reader(array), array.shape, channel, convention)  # type: ignore[arg-type]
+    everywhere = planes_of(array, channel, convention)
     expected = SCHEMES[scheme](array.astype(np.float64))
     np.testing.assert_allclose(everywhere(3, 8).numpy(), expected[3:8], rtol=1e-5, atol=1e-5)
-    inside = normalized(reader(array), array.shape, channel, convention, reader(mask))  # type: ignore[arg-type]
+    inside = planes_of(array, channel, convention, reader(mask))
     expected = np.zeros(array.shape)
     expected[mask] = SCHEMES[scheme](array[mask].astype(np.float64))
     np.testing.assert_allclose(inside(0, 12).numpy(), expected, rtol=1e-5, atol=1e-5)
@@ -56,6 +61,6 @@ def test_an_empty_mask_and_a_constant_channel_become_zeros() -> None:
     for convention in ("nnunet_v1", "nnunet_v2"):
         for mask in (None, reader(np.zeros(array.shape, bool))):
             channel = ChannelNormalization("zscore")
-            planes = normalized(reader(array), array.shape, channel, convention, mask)  # type: ignore[arg-type]
+            planes = planes_of(array, channel, convention, mask)
             assert not planes(0, 3).any()
     assert EPSILON == 1e-8

@@ -194,3 +194,26 @@ def test_labels_are_nnunets(name, shared_data, tmp_path, monkeypatch):
     assert len(np.unique(ours)) > 2
     assert in_single >= EQUAL_VOXELS
     assert as_it_is >= itself - HALF_PRECISION
+
+
+@pytest.mark.parametrize("name", ["hippocampus, mirrored, 2 folds", "CT, transposed", "thick slices"])
+def test_probabilities_are_nnunets(name, shared_data, tmp_path, monkeypatch):
+    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+    case = CASES[name]
+    model_folder = write_model_folder(tmp_path / "model", case)
+    scan = scan_of(case, shared_data, tmp_path)
+    ours = Predictor(load_model(model_folder), replace(EXACT, mirror=case.mirror))
+    ours.predict(scan, probabilities=tmp_path / "maps")
+    monkeypatch.setattr(torch, "half", torch.float32)
+    predictor = nnunet_predictor(model_folder, case.mirror)
+    image, properties = SimpleITKIO().read_images([str(scan)])
+    _, theirs_KZYX = predictor.predict_single_npy_array(image, properties, save_or_return_probabilities=True)
+    names = {label: name for label, name in ours.names.items() if label}
+    maps_KZYX = np.stack(
+        [np.asarray(nibabel.load(tmp_path / "maps" / f"{n}.nii.gz").dataobj).T for n in names.values()]
+    )
+    difference = np.abs(maps_KZYX - theirs_KZYX[list(names)]).max()
+    print(f"\n{name}: largest difference {difference:.1e}, largest probability {maps_KZYX.max():.3f}")
+    assert maps_KZYX.max() > 0.5
+    assert difference < 3e-5

@@ -62,10 +62,10 @@ def test_a_fault_of_ours_costs_only_its_case(tmp_path, predictor, monkeypatch):
     files = [write_scan(tmp_path / f"{name}.nii.gz") for name in "ab"]
     predict = predictor.predict
 
-    def stumble(scan, on_window=None):
+    def stumble(scan, *others):
         if scan.source == str(files[0]):
             raise ZeroDivisionError("a fault")
-        return predict(scan, on_window)
+        return predict(scan, *others)
 
     monkeypatch.setattr(predictor, "predict", stumble)
     first, second = predict_cases(predictor, find_cases(tmp_path), tmp_path / "out")
@@ -94,13 +94,13 @@ def test_one_scan_is_read_ahead(tmp_path, predictor, monkeypatch):
     plain_read, plain_predict = batch.read_volume, predictor.predict
     monkeypatch.setattr(batch, "read_volume", lambda path: read.append(path.name[0]) or plain_read(path))
 
-    def predict(scan, on_window=None):
+    def predict(scan, *others):
         deadline = time.monotonic() + 60
         wanted = min(len(seen) + 2, 4)
         while len(read) < wanted and time.monotonic() < deadline:
             time.sleep(0.01)
         seen.append("".join(read))
-        return plain_predict(scan, on_window)
+        return plain_predict(scan, *others)
 
     seen: list[str] = []
     monkeypatch.setattr(predictor, "predict", predict)

@@ -11,6 +11,7 @@ import torch
 from scipy import ndimage
 
 from stunet.errors import UserError
+from stunet.imaging.box import body_box
 from stunet.imaging.preprocess import cropped_view, preprocess
 from stunet.imaging.volume import Volume
 from stunet.inference.backends.precision import default_precision
@@ -202,3 +203,31 @@ def test_the_fastest_backend_is_chosen():
     assert predictor.backend.name == ("openvino" if find_spec("openvino") and find_spec("onnx") else "torch")
     assert predictor.backend.precision == "float32"
     assert default_precision(torch.device("cuda")) == "float16"
+
+
+def ct_model():
+    model = tiny_model()
+    return replace(model, card=replace(model.card, channels=("CT",)))
+
+
+def test_air_is_background_and_fewer_windows_are_needed():
+    array = np.full((1, 16, 60, 70), -1000, dtype=np.int16)
+    array[0, :, 20:40, 15:45] = np.random.default_rng(0).integers(-100, 200, (16, 20, 30))
+    volume, model = Volume(array, np.diag([3.0, 3.0, 3.0, 1.0])), ct_model()
+    windows = {}
+    for skip_air in (False, True):
+        seen: list[tuple[int, int]] = []
+        predictor = Predictor(model, replace(EXACT, skip_air=skip_air))
+        labels = predictor.predict(volume, lambda *numbers, seen=seen: seen.append(numbers)).labels
+        windows[skip_air] = seen[-1][1]
+    (_, rows, columns) = body_box(array, (3.0, 3.0, 3.0))
+    assert windows[True] < windows[False]
+    inside = np.zeros(labels.shape, dtype=bool)
+    inside[:, slice(*rows), slice(*columns)] = True
+    assert not labels[~inside].any() and labels[inside].any()
+
+
+def test_air_is_told_from_the_body_in_ct_only():
+    model = ct_model()
+    with pytest.raises(UserError, match=r"Hounsfield units, and model .* is for MR"):
+        Predictor(replace(model, card=replace(model.card, channels=("MR",))), replace(EXACT, skip_air=True))

@@ -51,6 +51,8 @@ class Predict:
     """Write a picture (.preview.png)."""
     itksnap: Switch = False
     """Write names and colours for ITK-SNAP (.itksnap.txt)."""
+    probabilities: Switch = False
+    """Write one map per structure, of values from 0 to 1, into a folder (.probabilities). Large: see --classes."""
     resume: Switch = False
     """Of a folder of scans, leave those alone whose labels are there already."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -64,6 +66,9 @@ class Predict:
     """Average over mirrored copies: up to eight times slower, a little more accurate."""
     step: float = 0.5
     """Distance between windows as a fraction of the window; larger is faster and CHANGES THE ANSWER."""
+    skip_air: Switch = False
+    """Of a CT, look only at the body and 20 mm around it: faster where there is much air, and CHANGES THE ANSWER a
+    little, because windows stand elsewhere."""
     fast: Switch = False
     """Work on a grid of 3 mm, if the model's is finer: up to eight times faster, and CHANGES THE ANSWER."""
     json: Json = False
@@ -83,7 +88,7 @@ class Predict:
     def _outputs(self) -> "Outputs":
         from stunet.inference.outputs import Outputs
 
-        return Outputs(self.separate, self.statistics, self.preview, self.itksnap)
+        return Outputs(self.separate, self.statistics, self.preview, self.itksnap, self.probabilities)
 
     def _predictor(self) -> "Predictor":
         """Load the model, and say what will run it."""
@@ -95,6 +100,7 @@ class Predict:
             step=self.step,
             mirror=self.mirror,
             classes=self.classes,
+            skip_air=self.skip_air,
             least_spacing=FAST_MM if self.fast else None,
             device=self.device,
             backend=self.backend,
@@ -133,7 +139,7 @@ class Predict:
         scan = read_volume(case.files[0])
         predictor = self._predictor()
         with _progress(case.name, 1) as progress:
-            segmentation = predictor.predict(scan, progress.within_scan)
+            segmentation = predictor.predict(scan, progress.within_scan, self._outputs.probability_folder(self.output))
         written = write_outputs(segmentation, self.output, self._outputs, case.name)
         record = {
             **run_record(predictor),

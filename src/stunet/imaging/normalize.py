@@ -45,27 +45,28 @@ class IntensityMap:
         return block.clamp_(self.lower, self.upper).sub_(self.shift).div_(self.scale)
 
 
-def normalized(
+def intensity_map(
     read: PlaneReader,
     shape: Sequence[int],
     channel: ChannelNormalization,
     convention: Convention,
     mask: PlaneReader | None = None,
-) -> PlaneReader:
-    """Normalise one channel as it is read. Schemes that look at the image itself read it through once before.
+) -> IntensityMap:
+    """What a scheme does to one channel; schemes that look at the image itself read it through once.
 
     Args:
         read: The channel's planes.
         shape: (Z, Y, X) of the channel.
         channel: The scheme.
         convention: Whose guard against a division by zero.
-        mask: Planes of 0 and 1, or False and True: voxels outside do not count, and become zero. None: all are inside.
-
-    Returns:
-        The normalised planes, to be asked for in any order.
+        mask: Planes of 0 and 1, or False and True: voxels outside do not count. None: all are inside.
     """
     statistics = measured(read, shape, mask) if channel.scheme in _NEEDS_STATISTICS else Statistics()
-    intensity = _intensity_map(channel, statistics, _DIVISORS[convention](statistics.std))
+    return _map_of(channel, statistics, _DIVISORS[convention](statistics.std))
+
+
+def normalized(read: PlaneReader, intensity: IntensityMap, mask: PlaneReader | None = None) -> PlaneReader:
+    """Normalise one channel as it is read, in any order; outside the mask, if there is one, it becomes zero."""
 
     def planes(start: int, stop: int) -> torch.Tensor:
         """The normalised planes start..stop - 1."""
@@ -97,7 +98,7 @@ def measured(read: PlaneReader, shape: Sequence[int], mask: PlaneReader | None =
     return Statistics(origin + mean, max(squares / count - mean * mean, 0.0) ** 0.5, low, high)
 
 
-def _intensity_map(channel: ChannelNormalization, statistics: Statistics, std: float) -> IntensityMap:
+def _map_of(channel: ChannelNormalization, statistics: Statistics, std: float) -> IntensityMap:
     """Turn a scheme into arithmetic; `std` is the divisor of the z-score, guarded against 0."""
     if channel.scheme == "ct":
         spread = max(channel.std, EPSILON)

@@ -5,6 +5,7 @@ resamples before it normalises. Geometry is views until the last step. Intensiti
 scan is in memory once, in the type of its file, and of the network's image only what is asked for.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +14,8 @@ import torch
 from scipy import ndimage
 
 from stunet.errors import UserError
-from stunet.imaging.normalize import normalized
+from stunet.imaging.box import Box, nonzero_box
+from stunet.imaging.normalize import intensity_map, normalized
 from stunet.imaging.plan import ChannelNormalization, PreprocessingPlan
 from stunet.imaging.resample import (
     Interpolation,
@@ -30,8 +32,8 @@ from stunet.imaging.volume import AxisMoves, Volume, axis_moves
 MASK_THRESHOLD = 0.5 - 1e-6
 """Resampled masks are true from one half on; the margin is float32's."""
 
-Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
-"""Half-open ranges along three axes."""
+PartFinder = Callable[[np.ndarray, Sequence[float]], Box]
+"""From a scan (C, Z, Y, X) in network axes, and its spacing in mm, to the box of it that matters."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ class PreparedImage:
         return planes_CZYX
 
 
-def prepare(volume: Volume, plan: PreprocessingPlan, device: torch.device | str = "cpu") -> PreparedImage:
+def prepare(
+    volume: Volume, plan: PreprocessingPlan, device: torch.device | str = "cpu", find_part: PartFinder | None = None
+) -> PreparedImage:
     """Bring a scan to the network's grid and intensities, plane by plane when they are asked for.
 
     What must be known of the whole scan (its nonzero box, its range or its mean) is found here, by reading it through
@@ -113,6 +117,7 @@ def prepare(volume: Volume, plan: PreprocessingPlan, device: torch.device | str 
         volume: Any orientation, any real type; its array is read again for each plane, so it must not be changed.
         plan: What the network was trained with.
         device: Where resampling runs and the planes lie.
+        find_part: Finds the part to bring, whose intensities are normalised as those of the whole; all by default.
 
     Returns:
         The image, whose planes together are what `preprocess` gives, and the record for `restore`.
@@ -124,16 +129,14 @@ def prepare(volume: Volume, plan: PreprocessingPlan, device: torch.device | str 
     _check_channels(volume, plan)
     _check_finite(volume)
     record = _plan_grid(volume, plan)
-    cropped_CZYX = cropped_view(volume.array, record)
     device = torch.device(device)
-    resampling = Resampling(record.cropped_shape, record.network_shape, _interpolation(plan, record), device)
+    whole = _sources(volume, plan, record, device)
+    part = whole
+    if find_part is not None:
+        record = _part_of(record, find_part(cropped_view(volume.array, record), record.cropped_spacing), plan, volume)
+        part = _sources(volume, plan, record, device)
     chain = {"nnunet_v1": _resample_then_normalize, "nnunet_v2": _normalize_then_resample}[plan.convention]
-    masked = any(channel.use_mask for channel in plan.normalization)
-    mask = partial(read_block, _nonzero_mask(cropped_CZYX), device=device) if masked else None
-    channels = tuple(
-        chain(partial(read_block, array, device=device), mask if channel.use_mask else None, channel, resampling)
-        for array, channel in zip(cropped_CZYX, plan.normalization, strict=True)
-    )
+    channels = tuple(chain(*sources) for sources in zip(whole, part, plan.normalization, strict=True))
     return PreparedImage(record, channels, device)
 
 
@@ -240,15 +243,8 @@ def _plan_grid(volume: Volume, plan: PreprocessingPlan) -> GridRecord:
     order = plan.transpose_forward
     oriented_spacing = [volume.spacing[axis] for axis in moves.transpose]
     spacing = (oriented_spacing[order[0]], oriented_spacing[order[1]], oriented_spacing[order[2]])
-    box = _nonzero_box(_network_axes(volume.array, moves, order))
-    cropped = tuple(stop - start for start, stop in box)
-    # one division, then one product, then round half to even: the order decides the last voxel
-    network = tuple(round(old / new * size) for old, new, size in zip(spacing, plan.spacing, cropped, strict=True))
-    if min(network) < 1:
-        raise UserError(
-            f"{volume.source}: its {'x'.join(map(str, cropped[::-1]))} voxels vanish at the model's spacing of "
-            f"{plan.spacing} mm; the scan is too small or its spacing wrong."
-        )
+    box = nonzero_box(_network_axes(volume.array, moves, order))
+    cropped, network = _sizes(box, spacing, plan, volume)
     first, second = (plan.spacing, spacing) if plan.convention == "nnunet_v2" else (spacing, plan.spacing)
     rule = plan.force_separate_z, plan.anisotropy_threshold
     logits_axis = separate_axis(first, second, *rule)
@@ -258,25 +254,35 @@ def _plan_grid(volume: Volume, plan: PreprocessingPlan) -> GridRecord:
         reorientation=moves,
         transpose_forward=order,
         crop_box=box,
-        cropped_shape=(cropped[0], cropped[1], cropped[2]),
+        cropped_shape=cropped,
         cropped_spacing=spacing,
-        network_shape=(network[0], network[1], network[2]),
+        network_shape=network,
         image_separate_axis=separate_axis(spacing, plan.spacing, *rule),
         logits_separate_axis=logits_axis,
         logits_orders=(orders[0], orders[1], orders[2]),
     )
 
 
-def _nonzero_box(array_CZYX: np.ndarray) -> Box:
-    """Smallest box around all voxels that are nonzero in any channel; the whole where there is none."""
-    ranges: list[tuple[int, int]] = []
-    for axis in (1, 2, 3):
-        planes = np.moveaxis(array_CZYX, axis, 0)
-        start = next((index for index in range(len(planes)) if planes[index].any()), 0)
-        stop = next((index for index in range(len(planes), start, -1) if planes[index - 1].any()), len(planes))
-        ranges.append((start, stop))
-        array_CZYX = np.moveaxis(planes[start:stop], 0, axis)
-    return ranges[0], ranges[1], ranges[2]
+def _part_of(record: GridRecord, part: Box, plan: PreprocessingPlan, volume: Volume) -> GridRecord:
+    """The record of a box of the cropped grid."""
+    z, y, x = ((first + start, first + stop) for (first, _), (start, stop) in zip(record.crop_box, part, strict=True))
+    cropped, network = _sizes((z, y, x), record.cropped_spacing, plan, volume)
+    return replace(record, crop_box=(z, y, x), cropped_shape=cropped, network_shape=network)
+
+
+def _sizes(
+    box: Box, spacing: Sequence[float], plan: PreprocessingPlan, volume: Volume
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Voxels (Z, Y, X) of a box, and of the network's grid over it."""
+    z, y, x = (stop - start for start, stop in box)
+    # one division, then one product, then round half to even: the order decides the last voxel
+    network = [round(old / new * size) for old, new, size in zip(spacing, plan.spacing, (z, y, x), strict=True)]
+    if min(network) < 1:
+        raise UserError(
+            f"{volume.source}: its {x}x{y}x{z} voxels vanish at the model's spacing of {plan.spacing} mm; the scan is "
+            "too small or its spacing wrong."
+        )
+    return (z, y, x), (network[0], network[1], network[2])
 
 
 def _nonzero_mask(array_CZYX: np.ndarray) -> np.ndarray:
@@ -298,19 +304,52 @@ def _interpolation(plan: PreprocessingPlan, record: GridRecord) -> Interpolation
     return Interpolation(plan.image_order, thick is not None, plan.image_order_z, thick or 0)
 
 
-def _normalize_then_resample(
-    read: PlaneReader, mask: PlaneReader | None, channel: ChannelNormalization, resampling: Resampling
-) -> PlaneReader:
+@dataclass(frozen=True)
+class _Source:
+    """One channel of a box of the scan.
+
+    Attributes:
+        read: Its planes, as in the scan.
+        mask: Planes of what counts; None where all does.
+        resampling: To the network's grid.
+    """
+
+    read: PlaneReader
+    mask: PlaneReader | None
+    resampling: Resampling
+
+    def resampled(self) -> PlaneReader:
+        """Its planes on the network's grid."""
+        return ResampledPlanes(self.read, self.resampling)
+
+    def resampled_mask(self) -> PlaneReader | None:
+        """The mask on the network's grid."""
+        return None if self.mask is None else _resampled_mask(self.mask, self.resampling)
+
+
+def _sources(volume: Volume, plan: PreprocessingPlan, record: GridRecord, device: torch.device) -> list[_Source]:
+    """The channels of the record's box."""
+    cropped_CZYX = cropped_view(volume.array, record)
+    resampling = Resampling(record.cropped_shape, record.network_shape, _interpolation(plan, record), device)
+    masked = any(channel.use_mask for channel in plan.normalization)
+    mask = partial(read_block, _nonzero_mask(cropped_CZYX), device=device) if masked else None
+    return [
+        _Source(partial(read_block, array, device=device), mask if channel.use_mask else None, resampling)
+        for array, channel in zip(cropped_CZYX, plan.normalization, strict=True)
+    ]
+
+
+def _normalize_then_resample(whole: _Source, part: _Source, channel: ChannelNormalization) -> PlaneReader:
     """nnU-Net v2's order for one channel."""
-    return ResampledPlanes(normalized(read, resampling.shape, channel, "nnunet_v2", mask), resampling)
+    intensity = intensity_map(whole.read, whole.resampling.shape, channel, "nnunet_v2", whole.mask)
+    return ResampledPlanes(normalized(part.read, intensity, part.mask), part.resampling)
 
 
-def _resample_then_normalize(
-    read: PlaneReader, mask: PlaneReader | None, channel: ChannelNormalization, resampling: Resampling
-) -> PlaneReader:
+def _resample_then_normalize(whole: _Source, part: _Source, channel: ChannelNormalization) -> PlaneReader:
     """nnU-Net v1's order for one channel; statistics are those of the resampled image, in the resampled mask."""
-    new_mask = None if mask is None else _resampled_mask(mask, resampling)
-    return normalized(ResampledPlanes(read, resampling), resampling.new_shape, channel, "nnunet_v1", new_mask)
+    shape = whole.resampling.new_shape
+    intensity = intensity_map(whole.resampled(), shape, channel, "nnunet_v1", whole.resampled_mask())
+    return normalized(part.resampled(), intensity, part.resampled_mask())
 
 
 def _resampled_mask(mask: PlaneReader, resampling: Resampling) -> PlaneReader:

@@ -134,7 +134,10 @@ def _overlapped(
         for number, (case, place) in enumerate(to_do):
             scan = _attempt(case, reading.pop().result)
             reading += [reader.submit(_read, following) for following, _ in to_do[number + 1 : number + 2]]
-            done = scan if isinstance(scan, Outcome) else _attempt(case, predictor.predict, scan, on_window)
+            probabilities = outputs.probability_folder(place)
+            done = (
+                scan if isinstance(scan, Outcome) else _attempt(case, predictor.predict, scan, on_window, probabilities)
+            )
             if writing is not None:
                 yield writing.result()
             writing = writer.submit(_write, case, done, place, outputs)

@@ -21,51 +21,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 
-from stunet.imaging.resample import linear_taps, nearest_taps
 from stunet.inference.head import LinearHead
+from stunet.inference.interpolation import Taps, axis_taps, interpolated, taps_between
 
 MIXED = -1
 """Stands for the label of a voxel whose corners disagree."""
-
-
-@dataclass(frozen=True, eq=False)
-class Taps:
-    """Interpolation along one axis: output i = (1 - weight[i]) * input[lower[i]] + weight[i] * input[upper[i]].
-
-    Attributes:
-        lower, upper: int64 (n_out,); equal where the weight is 0, else neighbours.
-        weight: float32 (n_out,), of `upper`; 0 or more and below 1.
-    """
-
-    lower: torch.Tensor
-    upper: torch.Tensor
-    weight: torch.Tensor
-
-    def to(self, device: torch.device) -> "Taps":
-        """The same on a device."""
-        return Taps(self.lower.to(device), self.upper.to(device), self.weight.to(device))
-
-
-def axis_taps(n_in: int, n_out: int, order: int) -> Taps:
-    """Interpolation from n_in to n_out samples over the same extent.
-
-    Args:
-        n_in, n_out: samples before and after.
-        order: 0 (nearest) or 1 (linear).
-
-    Raises:
-        ValueError: another order.
-    """
-    if order == 0:
-        nearest = torch.from_numpy(nearest_taps(n_in, n_out))
-        return Taps(nearest, nearest, torch.zeros(n_out))
-    if order == 1:
-        lower, upper, weight = linear_taps(n_in, n_out)
-        return Taps(*(torch.from_numpy(array) for array in (lower, np.where(weight == 0, lower, upper), weight)))
-    raise ValueError(f"labels are found for interpolation of order 0 or 1, not {order}")
 
 
 def label_slices(
@@ -81,11 +43,7 @@ def label_slices(
     Two planes of features are in memory at a time, and `head.CHUNK_BYTES` of logits.
 
     Args:
-        planes_YXF: features (Y, X, F) of the network's planes, first to last, float32, on the head's device.
-        head: from features to logits.
-        network_shape: (Z, Y, X) of the network's grid.
-        output_shape: (Z, Y, X) of the other grid.
-        orders: of interpolation, 0 or 1, for each axis.
+        planes_YXF, head, network_shape, output_shape, orders: see `output_slices`.
         asked: classes of interest; any other becomes 0. None for all.
 
     Yields:
@@ -94,28 +52,38 @@ def label_slices(
     Raises:
         ValueError: another order, or fewer planes than the network's grid has.
     """
+    chooser = make_chooser(head, asked)
+    for output_slice in output_slices(planes_YXF, head, network_shape, output_shape, orders):
+        yield output_slice.labels(chooser)
+
+
+def output_slices(
+    planes_YXF: Iterable[torch.Tensor],
+    head: LinearHead,
+    network_shape: Sequence[int],
+    output_shape: Sequence[int],
+    orders: Sequence[int],
+) -> Iterator["OutputSlice"]:
+    """The slices of another grid over the same extent, first to last along Z, while the planes arrive.
+
+    Args:
+        planes_YXF: features (Y, X, F) of the network's planes, first to last, float32, on the head's device.
+        head: from features to logits.
+        network_shape: (Z, Y, X) of the network's grid.
+        output_shape: (Z, Y, X) of the other grid.
+        orders: of interpolation, 0 or 1, for each axis.
+
+    Raises:
+        ValueError: another order, or fewer planes than the network's grid has.
+    """
     along_z, *taps = (axis_taps(*sizes) for sizes in zip(network_shape, output_shape, orders, strict=True))
     rows, columns = (axis.to(head.bias.device) for axis in taps)
-    lowers, uppers, weights = along_z.lower.tolist(), along_z.upper.tolist(), along_z.weight.tolist()
-    arrived = _numbered_pairs(_Plane(features_YXF, head, rows, columns) for features_YXF in planes_YXF)
-    chooser = _Chooser(head) if asked is None else _AskedChooser(head, asked)
-    number, previous, current = next(arrived)
-    for lower, upper, weight in zip(lowers, uppers, weights, strict=True):
-        while number < upper:
-            number, previous, current = next(arrived)
-        yield _label_slice(current if lower == number else previous, current, weight, chooser)
+    planes = (Plane(features_YXF, head, rows, columns) for features_YXF in planes_YXF)
+    for lower, upper, weight in taps_between(planes, along_z):
+        yield OutputSlice(lower, upper, weight)
 
 
-def _numbered_pairs(planes: Iterable["_Plane"]) -> Iterator[tuple[int, "_Plane", "_Plane"]]:
-    """Each plane's number, the plane before it (for the first: itself), and the plane."""
-    previous = None
-    for number, plane in enumerate(planes):
-        yield number, previous or plane, plane
-        previous = plane
-    raise ValueError("there are fewer planes than the network's grid has")
-
-
-class _Plane:
+class Plane:
     """A plane of the network's grid; what is asked of it is worked out once, and only if it is asked for."""
 
     def __init__(self, features_YXF: torch.Tensor, head: LinearHead, rows: Taps, columns: Taps):
@@ -134,18 +102,62 @@ class _Plane:
         return _agreed(labels[self.rows.lower], labels[self.rows.upper])
 
 
+@dataclass(frozen=True, eq=False)
+class OutputSlice:
+    """A slice of the scan's grid between two planes of the network's.
+
+    Attributes:
+        lower, upper: the planes; one and the same where the slice lies in it.
+        weight: how far from the lower to the upper it lies, 0 or more and below 1.
+    """
+
+    lower: Plane
+    upper: Plane
+    weight: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(Y, X)."""
+        return len(self.lower.rows.weight), len(self.lower.columns.weight)
+
+    @cached_property
+    def features(self) -> torch.Tensor:
+        """The features (Y, X, F) at the rows and columns of the network's grid."""
+        return self.lower.features if self.weight == 0 else self.lower.features.lerp(self.upper.features, self.weight)
+
+    def features_at(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """The features (M, F) at voxels of the slice."""
+        return interpolated(self.features, self.lower.rows, self.lower.columns, rows, columns)
+
+    def labels(self, chooser: "Chooser") -> torch.Tensor:
+        """Labels (Y, X), int16."""
+        agreed = _agreed(self.lower.labels, self.upper.labels)
+        labels = chooser.kept(agreed)
+        mixed_rows, mixed_columns = torch.nonzero(agreed == MIXED, as_tuple=True)
+        if len(mixed_rows):
+            choose, chunk = chooser.among(self.lower, self.upper), self.lower.head.chunk
+            for rows, columns in zip(mixed_rows.split(chunk), mixed_columns.split(chunk), strict=True):
+                labels[rows, columns] = choose(self.features_at(rows, columns))
+        return labels
+
+
 def _agreed(labels: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """The label where both are the same, else `MIXED`."""
     return torch.where(labels == others, labels, MIXED)
 
 
-class _Chooser:
+def make_chooser(head: LinearHead, asked: Collection[int] | None = None) -> "Chooser":
+    """What labels voxels with the highest class; with `asked`, any other than these becomes 0."""
+    return Chooser(head) if asked is None else _AskedChooser(head, asked)
+
+
+class Chooser:
     """Chooses among all classes."""
 
     def __init__(self, head: LinearHead):
         self.head = head
 
-    def among(self, lower: _Plane, upper: _Plane) -> Callable[[torch.Tensor], torch.Tensor]:
+    def among(self, lower: Plane, upper: Plane) -> Callable[[torch.Tensor], torch.Tensor]:
         """What labels lists of features (M, F) that lie between two planes."""
         return self.head.labels
 
@@ -154,7 +166,7 @@ class _Chooser:
         return labels
 
 
-class _AskedChooser(_Chooser):
+class _AskedChooser(Chooser):
     """Chooses among all classes, and tells only those that are asked for.
 
     Between voxels of two other classes an asked one may be the highest, so they are looked at as well, but first among
@@ -167,7 +179,7 @@ class _AskedChooser(_Chooser):
         self._is_asked = torch.zeros(head.num_classes, dtype=torch.bool, device=head.bias.device)
         self._is_asked[list(asked)] = True
 
-    def among(self, lower: _Plane, upper: _Plane) -> Callable[[torch.Tensor], torch.Tensor]:
+    def among(self, lower: Plane, upper: Plane) -> Callable[[torch.Tensor], torch.Tensor]:
         """What labels lists of features (M, F) that lie between two planes; 0 for classes that are not asked for."""
         is_candidate = self._is_asked.clone()
         for plane in (lower, upper):
@@ -187,27 +199,3 @@ class _AskedChooser(_Chooser):
     def kept(self, labels: torch.Tensor) -> torch.Tensor:
         """The labels that are asked for; any other becomes 0."""
         return torch.where(self._is_asked[labels.clamp(min=0).long()], labels, 0)
-
-
-def _label_slice(lower: _Plane, upper: _Plane, weight: float, chooser: _Chooser) -> torch.Tensor:
-    """Labels (Y, X) of the output slice that lies `weight` of the way from one plane to the next."""
-    if weight == 0:
-        upper = lower
-    agreed = _agreed(lower.labels, upper.labels)
-    labels = chooser.kept(agreed)
-    mixed_rows, mixed_columns = torch.nonzero(agreed == MIXED, as_tuple=True)
-    if len(mixed_rows):
-        choose, chunk = chooser.among(lower, upper), lower.head.chunk
-        features_YXF = lower.features if weight == 0 else lower.features.lerp(upper.features, weight)
-        for rows, columns in zip(mixed_rows.split(chunk), mixed_columns.split(chunk), strict=True):
-            labels[rows, columns] = choose(_interpolated(features_YXF, lower, rows, columns))
-    return labels
-
-
-def _interpolated(features_YXF: torch.Tensor, plane: _Plane, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Features (M, F) at output voxels, given by their rows and columns, from those of a plane."""
-    y0, y1, y = plane.rows.lower[rows], plane.rows.upper[rows], plane.rows.weight[rows, None]
-    x0, x1, x = plane.columns.lower[columns], plane.columns.upper[columns], plane.columns.weight[columns, None]
-    front = features_YXF[y0, x0].lerp_(features_YXF[y0, x1], x)
-    back = features_YXF[y1, x0].lerp_(features_YXF[y1, x1], x)
-    return front.lerp_(back, y)

@@ -1,12 +1,10 @@
 """What is written for each scan beside its record, and under which names."""
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from stunet.errors import UserError
-from stunet.files import write_json
+from stunet.files import replacing_files_in, write_json
 from stunet.imaging.formats.itksnap import write_itksnap_labels
 from stunet.imaging.formats.table import SUFFIXES, without_suffix
 from stunet.imaging.preview import save_preview
@@ -22,16 +20,22 @@ class Outputs:
         statistics: sizes, intensities and places, as JSON.
         preview: a picture.
         itksnap: names and colours for ITK-SNAP.
+        probabilities: one map per structure, in a folder; `Predictor.predict` writes them while it works.
     """
 
     separate: bool = False
     statistics: bool = False
     preview: bool = False
     itksnap: bool = False
+    probabilities: bool = False
 
     def main_path(self, folder: Path, case: str) -> Path:
         """Where a case's labels go: a file, or a folder of masks."""
         return folder / (case if self.separate else f"{case}.nii.gz")
+
+    def probability_folder(self, path: Path) -> Path | None:
+        """Where the probabilities go that belong to labels; None where they are not wanted."""
+        return beside(path, "probabilities") if self.probabilities else None
 
     def require_main_path(self, path: Path) -> None:
         """Refuse a name that does not suit what is to be written there.
@@ -49,6 +53,8 @@ class Outputs:
 
 def write_outputs(segmentation: Segmentation, path: Path, outputs: Outputs, title: str = "") -> list[Path]:
     """Write a segmentation and what goes with it; the labels last, so that where they are, all is.
+
+    Probabilities are there already.
 
     Args:
         segmentation: of one scan.
@@ -73,25 +79,14 @@ def write_outputs(segmentation: Segmentation, path: Path, outputs: Outputs, titl
     if outputs.itksnap:
         written.append(beside(path, "itksnap.txt"))
         write_itksnap_labels(written[-1], segmentation.names)
+    if (probabilities := outputs.probability_folder(path)) is not None:
+        written.append(probabilities)
     if outputs.separate:
-        _write_masks(segmentation, path)
+        with replacing_files_in(path) as temporary:
+            segmentation.save_structures(temporary)
     else:
         segmentation.save(path)
     return written
-
-
-def _write_masks(segmentation: Segmentation, folder: Path) -> None:
-    """All masks or none; a folder that is there already keeps what else it holds."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        segmentation.save_structures(temporary)
-        folder.mkdir(exist_ok=True)
-        for mask in temporary.iterdir():
-            mask.replace(folder / mask.name)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error}).") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def beside(path: Path, ending: str) -> Path:

@@ -1,6 +1,7 @@
 """From a scan to labels: the whole road of a prediction."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from stunet.errors import UserError
+from stunet.imaging.box import body_box
 from stunet.imaging.formats.table import read_volume
 from stunet.imaging.plan import PreprocessingPlan
 from stunet.imaging.preprocess import GridRecord, PreparedImage, cropped_view, prepare
@@ -19,8 +21,9 @@ from stunet.inference.backends.base import Backend
 from stunet.inference.backends.precision import PRECISIONS, Precision, default_precision
 from stunet.inference.backends.table import BACKENDS, fastest_backend
 from stunet.inference.backends.torch_backend import torch_device
-from stunet.inference.labelling import label_slices
+from stunet.inference.labelling import make_chooser, output_slices
 from stunet.inference.model import Model, load_model
+from stunet.inference.probabilities import ProbabilityMaps, probability_maps
 from stunet.inference.segmentation import Segmentation, Timings
 from stunet.inference.sliding import OnWindow, Sliding, feature_planes
 
@@ -47,6 +50,8 @@ class InferenceConfig:
             "auto" for float16 on NVIDIA's GPUs, as nnU-Net, and float32 elsewhere; all else is float32.
         classes: Names of the only structures that are labelled, as if the others had become background afterwards;
             empty for all.
+        skip_air: Look only at the body and 20 mm around it, which is found by its density (CT); what is outside becomes
+            background. Windows then stand elsewhere, so labels may differ where classes are nearly equal.
         least_spacing: Of the network's grid, in mm; a finer plan is made coarser: faster, with another answer.
         batch_size: Windows that go through the network together; more than one helps large GPUs only.
     """
@@ -58,6 +63,7 @@ class InferenceConfig:
     precision: str = "auto"
     batch_size: int = 1
     classes: tuple[str, ...] = ()
+    skip_air: bool = False
     least_spacing: float | None = None
 
     def __post_init__(self) -> None:
@@ -85,8 +91,7 @@ class Predictor:
         config: how to predict.
 
     Raises:
-        UserError: a model that cannot be loaded, or was not trained for the mirroring asked for, or a device that is
-            not here.
+        UserError: a model that cannot be loaded, or does not suit the configuration, or a device that is not here.
     """
 
     def __init__(self, model: str | Path | Model, config: InferenceConfig | None = None):
@@ -97,6 +102,11 @@ class Predictor:
             raise UserError(
                 f"Model {self.model.card.name!r} was not trained with mirrored images, so its answers can't be "
                 "averaged over them; leave mirroring out."
+            )
+        if self.config.skip_air and self.model.card.channels[0].upper() != "CT":
+            raise UserError(
+                f"Air is told from the body by CT's Hounsfield units, and model {self.model.card.name!r} is for "
+                f"{self.model.card.channels[0]}; leave skipping air out."
             )
         self.plan = _coarsened(self.model.plan, self.config.least_spacing)
         self.asked = _labels_of(self.config.classes, self.model)
@@ -116,27 +126,35 @@ class Predictor:
         return BACKENDS[name](self.model.networks, device, precision, self.plan.patch_size)
 
     @torch.inference_mode()
-    def predict(self, scan: Scan, on_window: OnWindow | None = None) -> Segmentation:
+    def predict(
+        self, scan: Scan, on_window: OnWindow | None = None, probabilities: str | Path | None = None
+    ) -> Segmentation:
         """Segment one scan.
 
         Args:
             scan: see `Scan`.
             on_window: called after each step with the number of windows done and their total.
+            probabilities: folder for one map per structure, `NAME.nii.gz` with values from 0 to 1; none by default.
 
         Returns:
             Labels on the scan's own grid.
 
         Raises:
-            UserError: a scan that cannot be read, or does not suit the model.
+            UserError: a scan that cannot be read, or does not suit the model, or probabilities that cannot be written.
         """
         stopwatch = _Stopwatch(self.backend.device)
         volume = scan if isinstance(scan, Volume) else read_volume(scan)
         self._require_channels(volume)
         load = stopwatch.lap()
-        image = _TimedImage(prepare(volume, self.plan, self._preprocessing_device), self.backend.device)
+        prepared = prepare(
+            volume, self.plan, self._preprocessing_device, find_part=body_box if self.config.skip_air else None
+        )
+        image = _TimedImage(prepared, self.backend.device)
         preparing = stopwatch.lap()
         planes = _TimedIterator(feature_planes(image, self.backend, self._sliding, on_window), self.backend.device)
-        labels = self._labels(planes, image.record)
+        wanted = probability_maps(Path(probabilities), self.names, volume, image.record) if probabilities else None
+        with wanted or nullcontext() as maps:
+            labels = self._labels(planes, image.record, maps)
         labelling = stopwatch.lap() - planes.seconds
         timings = Timings(load, preparing + image.seconds, planes.seconds - image.seconds, labelling)
         return Segmentation(labels, self.names, volume, timings, _warnings_about(labels))
@@ -163,15 +181,19 @@ class Predictor:
             batch_size=self.config.batch_size,
         )
 
-    def _labels(self, planes_YXF: Iterable[torch.Tensor], record: GridRecord) -> np.ndarray:
+    def _labels(
+        self, planes_YXF: Iterable[torch.Tensor], record: GridRecord, maps: ProbabilityMaps | None
+    ) -> np.ndarray:
         """Labels (Z, Y, X) on the scan's grid; each slice is written to its place as soon as it is known."""
         head = self.backend.head
         labels_ZYX = np.zeros(record.scan_shape, dtype=np.uint8 if head.num_classes <= 256 else np.uint16)
         cropped_ZYX = cropped_view(labels_ZYX, record)
         grids = record.network_shape, record.cropped_shape, record.logits_orders
-        slices = label_slices(planes_YXF, head, *grids, asked=self.asked if self.config.classes else None)
-        for cropped_YX, slice_YX in zip(cropped_ZYX, slices, strict=True):
-            cropped_YX[...] = slice_YX.cpu().numpy()
+        chooser = make_chooser(head, self.asked if self.config.classes else None)
+        for number, output_slice in enumerate(output_slices(planes_YXF, head, *grids)):
+            cropped_ZYX[number] = output_slice.labels(chooser).cpu().numpy()
+            if maps is not None:
+                maps.write(number, output_slice)
         return labels_ZYX
 
 

@@ -1,0 +1,66 @@
+"""The part of a scan that matters: what is not zero, or the body in a CT."""
+
+from collections.abc import Sequence
+from math import ceil
+
+import numpy as np
+from scipy import ndimage
+
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""Half-open ranges along three axes."""
+
+BODY_HU = -500.0
+"""Denser is body (or table, or clothes); the lungs, which are not, lie within it."""
+
+COARSE_MM = 4.0
+"""Spacing at which the body is looked for."""
+
+SMALLEST_SHARE = 0.05
+"""A region counts that is at least so large, as a share of the largest: legs and arms do, instruments do not."""
+
+MARGIN_MM = 20.0
+"""Around the body; so much air may decide about the skin, and so much may have been taken for table."""
+
+
+def nonzero_box(array_CZYX: np.ndarray) -> Box:
+    """The smallest box around all voxels that are nonzero in any channel; the whole where there is none."""
+    ranges: list[tuple[int, int]] = []
+    for axis in (1, 2, 3):
+        planes = np.moveaxis(array_CZYX, axis, 0)
+        start = next((index for index in range(len(planes)) if planes[index].any()), 0)
+        stop = next((index for index in range(len(planes), start, -1) if planes[index - 1].any()), len(planes))
+        ranges.append((start, stop))
+        array_CZYX = np.moveaxis(planes[start:stop], 0, axis)
+    return ranges[0], ranges[1], ranges[2]
+
+
+def body_box(array_CZYX: np.ndarray, spacing: Sequence[float]) -> Box:
+    """The box around the body in a CT, with `MARGIN_MM` of air.
+
+    Looked for on every few voxels: what is denser than `BODY_HU`, without what is thinner than three of them (the
+    table's shell, a blanket), in regions of some size. Where there is none, the whole.
+
+    Args:
+        array_CZYX: intensities in HU, in the first channel.
+        spacing: (Z, Y, X) in mm.
+    """
+    steps = [max(1, round(COARSE_MM / mm)) for mm in spacing]
+    coarse_ZYX = array_CZYX[0][tuple(slice(None, None, step) for step in steps)]
+    inside = ndimage.binary_opening(np.pad(coarse_ZYX > BODY_HU, 1, mode="edge"), np.ones((3, 3, 3)))[1:-1, 1:-1, 1:-1]
+    regions, count = ndimage.label(inside)
+    sizes = np.bincount(regions.ravel(), minlength=count + 1)[1:]
+    if not count:
+        return _whole(array_CZYX)
+    large = np.isin(regions, 1 + np.flatnonzero(sizes >= SMALLEST_SHARE * sizes.max()))
+    ranges = [
+        (max(0, start * step - ceil(MARGIN_MM / mm)), min(size, stop * step + ceil(MARGIN_MM / mm)))
+        for (start, stop), step, mm, size in zip(
+            nonzero_box(large[None]), steps, spacing, array_CZYX.shape[1:], strict=True
+        )
+    ]
+    return ranges[0], ranges[1], ranges[2]
+
+
+def _whole(array_CZYX: np.ndarray) -> Box:
+    depth, rows, columns = array_CZYX.shape[1:]
+    return (0, depth), (0, rows), (0, columns)

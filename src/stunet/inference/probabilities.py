@@ -1,0 +1,91 @@
+"""Probabilities of structures on the scan's grid, kept on disk while they are made, slice by slice."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stunet.errors import UserError
+from stunet.files import replacing_files_in
+from stunet.imaging.formats.nifti import FRACTION_STEPS, write_nifti_fractions
+from stunet.imaging.preprocess import GridRecord, cropped_view
+from stunet.imaging.volume import Volume
+from stunet.inference.labelling import OutputSlice
+from stunet.inference.segmentation import file_names
+
+
+@contextmanager
+def probability_maps(
+    folder: Path, names: Mapping[int, str], scan: Volume, record: GridRecord
+) -> Iterator["ProbabilityMaps"]:
+    """Maps that become `folder/NAME.nii.gz`, one per structure, when all slices are written, or none at all.
+
+    Args:
+        folder: made where missing; what else it holds stays.
+        names: label to structure, of those that are wanted; 0 (background) gets no file.
+        scan: whose grid they are on.
+        record: how the network's grid lies in it.
+
+    Raises:
+        UserError: too little room on the disk, or a folder that cannot be written.
+    """
+    files = file_names(names)
+    _require_room(folder, len(files) * int(np.prod(scan.shape)) * 2)
+    with replacing_files_in(folder) as temporary:
+        stored = {
+            label: np.memmap(temporary / f"{name}.raw", np.uint16, "w+", shape=scan.shape)
+            for label, name in files.items()
+        }
+        yield ProbabilityMaps({label: cropped_view(array, record) for label, array in stored.items()})
+        for label, name in files.items():
+            write_nifti_fractions(stored.pop(label), scan, temporary / f"{name}.nii.gz")
+            (temporary / f"{name}.raw").unlink()
+
+
+class ProbabilityMaps:
+    """Where probabilities go.
+
+    Args:
+        maps_ZYX: label to array of the cropped grid, network axes, in steps of 1 / `FRACTION_STEPS`.
+    """
+
+    def __init__(self, maps_ZYX: Mapping[int, np.ndarray]):
+        self._maps_ZYX = maps_ZYX
+
+    def write(self, number: int, output_slice: OutputSlice) -> None:
+        """Work out one slice's probabilities, the softmax of its interpolated logits, and keep those wanted.
+
+        nnU-Net's are the same: it interpolates the logits of all classes before the softmax.
+
+        Args:
+            number: of the slice along the network's first axis.
+            output_slice: see `stunet.inference.labelling.output_slices`.
+        """
+        fractions_MK = slice_probabilities(output_slice, list(self._maps_ZYX))
+        steps_KM = fractions_MK.mul_(FRACTION_STEPS).round_().to(torch.int32).T.cpu().numpy()
+        for map_ZYX, steps_M in zip(self._maps_ZYX.values(), steps_KM, strict=True):
+            map_ZYX[number] = steps_M.reshape(output_slice.shape)
+
+
+def slice_probabilities(output_slice: OutputSlice, labels: list[int]) -> torch.Tensor:
+    """The probabilities (Y * X, len(labels)), float32, of some classes at all voxels of a slice."""
+    (rows, columns), head = output_slice.shape, output_slice.lower.head
+    voxels = torch.arange(rows * columns, device=head.bias.device)
+    wanted = torch.tensor(labels, device=head.bias.device)
+    parts = (
+        head.logits(output_slice.features_at(part // columns, part % columns)).softmax(dim=1)[:, wanted]
+        for part in voxels.split(head.chunk)
+    )
+    return torch.cat(list(parts))
+
+
+def _require_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder.absolute().parent).free
+    if needed > free:
+        raise UserError(
+            f"{folder}: the probabilities need {needed / 1e9:.1f} GB until they are compressed, and "
+            f"{free / 1e9:.1f} GB are free; ask for fewer structures (--classes), or choose another disk."
+        )
