@@ -37,7 +37,8 @@ def axis_operator(n_in: int, n_out: int, order: int) -> np.ndarray:
     """Return the resampling of one axis as a matrix.
 
     Args:
-        n_in, n_out: Number of samples before and after; both grids cover the same extent.
+        n_in: Number of samples before.
+        n_out: After; both grids cover the same extent.
         order: Spline order, 0 (nearest) to 5; 1 is linear, 3 cubic.
 
     Returns:

@@ -73,8 +73,8 @@ def find_cases(folder: Path) -> list[Case]:
     >>> folder = Path(tempfile.mkdtemp())
     >>> for name in ("a_0000.nii.gz", "a_0001.nii.gz", "b.nii"):
     ...     (folder / name).touch()
-    >>> [(case.name, len(case.files)) for case in find_cases(folder)]
-    [('a', 2), ('b', 1)]
+    >>> {case.name: len(case.files) for case in find_cases(folder)}
+    {'a': 2, 'b': 1}
     """
     files: dict[str, list[Path]] = {}
     for path in sorted(p for p in folder.iterdir() if p.name.endswith(SUFFIXES)):

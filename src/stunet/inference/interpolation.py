@@ -34,7 +34,8 @@ def axis_taps(n_in: int, n_out: int, order: int) -> Taps:
     """Interpolation from n_in to n_out samples over the same extent.
 
     Args:
-        n_in, n_out: samples before and after.
+        n_in: samples before.
+        n_out: samples after.
         order: 0 (nearest) or 1 (linear).
 
     Raises:
@@ -79,8 +80,10 @@ def interpolated(
 
     Args:
         features_YXF: of the plane.
-        along_y, along_x: where the outputs' rows and columns lie in the plane.
-        rows, columns: int64 (M,).
+        along_y: where the outputs' rows lie in the plane.
+        along_x: where their columns do.
+        rows: int64 (M,).
+        columns: int64 (M,).
     """
     y0, y1, y = along_y.lower[rows], along_y.upper[rows], along_y.weight[rows, None]
     x0, x1, x = along_x.lower[columns], along_x.upper[columns], along_x.weight[columns, None]

@@ -43,7 +43,11 @@ def label_slices(
     Two planes of features are in memory at a time, and `head.CHUNK_BYTES` of logits.
 
     Args:
-        planes_YXF, head, network_shape, output_shape, orders: see `output_slices`.
+        planes_YXF: see `output_slices`, as for the four that follow.
+        head: from features to logits.
+        network_shape: of the network's grid.
+        output_shape: of the other grid.
+        orders: of interpolation.
         asked: classes of interest; any other becomes 0. None for all.
 
     Yields:

@@ -200,7 +200,11 @@ class STUNet(nn.Module):
     Args:
         input_channels: channels of the image.
         num_classes: classes, background included.
-        width, depth, strides, downsampling, upsampling: see `STUNetConfig`.
+        width: see `STUNetConfig`, as for the four that follow.
+        depth: residual blocks per stage.
+        strides: of each encoder stage.
+        downsampling: how stages halve.
+        upsampling: how they double.
         deep_supervision: return the logits of all five heads, highest resolution first, instead of the last alone.
 
     Raises:
