@@ -2,7 +2,7 @@
 
 The order of steps is nnU-Net's: (orientation,) transpose, crop to what is not zero, normalise, resample; its version 1
 resamples before it normalises. Geometry is views until the last step. Intensities are made some planes at a time, so a
-scan is in memory once, in the type of its file, and of the network's image only what is asked for.
+scan is in memory once at most, in the type of its file, and of the network's image only what is asked for.
 """
 
 from collections.abc import Callable, Sequence

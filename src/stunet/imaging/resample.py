@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from stunet.imaging.paging import release
+
 SLAB_VOXELS = 1 << 20
 """Voxels converted to float32 or resampled at a time."""
 
@@ -153,10 +155,11 @@ def read_block(
     array_ZYX: np.ndarray | torch.Tensor, start: int, stop: int, device: torch.device | str = "cpu"
 ) -> torch.Tensor:
     """Copy planes start..stop - 1 of any real type to a float32 tensor on a device, in C order."""
-    block = array_ZYX[start:stop]
-    if isinstance(block, torch.Tensor):
-        return block.to(device=device, dtype=torch.float32, copy=True)
-    return torch.from_numpy(np.array(block, dtype=np.float32, order="C")).to(device)
+    if isinstance(array_ZYX, torch.Tensor):
+        return array_ZYX[start:stop].to(device=device, dtype=torch.float32, copy=True)
+    copied = np.array(array_ZYX[start:stop], dtype=np.float32, order="C")
+    release(array_ZYX)
+    return torch.from_numpy(copied).to(device)
 
 
 def copy_planes(read: PlaneReader, output_ZYX: torch.Tensor, start: int = 0) -> None:

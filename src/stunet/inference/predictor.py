@@ -14,6 +14,7 @@ import torch
 from stunet.errors import UserError
 from stunet.imaging.box import body_box
 from stunet.imaging.formats.table import read_volume
+from stunet.imaging.paging import release, zeros
 from stunet.imaging.plan import PreprocessingPlan
 from stunet.imaging.preprocess import GridRecord, PreparedImage, cropped_view, prepare
 from stunet.imaging.volume import Volume
@@ -29,6 +30,9 @@ from stunet.inference.sliding import OnWindow, Sliding, feature_planes
 
 Scan = Volume | str | Path | Sequence[str | Path]
 """A volume in memory, a file, a folder with one DICOM series, or one of these paths per channel."""
+
+SLICES_IN_MEMORY = 32
+"""Labels of a long scan go to disk after so many slices."""
 
 Item = TypeVar("Item")
 
@@ -186,7 +190,7 @@ class Predictor:
     ) -> np.ndarray:
         """Labels (Z, Y, X) on the scan's grid; each slice is written to its place as soon as it is known."""
         head = self.backend.head
-        labels_ZYX = np.zeros(record.scan_shape, dtype=np.uint8 if head.num_classes <= 256 else np.uint16)
+        labels_ZYX = zeros(record.scan_shape, np.uint8 if head.num_classes <= 256 else np.uint16)
         cropped_ZYX = cropped_view(labels_ZYX, record)
         grids = record.network_shape, record.cropped_shape, record.logits_orders
         chooser = make_chooser(head, self.asked if self.config.classes else None)
@@ -194,7 +198,9 @@ class Predictor:
             cropped_ZYX[number] = output_slice.labels(chooser).cpu().numpy()
             if maps is not None:
                 maps.write(number, output_slice)
-        return labels_ZYX
+            if number % SLICES_IN_MEMORY == 0:
+                release(labels_ZYX)
+        return np.asarray(labels_ZYX)
 
 
 def _coarsened(plan: PreprocessingPlan, least_spacing: float | None) -> PreprocessingPlan:

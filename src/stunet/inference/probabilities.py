@@ -1,7 +1,7 @@
 """Probabilities of structures on the scan's grid, kept on disk while they are made, slice by slice."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 from stunet.errors import UserError
 from stunet.files import replacing_files_in
 from stunet.imaging.formats.nifti import FRACTION_STEPS, write_nifti_fractions
+from stunet.imaging.paging import release, zeros_in
 from stunet.imaging.preprocess import GridRecord, cropped_view
 from stunet.imaging.volume import Volume
 from stunet.inference.labelling import OutputSlice
@@ -35,10 +36,7 @@ def probability_maps(
     files = file_names(names)
     _require_room(folder, len(files) * int(np.prod(scan.shape)) * 2)
     with replacing_files_in(folder) as temporary:
-        stored = {
-            label: np.memmap(temporary / f"{name}.raw", np.uint16, "w+", shape=scan.shape)
-            for label, name in files.items()
-        }
+        stored = {label: _on_disk(temporary / f"{name}.raw", scan.shape) for label, name in files.items()}
         yield ProbabilityMaps({label: cropped_view(array, record) for label, array in stored.items()})
         for label, name in files.items():
             write_nifti_fractions(stored.pop(label), scan, temporary / f"{name}.nii.gz")
@@ -68,6 +66,7 @@ class ProbabilityMaps:
         steps_KM = fractions_MK.mul_(FRACTION_STEPS).round_().to(torch.int32).T.cpu().numpy()
         for map_ZYX, steps_M in zip(self._maps_ZYX.values(), steps_KM, strict=True):
             map_ZYX[number] = steps_M.reshape(output_slice.shape)
+            release(map_ZYX)
 
 
 def slice_probabilities(output_slice: OutputSlice, labels: list[int]) -> torch.Tensor:
@@ -80,6 +79,11 @@ def slice_probabilities(output_slice: OutputSlice, labels: list[int]) -> torch.T
         for part in voxels.split(head.chunk)
     )
     return torch.cat(list(parts))
+
+
+def _on_disk(path: Path, shape: Sequence[int]) -> np.ndarray:
+    with path.open("w+b") as file:
+        return zeros_in(file, shape, np.uint16)
 
 
 def _require_room(folder: Path, needed: int) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from stunet.errors import UserError
 from stunet.files import replacing
+from stunet.imaging.paging import release, zeros
 from stunet.imaging.volume import Volume, check_affine, check_size, check_spacing, column_lengths
 from stunet.labels.ontology import colour_of
 
@@ -61,7 +62,8 @@ def read_nifti(path: Path) -> Volume:
 
     Values are rescaled by the header's slope and intercept. Integers that need no rescaling keep their type; all else
     becomes float32. Where nothing is to be unpacked or converted the array is a window on the file, read when it is
-    looked at: do not change the file meanwhile (replacing it is no change). Otherwise it is the only copy.
+    looked at: do not change the file meanwhile (replacing it is no change). Otherwise it is a copy,
+    on disk if it is large (`stunet.imaging.paging`).
 
     Args:
         path: A `.nii` or `.nii.gz` file; whether it is compressed is decided by its content.
@@ -316,7 +318,7 @@ def _read_voxels(
     stream: IO[bytes], shape_ZYX: tuple[int, int, int], dtype: np.dtype, scaling: tuple[float, float], name: str
 ) -> np.ndarray:
     """Read (Z, Y, X) voxels slab by slab, converting as they come."""
-    array = np.empty(shape_ZYX, dtype=_type_in_memory(dtype, scaling))
+    array = zeros(shape_ZYX, _type_in_memory(dtype, scaling))
     flat = array.reshape(-1)
     step = READ_BYTES // dtype.itemsize
     buffer = np.empty(min(step, flat.size), dtype=dtype)
@@ -324,7 +326,8 @@ def _read_voxels(
         piece = buffer[: flat.size - start]
         _fill(stream, piece, name)
         flat[start : start + step] = piece if scaling == _UNSCALED else piece * scaling[0] + scaling[1]
-    return array
+        release(array)
+    return np.asarray(array)
 
 
 def _fill(stream: IO[bytes], piece: np.ndarray, name: str) -> None:
