@@ -1,10 +1,11 @@
 """One CT, 105 classes, STU-Net-S: `stunet predict` by every backend against nnU-Net's own command, in one run.
 
 Seconds are from the start of the process to the written file. Peak memory is of the process and all its children
-together, looked at ten times a second. The weights are random unless a folder of trained ones is given: time and memory
-do not depend on them, labels do: random ones are near a tie at many voxels.
+together, looked at ten times a second. The weights are random unless trained ones are given (`bench/fit_ct.py` makes
+some). The network's time and memory do not depend on them; labels do, and the time to find them: random ones are near a
+tie at many voxels, and neighbours differ everywhere.
 
-    python bench/inference.py [--folder MODEL_FOLDER] [--without-nnunet] [--repeats 2]
+    python bench/inference.py [--folder MODEL_FOLDER | --model FILE.safetensors] [--without-nnunet] [--repeats 2]
         [--systems "openvino float32"]
 """
 
@@ -28,6 +29,7 @@ from make_ct import make_ct
 
 from stunet.inference.backends.maps import Features
 from stunet.inference.backends.precision import cpu_computes_bfloat16
+from stunet.inference.model import load_model
 from stunet.inference.windows import window_starts
 from stunet.networks.cost import count_macs
 from stunet.networks.fuse import fuse
@@ -113,7 +115,9 @@ def systems() -> dict[str, list[str]]:
 def main() -> None:
     """Run all of it and print two tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path)
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument("--folder", type=Path)
+    given.add_argument("--model", type=Path)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "stunet-bench")
     parser.add_argument("--repeats", type=int, default=2, help="the last counts: the first compiles")
     parser.add_argument("--systems", nargs="+", choices=list(systems()), default=list(systems()))
@@ -124,7 +128,7 @@ def main() -> None:
         work = Path(temporary)
         folder = options.folder or work / "model"
         if options.folder is None:
-            model = random_model(CLASSES)
+            model = load_model(options.model) if options.model else random_model(CLASSES)
             write_nnunet_folder(folder, model.networks[0].state_dict(), model.card)
         environment = {**os.environ, "nnUNet_extTrainer": str(TRAINER_FOLDER), "PYTHONPATH": str(REPOSITORY)}
         for name in ("raw", "preprocessed", "results"):
