@@ -1,12 +1,13 @@
-"""A folder of scans in one call against one call for each: what loading the model once, reading ahead and writing
-behind are worth.
+"""A folder of scans: one call against one call for each, and a call that is killed, resumed, and meets a corrupt scan.
 
-    python bench/batch.py [--cases 30] [--data ../shared/data]
+python bench/batch.py [--cases 30] [--data ../shared/data]
 """
 
 import argparse
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,18 +15,12 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-def seconds_of(*arguments: str | Path) -> float:
-    """Seconds of one `stunet predict`."""
-    command = [str(Path(sys.executable).parent / "stunet"), "predict", *map(str, arguments)]
-    start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - start
+STUNET = str(Path(sys.executable).parent / "stunet")
+CORRUPT = "broken"
 
 
 def main() -> None:
-    """Run both and print the table."""
+    """Run all of it and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=30)
     shared = Path(os.environ.get("STUNET_SHARED", REPOSITORY.parent / "shared"))
@@ -34,22 +29,55 @@ def main() -> None:
     images = sorted((options.data / "Dataset004_Hippocampus" / "imagesTr").glob("*.nii.gz"))[: options.cases]
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        (work / "scans").mkdir()
-        (work / "single").mkdir()
+        for name in ("scans", "single", "disturbed"):
+            (work / name).mkdir()
         for image in images:
             shutil.copy(image, work / "scans")
         seconds_of("-i", images[0], "-o", work / "warm.nii.gz")
         folder = seconds_of("-i", work / "scans", "-o", work / "folder")
         single = sum(seconds_of("-i", image, "-o", work / "single" / f"{case_of(image)}.nii.gz") for image in images)
-        equal = sum(
-            (work / "folder" / path.name).read_bytes() == path.read_bytes() for path in (work / "single").glob("*.gz")
-        )
-    print(f"{len(images)} hippocampus scans, bundled model, {os.cpu_count()} processors\n")
-    print("| calls | seconds | a scan | times faster |")
-    print("|---|---|---|---|")
-    print(f"| {len(images)} single | {single:.1f} | {single / len(images):.2f} | 1.0 |")
-    print(f"| 1 for the folder | {folder:.1f} | {folder / len(images):.2f} | {single / folder:.1f} |")
-    print(f"\n{equal} of {len(images)} label files are equal to the byte")
+        print(f"{len(images)} hippocampus scans, bundled model, {os.cpu_count()} processors\n")
+        print("| calls | seconds | a scan | times faster |")
+        print("|---|---|---|---|")
+        print(f"| {len(images)} single | {single:.1f} | {single / len(images):.2f} | 1.0 |")
+        print(f"| 1 for the folder | {folder:.1f} | {folder / len(images):.2f} | {single / folder:.1f} |")
+        print(f"\n{equal_files(work / 'folder', work / 'single')} of {len(images)} label files are equal to the byte")
+        print(disturbed(work, images))
+
+
+def seconds_of(*arguments: str | Path) -> float:
+    """Seconds of one `stunet predict`."""
+    start = time.perf_counter()
+    subprocess.run([STUNET, "predict", *map(str, arguments)], check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def disturbed(work: Path, images: list[Path]) -> str:
+    """Kill a call half way, resume it, with half a scan among the scans; what came out, as a sentence."""
+    middle = images[len(images) // 2]
+    content = middle.read_bytes()
+    (work / "scans" / f"{case_of(middle)}_{CORRUPT}_0000.nii.gz").write_bytes(content[: len(content) // 2])
+    command = [STUNET, "predict", "-i", str(work / "scans"), "-o", str(work / "disturbed")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        while len(list((work / "disturbed").glob("*.nii.gz"))) < len(images) // 3 and child.poll() is None:
+            time.sleep(0.005)
+        child.send_signal(signal.SIGKILL)
+    written = len(list((work / "disturbed").glob("*.nii.gz")))
+    resumed = subprocess.run([*command, "--resume", "--json"], capture_output=True, text=True, check=False)
+    cases = json.loads(resumed.stdout)["cases"]
+    failed = [case["case"] for case in cases if "error" in case]
+    left_alone = sum("resumed" in case for case in cases)
+    equal = equal_files(work / "disturbed", work / "folder")
+    return (
+        f"killed (SIGKILL) after {written} scans, resumed with a corrupt scan: {left_alone} were left as they were, "
+        f"{len(failed)} failed ({', '.join(failed)}), exit code {resumed.returncode}; {equal} of {len(images)} label "
+        "files are equal to the byte to those of the undisturbed call"
+    )
+
+
+def equal_files(folder: Path, other: Path) -> int:
+    """How many label files are the same in both."""
+    return sum(path.read_bytes() == (folder / path.name).read_bytes() for path in other.glob("*.nii.gz"))
 
 
 def case_of(image: Path) -> str:

@@ -115,7 +115,7 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     torch.manual_seed(0)
     network = build_stunet(config_of_size(asked.size, 1, len(LABELS), strides=PUBLISHED_STRIDES))
-    network = network.apply(STUNet.initialize).to(memory_format=torch.channels_last_3d)
+    network = network.apply(STUNet.initialize).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=1e-4)
     checkpoint, done = asked.output.with_suffix(".checkpoint"), 0
     if checkpoint.exists():
