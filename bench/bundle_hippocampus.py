@@ -4,7 +4,8 @@
         --splits PREPROCESSED/Dataset004_Hippocampus/splits_final.json
 
 `FOLDER` is what `stunet train -d 4 -f 0` wrote. All validation cases of the fold are predicted with the very weights
-that are shipped, by stunet's own predictor, with and without mirroring, and scored; the figures go on the card.
+that are shipped, by stunet's own predictor, and scored (also with mirroring, if it was trained with it); the figures go
+on the card.
 """
 
 import argparse
@@ -106,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / output.name
         save_model(trial, state_dict, card, dtype="float16")
-        reports = {mirror: scored(trial, task, mirror, Path(folder) / str(mirror)) for mirror in (False, True)}
+        modes = (False, True) if card.mirror_axes else (False,)
+        reports = {mirror: scored(trial, task, mirror, Path(folder) / str(mirror)) for mirror in modes}
     card = replace(card, metrics=metrics(reports, task))
     save_model(output, state_dict, card, dtype="float16")
     show(output, state_dict, card)
@@ -172,6 +174,7 @@ def training_record(task: Task, epochs: int) -> dict[str, Any]:
         "initial_learning_rate": run["initial_learning_rate"],
         "weight_decay": run["weight_decay"],
         "bfloat16": run["bfloat16"],
+        "mirror": settings["mirror"],
         "seed": settings["seed"],
         "seconds": round(sum(seconds), 1),
         "machine": {**run["machine"], "device": settings["device"], "description": task.machine},
@@ -205,12 +208,11 @@ def metrics(reports: dict[bool, EvaluationReport], task: Task) -> dict[str, Any]
         "caveat": CAVEAT,
         "case_names": cases,
         "weights": "the float16 weights of this file, computed in float32; step 0.5",
-        "plain": figures(reports[False]),
-        "mirrored": figures(reports[True]),
+        **{"mirrored" if mirror else "plain": figures(report) for mirror, report in reports.items()},
     }
     summary = task.fold_folder / "validation" / "summary.json"
     if summary.is_file():
-        measured["nnunet_mirrored"] = nnunet_figures(json.loads(summary.read_text()), reports[False])
+        measured["nnunet"] = nnunet_figures(json.loads(summary.read_text()), reports[False])
     return measured
 
 
@@ -221,7 +223,7 @@ def figures(report: EvaluationReport) -> dict[str, float]:
 
 
 def nnunet_figures(summary: dict[str, Any], report: EvaluationReport) -> dict[str, float]:
-    """What nnU-Net's own validation found at the end of the training: float32 weights, mirrored."""
+    """What nnU-Net's own validation found at the end of the training: float32 weights, mirrored if trained so."""
     labels = {name: round(summary["mean"][str(label)]["Dice"], 5) for label, name in report.names.items()}
     return {**labels, "mean": round(summary["foreground_mean"]["Dice"], 5)}
 

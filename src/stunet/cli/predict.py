@@ -60,15 +60,13 @@ class Predict:
     backend: Literal["auto", "torch", "openvino", "onnx"] = "auto"
     """What runs the network; auto takes the fastest that is installed, and says which."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the network; auto is float16 on CUDA and else float32. bfloat16 is twice as fast on CPUs that have it, and
-    changes labels where two classes are nearly equal."""
+    """Of the network; auto: float16 on CUDA, else float32. bfloat16: twice as fast on some CPUs, CHANGES NEAR-TIES."""
     mirror: Switch = False
     """Average over mirrored copies: up to eight times slower, a little more accurate."""
     step: float = 0.5
     """Distance between windows as a fraction of the window; larger is faster and CHANGES THE ANSWER."""
     skip_air: Switch = False
-    """Of a CT, look only at the body and 20 mm around it: faster where there is much air, and CHANGES THE ANSWER a
-    little, because windows stand elsewhere."""
+    """Of a CT, look only at the body and 20 mm around it: faster where there is much air, CHANGES NEAR-TIES."""
     fast: Switch = False
     """Work on a grid of 3 mm, if the model's is finer: up to eight times faster, and CHANGES THE ANSWER."""
     json: Json = False
