@@ -28,6 +28,7 @@ bench: $(VENV)/installed-for-development
 	$(BIN)/python bench/inference_memory.py
 	$(BIN)/python bench/inference.py
 	$(BIN)/python bench/batch.py
+	$(BIN)/python bench/scaling.py
 
 docs: $(VENV)/installed-for-development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group docs

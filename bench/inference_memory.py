@@ -58,13 +58,14 @@ def parsed_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def random_model(num_classes: int) -> Model:
-    """STU-Net-S as published, with random weights."""
+def random_model(num_classes: int, size: str = "small") -> Model:
+    """A size as published, with random weights."""
     torch.manual_seed(0)
-    network = build_stunet(config_of_size("small", 1, num_classes, strides=PUBLISHED_STRIDES)).eval()
+    config = config_of_size(size, 1, num_classes, strides=PUBLISHED_STRIDES)
+    network = build_stunet(config).eval()
     card = ModelCard(
         name="random",
-        architecture=Architecture("stunet", 1, num_classes, 16, 1, PUBLISHED_STRIDES),
+        architecture=Architecture("stunet", 1, num_classes, config.width, config.depth, PUBLISHED_STRIDES),
         preprocessing=PUBLISHED_PLAN,
         labels=("background", *(f"class_{label}" for label in range(1, num_classes))),
         channels=("CT",),

@@ -57,7 +57,8 @@ class InferenceConfig:
         skip_air: Look only at the body and 20 mm around it, which is found by its density (CT); what is outside becomes
             background. Windows then stand elsewhere, so labels may differ where classes are nearly equal.
         least_spacing: Of the network's grid, in mm; a finer plan is made coarser: faster, with another answer.
-        batch_size: Windows that go through the network together; more than one helps large GPUs only.
+        batch_size: Windows that go through the network together; None for one, or on an NVIDIA GPU as many as fit into
+            its memory. The answer is the same, to rounding.
     """
 
     step: float = 0.5
@@ -65,7 +66,7 @@ class InferenceConfig:
     device: str = "auto"
     backend: str = "auto"
     precision: str = "auto"
-    batch_size: int = 1
+    batch_size: int | None = None
     classes: tuple[str, ...] = ()
     skip_air: bool = False
     least_spacing: float | None = None
@@ -74,7 +75,7 @@ class InferenceConfig:
         """Raises UserError for settings with which nothing can be predicted."""
         if not 0 < self.step <= 1:
             raise UserError(f"The step between windows is above 0 and at most 1, not {self.step}.")
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"The batch size is 1 or more, not {self.batch_size}.")
         if self.least_spacing is not None and not self.least_spacing > 0:
             raise UserError(f"The least spacing is more than 0 mm, not {self.least_spacing}.")

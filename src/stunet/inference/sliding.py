@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Protocol
 
@@ -10,11 +11,12 @@ from torch.nn import functional
 
 from stunet.inference.accumulator import SlabAccumulator
 from stunet.inference.backends.base import Backend
+from stunet.inference.batching import window_batches
 from stunet.inference.mirroring import run_mirrored
 from stunet.inference.windows import Padding, gaussian_weight, padding_to, window_starts
 
 OnWindow = Callable[[int, int], None]
-"""Told after each step how many windows are done, and how many there are."""
+"""Told after each window how many are done, and how many there are."""
 
 
 class PlaneSource(Protocol):
@@ -59,13 +61,14 @@ class Sliding:
         window_size: (Z, Y, X) voxels.
         step: largest distance between neighbouring windows, as a fraction of the window.
         mirror_axes: axes over whose mirrored copies each window is averaged.
-        batch_size: windows that go through the network together.
+        batch_size: windows that go through the network together, of one position along z; None for one, or on an
+            NVIDIA GPU as many as fit into its memory. The answer is the same, to rounding.
     """
 
     window_size: tuple[int, int, int]
     step: float = 0.5
     mirror_axes: tuple[int, ...] = ()
-    batch_size: int = 1
+    batch_size: int | None = None
 
 
 def feature_planes(
@@ -84,6 +87,9 @@ def feature_planes(
 
     Yields:
         (Y, X, F) float32 features of plane 0, 1, ..., on the backend's device.
+
+    Raises:
+        UserError: the GPU has too little memory for one window.
     """
     _, depth, rows, columns = image.shape
     padding = padding_to((depth, rows, columns), sliding.window_size)
@@ -102,18 +108,17 @@ def _padded_planes(
     done, total = 0, len(starts_z) * len(in_plane)
     weight_ZYX = gaussian_weight(sliding.window_size).to(backend.device)
     means = SlabAccumulator(backend.head.num_features, slab.size, weight_ZYX)
+    run = partial(run_mirrored, backend, axes=sliding.mirror_axes)
+    batches = window_batches(run, backend.device, sliding.batch_size)
     for z, next_z in zip(starts_z, [*starts_z[1:], slab.size[0]], strict=True):
         slab.move_to(z, z + sliding.window_size[0])
-        for first in range(0, len(in_plane), sliding.batch_size):
-            corners = in_plane[first : first + sliding.batch_size]
-            windows_BCZYX = torch.stack([slab.window(corner, sliding.window_size) for corner in corners])
-            features_BZYXF = run_mirrored(backend, windows_BCZYX, sliding.mirror_axes)
-            for (y, x), features_ZYXF in zip(corners, features_BZYXF, strict=True):
-                means.add(features_ZYXF, (z, y, x))
-            del features_BZYXF
-            done += len(corners)
+        features = batches.features([slab.window(corner, sliding.window_size) for corner in in_plane])
+        for y, x in in_plane:
+            means.add(next(features), (z, y, x))
+            done += 1
             if on_window is not None:
                 on_window(done, total)
+        del features
         yield from means.release(next_z)
 
 

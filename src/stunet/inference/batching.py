@@ -1,0 +1,118 @@
+"""Windows that go through the network together: as many as fit into memory, and fewer once it has run out."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from stunet.errors import UserError
+
+RunWindows = Callable[[torch.Tensor], torch.Tensor]
+"""From windows (B, C, Z, Y, X) to their features (B, Z, Y, X, F), which do not depend on B."""
+
+USABLE_FRACTION = 0.8
+"""Of a GPU's free memory; the rest is for fragments and for what convolutions choose to use beside their answers."""
+
+MOST_BYTES = 8 * 2**30
+"""What a batch may take, so that no tensor has 2^31 elements, which are too many for some of torch's CUDA kernels: the
+largest, the joined inputs of the last decoder stage, is there together with its parts, so it is at most half of all;
+and an element has two bytes at least."""
+
+
+def window_batches(run: RunWindows, device: torch.device, size: int | None) -> "WindowBatches":
+    """Batches of the given size; with None one window at a time, or on an NVIDIA GPU as many as fit."""
+    if size is None and device.type == "cuda":
+        return FittedBatches(run, device)
+    return WindowBatches(run, size or 1)
+
+
+def fitting_size(free_bytes: int, window_bytes: int) -> int:
+    """How many windows may go together, at least one.
+
+    Args:
+        free_bytes: memory that could be had now.
+        window_bytes: what one window takes while it runs.
+
+    >>> fitting_size(free_bytes=10_000, window_bytes=2_500)
+    3
+    """
+    return max(1, int(min(USABLE_FRACTION * free_bytes, MOST_BYTES) / max(window_bytes, 1)))
+
+
+class WindowBatches:
+    """Runs windows together; each time that memory runs out, half as many from then on.
+
+    Args:
+        run: what runs them.
+        size: windows that go together at first.
+
+    Attributes:
+        size: windows that go together now.
+    """
+
+    def __init__(self, run: RunWindows, size: int):
+        self._run = run
+        self.size = size
+
+    def features(self, windows: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The features (Z, Y, X, F) of each window (C, Z, Y, X), in order.
+
+        A batch's features are freed once the next is asked for, provided that the caller did not keep any.
+
+        Raises:
+            UserError: there is too little memory for one window.
+        """
+        done = 0
+        while done < len(windows):
+            features_BZYXF = self._of_first(windows[done : done + self.size])
+            done += len(features_BZYXF)
+            yield from features_BZYXF
+            del features_BZYXF
+
+    def _of_first(self, windows: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The features (B, Z, Y, X, F) of the windows, or of as many of the first of them as fit."""
+        while (features_BZYXF := self._of_all(windows)) is None:
+            if len(windows) == 1:
+                raise UserError(
+                    "The GPU has too little free memory for one window of this model; end what else uses it, or take "
+                    "--device cpu or a smaller model."
+                )
+            self.size = len(windows) // 2
+            windows = windows[: self.size]
+            torch.cuda.empty_cache()
+        return features_BZYXF
+
+    def _of_all(self, windows: Sequence[torch.Tensor]) -> torch.Tensor | None:
+        """The features (B, Z, Y, X, F), or None if memory ran out; then all that the attempt held is free again."""
+        try:
+            return self._run(torch.stack(list(windows)))
+        except torch.OutOfMemoryError:
+            return None
+
+
+class FittedBatches(WindowBatches):
+    """As many windows together as fit into the memory of an NVIDIA GPU: the first goes alone and is measured.
+
+    Args:
+        run: what runs them.
+        device: the GPU on which they run.
+    """
+
+    def __init__(self, run: RunWindows, device: torch.device):
+        super().__init__(run, size=1)
+        self._device = device
+        self._is_measured = False
+
+    def _of_all(self, windows: Sequence[torch.Tensor]) -> torch.Tensor | None:
+        if self._is_measured:
+            return super()._of_all(windows)
+        before = torch.cuda.memory_allocated(self._device)
+        torch.cuda.reset_peak_memory_stats(self._device)
+        features_BZYXF = super()._of_all(windows)
+        self.size = fitting_size(self._free_bytes(), torch.cuda.max_memory_allocated(self._device) - before)
+        self._is_measured = True
+        return features_BZYXF
+
+    def _free_bytes(self) -> int:
+        """What the driver could give, and what torch holds without using it."""
+        free, _ = torch.cuda.mem_get_info(self._device)
+        return free + torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
