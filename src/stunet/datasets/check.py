@@ -53,7 +53,7 @@ class _CaseReport:
 
 def check_dataset(
     folder: Path,
-    on_case: Callable[[int, int], None] | None = None,
+    on_case: Callable[[int, int], None] = lambda done, total: None,
     workers: int = WORKERS,
 ) -> CheckReport:
     """Read every training case and say what is wrong: files, channels, grids, labels, numbers, splits.
@@ -78,8 +78,7 @@ def check_dataset(
             problems += report.problems
             for label in report.labels:
                 counts[label] += 1
-            if on_case is not None:
-                on_case(done, len(files))
+            on_case(done, len(files))
     named = {name: counts[label] for label, name in expectation.labels.items() if label > 0}
     return CheckReport(folder.name, len(files), tuple(problems), named)
 

@@ -89,7 +89,7 @@ class Conversion:
 
 
 def convert(
-    source: SourceDataset, settings: ConversionSettings, on_case: Callable[[int, int], None] | None = None
+    source: SourceDataset, settings: ConversionSettings, on_case: Callable[[int, int], None] = lambda done, total: None
 ) -> Conversion:
     """Write a dataset in nnU-Net's raw layout, or what is left of it to write.
 
@@ -109,11 +109,11 @@ def convert(
     known = _whole_cases(folder, source)
     to_do = [case for case in source.cases if case.name not in known]
     records = {**known}
+    on_case(len(records), len(source.cases))
     for record in _converted(source, settings, folder, to_do):
         append_case(folder / CASES_NAME, record)
         records[record.name] = record
-        if on_case is not None:
-            on_case(len(records), len(source.cases))
+        on_case(len(records), len(source.cases))
     conversion = Conversion(folder, tuple(records[case.name] for case in source.cases), source.differences)
     if settings.only_labelled:
         conversion = _checked_labelled(conversion, source)

@@ -48,7 +48,7 @@ def write_subsets(
     seed: int = 0,
     base: int = 0,
     preprocessed: Path | None = None,
-    on_case: Callable[[int, int], None] | None = None,
+    on_case: Callable[[int, int], None] = lambda done, total: None,
 ) -> Subsets:
     """Add a fold for each size to the splits file of a dataset.
 
@@ -115,16 +115,13 @@ def stratified_order(holds: Mapping[str, frozenset[int]], seed: int) -> list[str
     return order
 
 
-def _labels_of_cases(
-    files: Mapping[str, Path], on_case: Callable[[int, int], None] | None
-) -> dict[str, frozenset[int]]:
+def _labels_of_cases(files: Mapping[str, Path], on_case: Callable[[int, int], None]) -> dict[str, frozenset[int]]:
     """Case -> the labels that its map holds, background left out."""
     holds: dict[str, frozenset[int]] = {}
     with ThreadPoolExecutor(WORKERS, "stunet-subset") as pool:
         for case, labels in zip(files, pool.map(_labels_in, files.values()), strict=True):
             holds[case] = labels
-            if on_case is not None:
-                on_case(len(holds), len(files))
+            on_case(len(holds), len(files))
     return holds
 
 
