@@ -6,11 +6,12 @@
 - Numbers: 1082, 57 and 65 cases (arXiv:2208.05868). The STU-Net paper (section 4) has 1081, 57 and 65: the
   `ct.nii.gz` of s0864, a training case, is damaged in the archive (wasserth/TotalSegmentator issue 92).
 - Numbering: STU-Net's, alphabetical (`stunet.labels.ontology.LABELS`).
+- nnU-Net's reorienting reader is asked for, as TotalSegmentator's conversion does.
 - Grid: the images were published at 1.5 mm; a case that has another spacing is resampled to it (the paper's section 4).
 - Licence: CC BY 4.0 (the Zenodo record).
 
 **Overlaps.** Masks are laid on each other in the order of the numbering, so where two overlap the later label wins, as
-in TotalSegmentator's own combination of masks (`combine_labels`, in its own order). How many voxels each structure lost
+in TotalSegmentator's own conversion (resources/convert_dataset_to_nnunet.py, in its own order). How many voxels each structure lost
 to which other is counted and recorded for each case.
 """
 

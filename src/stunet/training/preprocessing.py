@@ -15,8 +15,8 @@ from stunet.training.cases import TrainingCase
 from stunet.training.fingerprint import refusal
 from stunet.training.pool import each_case
 
-STAMP_NAME = "stunet_images.json"
-"""What the images of a folder were made by."""
+STAMP_PREFIX = "stunet_images_"
+"""How the file begins that says what the images of a folder were made by."""
 
 PARTIAL_FOLDER = ".partial"
 """Holds the files of a case until all are there; nnU-Net does not look into folders."""
@@ -99,6 +99,11 @@ def is_preprocessed(folder: Path, case: TrainingCase) -> bool:
     return all(file.is_file() for file in files) and files[-1].stat().st_mtime > case.changed_last()
 
 
+def stamp_path(folder: Path) -> Path:
+    """The file that says what the images of a folder were made by; beside it, for nnU-Net wants no others inside."""
+    return folder.with_name(f"{STAMP_PREFIX}{folder.name}.json")
+
+
 def _stamp(plans: PlansManager, configuration: str, description: dict[str, Any]) -> dict[str, Any]:
     """All that decides what the images look like; the network is no part of it."""
     chosen = plans.get_configuration(configuration).configuration
@@ -115,7 +120,7 @@ def _stamp(plans: PlansManager, configuration: str, description: dict[str, Any])
 
 def _require_made_by(folder: Path, stamp: dict[str, Any]) -> None:
     """Start anew if the folder's images were made by something else, or it is not known by what."""
-    path = folder / STAMP_NAME
+    path = stamp_path(folder)
     stamp = json.loads(json.dumps(stamp))
     with suppress(OSError, ValueError):
         if json.loads(path.read_text(encoding="utf-8")) == stamp:
