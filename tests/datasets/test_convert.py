@@ -57,11 +57,13 @@ def test_an_interrupted_conversion_goes_on(source, settings, monkeypatch):
     first = folder / "labelsTr" / "FLARE22_Tr_0001.nii.gz"
     untouched = first.stat().st_mtime_ns
     done = len(read_cases(folder / "conversion_cases.jsonl"))
+    leftover = folder / "imagesTr" / ".FLARE22_Tr_0004_0000.nii.gz.17.partial"  # of a conversion that was killed
+    leftover.touch()
     begun.clear()
     monkeypatch.setattr(module, "convert_case", lambda *a: begun.append(a[1].name[-1]) or real(*a))
     conversion = convert(found(source), settings)
     assert len(begun) == 4 - done < 4 and len(conversion.written) == 4
-    assert first.stat().st_mtime_ns == untouched
+    assert first.stat().st_mtime_ns == untouched and not leftover.exists()
     assert json.loads((folder / "dataset.json").read_text())["numTraining"] == 4
 
 

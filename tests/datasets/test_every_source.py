@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -146,6 +147,26 @@ def test_another_spacing_than_the_published_one_is_resampled(tmp_path):
     labels = published.read(conversion.folder / "labelsTr" / "s0000.nii.gz")
     np.testing.assert_array_equal(labels[::2, ::2, ::2], published.blocks(3, 40, 40))
     assert published.read(conversion.folder / "imagesTr" / "s0000_0000.nii.gz").dtype == np.int16
+
+
+def test_a_real_scan_in_totalsegmentators_layout(shared_data, tmp_path):
+    """A real CT of 3 mm and 39 of its structures, taken apart into masks, comes together again at 1.5 mm."""
+    example = shared_data / "totalseg_example"
+    labels = nibabel.load(example / "ct_crop_labels_stunet104.nii.gz")
+    array, subject = np.asarray(labels.dataobj), tmp_path / "source" / "s0000"
+    (subject / "segmentations").mkdir(parents=True)
+    (subject / "ct.nii.gz").symlink_to(example / "ct_crop.nii.gz")
+    for label, name in enumerate(LABELS[1:], start=1):
+        mask = nibabel.Nifti1Image((array == label).astype(np.uint8), labels.affine)
+        nibabel.save(mask, subject / "segmentations" / f"{name}.nii.gz")
+    (tmp_path / "source" / "meta.csv").write_text("image_id;split\ns0000;train\n")
+    conversion = converted("totalsegmentator", tmp_path / "source", tmp_path)
+    assert conversion.to_dict()["overlapping_voxels"] == 0 and len(conversion.cases[0].labels) == 39
+    merged = nibabel.load(conversion.folder / "labelsTr" / "s0000.nii.gz")
+    np.testing.assert_array_equal(np.asarray(merged.dataobj)[::2, ::2, ::2], array)
+    np.testing.assert_allclose(merged.header.get_zooms(), 1.5, rtol=1e-3)
+    image = nibabel.load(conversion.folder / "imagesTr" / "s0000_0000.nii.gz")
+    np.testing.assert_array_equal(image.affine, merged.affine)
 
 
 def test_an_msd_task_of_four_channels(tmp_path):

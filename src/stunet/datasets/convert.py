@@ -106,6 +106,7 @@ def convert(
     """
     folder = _checked_folder(source, settings)
     start_record(folder, _settings_record(source, settings))
+    _remove_leftovers(folder)
     known = _whole_cases(folder, source)
     to_do = [case for case in source.cases if case.name not in known]
     records = {**known}
@@ -143,6 +144,12 @@ def _settings_record(source: SourceDataset, settings: ConversionSettings) -> dic
         "only_labelled": settings.only_labelled,
         "link": settings.link,
     }
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what a killed conversion had begun to write under a temporary name."""
+    for path in folder.glob("*/.*.partial"):
+        path.unlink(missing_ok=True)
 
 
 def _whole_cases(folder: Path, source: SourceDataset) -> dict[str, CaseRecord]:

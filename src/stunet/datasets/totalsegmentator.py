@@ -11,8 +11,8 @@
 - Licence: CC BY 4.0 (the Zenodo record).
 
 **Overlaps.** Masks are laid on each other in the order of the numbering, so where two overlap the later label wins, as
-in TotalSegmentator's own conversion (resources/convert_dataset_to_nnunet.py, in its own order). How many voxels each structure lost
-to which other is counted and recorded for each case.
+in TotalSegmentator's own conversion (resources/convert_dataset_to_nnunet.py, in its own order). How many voxels each
+structure lost to which other is counted and recorded for each case.
 """
 
 import csv
