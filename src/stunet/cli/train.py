@@ -23,6 +23,8 @@ class Train:
     """tiny, small, base, large or huge."""
     configuration: Annotated[str, tyro.conf.arg(aliases=["-c"])] = "3d_fullres"
     """3d_fullres or 3d_lowres."""
+    plan: Literal["nnunet", "published"] = "nnunet"
+    """Which plan the dataset was prepared with."""
     epochs: int = 1000
     """Epochs; the learning rate decays over them."""
     iterations: int = 250
@@ -53,6 +55,7 @@ class Train:
             fold=int(self.fold) if self.fold.isdigit() else self.fold,
             size=self.size,
             configuration=self.configuration,
+            plan=self.plan,
             epochs=self.epochs,
             iterations_per_epoch=self.iterations,
             batch_size=self.batch_size,
