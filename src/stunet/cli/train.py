@@ -5,14 +5,14 @@ from typing import Annotated, Literal
 
 import tyro
 
-from stunet.cli.output import Json, print_json, print_table, progress_bar, stdout_to_stderr
+from stunet.cli.output import MESSAGES, Json, print_json, print_table, progress_bar, stdout_to_stderr
 
 
 @dataclass
 class Train:
     """Train an STU-Net with the paper's settings inside nnU-Net, and validate it.
 
-    Example: stunet train -d 4 -f 0 --size small --epochs 40 --batch-size 2
+    Example: stunet train -d 4 -f 0 --size small --recipe scratch --epochs 40 --batch-size 2
     """
 
     dataset: Annotated[str, tyro.conf.arg(aliases=["-d"])]
@@ -23,20 +23,34 @@ class Train:
     """tiny, small, base, large or huge."""
     configuration: Annotated[str, tyro.conf.arg(aliases=["-c"])] = "3d_fullres"
     """3d_fullres or 3d_lowres."""
-    epochs: int = 1000
-    """Epochs; the learning rate decays over them."""
-    iterations: int = 250
-    """Iterations in an epoch."""
+    recipe: Literal["scratch", "pretrain", "finetune"] = "scratch"
+    """The paper's numbers for a training from scratch, for pre-training or for fine-tuning; printed at the start."""
+    epochs: int | None = None
+    """Instead of the recipe's; the learning rates decay over them."""
+    iterations: int | None = None
+    """In an epoch, instead of the recipe's 250."""
+    lr: float | None = None
+    """First learning rate, instead of the recipe's 0.01."""
     batch_size: int | None = None
-    """Images in a batch; the plan's by default (the paper: 2)."""
+    """Images in a batch; the recipe's or the plan's by default (the paper: 2)."""
+    patch: tuple[int, int, int] | None = None
+    """Voxels Z Y X of an image in a batch; the recipe's or the plan's by default."""
     mirror: bool = True
     """Augment by mirrored copies. --no-mirror where left and right matter, or the schedule is short."""
+    paper_transforms: bool = True
+    """Augment by additive brightness and elastic deformation, too: the paper names them, nnU-Net leaves them out."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes a CUDA GPU if there is one, else the CPU."""
-    precision: Literal["auto", "float32"] = "auto"
-    """auto: half precision on GPUs, bfloat16 on CPUs that have it."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """auto: bfloat16 on GPUs and CPUs that have it, else float16 on GPUs and float32 on CPUs."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the network; auto does so on CUDA GPUs."""
+    accumulate: int = 1
+    """Parts in which the gradient of a batch is computed, to save memory."""
+    checkpoint_activations: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Recompute activations in the backward pass instead of keeping them: less memory, more time."""
     seed: int = 0
-    """Of the initial weights; with --workers 0 of the batches, too."""
+    """Of the initial weights and of the batches: the same seed gives the same run."""
     workers: int | None = None
     """Processes that load and augment; nnU-Net's choice by default."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -46,27 +60,37 @@ class Train:
 
     def run(self) -> int:
         """Train with a progress bar; nnU-Net's own log goes to stderr."""
+        from stunet.training.recipes import find_recipe
         from stunet.training.run import TrainingSettings, default_device, train
 
+        recipe = find_recipe(self.recipe).with_changes(
+            epochs=self.epochs,
+            iterations_per_epoch=self.iterations,
+            learning_rate=self.lr,
+            batch_size=self.batch_size,
+            patch=self.patch,
+            mirror=self.mirror,
+            paper_transforms=self.paper_transforms,
+        )
         settings = TrainingSettings(
             dataset=self.dataset,
             fold=int(self.fold) if self.fold.isdigit() else self.fold,
             size=self.size,
             configuration=self.configuration,
-            epochs=self.epochs,
-            iterations_per_epoch=self.iterations,
-            batch_size=self.batch_size,
-            mirror=self.mirror,
+            recipe=recipe,
             device=default_device() if self.device == "auto" else self.device,
             precision=self.precision,
+            compiled={"auto": None, "on": True, "off": False}[self.compile],
+            accumulate=self.accumulate,
+            checkpointed_activations=self.checkpoint_activations,
             seed=self.seed,
             workers=self.workers,
             resume=self.resume,
         )
+        MESSAGES.print("Recipe", *recipe.lines(), sep="\n  ", markup=False)
         with stdout_to_stderr(), progress_bar("training") as progress:
             task = progress.task_ids[0]
-            total = self.epochs * self.iterations
-            result = train(settings, lambda done: progress.update(task, completed=done, total=total))
+            result = train(settings, lambda done: progress.update(task, completed=done, total=recipe.iterations))
         summary = {
             "model_folder": str(result.model_folder),
             "validation_dsc": result.validation_dsc,
