@@ -33,7 +33,7 @@ def run(prepared_home):
     """One run, with the iterations that it announced."""
     announced: list[int] = []
     with environment(prepared_home):
-        result = train(SETTINGS, announced.append)
+        result = train(SETTINGS, lambda report: announced.append(report.step))
     return result, announced
 
 
@@ -77,7 +77,7 @@ def test_nnunets_predictor_and_ours_agree_on_the_folder(run, home, shared_data, 
 
 
 def test_what_is_there_is_not_overwritten(run, home):
-    with pytest.raises(UserError, match=r"already holds checkpoint_final.pth.*--resume"):
+    with pytest.raises(UserError, match=r"already holds stunet_checkpoint.*--resume"):
         train(SETTINGS)
 
 

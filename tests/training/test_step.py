@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from stunet.networks.stunet import STUNet, six_strides
-from stunet.training.activations import checkpoint_activations
 from stunet.training.step import accumulate_gradients, parts_of, update
 
 
@@ -57,39 +56,6 @@ def test_parts_are_even_and_whole():
     assert torch.equal(torch.cat([scales[2] for _, scales, _ in cut]), target[2])
     with pytest.raises(ValueError, match="batch of 5 cannot be cut into 6"):
         list(parts_of(image, target, 6))
-
-
-def test_recomputed_activations_give_the_same_gradient_and_names():
-    kept, recomputed = small_network(), small_network()
-    checkpoint_activations(recomputed)
-    checkpoint_activations(recomputed)
-    assert list(recomputed.state_dict()) == list(kept.state_dict())
-    (loss, expected), (other_loss, found) = gradients(kept), gradients(recomputed)
-    assert torch.equal(loss, other_loss)
-    assert all(torch.equal(found[name], gradient) for name, gradient in expected.items())
-
-
-def saved_bytes(network) -> int:
-    """What autograd keeps between forward and backward pass, each storage once, without the weights."""
-    storages = {}
-
-    def keep(tensor):
-        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        outputs = network(batch()[0])
-    weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
-    del outputs
-    return sum(size for pointer, size in storages.items() if pointer not in weights)
-
-
-def test_recomputed_activations_are_not_kept():
-    kept, recomputed = small_network(), small_network()
-    checkpoint_activations(recomputed)
-    before, after = saved_bytes(kept), saved_bytes(recomputed)
-    print(f"kept between the passes: {before / 1e6:.1f} MB, with checkpoints {after / 1e6:.1f} MB")
-    assert after < 0.6 * before
 
 
 def test_gradients_are_clipped_as_nnunet_does():

@@ -1,11 +1,47 @@
 """`stunet train`: a prepared dataset becomes an nnU-Net v2 model folder."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from stunet.cli.output import MESSAGES, Json, print_json, print_table, progress_bar, stdout_to_stderr
+from stunet.cli.output import MESSAGES, Json, print_json, print_table, stdout_to_stderr
+
+if TYPE_CHECKING:
+    from stunet.training.throughput import StepReport
+
+
+@contextmanager
+def training_progress() -> "Iterator[Callable[[StepReport], None]]":
+    """A bar with all that a step reports, on stderr; silent where stderr is no terminal."""
+    columns = (
+        TextColumn("epoch {task.fields[epoch]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=MESSAGES, transient=True, disable=not MESSAGES.is_terminal) as progress:
+        task = progress.add_task("", total=None, epoch=0)
+        yield lambda report: progress.update(
+            task, completed=report.step, total=report.steps, epoch=report.epoch, description=spoken_report(report)
+        )
+
+
+def spoken_report(report: "StepReport") -> str:
+    """A step in a line: loss, pseudo-Dice, speed, arithmetic, time left."""
+    parts = [f"loss {report.loss:.4f}"]
+    if report.pseudo_dice is not None:
+        parts.append(f"pseudo-Dice {report.pseudo_dice:.3f}")
+    parts += [f"{report.samples_per_second:.2f} samples/s", f"{report.tflops:.3g} TFLOP/s"]
+    if report.peak_fraction is not None:
+        parts[-1] += f" ({report.peak_fraction:.0%} of peak)"
+    if report.seconds_left is not None:
+        parts.append(f"{timedelta(seconds=round(report.seconds_left))} left")
+    return ", ".join(parts)
 
 
 @dataclass
@@ -49,6 +85,14 @@ class Train:
     """Parts in which the gradient of a batch is computed, to save memory."""
     checkpoint_activations: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Recompute activations in the backward pass instead of keeping them: less memory, more time."""
+    save_every: int = 5
+    """Epochs between checkpoints."""
+    picture_every: int = 10
+    """Epochs between pictures of a validation patch (validation_patch.png); 0 for none."""
+    tensorboard: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Write curves for TensorBoard into the run's folder."""
+    wandb: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Send nnU-Net's log to Weights & Biases."""
     seed: int = 0
     """Of the initial weights and of the batches: the same seed gives the same run."""
     workers: int | None = None
@@ -62,6 +106,7 @@ class Train:
         """Train with a progress bar; nnU-Net's own log goes to stderr."""
         from stunet.training.recipes import find_recipe
         from stunet.training.run import TrainingSettings, default_device, train
+        from stunet.training.stopping import EXIT_CODE, TrainingStopped
 
         recipe = find_recipe(self.recipe).with_changes(
             epochs=self.epochs,
@@ -83,14 +128,21 @@ class Train:
             compiled={"auto": None, "on": True, "off": False}[self.compile],
             accumulate=self.accumulate,
             checkpointed_activations=self.checkpoint_activations,
+            save_every=self.save_every,
+            picture_every=self.picture_every,
+            tensorboard=self.tensorboard,
+            wandb=self.wandb,
             seed=self.seed,
             workers=self.workers,
             resume=self.resume,
         )
         MESSAGES.print("Recipe", *recipe.lines(), sep="\n  ", markup=False)
-        with stdout_to_stderr(), progress_bar("training") as progress:
-            task = progress.task_ids[0]
-            result = train(settings, lambda done: progress.update(task, completed=done, total=recipe.iterations))
+        try:
+            with stdout_to_stderr(), training_progress() as on_step:
+                result = train(settings, on_step)
+        except TrainingStopped as stop:
+            MESSAGES.print(f"stunet: {stop}", markup=False, soft_wrap=True)
+            return EXIT_CODE
         summary = {
             "model_folder": str(result.model_folder),
             "validation_dsc": result.validation_dsc,

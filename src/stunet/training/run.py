@@ -15,17 +15,21 @@ import torch
 
 from stunet.errors import UserError
 from stunet.files import write_json
+from stunet.inference.extras import import_extra
 from stunet.networks.stunet import six_strides
+from stunet.training import checkpoints
+from stunet.training.checkpoints import Checkpoint
 from stunet.training.folders import Folders, find_dataset, set_nnunet_environment
 from stunet.training.planners import plans_name
 from stunet.training.precision import TrainingPrecision, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe, departures, spoken
+from stunet.training.throughput import StepReport
 from stunet.training.trainers import FINE_TUNERS, TRAINERS, STUNetTrainer
 
 RECORD_NAME = "stunet_run.json"
 
-CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
-"""What nnU-Net writes."""
+NNUNET_CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+"""What nnU-Net's tools read; we only write them."""
 
 SUMMARY = "validation/summary.json"
 """What nnU-Net's validation, a run's last act, leaves in the fold's folder."""
@@ -52,6 +56,10 @@ class TrainingSettings:
         compiled: compile the network; None does so on CUDA GPUs.
         accumulate: in how many parts the gradient of a batch is computed: memory for one part is needed.
         checkpointed_activations: recompute the activations of each stage instead of keeping them.
+        save_every: epochs between checkpoints.
+        picture_every: epochs between pictures of a validation patch; 0 for none.
+        tensorboard: write curves for TensorBoard, too.
+        wandb: send nnU-Net's log to Weights & Biases (variables nnUNet_wandb_project and nnUNet_wandb_mode).
         seed: of the initial weights, of the order of the data and of its augmentation: the same seed gives the same
             run, whatever the number of workers.
         workers: processes that load and augment; nnU-Net's choice by default, 0 for none.
@@ -68,6 +76,10 @@ class TrainingSettings:
     compiled: bool | None = None
     accumulate: int = 1
     checkpointed_activations: bool = False
+    save_every: int = 5
+    picture_every: int = 10
+    tensorboard: bool = False
+    wandb: bool = False
     seed: int = 0
     workers: int | None = None
     resume: bool = False
@@ -90,32 +102,40 @@ class TrainingResult:
     seconds: float
 
 
-def train(settings: TrainingSettings, on_step: Callable[[int], None] | None = None) -> TrainingResult:
+def train(settings: TrainingSettings, on_step: Callable[[StepReport], None] | None = None) -> TrainingResult:
     """Train, then validate with nnU-Net's own predictor.
 
     Args:
         settings: what to do.
-        on_step: called with the number of iterations done.
+        on_step: called after each step.
 
     Raises:
-        UserError: a dataset that isn't prepared, a finished or missing run to resume, a device that isn't there.
+        UserError: a dataset that isn't prepared, a finished or missing run to resume, a device that isn't there, a loss
+            that is no number any more, too little memory.
+        TrainingStopped: SIGTERM came; a checkpoint was saved.
     """
     _check(settings)
     folders = set_nnunet_environment()
     start = time.perf_counter()
-    if settings.workers is not None:
-        os.environ["nnUNet_n_proc_DA"] = str(settings.workers)
+    _set_variables(settings)
     torch.manual_seed(settings.seed)
     trainer = build_trainer(settings, folders)
     if on_step is not None:
         trainer.on_step = on_step
     _write_record(trainer, settings, seconds=0.0, finished=False)
-    if trainer.current_epoch < trainer.num_epochs:
+    if not _is_trained(Path(trainer.output_folder), trainer.current_epoch, trainer.num_epochs):
         trainer.run_training()
     trainer.perform_actual_validation()
     seconds = time.perf_counter() - start
     _write_record(trainer, settings, seconds, finished=True)
     return read_result(Path(trainer.output_folder), seconds)
+
+
+def _set_variables(settings: TrainingSettings) -> None:
+    """What nnU-Net reads from its environment."""
+    if settings.workers is not None:
+        os.environ["nnUNet_n_proc_DA"] = str(settings.workers)
+    os.environ["nnUNet_wandb_enabled"] = str(int(settings.wandb))
 
 
 def default_device() -> str:
@@ -141,6 +161,11 @@ def _check(settings: TrainingSettings) -> None:
     resolve_precision(settings.precision, torch.device(settings.device))
     if settings.accumulate < 1:
         raise UserError("A batch has 1 part or more (--accumulate).")
+    if settings.save_every < 1 or settings.picture_every < 0:
+        raise UserError("--save-every is 1 or more, and --picture-every is 0 or more.")
+    for module, is_asked_for in (("tensorboard", settings.tensorboard), ("wandb", settings.wandb)):
+        if is_asked_for:
+            import_extra(module, module)
 
 
 def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer:
@@ -176,7 +201,7 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
     _warn_of_departures(trainer)
     trainer.initialize()
     if checkpoint is not None:
-        trainer.load_checkpoint(str(checkpoint))
+        trainer.load_state(checkpoint)
     return trainer
 
 
@@ -216,6 +241,9 @@ def _configure(trainer: STUNetTrainer, settings: TrainingSettings) -> None:
     trainer.compiled = settings.compiled
     trainer.accumulate = settings.accumulate
     trainer.checkpointed_activations = settings.checkpointed_activations
+    trainer.save_every = settings.save_every
+    trainer.picture_every = settings.picture_every
+    trainer.tensorboard = settings.tensorboard
 
 
 def _warn_of_departures(trainer: STUNetTrainer) -> None:
@@ -236,29 +264,43 @@ def _require_images(prepared: Path, images: str, settings: TrainingSettings) -> 
         raise UserError(f"{prepared.name} has {cases} cases, too few for {NUM_FOLDS} folds. Train on all: -f all")
 
 
-def _checkpoint_to_resume(fold_folder: Path, settings: TrainingSettings) -> Path | None:
+def _checkpoint_to_resume(fold_folder: Path, settings: TrainingSettings) -> Checkpoint | None:
     """The newest checkpoint if the run is to be resumed, else None.
 
     Raises:
         UserError: a run that is there and not to be resumed, or to be resumed and not there, finished, or started with
-            another schedule.
+            another recipe.
     """
-    there = [fold_folder / name for name in CHECKPOINTS if (fold_folder / name).is_file()]
+    checkpoint = checkpoints.newest(fold_folder)
+    nnunets = [name for name in NNUNET_CHECKPOINTS if (fold_folder / name).is_file()]
     if not settings.resume:
-        if there:
-            raise UserError(f"{fold_folder} already holds {there[0].name}. Go on with --resume, or move it away.")
+        if checkpoint or nnunets:
+            there = checkpoint.folder.name if checkpoint else nnunets[0]
+            raise UserError(f"{fold_folder} already holds {there}. Go on with --resume, or move it away.")
         return None
-    if not there:
-        raise UserError(f"There is nothing to resume in {fold_folder}. Leave --resume out to start.")
-    is_longer = _asks_for_more_epochs(fold_folder, settings)
-    if there[0].name == CHECKPOINTS[0] and not is_longer:
-        if (fold_folder / SUMMARY).is_file():
-            raise UserError(
-                f"The run in {fold_folder} is finished; there is nothing to resume. Give more --epochs to go on."
-            )
-        return there[0]  # trained, but its validation was interrupted
+    if checkpoint is None:
+        raise UserError(_nothing_to_resume(fold_folder, nnunets))
     _require_same_recipe(fold_folder, settings)
-    return max(there, key=lambda path: path.stat().st_mtime)
+    is_trained = _is_trained(fold_folder, checkpoint.state.epoch, settings.recipe.epochs)
+    if is_trained and (fold_folder / SUMMARY).is_file():
+        raise UserError(
+            f"The run in {fold_folder} is finished; there is nothing to resume. Give more --epochs to go on."
+        )
+    return checkpoint
+
+
+def _nothing_to_resume(fold_folder: Path, nnunets: list[str]) -> str:
+    if not nnunets:
+        return f"There is nothing to resume in {fold_folder}. Leave --resume out to start."
+    return (
+        f"{fold_folder} holds nnU-Net's {nnunets[0]} alone, and opening it could run code that is hidden in it. "
+        "If you trust it, go on with nnU-Net's own command: nnUNetv2_train ... --c (see `stunet doctor --nnunet`)."
+    )
+
+
+def _is_trained(fold_folder: Path, epochs_done: int, epochs: int) -> bool:
+    """Whether only the validation may be missing."""
+    return epochs_done >= epochs and (fold_folder / NNUNET_CHECKPOINTS[0]).is_file()
 
 
 def _started(fold_folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,13 +23,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from stunet.files import replacing
 from stunet.networks.stunet import SIZES, STUNet, six_strides
-from stunet.training.activations import checkpoint_activations
+from stunet.training import checkpoints
+from stunet.training.activation_checkpointing import checkpoint_activations
+from stunet.training.checkpoints import Checkpoint, TrainingState, optimizer_tensors
+from stunet.training.failures import explaining_lack_of_memory, require_finite, what_to_try
+from stunet.training.logs import JsonLines, TensorBoard, TrainingLog, plain
 from stunet.training.paper_transforms import with_paper_transforms
+from stunet.training.pictures import PICTURE_NAME, draw_patch
 from stunet.training.planners import NETWORK_CLASS, plans_name
 from stunet.training.precision import InFloat32, TrainingPrecision, autocasting, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe
 from stunet.training.sampling import Batch, SeededBatches, Stream, batches, slots_of_rank
 from stunet.training.step import Target, accumulate_gradients, to_device, update
+from stunet.training.stopping import StopRequest, TrainingStopped
+from stunet.training.throughput import Speedometer, StepReport, peak_tflops, tflop_per_sample
 
 ITERATIONS_PER_VALIDATION_ITERATION = 5
 """nnU-Net's proportion: 250 iterations and 50 validation batches in an epoch."""
@@ -79,7 +87,11 @@ class STUNetTrainer(nnUNetTrainer):
         compiled: compile the network; None leaves it to nnU-Net, which compiles on CUDA GPUs.
         accumulate: in how many parts the gradient of a batch is computed.
         checkpointed_activations: recompute the activations of each stage instead of keeping them.
-        on_step: called with the number of iterations done after each training step, for progress displays.
+        on_step: called after each training step, for progress displays.
+        save_every: epochs between checkpoints.
+        picture_every: epochs between pictures of a validation patch; 0 for none.
+        tensorboard: write curves for TensorBoard, too.
+        epoch_losses: of the steps done in this epoch.
     """
 
     network: nn.Module
@@ -103,8 +115,12 @@ class STUNetTrainer(nnUNetTrainer):
         self.compiled: bool | None = None
         self.accumulate = 1
         self.checkpointed_activations = False
-        self.on_step: Callable[[int], None] = lambda steps_done: None
+        self.on_step: Callable[[StepReport], None] = lambda report: None
+        self.picture_every = 0
+        self.tensorboard = False
         self.epoch_losses: list[float] = []
+        self.stop = StopRequest()
+        self.logger = TrainingLog(self.output_folder, self.logger.resume)
 
     def follow(self, recipe: Recipe) -> None:
         """Take the numbers of a recipe over; patch and batch size are the plans'."""
@@ -202,6 +218,8 @@ class STUNetTrainer(nnUNetTrainer):
             training, validation = (augmenter.data_loader for augmenter in super().get_dataloaders())
         if self.recipe.paper_transforms:
             training.transforms = with_paper_transforms(training.transforms)
+        validation_batches = self._seeded(validation, "validation")
+        self._picture_batch = validation_batches[0] if self.picture_every else {}
         return (
             batches(
                 self._seeded(training, "training"),
@@ -210,7 +228,7 @@ class STUNetTrainer(nnUNetTrainer):
                 self.device.type == "cuda",
             ),
             batches(
-                self._seeded(validation, "validation"),
+                validation_batches,
                 range(
                     self.current_epoch * self.num_val_iterations_per_epoch,
                     self.num_epochs * self.num_val_iterations_per_epoch,
@@ -232,24 +250,142 @@ class STUNetTrainer(nnUNetTrainer):
         loss = super()._build_loss()
         return InFloat32(loss, self.device) if self.precision == "bfloat16" else loss
 
+    def on_train_start(self) -> None:
+        """As nnU-Net, and open the logs where the training stands."""
+        super().on_train_start()
+        if self.local_rank == 0:
+            folder = Path(self.output_folder)
+            self.logger.loggers.append(JsonLines(folder, self.steps_done, self.current_epoch))
+            if self.tensorboard:
+                self.logger.loggers.append(TensorBoard(folder, self.steps_done))
+
+    def run_training(self) -> None:
+        """nnU-Net's loop, which can be left after any step, and entered again there.
+
+        Raises:
+            TrainingStopped: SIGTERM came; a checkpoint was saved.
+            UserError: the loss is no number any more, or memory is used up.
+        """
+        self.on_train_start()
+        if not self.steps_done:
+            self.save_state()
+        with self.stop.listening():
+            while self.current_epoch < self.num_epochs:
+                self.run_epoch()
+        self.on_train_end()
+
+    def run_epoch(self) -> None:
+        """One epoch, or what is left of it, and its validation."""
+        self.on_epoch_start()
+        self.on_train_epoch_start()
+        while len(self.epoch_losses) < self.num_iterations_per_epoch:
+            self.train_step(next(self.dataloader_train))
+            self.stop_if_asked()
+        self.on_train_epoch_end([{"loss": loss} for loss in self.epoch_losses])
+        with torch.no_grad():
+            self.on_validation_epoch_start()
+            outputs = []
+            for _ in range(self.num_val_iterations_per_epoch):
+                outputs.append(self.validation_step(next(self.dataloader_val)))
+                self.stop_if_asked()
+            self.on_validation_epoch_end(outputs)
+        self.on_epoch_end()
+
+    def stop_if_asked(self) -> None:
+        """Save and leave, if this process was told to stop.
+
+        Raises:
+            TrainingStopped: it was.
+        """
+        if self.stop.is_made:
+            folder = self.save_state()
+            raise TrainingStopped(f"told to stop after step {self.steps_done}; saved in {folder}, go on with --resume")
+
+    def on_train_epoch_start(self) -> None:
+        """As nnU-Net, and start to measure the speed."""
+        super().on_train_epoch_start()
+        self.speed.start_epoch()
+
     def train_step(self, batch: Batch) -> dict:
         """One iteration: nnU-Net's, in this trainer's precision and number of parts."""
+        with explaining_lack_of_memory(self._what_fits):
+            loss = self._step(batch)
+        require_finite(loss, self.steps_done + 1, batch.get("keys", ()), self.last_checkpoint())
+        self.epoch_losses.append(loss)
+        self._report(loss)
+        return {"loss": loss}
+
+    def _step(self, batch: Batch) -> float:
         image_BCZYX, target = batch["data"].to(self.device, non_blocking=True), to_device(batch["target"], self.device)
         self.optimizer.zero_grad(set_to_none=True)
         loss = accumulate_gradients(self._loss_of, image_BCZYX, target, self.accumulate, self.grad_scaler)
         update(self.network, self.optimizer, self.grad_scaler)
-        self.epoch_losses.append(float(loss))
-        self.on_step(self.steps_done)
-        return {"loss": self.epoch_losses[-1]}
+        return float(loss)
 
     def _loss_of(self, image_BCZYX: torch.Tensor, target: Target) -> torch.Tensor:
         with autocasting(self.precision, self.device):
             return self.loss(self.network(image_BCZYX), target)
 
+    def _what_fits(self) -> str:
+        return what_to_try(
+            self.batch_size, self.accumulate, self.configuration_manager.patch_size, self.checkpointed_activations
+        )
+
+    @cached_property
+    def speed(self) -> Speedometer:
+        """Of this training, all ranks together."""
+        _, world_size = self._rank_and_world_size()
+        samples = self.configuration_manager.batch_size
+        tflop = tflop_per_sample(cast(STUNet, self.bare_network).config, self.configuration_manager.patch_size)
+        peak = peak_tflops(self.device, self.precision)
+        return Speedometer(samples, samples * tflop, peak and peak * world_size)
+
+    def _report(self, loss: float) -> None:
+        self.speed.end_step()
+        averages = self.logger.get_value("ema_fg_dice", step=None)
+        report = self.speed.report(
+            self.steps_done,
+            self.num_epochs * self.num_iterations_per_epoch,
+            self.current_epoch,
+            loss,
+            averages[-1] if averages else None,
+            self.optimizer.param_groups[0]["lr"],
+        )
+        cast(TrainingLog, self.logger).log_step(report)
+        self.on_step(report)
+
     def on_epoch_end(self) -> None:
-        """As nnU-Net."""
+        """As nnU-Net; then our own checkpoint and picture, where they are due."""
         super().on_epoch_end()
         self.epoch_losses = []
+        is_last = self.current_epoch == self.num_epochs
+        if is_last or self.current_epoch % self.save_every == 0:
+            self.save_state()
+        if self.picture_every and (is_last or self.current_epoch % self.picture_every == 0):
+            self.draw_picture()
+
+    def draw_picture(self) -> None:
+        """What the network makes of one and the same validation patch."""
+        case, image_BCZYX = self._picture_batch["keys"][-1], self._picture_batch["data"][-1:]
+        self.network.eval()
+        with torch.no_grad(), autocasting(self.precision, self.device):
+            logits = self.network(image_BCZYX.to(self.device))
+        prediction = self.label_manager.convert_logits_to_segmentation(_highest(logits)[0].float().cpu())
+        if self.local_rank == 0:
+            draw_patch(
+                Path(self.output_folder) / PICTURE_NAME,
+                f"{case}, epoch {self.current_epoch}",
+                image_BCZYX[0, 0].numpy(),
+                np.asarray(self._labels_of(_highest(self._picture_batch["target"])[-1])),
+                np.asarray(prediction),
+            )
+
+    def _labels_of(self, target_KZYX: torch.Tensor) -> torch.Tensor | np.ndarray:
+        """Labels (Z, Y, X), also where the target is one mask for each region."""
+        if not self.label_manager.has_regions:
+            return target_KZYX[0]
+        regions = target_KZYX[: self.label_manager.num_segmentation_heads].float()
+        return self.label_manager.convert_probabilities_to_segmentation(regions)
 
     def validation_step(self, batch: Batch) -> dict:
         """One validation batch of nnU-Net's, in this trainer's precision."""
@@ -280,13 +416,65 @@ class STUNetTrainer(nnUNetTrainer):
         body_rate = self.recipe.body_learning_rate_factor * self.initial_lr
         return [{"params": head, "lr": self.initial_lr}, {"params": body, "lr": body_rate}]
 
+    def on_train_end(self) -> None:
+        """As nnU-Net, and end the processes that load."""
+        super().on_train_end()
+        self.dataloader_train = self.dataloader_val = None
+
     def save_checkpoint(self, filename: str) -> None:
-        """As nnU-Net, under a temporary name first: an interrupted write never costs the previous checkpoint."""
+        """nnU-Net's own, under a temporary name first: an interrupted write never costs the previous checkpoint."""
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)  # writes nothing, and says so
             return
         with replacing(Path(filename)) as temporary:
             super().save_checkpoint(str(temporary))
+
+    def save_state(self) -> Path:
+        """Write all that is needed to go on from here to the bit, and keep the checkpoint before.
+
+        Returns:
+            The checkpoint's folder.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        network = self.bare_network
+        return checkpoints.save(
+            Path(self.output_folder), network.state_dict(), optimizer_tensors(self.optimizer, network), self.state()
+        )
+
+    def state(self) -> TrainingState:
+        """Where the training stands, but for its tensors."""
+        done = {key: plain(values[: self.current_epoch]) for key, values in self.logger.get_checkpoint().items()}
+        scaler = {} if self.grad_scaler is None else self.grad_scaler.state_dict()
+        return TrainingState(self.current_epoch, list(self.epoch_losses), plain(self._best_ema), done, scaler)
+
+    def load_state(self, checkpoint: Checkpoint) -> None:
+        """Go on from what `save_state` wrote; the trainer is initialised.
+
+        Raises:
+            UserError: a checkpoint of another network.
+        """
+        checkpoints.load_into(checkpoint, self.bare_network, self.optimizer)
+        self.restore(checkpoint.state)
+
+    def restore(self, state: TrainingState) -> None:
+        """Stand where `state` says."""
+        self.current_epoch, self.epoch_losses = state.epoch, list(state.epoch_losses)
+        self._best_ema = state.best_ema
+        self.logger.load_checkpoint({key: list(values) for key, values in state.logging.items()})
+        if self.grad_scaler is not None and state.scaler:
+            self.grad_scaler.load_state_dict(state.scaler)
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest of our own; None before the first."""
+        folder = Path(self.output_folder) / checkpoints.NEWEST
+        return folder if folder.is_dir() else None
+
+
+def _highest(scales: Any) -> torch.Tensor:
+    """The highest resolution, where there is deep supervision."""
+    return scales[0] if isinstance(scales, list | tuple) else scales
 
 
 class STUNetTrainer_ft(STUNetTrainer):
