@@ -1,5 +1,7 @@
 """Activation checkpointing: a training step in less memory, for one more forward pass."""
 
+from typing import cast
+
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -29,4 +31,4 @@ def checkpoint_activations(network: STUNet) -> None:
     Do it before the network is sharded, compiled or wrapped.
     """
     for part in (network.encoder, network.decoder):
-        part.stages = nn.ModuleList(CheckpointedStage(*stage) for stage in part.stages)
+        part.stages = nn.ModuleList(CheckpointedStage(*cast(nn.Sequential, stage)) for stage in part.stages)

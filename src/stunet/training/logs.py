@@ -116,7 +116,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, steps_done: int = 0):
-        import_extra("tensorboard", "log")
+        import_extra("tensorboard", "tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=steps_done or None)

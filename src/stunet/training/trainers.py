@@ -95,6 +95,9 @@ class STUNetTrainer(nnUNetTrainer):
     """
 
     network: nn.Module
+    logger: TrainingLog
+    dataloader_train: Any
+    dataloader_val: Any
     size: str | None = None
     recipe: Recipe = RECIPES["scratch"]
 
@@ -106,6 +109,7 @@ class STUNetTrainer(nnUNetTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net inspects this signature)
     ):
+        is_continued = plans["continue_training"]  # nnU-Net takes it out
         super().__init__(plans, configuration, fold, dataset_json, device)  # type: ignore[arg-type]
         self.follow(type(self).recipe)
         self.foreground_fraction = self.oversample_foreground_percent  # nnU-Net changes its own to suit each rank
@@ -120,7 +124,7 @@ class STUNetTrainer(nnUNetTrainer):
         self.tensorboard = False
         self.epoch_losses: list[float] = []
         self.stop = StopRequest()
-        self.logger = TrainingLog(self.output_folder, self.logger.resume)
+        self.logger = TrainingLog(self.output_folder, is_continued)
 
     def follow(self, recipe: Recipe) -> None:
         """Take the numbers of a recipe over; patch and batch size are the plans'."""
@@ -351,7 +355,7 @@ class STUNetTrainer(nnUNetTrainer):
             averages[-1] if averages else None,
             self.optimizer.param_groups[0]["lr"],
         )
-        cast(TrainingLog, self.logger).log_step(report)
+        self.logger.log_step(report)
         self.on_step(report)
 
     def on_epoch_end(self) -> None:
@@ -446,7 +450,7 @@ class STUNetTrainer(nnUNetTrainer):
     def state(self) -> TrainingState:
         """Where the training stands, but for its tensors."""
         done = {key: plain(values[: self.current_epoch]) for key, values in self.logger.get_checkpoint().items()}
-        scaler = {} if self.grad_scaler is None else self.grad_scaler.state_dict()
+        scaler: dict[str, Any] = {} if self.grad_scaler is None else self.grad_scaler.state_dict()
         return TrainingState(self.current_epoch, list(self.epoch_losses), plain(self._best_ema), done, scaler)
 
     def load_state(self, checkpoint: Checkpoint) -> None:
