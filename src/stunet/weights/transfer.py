@@ -122,6 +122,20 @@ def replicate_input_channels(
     return replicated
 
 
+def with_channels(
+    state_dict: Mapping[str, torch.Tensor], card: ModelCard, channels: int, divide: bool = False
+) -> StateDict:
+    """A model's weights for another number of input channels, which share those of the source in turn.
+
+    Raises:
+        UserError: no channel at all.
+    """
+    if channels < 1:
+        raise UserError(f"A network has one input channel or more, not {channels}.")
+    sources = [channel % len(card.channels) for channel in range(channels)]
+    return replicate_input_channels(state_dict, STUNet.stem_keys, sources, divide)
+
+
 # The head
 
 
