@@ -5,7 +5,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +23,10 @@ from stunet.training.folders import Folders, find_dataset, set_nnunet_environmen
 from stunet.training.planners import plans_name
 from stunet.training.precision import TrainingPrecision, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe, departures, spoken
+from stunet.training.start import Start, start_from
 from stunet.training.throughput import StepReport
 from stunet.training.trainers import FINE_TUNERS, TRAINERS, STUNetTrainer
+from stunet.weights.transfer_report import TransferReport
 
 RECORD_NAME = "stunet_run.json"
 
@@ -51,6 +53,7 @@ class TrainingSettings:
         size: one of `TRAINERS`.
         configuration: "3d_fullres" or "3d_lowres".
         recipe: how long, how fast and on what; see `stunet.training.recipes`.
+        start: the model whose weights the training starts with; None starts with random ones.
         device: "cpu", "cuda" or "mps".
         precision: "auto", "float32" (not on CUDA), "bfloat16" or "float16" (CUDA); see `resolve_precision`.
         compiled: compile the network; None does so on CUDA GPUs.
@@ -71,6 +74,7 @@ class TrainingSettings:
     size: str = "small"
     configuration: str = "3d_fullres"
     recipe: Recipe = RECIPES["scratch"]
+    start: Start | None = None
     device: str = "cpu"
     precision: TrainingPrecision = "auto"
     compiled: bool | None = None
@@ -102,12 +106,17 @@ class TrainingResult:
     seconds: float
 
 
-def train(settings: TrainingSettings, on_step: Callable[[StepReport], None] | None = None) -> TrainingResult:
+def train(
+    settings: TrainingSettings,
+    on_step: Callable[[StepReport], None] | None = None,
+    on_transfer: Callable[[TransferReport], None] = lambda report: None,
+) -> TrainingResult:
     """Train, then validate with nnU-Net's own predictor.
 
     Args:
         settings: what to do.
         on_step: called after each step.
+        on_transfer: called with the report on the weights that the training starts with.
 
     Raises:
         UserError: a dataset that isn't prepared, a finished or missing run to resume, a device that isn't there, a loss
@@ -122,6 +131,8 @@ def train(settings: TrainingSettings, on_step: Callable[[StepReport], None] | No
     trainer = build_trainer(settings, folders)
     if on_step is not None:
         trainer.on_step = on_step
+    if settings.start is not None and not settings.resume:
+        on_transfer(start_from(trainer, settings.start))
     _write_record(trainer, settings, seconds=0.0, finished=False)
     if not _is_trained(Path(trainer.output_folder), trainer.current_epoch, trainer.num_epochs):
         trainer.run_training()
@@ -280,6 +291,7 @@ def _checkpoint_to_resume(fold_folder: Path, settings: TrainingSettings) -> Chec
         return None
     if checkpoint is None:
         raise UserError(_nothing_to_resume(fold_folder, nnunets))
+    _require_same_start(fold_folder, settings)
     _require_same_recipe(fold_folder, settings)
     is_trained = _is_trained(fold_folder, checkpoint.state.epoch, settings.recipe.epochs)
     if is_trained and (fold_folder / SUMMARY).is_file():
@@ -303,17 +315,38 @@ def _is_trained(fold_folder: Path, epochs_done: int, epochs: int) -> bool:
     return epochs_done >= epochs and (fold_folder / NNUNET_CHECKPOINTS[0]).is_file()
 
 
-def _started(fold_folder: Path) -> dict[str, Any]:
-    """The recipe and the seed that the run was started with; nothing where nnUNetv2_train left no record."""
+def _started_settings(fold_folder: Path) -> dict[str, Any]:
+    """What the run was started with; nothing where nnUNetv2_train left no record."""
     record = fold_folder / RECORD_NAME
-    if not record.is_file():
-        return {}
-    settings = json.loads(record.read_text())["settings"]
-    return {**settings.get("recipe", {}), "seed": settings["seed"]}
+    return json.loads(record.read_text())["settings"] if record.is_file() else {}
+
+
+def _started(fold_folder: Path) -> dict[str, Any]:
+    """The recipe and the seed that the run was started with."""
+    settings = _started_settings(fold_folder)
+    return {**settings.get("recipe", {}), "seed": settings["seed"]} if settings else {}
 
 
 def _asks_for_more_epochs(fold_folder: Path, settings: TrainingSettings) -> bool:
     return settings.recipe.epochs > _started(fold_folder).get(LONGER, settings.recipe.epochs)
+
+
+def _require_same_start(fold_folder: Path, settings: TrainingSettings) -> None:
+    """A resumed run takes its weights from its checkpoint; --from only tells which run is meant."""
+    record = _started_settings(fold_folder)
+    asked = None if settings.start is None else asdict(settings.start)
+    if record and record.get("start") != asked:
+        raise UserError(
+            f"The run in {fold_folder} was started with {_spoken_start(record.get('start'))}, not with "
+            f"{_spoken_start(asked)}. Give the same to resume it: its weights then come from its checkpoint."
+        )
+
+
+def _spoken_start(start: Mapping[str, Any] | None) -> str:
+    if start is None:
+        return "random weights"
+    options = ("--keep-head" if start["keep_head"] else "", "--divide-channels" if start["divide_channels"] else "")
+    return " ".join(("--from", start["model"], *filter(None, options)))
 
 
 def _require_same_recipe(fold_folder: Path, settings: TrainingSettings) -> None:
