@@ -5,6 +5,11 @@ import sys
 
 import pytest
 
+from stunet.cli.train import print_transfer
+from stunet.networks.stunet import build_stunet, config_of_size
+from stunet.weights.transfer import Task, TransferOptions, transfer
+from tests.weights import samples
+
 
 @pytest.mark.parametrize("command", ["prepare", "train"])
 def test_without_nnunet(stunet, capsys, monkeypatch, command):
@@ -32,6 +37,18 @@ def test_what_cannot_be_trained(stunet, capsys, no_variables, command, options, 
     assert stunet(command, *options, "--json") == 2
     captured = capsys.readouterr()
     assert captured.out == "" and sentence in captured.err
+
+
+def test_the_report_of_a_transfer_is_a_table_on_stderr(capsys):
+    network, card = samples.network(), samples.card()
+    task = Task(("background", "liver", "class_2"), ("T1", "T2"), {})
+    new = build_stunet(config_of_size("tiny", 2, 3))
+    print_transfer(transfer(network.state_dict(), card, new, task, TransferOptions(keep_head=True)))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line.split() for line in captured.err.splitlines()]
+    assert ["head", "rows", "kept", "background,", "class_2"] in lines and ["head", "rows", "new", "liver"] in lines
+    assert any(line[:1] == ["channels"] and "channel_0," in line for line in lines)
 
 
 @pytest.mark.slow

@@ -14,10 +14,18 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from stunet.errors import UserError
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.training.folders import nnunet_folders
+from stunet.training.recipes import RECIPES
 from stunet.training.run import RECORD_NAME, TrainingSettings, build_trainer, train
 from tests.training.conftest import DATASET, environment
 
-SETTINGS = TrainingSettings("4", 0, "tiny", epochs=2, iterations_per_epoch=2, workers=0, precision="float32")
+RECIPE = replace(RECIPES["scratch"], epochs=2, iterations_per_epoch=2)
+SETTINGS = TrainingSettings("4", 0, "tiny", recipe=RECIPE, workers=0, precision="float32")
+
+
+def changed(settings: TrainingSettings = SETTINGS, **changes) -> TrainingSettings:
+    """Settings with another recipe, and whatever else is changed."""
+    of_recipe = {name: changes.pop(name) for name in list(changes) if name in RECIPE.__dataclass_fields__}
+    return replace(settings, recipe=replace(settings.recipe, **of_recipe), **changes)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +33,7 @@ def run(prepared_home):
     """One run, with the iterations that it announced."""
     announced: list[int] = []
     with environment(prepared_home):
-        result = train(SETTINGS, announced.append)
+        result = train(SETTINGS, lambda report: announced.append(report.step))
     return result, announced
 
 
@@ -69,7 +77,7 @@ def test_nnunets_predictor_and_ours_agree_on_the_folder(run, home, shared_data, 
 
 
 def test_what_is_there_is_not_overwritten(run, home):
-    with pytest.raises(UserError, match=r"already holds checkpoint_final.pth.*--resume"):
+    with pytest.raises(UserError, match=r"already holds stunet_checkpoint.*--resume"):
         train(SETTINGS)
 
 
@@ -79,13 +87,13 @@ def test_a_finished_run_is_not_resumed(run, home):
 
 
 def test_a_finished_run_goes_on_for_more_epochs(run, home):
-    longer = replace(SETTINGS, epochs=SETTINGS.epochs + 1, resume=True)
+    longer = changed(epochs=3, resume=True)
     trainer = build_trainer(longer, nnunet_folders())
-    assert (trainer.current_epoch, trainer.num_epochs) == (SETTINGS.epochs, SETTINGS.epochs + 1)
+    assert (trainer.current_epoch, trainer.num_epochs) == (2, 3)
 
 
 def test_a_run_goes_on_with_the_augmentation_it_had(run, home):
-    longer = replace(SETTINGS, epochs=SETTINGS.epochs + 1, mirror=False, resume=True)
+    longer = changed(epochs=3, mirror=False, resume=True)
     with pytest.raises(UserError, match="started with mirror on, not off"):
         build_trainer(longer, nnunet_folders())
 
@@ -93,8 +101,8 @@ def test_a_run_goes_on_with_the_augmentation_it_had(run, home):
 @pytest.mark.slow
 def test_a_model_trained_without_mirroring_is_not_used_with_it(home, shared_data, monkeypatch, tmp_path):
     monkeypatch.setenv("nnUNet_results", str(tmp_path))
-    result = train(replace(SETTINGS, epochs=1, mirror=False))
-    assert not json.loads((result.model_folder / "fold_0" / RECORD_NAME).read_text())["settings"]["mirror"]
+    result = train(changed(epochs=1, mirror=False))
+    assert not json.loads((result.model_folder / "fold_0" / RECORD_NAME).read_text())["settings"]["recipe"]["mirror"]
     with pytest.raises(UserError, match="mirror"):
         Predictor(result.model_folder, InferenceConfig(mirror=True))
 
@@ -118,7 +126,7 @@ def test_nothing_to_resume(home):
 )
 def test_settings_with_which_nothing_can_be_trained(home, changes, sentence):
     with pytest.raises(UserError, match=sentence):
-        train(replace(SETTINGS, **changes))
+        train(changed(**changes))
 
 
 def test_too_few_cases_or_none(prepared_home, tmp_path):
@@ -160,7 +168,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(run, home, monkeypatch, tmp_p
         ({"batch_size": 1}, "started with batch size of the plan, not 1"),
     ):
         with pytest.raises(UserError, match=sentence):
-            train(replace(SETTINGS, **change, resume=True))
+            train(changed(**change, resume=True))
     announced: list[int] = []
     resumed = train(replace(SETTINGS, resume=True), announced.append)
     assert announced == [3, 4]
@@ -174,7 +182,7 @@ def test_another_seed_gives_other_weights_and_an_interrupted_validation_is_made_
     run, home, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("nnUNet_results", str(tmp_path))
-    settings = replace(SETTINGS, seed=1, fold=1, epochs=1)
+    settings = changed(seed=1, fold=1, epochs=1)
     trained = train(settings)
     fold = trained.model_folder / "fold_1"
     assert not torch.equal(

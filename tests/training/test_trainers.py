@@ -1,6 +1,7 @@
 """Our trainers against nnU-Net's own, on the same weights and batches."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def steps(trainer, number=2):
 @pytest.fixture
 def tiny(build):
     trainer = build("STUNetTrainer_tiny", "STUNetPlans_tiny")
-    trainer.use_bfloat16 = False
+    trainer.precision = "float32"
     trainer.initialize()
     return trainer
 
@@ -114,7 +115,7 @@ def test_a_validation_step_is_nnunets(tiny, stock):
 
 def test_bfloat16_is_close(tiny, build):
     half = build("STUNetTrainer_tiny", "STUNetPlans_tiny")
-    half.use_bfloat16 = True
+    half.precision = "bfloat16"
     half.initialize()
     half.network.load_state_dict(tiny.network.state_dict())
     assert steps(half) == pytest.approx(steps(tiny), rel=0.01)
@@ -181,7 +182,7 @@ def test_without_mirroring_it_augments_and_records_as_nnunets_trainer_of_that_ki
         build("STUNetTrainer_tiny", "STUNetPlans_tiny"),
         build("nnUNetTrainerNoMirroring", "STUNetPlans_tiny"),
     )
-    ours.mirror = False
+    ours.follow(replace(ours.recipe, mirror=False))
     ours.initialize()
     configured = [t.configure_rotation_dummyDA_mirroring_and_inital_patch_size() for t in (ours, theirs)]
     assert str(configured[0]) == str(configured[1])

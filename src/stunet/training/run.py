@@ -1,10 +1,11 @@
 """One training run: a prepared dataset becomes an nnU-Net v2 model folder."""
 
 import json
+import math
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,14 +15,23 @@ import torch
 
 from stunet.errors import UserError
 from stunet.files import write_json
+from stunet.inference.extras import import_extra
+from stunet.networks.stunet import six_strides
+from stunet.training import checkpoints
+from stunet.training.checkpoints import Checkpoint
 from stunet.training.folders import Folders, find_dataset, set_nnunet_environment
 from stunet.training.planners import plans_name
-from stunet.training.trainers import TRAINERS, STUNetTrainer
+from stunet.training.precision import TrainingPrecision, resolve_precision
+from stunet.training.recipes import RECIPES, Recipe, departures, spoken
+from stunet.training.start import Start, start_from
+from stunet.training.throughput import StepReport
+from stunet.training.trainers import FINE_TUNERS, TRAINERS, STUNetTrainer
+from stunet.weights.transfer_report import TransferReport
 
 RECORD_NAME = "stunet_run.json"
 
-CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
-"""What nnU-Net writes."""
+NNUNET_CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+"""What nnU-Net's tools read; we only write them."""
 
 SUMMARY = "validation/summary.json"
 """What nnU-Net's validation, a run's last act, leaves in the fold's folder."""
@@ -29,13 +39,13 @@ SUMMARY = "validation/summary.json"
 NUM_FOLDS = 5
 """Parts into which nnU-Net splits the cases."""
 
-ITERATIONS_PER_VALIDATION_ITERATION = 5
-"""nnU-Net's proportion: 250 iterations and 50 validation batches in an epoch."""
+LONGER = "epochs"
+"""The one number of a recipe that may change when a run is resumed: it may grow."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What a run is asked to do; all else comes from the plans and the trainer.
+    """What a run is asked to do, where and how; all else comes from the plans.
 
     Attributes:
         dataset: number or name of a prepared dataset.
@@ -43,15 +53,19 @@ class TrainingSettings:
         size: one of `TRAINERS`.
         configuration: "3d_fullres" or "3d_lowres".
         plan: "nnunet" or "published", one that the dataset was prepared with.
-        epochs: how many; the learning rate decays to zero over them (the paper's 1000 by default).
-        iterations_per_epoch: 250 in the paper and in nnU-Net.
-        batch_size: images in a batch; the plan's by default (the paper: 2).
+        recipe: how long, how fast and on what; see `stunet.training.recipes`.
+        start: the model whose weights the training starts with; None starts with random ones.
         device: "cpu", "cuda" or "mps".
-        mirror: augment by mirrored copies, as nnU-Net and the paper; without, left and right stay told apart, and the
-            model is not to be used with mirrored copies.
-        precision: "auto" (nnU-Net's on a GPU, bfloat16 on CPUs that have it) or "float32" (CPU).
-        seed: of the initial weights, and of the batches where `workers` is 0; then a resumed run equals one that was
-            never interrupted.
+        precision: "auto", "float32" (not on CUDA), "bfloat16" or "float16" (CUDA); see `resolve_precision`.
+        compiled: compile the network; None does so on CUDA GPUs.
+        accumulate: in how many parts the gradient of a batch is computed: memory for one part is needed.
+        checkpointed_activations: recompute the activations of each stage instead of keeping them.
+        save_every: epochs between checkpoints.
+        picture_every: epochs between pictures of a validation patch; 0 for none.
+        tensorboard: write curves for TensorBoard, too.
+        wandb: send nnU-Net's log to Weights & Biases (variables nnUNet_wandb_project and nnUNet_wandb_mode).
+        seed: of the initial weights, of the order of the data and of its augmentation: the same seed gives the same
+            run, whatever the number of workers.
         workers: processes that load and augment; nnU-Net's choice by default, 0 for none.
         resume: go on from the newest checkpoint.
     """
@@ -61,12 +75,17 @@ class TrainingSettings:
     size: str = "small"
     configuration: str = "3d_fullres"
     plan: str = "nnunet"
-    epochs: int = 1000
-    iterations_per_epoch: int = 250
-    batch_size: int | None = None
-    mirror: bool = True
+    recipe: Recipe = RECIPES["scratch"]
+    start: Start | None = None
     device: str = "cpu"
-    precision: str = "auto"
+    precision: TrainingPrecision = "auto"
+    compiled: bool | None = None
+    accumulate: int = 1
+    checkpointed_activations: bool = False
+    save_every: int = 5
+    picture_every: int = 10
+    tensorboard: bool = False
+    wandb: bool = False
     seed: int = 0
     workers: int | None = None
     resume: bool = False
@@ -89,32 +108,47 @@ class TrainingResult:
     seconds: float
 
 
-def train(settings: TrainingSettings, on_step: Callable[[int], None] | None = None) -> TrainingResult:
+def train(
+    settings: TrainingSettings,
+    on_step: Callable[[StepReport], None] | None = None,
+    on_transfer: Callable[[TransferReport], None] = lambda report: None,
+) -> TrainingResult:
     """Train, then validate with nnU-Net's own predictor.
 
     Args:
         settings: what to do.
-        on_step: called with the number of iterations done.
+        on_step: called after each step.
+        on_transfer: called with the report on the weights that the training starts with.
 
     Raises:
-        UserError: a dataset that isn't prepared, a finished or missing run to resume, a device that isn't there.
+        UserError: a dataset that isn't prepared, a finished or missing run to resume, a device that isn't there, a loss
+            that is no number any more, too little memory.
+        TrainingStopped: SIGTERM came; a checkpoint was saved.
     """
     _check(settings)
     folders = set_nnunet_environment()
     start = time.perf_counter()
-    if settings.workers is not None:
-        os.environ["nnUNet_n_proc_DA"] = str(settings.workers)
+    _set_variables(settings)
     torch.manual_seed(settings.seed)
     trainer = build_trainer(settings, folders)
     if on_step is not None:
         trainer.on_step = on_step
+    if settings.start is not None and not settings.resume:
+        on_transfer(start_from(trainer, settings.start))
     _write_record(trainer, settings, seconds=0.0, finished=False)
-    if trainer.current_epoch < trainer.num_epochs:
+    if not _is_trained(Path(trainer.output_folder), trainer.current_epoch, trainer.num_epochs):
         trainer.run_training()
     trainer.perform_actual_validation()
     seconds = time.perf_counter() - start
     _write_record(trainer, settings, seconds, finished=True)
     return read_result(Path(trainer.output_folder), seconds)
+
+
+def _set_variables(settings: TrainingSettings) -> None:
+    """What nnU-Net reads from its environment."""
+    if settings.workers is not None:
+        os.environ["nnUNet_n_proc_DA"] = str(settings.workers)
+    os.environ["nnUNet_wandb_enabled"] = str(int(settings.wandb))
 
 
 def default_device() -> str:
@@ -137,8 +171,14 @@ def _check(settings: TrainingSettings) -> None:
         raise UserError(f"A fold is 0, 1, 2, 3, 4 or all, not {settings.fold!r}.")
     if settings.precision == "float32" and settings.device == "cuda":
         raise UserError("nnU-Net trains in half precision on a CUDA GPU; --precision float32 is for the CPU.")
-    if settings.epochs < 1 or settings.iterations_per_epoch < 1 or (settings.batch_size or 1) < 1:
-        raise UserError("Epochs, iterations and batch size must be 1 or more.")
+    resolve_precision(settings.precision, torch.device(settings.device))
+    if settings.accumulate < 1:
+        raise UserError("A batch has 1 part or more (--accumulate).")
+    if settings.save_every < 1 or settings.picture_every < 0:
+        raise UserError("--save-every is 1 or more, and --picture-every is 0 or more.")
+    for module, is_asked_for in (("tensorboard", settings.tensorboard), ("wandb", settings.wandb)):
+        if is_asked_for:
+            import_extra(module, module)
 
 
 def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer:
@@ -159,11 +199,10 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
         known = ", ".join(plans["configurations"])
         raise UserError(f"The plans of {name} have no configuration {settings.configuration!r}, only: {known}.")
     _require_images(plans_file.parent, plans["configurations"][settings.configuration]["data_identifier"], settings)
-    if settings.batch_size is not None:
-        plans["configurations"][settings.configuration]["batch_size"] = settings.batch_size
+    _put_into_plan(settings, plans["configurations"][settings.configuration])
     plans["continue_training"] = settings.resume
     dataset = json.loads((plans_file.parent / "dataset.json").read_text())
-    trainer = TRAINERS[settings.size](
+    trainer = trainer_class(settings)(
         plans,
         settings.configuration,
         settings.fold,
@@ -171,21 +210,63 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
         torch.device(settings.device),  # type: ignore[arg-type]
     )
     checkpoint = _checkpoint_to_resume(Path(trainer.output_folder), settings)
-    trainer.num_epochs = settings.epochs
-    trainer.num_iterations_per_epoch = settings.iterations_per_epoch
-    trainer.num_val_iterations_per_epoch = max(1, settings.iterations_per_epoch // ITERATIONS_PER_VALIDATION_ITERATION)
-    trainer.seed = settings.seed
-    trainer.mirror = settings.mirror
-    if settings.precision == "float32":
-        trainer.use_bfloat16 = False
+    _configure(trainer, settings)
+    _warn_of_departures(trainer)
     trainer.initialize()
     if checkpoint is not None:
-        trainer.load_checkpoint(str(checkpoint))
+        trainer.load_state(checkpoint)
     return trainer
 
 
 def _plan_option(settings: TrainingSettings) -> str:
     return "" if settings.plan == "nnunet" else f" --plan {settings.plan}"
+
+
+def trainer_class(settings: TrainingSettings) -> type[STUNetTrainer]:
+    """The trainer whose name the results are filed under: `_ft` where the body learns more slowly than the heads."""
+    table = FINE_TUNERS if settings.recipe.name == "finetune" else TRAINERS
+    return table[settings.size]
+
+
+def _put_into_plan(settings: TrainingSettings, configuration: dict[str, Any]) -> None:
+    """Batch size and patch, which nnU-Net reads from its plans wherever it needs them.
+
+    Raises:
+        UserError: a patch that the network's strides do not divide, or a batch of fewer images than parts.
+    """
+    if settings.recipe.batch_size is not None:
+        configuration["batch_size"] = settings.recipe.batch_size
+    if settings.recipe.patch is not None:
+        configuration["patch_size"] = list(settings.recipe.patch)
+    strides = six_strides(configuration["architecture"]["arch_kwargs"]["strides"])
+    multiples = [math.prod(axis) for axis in zip(*strides, strict=True)]
+    if any(edge % multiple for edge, multiple in zip(configuration["patch_size"], multiples, strict=True)):
+        raise UserError(
+            f"A patch of {spoken(configuration['patch_size'])} voxels (Z, Y, X) does not fit the network of this plan: "
+            f"its edges must be multiples of {', '.join(map(str, multiples))}."
+        )
+    if configuration["patch_size"] == multiples:
+        raise UserError(f"A patch of {spoken(multiples)} voxels leaves one voxel at the bottom; give a larger one.")
+    if settings.accumulate > configuration["batch_size"]:
+        raise UserError(f"A batch of {configuration['batch_size']} cannot be cut into {settings.accumulate} parts.")
+
+
+def _configure(trainer: STUNetTrainer, settings: TrainingSettings) -> None:
+    trainer.follow(settings.recipe)
+    trainer.seed = settings.seed
+    trainer.precision = settings.precision
+    trainer.compiled = settings.compiled
+    trainer.accumulate = settings.accumulate
+    trainer.checkpointed_activations = settings.checkpointed_activations
+    trainer.save_every = settings.save_every
+    trainer.picture_every = settings.picture_every
+    trainer.tensorboard = settings.tensorboard
+
+
+def _warn_of_departures(trainer: STUNetTrainer) -> None:
+    classes = len(trainer.label_manager.foreground_labels)
+    for sentence in departures(trainer.recipe, trainer.configuration_manager.spacing, classes):
+        trainer.print_to_log_file(sentence)
 
 
 def _require_images(prepared: Path, images: str, settings: TrainingSettings) -> None:
@@ -201,60 +282,93 @@ def _require_images(prepared: Path, images: str, settings: TrainingSettings) -> 
         raise UserError(f"{prepared.name} has {cases} cases, too few for {NUM_FOLDS} folds. Train on all: -f all")
 
 
-def _checkpoint_to_resume(fold_folder: Path, settings: TrainingSettings) -> Path | None:
+def _checkpoint_to_resume(fold_folder: Path, settings: TrainingSettings) -> Checkpoint | None:
     """The newest checkpoint if the run is to be resumed, else None.
 
     Raises:
         UserError: a run that is there and not to be resumed, or to be resumed and not there, finished, or started with
-            another schedule.
+            another recipe.
     """
-    there = [fold_folder / name for name in CHECKPOINTS if (fold_folder / name).is_file()]
+    checkpoint = checkpoints.newest(fold_folder)
+    nnunets = [name for name in NNUNET_CHECKPOINTS if (fold_folder / name).is_file()]
     if not settings.resume:
-        if there:
-            raise UserError(f"{fold_folder} already holds {there[0].name}. Go on with --resume, or move it away.")
+        if checkpoint or nnunets:
+            there = checkpoint.folder.name if checkpoint else nnunets[0]
+            raise UserError(f"{fold_folder} already holds {there}. Go on with --resume, or move it away.")
         return None
-    if not there:
-        raise UserError(f"There is nothing to resume in {fold_folder}. Leave --resume out to start.")
-    is_longer = _asks_for_more_epochs(fold_folder, settings)
-    if there[0].name == CHECKPOINTS[0] and not is_longer:
-        if (fold_folder / SUMMARY).is_file():
-            raise UserError(
-                f"The run in {fold_folder} is finished; there is nothing to resume. Give more --epochs to go on."
-            )
-        return there[0]  # trained, but its validation was interrupted
-    _require_same_schedule(fold_folder, settings)
-    return max(there, key=lambda path: path.stat().st_mtime)
+    if checkpoint is None:
+        raise UserError(_nothing_to_resume(fold_folder, nnunets))
+    _require_same_start(fold_folder, settings)
+    _require_same_recipe(fold_folder, settings)
+    is_trained = _is_trained(fold_folder, checkpoint.state.epoch, settings.recipe.epochs)
+    if is_trained and (fold_folder / SUMMARY).is_file():
+        raise UserError(
+            f"The run in {fold_folder} is finished; there is nothing to resume. Give more --epochs to go on."
+        )
+    return checkpoint
+
+
+def _nothing_to_resume(fold_folder: Path, nnunets: list[str]) -> str:
+    if not nnunets:
+        return f"There is nothing to resume in {fold_folder}. Leave --resume out to start."
+    return (
+        f"{fold_folder} holds nnU-Net's {nnunets[0]} alone, and opening it could run code that is hidden in it. "
+        "If you trust it, go on with nnU-Net's own command: nnUNetv2_train ... --c (see `stunet doctor --nnunet`)."
+    )
+
+
+def _is_trained(fold_folder: Path, epochs_done: int, epochs: int) -> bool:
+    """Whether only the validation may be missing."""
+    return epochs_done >= epochs and (fold_folder / NNUNET_CHECKPOINTS[0]).is_file()
 
 
 def _started_settings(fold_folder: Path) -> dict[str, Any]:
-    """What the run was started with; nothing if nnUNetv2_train started it, which leaves no record."""
+    """What the run was started with; nothing where nnUNetv2_train left no record."""
     record = fold_folder / RECORD_NAME
     return json.loads(record.read_text())["settings"] if record.is_file() else {}
 
 
+def _started(fold_folder: Path) -> dict[str, Any]:
+    """The recipe and the seed that the run was started with."""
+    settings = _started_settings(fold_folder)
+    return {**settings.get("recipe", {}), "seed": settings["seed"]} if settings else {}
+
+
 def _asks_for_more_epochs(fold_folder: Path, settings: TrainingSettings) -> bool:
-    return settings.epochs > _started_settings(fold_folder).get("epochs", settings.epochs)
+    return settings.recipe.epochs > _started(fold_folder).get(LONGER, settings.recipe.epochs)
 
 
-def _require_same_schedule(fold_folder: Path, settings: TrainingSettings) -> None:
-    """The learning rate and the augmentation depend on these, so they stay what they were.
+def _require_same_start(fold_folder: Path, settings: TrainingSettings) -> None:
+    """A resumed run takes its weights from its checkpoint; --from only tells which run is meant."""
+    record = _started_settings(fold_folder)
+    asked = None if settings.start is None else asdict(settings.start)
+    if record and record.get("start") != asked:
+        raise UserError(
+            f"The run in {fold_folder} was started with {_spoken_start(record.get('start'))}, not with "
+            f"{_spoken_start(asked)}. Give the same to resume it: its weights then come from its checkpoint."
+        )
+
+
+def _spoken_start(start: Mapping[str, Any] | None) -> str:
+    if start is None:
+        return "random weights"
+    options = ("--keep-head" if start["keep_head"] else "", "--divide-channels" if start["divide_channels"] else "")
+    return " ".join(("--from", start["model"], *filter(None, options)))
+
+
+def _require_same_recipe(fold_folder: Path, settings: TrainingSettings) -> None:
+    """A resumed run goes on as it was started.
 
     More epochs may be asked for: the learning rate then follows the longer schedule from here on.
     """
-    for name, started in _started_settings(fold_folder).items():
-        asked = getattr(settings, name)
-        is_longer = name == "epochs" and _asks_for_more_epochs(fold_folder, settings)
-        if name in ("epochs", "iterations_per_epoch", "batch_size", "mirror") and started != asked and not is_longer:
+    asked = json.loads(json.dumps({**asdict(settings.recipe), "seed": settings.seed}))
+    for name, started in _started(fold_folder).items():
+        is_longer = name == LONGER and _asks_for_more_epochs(fold_folder, settings)
+        if asked.get(name) != started and not is_longer:
             raise UserError(
-                f"The run in {fold_folder} was started with {name.replace('_', ' ')} {_spoken(started)}, "
-                f"not {_spoken(asked)}. Give the same to resume it."
+                f"The run in {fold_folder} was started with {name.replace('_', ' ')} {spoken(started)}, "
+                f"not {spoken(asked.get(name))}. Give the same to resume it."
             )
-
-
-def _spoken(value: int | bool | None) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return "of the plan" if value is None else str(value)
 
 
 def _write_record(trainer: STUNetTrainer, settings: TrainingSettings, seconds: float, finished: bool) -> None:
@@ -267,7 +381,7 @@ def _write_record(trainer: STUNetTrainer, settings: TrainingSettings, seconds: f
         "patch_size": [int(n) for n in trainer.configuration_manager.patch_size],
         "weight_decay": trainer.weight_decay,
         "initial_learning_rate": trainer.initial_lr,
-        "bfloat16": trainer.use_bfloat16,
+        "precision": trainer.precision,
         "versions": {name: version(name) for name in ("stunet", "torch", "nnunetv2", "batchgeneratorsv2", "numpy")},
         "machine": {"processor": platform.machine(), "threads": torch.get_num_threads(), "system": platform.system()},
     }

@@ -1,46 +1,65 @@
 """nnU-Net trainers for STU-Nets, with the names that the official code gave them.
 
-Overridden are the network, the optimiser's numbers, bfloat16 on CPUs, and the writing of checkpoints; mirroring can be
-left out. Data, other augmentation, loss, schedule, validation and logs are nnU-Net's.
+Overridden are the network, the recipe's numbers, the order of the data, the step, and the checkpoints. Planning,
+preprocessing, transforms, loss, validation and logs are nnU-Net's.
 """
 
-import contextlib
-import random
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import astuple
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
 
 from stunet.files import replacing
-from stunet.inference.backends.precision import cpu_computes_bfloat16
 from stunet.networks.stunet import SIZES, STUNet, six_strides
+from stunet.training import checkpoints
+from stunet.training.activation_checkpointing import checkpoint_activations
+from stunet.training.checkpoints import Checkpoint, TrainingState, optimizer_tensors
+from stunet.training.failures import explaining_lack_of_memory, require_finite, what_to_try
+from stunet.training.logs import JsonLines, TensorBoard, TrainingLog, plain
+from stunet.training.paper_transforms import with_paper_transforms
+from stunet.training.pictures import PICTURE_NAME, draw_patch
 from stunet.training.planners import NETWORK_CLASS, plans_name
+from stunet.training.precision import InFloat32, TrainingPrecision, autocasting, resolve_precision
+from stunet.training.recipes import RECIPES, Recipe
+from stunet.training.sampling import Batch, SeededBatches, Stream, batches, slots_of_rank
+from stunet.training.step import Target, accumulate_gradients, to_device, update
+from stunet.training.stopping import StopRequest, TrainingStopped
+from stunet.training.throughput import Speedometer, StepReport, peak_tflops, tflop_per_sample
 
-WEIGHT_DECAY = 1e-3
-"""Paper, section 4, implementation details (nnU-Net's default is 3e-5)."""
-
-BODY_LEARNING_RATE_FACTOR = 0.1
-"""Fine-tuning: the pre-trained body learns at this fraction of the new head's rate (section 3.4)."""
+ITERATIONS_PER_VALIDATION_ITERATION = 5
+"""nnU-Net's proportion: 250 iterations and 50 validation batches in an epoch."""
 
 
-class _InFloat32(nn.Module):
-    """A loss that sees float32 logits: sums over a patch would be coarse in bfloat16."""
+@contextmanager
+def _no_worker_processes() -> Iterator[None]:
+    """nnU-Net reads this variable when it makes its loaders."""
+    kept = os.environ.get("nnUNet_n_proc_DA")
+    os.environ["nnUNet_n_proc_DA"] = "0"
+    try:
+        yield
+    finally:
+        del os.environ["nnUNet_n_proc_DA"]
+        if kept is not None:
+            os.environ["nnUNet_n_proc_DA"] = kept
 
-    def __init__(self, loss: nn.Module):
-        super().__init__()
-        self.loss = loss
 
-    def forward(self, logits: Any, target: Any) -> torch.Tensor:
-        """The loss of logits (B, K, Z, Y, X), or of a list of them, as nnU-Net computes it in float32."""
-        as_float = [x.float() for x in logits] if isinstance(logits, list | tuple) else logits.float()
-        with torch.autocast("cpu", enabled=False):
-            return self.loss(as_float, target)
+def freeze(network: nn.Module, keys: tuple[str, ...]) -> None:
+    """Parameters whose names begin with one of `keys` get no gradient, and so neither momentum nor weight decay."""
+    for name, parameter in network.named_parameters():
+        if name.startswith(keys):
+            parameter.requires_grad_(False)
 
 
 class PolynomialSchedule(torch.optim.lr_scheduler.LRScheduler):
@@ -69,14 +88,25 @@ class STUNetTrainer(nnUNetTrainer):
 
     Attributes:
         size: the STU-Net that is built whatever the plans' network; None builds what our plans say.
-        use_bfloat16: compute in bfloat16; by default on CPUs that have it (nnU-Net decides on GPUs).
-        mirror: augment by mirrored copies, as nnU-Net; a model trained without must not be asked for mirrored copies.
-        seed: makes the batches of each epoch reproducible where no worker processes load them; None leaves them random.
-        on_step: called with the number of iterations done after each training step, for progress displays.
+        recipe: the numbers; set by `follow`.
+        seed: of the order of the data and of its augmentation.
+        precision: see `resolve_precision`.
+        compiled: compile the network; None leaves it to nnU-Net, which compiles on CUDA GPUs.
+        accumulate: in how many parts the gradient of a batch is computed.
+        checkpointed_activations: recompute the activations of each stage instead of keeping them.
+        on_step: called after each training step, for progress displays.
+        save_every: epochs between checkpoints.
+        picture_every: epochs between pictures of a validation patch; 0 for none.
+        tensorboard: write curves for TensorBoard, too.
+        epoch_losses: of the steps done in this epoch.
     """
 
     network: nn.Module
+    logger: TrainingLog
+    dataloader_train: Any
+    dataloader_val: Any
     size: str | None = None
+    recipe: Recipe = RECIPES["scratch"]
 
     def __init__(
         self,
@@ -86,14 +116,44 @@ class STUNetTrainer(nnUNetTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net inspects this signature)
     ):
+        is_continued = plans["continue_training"]  # nnU-Net takes it out
         super().__init__(plans, configuration, fold, dataset_json, device)  # type: ignore[arg-type]
-        self.weight_decay = WEIGHT_DECAY
+        self.follow(type(self).recipe)
+        self.foreground_fraction = self.oversample_foreground_percent  # nnU-Net changes its own to suit each rank
         self.save_every = 5
-        self.use_bfloat16 = self.device.type == "cpu" and cpu_computes_bfloat16()
-        self.mirror = True
-        self.seed: int | None = None
-        self.on_step: Callable[[int], None] = lambda steps_done: None
-        self._steps_done = 0
+        self.seed = 0
+        self.precision: TrainingPrecision = "auto"
+        self.compiled: bool | None = None
+        self.accumulate = 1
+        self.checkpointed_activations = False
+        self.on_step: Callable[[StepReport], None] = lambda report: None
+        self.picture_every = 0
+        self.tensorboard = False
+        self.epoch_losses: list[float] = []
+        self.stop = StopRequest()
+        self.logger = TrainingLog(self.output_folder, is_continued)
+
+    def follow(self, recipe: Recipe) -> None:
+        """Take the numbers of a recipe over; patch and batch size are the plans'."""
+        self.recipe = recipe
+        self.num_epochs = recipe.epochs
+        self.num_iterations_per_epoch = recipe.iterations_per_epoch
+        self.num_val_iterations_per_epoch = max(1, recipe.iterations_per_epoch // ITERATIONS_PER_VALIDATION_ITERATION)
+        self.initial_lr = recipe.learning_rate
+        self.weight_decay = recipe.weight_decay
+
+    @property
+    def steps_done(self) -> int:
+        """Iterations since the start of the training."""
+        return self.current_epoch * self.num_iterations_per_epoch + len(self.epoch_losses)
+
+    @property
+    def bare_network(self) -> nn.Module:
+        """The network itself, without what was wrapped around it to compile or to distribute it."""
+        network = self.network
+        while isinstance(network, DistributedDataParallel | OptimizedModule):
+            network = network.module if isinstance(network, DistributedDataParallel) else network._orig_mod
+        return network
 
     @classmethod
     def build_network_architecture(  # type: ignore[override]
@@ -122,14 +182,23 @@ class STUNetTrainer(nnUNetTrainer):
     def initialize(self) -> None:
         """As nnU-Net; plans for another network or size than this trainer's are refused first."""
         self._require_fitting_plans()
+        self.precision = resolve_precision(self.precision, self.device)
+        if self.precision != "float16":
+            self.grad_scaler = None
         super().initialize()
-        if self.device.type == "cpu":  # a step of `tiny` is 1.4 times faster, one of `small` as fast
-            self.network = self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        if self.checkpointed_activations:
+            checkpoint_activations(cast(STUNet, self.bare_network))
+        self.network = self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def _do_i_compile(self) -> bool:
+        return super()._do_i_compile() if self.compiled is None else self.compiled
 
     def _require_fitting_plans(self) -> None:
         """nnU-Net's own plans fit every trainer that has a size; ours fit the trainer of their size."""
         plans, trainer = self.plans_manager.plans_name, type(self).__name__
         planned = self.configuration_manager.network_arch_init_kwargs
+        if "strides" not in planned:
+            raise ValueError(f"The plans {plans} name no strides. Make new ones with `stunet prepare`.")
         if self.configuration_manager.network_arch_class_name != NETWORK_CLASS:
             if self.size is None:
                 raise ValueError(f"{trainer} builds what STU-Net plans say, and {plans} are for another network.")
@@ -151,73 +220,283 @@ class STUNetTrainer(nnUNetTrainer):
         rotation, dummy_2d, initial_patch_size, axes = (
             super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         )
-        if not self.mirror:
+        if not self.recipe.mirror:
             axes = self.inference_allowed_mirroring_axes = None
         return rotation, dummy_2d, initial_patch_size, axes
 
+    def get_dataloaders(self) -> tuple[Iterator[Batch], Iterator[Batch]]:
+        """nnU-Net's loaders, driven by seeds: batches from the step at which the training stands."""
+        workers = get_allowed_n_proc_DA()
+        with _no_worker_processes():
+            training, validation = (augmenter.data_loader for augmenter in super().get_dataloaders())
+        if self.recipe.paper_transforms:
+            training.transforms = with_paper_transforms(training.transforms)
+        validation_batches = self._seeded(validation, "validation")
+        self._picture_batch = validation_batches[0] if self.picture_every else {}
+        return (
+            batches(
+                self._seeded(training, "training"),
+                range(self.steps_done, self.num_epochs * self.num_iterations_per_epoch),
+                workers,
+                self.device.type == "cuda",
+            ),
+            batches(
+                validation_batches,
+                range(
+                    self.current_epoch * self.num_val_iterations_per_epoch,
+                    self.num_epochs * self.num_val_iterations_per_epoch,
+                ),
+                (workers + 1) // 2,
+                self.device.type == "cuda",
+            ),
+        )
+
+    def _seeded(self, loader: Any, stream: Stream) -> SeededBatches:
+        global_batch = self.configuration_manager.batch_size
+        slots = slots_of_rank(global_batch, *self._rank_and_world_size())
+        return SeededBatches(loader, slots, global_batch, self.foreground_fraction, self.seed, stream)
+
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if self.is_ddp else (0, 1)
+
     def _build_loss(self) -> nn.Module:
         loss = super()._build_loss()
-        return _InFloat32(loss) if self.use_bfloat16 else loss
+        return InFloat32(loss, self.device) if self.precision == "bfloat16" else loss
 
-    def _autocast(self) -> contextlib.AbstractContextManager:
-        if not self.use_bfloat16:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+    def on_train_start(self) -> None:
+        """As nnU-Net, and open the logs where the training stands."""
+        super().on_train_start()
+        if self.local_rank == 0:
+            folder = Path(self.output_folder)
+            self.logger.loggers.append(JsonLines(folder, self.steps_done, self.current_epoch))
+            if self.tensorboard:
+                self.logger.loggers.append(TensorBoard(folder, self.steps_done))
 
-    def train_step(self, batch: dict) -> dict:
-        """One iteration of nnU-Net's, in bfloat16 where the CPU has it."""
-        with self._autocast():
-            result = super().train_step(batch)
-        self._steps_done += 1
-        self.on_step(self.current_epoch * self.num_iterations_per_epoch + self._steps_done)
-        return result
+    def run_training(self) -> None:
+        """nnU-Net's loop, which can be left after any step, and entered again there.
+
+        Raises:
+            TrainingStopped: SIGTERM came; a checkpoint was saved.
+            UserError: the loss is no number any more, or memory is used up.
+        """
+        self.on_train_start()
+        if not self.steps_done:
+            self.save_state()
+        with self.stop.listening():
+            while self.current_epoch < self.num_epochs:
+                self.run_epoch()
+        self.on_train_end()
+
+    def run_epoch(self) -> None:
+        """One epoch, or what is left of it, and its validation."""
+        self.on_epoch_start()
+        self.on_train_epoch_start()
+        while len(self.epoch_losses) < self.num_iterations_per_epoch:
+            self.train_step(next(self.dataloader_train))
+            self.stop_if_asked()
+        self.on_train_epoch_end([{"loss": loss} for loss in self.epoch_losses])
+        with torch.no_grad():
+            self.on_validation_epoch_start()
+            outputs = []
+            for _ in range(self.num_val_iterations_per_epoch):
+                outputs.append(self.validation_step(next(self.dataloader_val)))
+                self.stop_if_asked()
+            self.on_validation_epoch_end(outputs)
+        self.on_epoch_end()
+
+    def stop_if_asked(self) -> None:
+        """Save and leave, if this process was told to stop.
+
+        Raises:
+            TrainingStopped: it was.
+        """
+        if self.stop.is_made:
+            folder = self.save_state()
+            raise TrainingStopped(f"told to stop after step {self.steps_done}; saved in {folder}, go on with --resume")
 
     def on_train_epoch_start(self) -> None:
-        """As nnU-Net, seeded by the epoch's number, so that a resumed run sees the batches it would have seen."""
-        self._steps_done = 0
-        if self.seed is not None:
-            torch.manual_seed(self.seed + self.current_epoch)
-            np.random.seed(self.seed + self.current_epoch)
-            random.seed(self.seed + self.current_epoch)
+        """As nnU-Net, and start to measure the speed."""
         super().on_train_epoch_start()
+        self.speed.start_epoch()
 
-    def validation_step(self, batch: dict) -> dict:
-        """One validation batch of nnU-Net's, in bfloat16 where the CPU has it."""
-        with self._autocast():
+    def train_step(self, batch: Batch) -> dict:
+        """One iteration: nnU-Net's, in this trainer's precision and number of parts."""
+        with explaining_lack_of_memory(self._what_fits):
+            loss = self._step(batch)
+        require_finite(loss, self.steps_done + 1, batch.get("keys", ()), self.last_checkpoint())
+        self.epoch_losses.append(loss)
+        self._report(loss)
+        return {"loss": loss}
+
+    def _step(self, batch: Batch) -> float:
+        image_BCZYX, target = batch["data"].to(self.device, non_blocking=True), to_device(batch["target"], self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = accumulate_gradients(self._loss_of, image_BCZYX, target, self.accumulate, self.grad_scaler)
+        update(self.network, self.optimizer, self.grad_scaler)
+        return float(loss)
+
+    def _loss_of(self, image_BCZYX: torch.Tensor, target: Target) -> torch.Tensor:
+        with autocasting(self.precision, self.device):
+            return self.loss(self.network(image_BCZYX), target)
+
+    def _what_fits(self) -> str:
+        return what_to_try(
+            self.batch_size, self.accumulate, self.configuration_manager.patch_size, self.checkpointed_activations
+        )
+
+    @cached_property
+    def speed(self) -> Speedometer:
+        """Of this training, all ranks together."""
+        _, world_size = self._rank_and_world_size()
+        samples = self.configuration_manager.batch_size
+        tflop = tflop_per_sample(cast(STUNet, self.bare_network).config, self.configuration_manager.patch_size)
+        peak = peak_tflops(self.device, self.precision)
+        return Speedometer(samples, samples * tflop, peak and peak * world_size)
+
+    def _report(self, loss: float) -> None:
+        self.speed.end_step()
+        averages = self.logger.get_value("ema_fg_dice", step=None)
+        report = self.speed.report(
+            self.steps_done,
+            self.num_epochs * self.num_iterations_per_epoch,
+            self.current_epoch,
+            loss,
+            averages[-1] if averages else None,
+            self.optimizer.param_groups[0]["lr"],
+        )
+        self.logger.log_step(report)
+        self.on_step(report)
+
+    def on_epoch_end(self) -> None:
+        """As nnU-Net; then our own checkpoint and picture, where they are due."""
+        super().on_epoch_end()
+        self.epoch_losses = []
+        is_last = self.current_epoch == self.num_epochs
+        if is_last or self.current_epoch % self.save_every == 0:
+            self.save_state()
+        if self.picture_every and (is_last or self.current_epoch % self.picture_every == 0):
+            self.draw_picture()
+
+    def draw_picture(self) -> None:
+        """What the network makes of one and the same validation patch."""
+        case, image_BCZYX = self._picture_batch["keys"][-1], self._picture_batch["data"][-1:]
+        self.network.eval()
+        with torch.no_grad(), autocasting(self.precision, self.device):
+            logits = self.network(image_BCZYX.to(self.device))
+        prediction = self.label_manager.convert_logits_to_segmentation(_highest(logits)[0].float().cpu())
+        if self.local_rank == 0:
+            draw_patch(
+                Path(self.output_folder) / PICTURE_NAME,
+                f"{case}, epoch {self.current_epoch}",
+                image_BCZYX[0, 0].numpy(),
+                np.asarray(self._labels_of(_highest(self._picture_batch["target"])[-1])),
+                np.asarray(prediction),
+            )
+
+    def _labels_of(self, target_KZYX: torch.Tensor) -> torch.Tensor | np.ndarray:
+        """Labels (Z, Y, X), also where the target is one mask for each region."""
+        if not self.label_manager.has_regions:
+            return target_KZYX[0]
+        regions = target_KZYX[: self.label_manager.num_segmentation_heads].float()
+        return self.label_manager.convert_probabilities_to_segmentation(regions)
+
+    def validation_step(self, batch: Batch) -> dict:
+        """One validation batch of nnU-Net's, in this trainer's precision."""
+        with autocasting(self.precision, self.device):
             return super().validation_step(batch)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
         """SGD over `parameter_groups` and a polynomial decay of each group's rate."""
+        if self.recipe.freeze_encoder:
+            freeze(self.bare_network, STUNet.encoder_keys)
         optimizer = torch.optim.SGD(
-            self.parameter_groups(), self.initial_lr, weight_decay=self.weight_decay, momentum=0.99, nesterov=True
+            self.parameter_groups(),
+            self.initial_lr,
+            weight_decay=self.weight_decay,
+            momentum=self.recipe.momentum,
+            nesterov=True,
+            fused=self.device.type == "cuda",
         )
         return optimizer, PolynomialSchedule(optimizer, self.num_epochs)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """All parameters at the initial learning rate."""
-        return [{"params": list(self.network.parameters())}]
+        """All that learns at one rate; or the heads first (nnU-Net logs the first rate), then the slower body."""
+        learning = [(name, p) for name, p in self.bare_network.named_parameters() if p.requires_grad]
+        if self.recipe.body_learning_rate_factor == 1:
+            return [{"params": [parameter for _, parameter in learning], "lr": self.initial_lr}]
+        head: list[nn.Parameter] = []
+        body: list[nn.Parameter] = []
+        for name, parameter in learning:
+            is_head = any(key in name for key in STUNet.head_keys)
+            (head if is_head else body).append(parameter)
+        body_rate = self.recipe.body_learning_rate_factor * self.initial_lr
+        return [{"params": head, "lr": self.initial_lr}, {"params": body, "lr": body_rate}]
+
+    def on_train_end(self) -> None:
+        """As nnU-Net, and end the processes that load."""
+        super().on_train_end()
+        self.dataloader_train = self.dataloader_val = None
 
     def save_checkpoint(self, filename: str) -> None:
-        """As nnU-Net, under a temporary name first: an interrupted write never costs the previous checkpoint."""
+        """nnU-Net's own, under a temporary name first: an interrupted write never costs the previous checkpoint."""
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)  # writes nothing, and says so
             return
         with replacing(Path(filename)) as temporary:
             super().save_checkpoint(str(temporary))
 
+    def save_state(self) -> Path:
+        """Write all that is needed to go on from here to the bit, and keep the checkpoint before.
+
+        Returns:
+            The checkpoint's folder.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        network = self.bare_network
+        return checkpoints.save(
+            Path(self.output_folder), network.state_dict(), optimizer_tensors(self.optimizer, network), self.state()
+        )
+
+    def state(self) -> TrainingState:
+        """Where the training stands, but for its tensors."""
+        done = {key: plain(values[: self.current_epoch]) for key, values in self.logger.get_checkpoint().items()}
+        scaler: dict[str, Any] = {} if self.grad_scaler is None else self.grad_scaler.state_dict()
+        return TrainingState(self.current_epoch, list(self.epoch_losses), plain(self._best_ema), done, scaler)
+
+    def load_state(self, checkpoint: Checkpoint) -> None:
+        """Go on from what `save_state` wrote; the trainer is initialised.
+
+        Raises:
+            UserError: a checkpoint of another network.
+        """
+        checkpoints.load_into(checkpoint, self.bare_network, self.optimizer)
+        self.restore(checkpoint.state)
+
+    def restore(self, state: TrainingState) -> None:
+        """Stand where `state` says."""
+        self.current_epoch, self.epoch_losses = state.epoch, list(state.epoch_losses)
+        self._best_ema = state.best_ema
+        self.logger.load_checkpoint({key: list(values) for key, values in state.logging.items()})
+        if self.grad_scaler is not None and state.scaler:
+            self.grad_scaler.load_state_dict(state.scaler)
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest of our own; None before the first."""
+        folder = Path(self.output_folder) / checkpoints.NEWEST
+        return folder if folder.is_dir() else None
+
+
+def _highest(scales: Any) -> torch.Tensor:
+    """The highest resolution, where there is deep supervision."""
+    return scales[0] if isinstance(scales, list | tuple) else scales
+
 
 class STUNetTrainer_ft(STUNetTrainer):
     """Fine-tuning: the body learns at a tenth of the head's rate (section 3.4)."""
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The heads first (nnU-Net logs the first group's rate), then all else."""
-        head: list[nn.Parameter] = []
-        body: list[nn.Parameter] = []
-        for name, parameter in self.network.named_parameters():
-            is_head = any(key in name for key in STUNet.head_keys)
-            (head if is_head else body).append(parameter)
-        body_rate = BODY_LEARNING_RATE_FACTOR * self.initial_lr
-        return [{"params": head, "lr": self.initial_lr}, {"params": body, "lr": body_rate}]
+    recipe = RECIPES["finetune"]
 
 
 class STUNetTrainer_tiny(STUNetTrainer):
@@ -286,4 +565,13 @@ TRAINERS: dict[str, type[STUNetTrainer]] = {
     "base": STUNetTrainer_base,
     "large": STUNetTrainer_large,
     "huge": STUNetTrainer_huge,
+}
+"""From scratch and pre-training, by size."""
+
+FINE_TUNERS: dict[str, type[STUNetTrainer]] = {
+    "tiny": STUNetTrainer_tiny_ft,
+    "small": STUNetTrainer_small_ft,
+    "base": STUNetTrainer_base_ft,
+    "large": STUNetTrainer_large_ft,
+    "huge": STUNetTrainer_huge_ft,
 }

@@ -1,0 +1,205 @@
+"""Where a training stands, on disk: a folder of two safetensors files and a JSON file, which nothing in it can run.
+
+`stunet_checkpoint` is the newest, `stunet_checkpoint_previous` the one before it. Both appear whole or not at all.
+nnU-Net's own `.pth` files lie beside them for its tools; they are never read here.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from stunet.errors import UserError
+from stunet.files import write_json
+from stunet.weights.model_file import StateDict, mismatches, shapes_of
+
+NEWEST, PREVIOUS = "stunet_checkpoint", "stunet_checkpoint_previous"
+
+WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+"""The three files of a checkpoint."""
+
+VERSION = 1
+"""Rises when older programs could misread a checkpoint."""
+
+SEPARATOR = "::"
+"""Between a parameter's name and the name of what the optimiser keeps for it."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a training stands, but for its tensors.
+
+    Attributes:
+        epoch: epochs that are done.
+        epoch_losses: of the steps done in the epoch after them.
+        best_ema: highest moving average of the pseudo-Dice so far.
+        logging: nnU-Net's log: for each quantity its value in each epoch that is done.
+        scaler: state of the gradient scaler; {} where there is none.
+    """
+
+    epoch: int
+    epoch_losses: list[float]
+    best_ema: float | None
+    logging: dict[str, list[Any]]
+    scaler: dict[str, Any]
+
+
+# The optimiser's tensors by name
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> StateDict:
+    """What the optimiser keeps for each parameter, by the parameter's name: "head.weight::momentum_buffer"."""
+    return {
+        f"{name}{SEPARATOR}{key}": value
+        for name, parameter in network.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def load_optimizer_tensors(
+    optimizer: torch.optim.Optimizer, network: nn.Module, tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Give the optimiser back what `optimizer_tensors` took, laid out in memory as the parameters are.
+
+    Raises:
+        UserError: tensors for parameters that the network does not have, or of another shape.
+    """
+    parameters = dict(network.named_parameters())
+    for full_name, tensor in tensors.items():
+        name, _, key = full_name.partition(SEPARATOR)
+        if name not in parameters or parameters[name].shape != tensor.shape:
+            raise UserError(f"The checkpoint's optimiser belongs to another network: it holds {full_name}.")
+        with torch.no_grad():
+            optimizer.state[parameters[name]][key] = torch.empty_like(parameters[name]).copy_(tensor)
+
+
+# Writing
+
+
+@contextmanager
+def rolling(run_folder: Path) -> Iterator[Path]:
+    """Yields an empty folder to write a checkpoint into; then that one is the newest, and the newest is the previous.
+
+    Whenever the process dies, one whole checkpoint is there, if one was there before.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    temporary = run_folder / f".{NEWEST}.{os.getpid()}.partial"
+    newest, previous = run_folder / NEWEST, run_folder / PREVIOUS
+    try:
+        for remains in run_folder.glob(f".{NEWEST}.*.partial"):
+            shutil.rmtree(remains)
+        temporary.mkdir(parents=True)
+        yield temporary
+        if newest.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            newest.rename(previous)
+        temporary.rename(newest)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{newest}: cannot be written ({error}).") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def save(run_folder: Path, weights: StateDict, optimizer: StateDict, state: TrainingState) -> Path:
+    """Write a checkpoint, and keep the one before.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    with rolling(run_folder) as folder:
+        for name, tensors in ((WEIGHTS, weights), (OPTIMIZER, optimizer)):
+            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, folder / name)
+        write_state(folder, state)
+    return run_folder / NEWEST
+
+
+def write_state(folder: Path, state: TrainingState) -> None:
+    """The JSON file of a checkpoint."""
+    write_json(folder / STATE, {"version": VERSION, **asdict(state)})
+
+
+# Reading
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `save` wrote; the tensors are memory-mapped."""
+
+    folder: Path
+    weights: StateDict
+    optimizer: StateDict
+    state: TrainingState
+
+
+def newest(run_folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole; None if there was never one.
+
+    Raises:
+        UserError: one or two are there, and none is whole.
+    """
+    there = [run_folder / name for name in (NEWEST, PREVIOUS) if (run_folder / name).is_dir()]
+    damage: UserError | None = None
+    for folder in there:
+        try:
+            return read(folder)
+        except UserError as error:
+            damage = damage or error
+    if damage is not None:
+        raise damage
+    return None
+
+
+def read(folder: Path) -> Checkpoint:
+    """The checkpoint in a folder.
+
+    Raises:
+        UserError: files that are missing or damaged, or of another version.
+    """
+    state = read_state(folder)
+    try:
+        return Checkpoint(folder, load_file(folder / WEIGHTS), load_file(folder / OPTIMIZER), state)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(f"The checkpoint {folder} is damaged ({error}).") from error
+
+
+def read_state(folder: Path) -> TrainingState:
+    """The JSON file of a checkpoint.
+
+    Raises:
+        UserError: it is missing or damaged, or of another version.
+    """
+    try:
+        content = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        if content["version"] != VERSION:
+            raise UserError(f"The checkpoint {folder} has version {content['version']}, this stunet reads {VERSION}.")
+        return TrainingState(**{field.name: content[field.name] for field in fields(TrainingState)})
+    except (OSError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"The checkpoint {folder} is damaged ({STATE}: {error}).") from error
+
+
+def load_into(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Weights into the network, and what the optimiser keeps into the optimiser.
+
+    Raises:
+        UserError: a checkpoint of another network.
+    """
+    table = mismatches(shapes_of(network.state_dict()), shapes_of(checkpoint.weights))
+    if table:
+        raise UserError(f"The checkpoint {checkpoint.folder} is of another network:\n{table}")
+    network.load_state_dict(checkpoint.weights)
+    load_optimizer_tensors(optimizer, network, checkpoint.optimizer)

@@ -1,0 +1,67 @@
+"""Failures of a training step, in words: a loss that is no number, and memory that does not suffice."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from stunet.errors import UserError
+
+CPU_ALLOCATOR = "DefaultCPUAllocator"
+"""Named in the message with which torch says that a CPU's memory is used up, for which it has no exception."""
+
+
+def require_finite(loss: float, step: int, cases: Sequence[str], checkpoint: Path | None) -> None:
+    """Stop a training that has become useless.
+
+    Args:
+        loss: of the step.
+        step: its number, from 1.
+        cases: in its batch.
+        checkpoint: the last good one; None where there is none.
+
+    Raises:
+        UserError: the loss is infinite or not a number; the message says in which step, on which cases, and from where
+            the training can go on.
+    """
+    if math.isfinite(loss):
+        return
+    good = f"The last good checkpoint is {checkpoint}; go on from it" if checkpoint else "Start again"
+    raise UserError(
+        f"The loss is {loss} in step {step}, whose batch holds {', '.join(cases)}. {good} once the cause is gone: "
+        "voxels of these cases that are not finite, or a learning rate that is too high (--lr)."
+    )
+
+
+@contextmanager
+def explaining_lack_of_memory(what_fits: Callable[[], str]) -> Iterator[None]:
+    """Turn what torch raises when memory is used up into a sentence.
+
+    Args:
+        what_fits: says what to try; asked only then.
+
+    Raises:
+        UserError: memory was used up.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"The GPU's memory does not suffice for this step. {what_fits()}") from error
+    except RuntimeError as error:
+        if CPU_ALLOCATOR not in str(error):
+            raise
+        raise UserError(f"This machine's memory does not suffice for this step. {what_fits()}") from error
+
+
+def what_to_try(batch_size: int, accumulate: int, patch: Sequence[int], is_checkpointed: bool) -> str:
+    """What takes less memory, the cheapest first.
+
+    >>> what_to_try(2, 1, (128, 128, 128), False)
+    'Try --accumulate 2, --checkpoint-activations, or a patch smaller than 128 x 128 x 128 (--patch Z Y X).'
+    """
+    tries = [f"--accumulate {batch_size}"] if accumulate < batch_size else []
+    tries += [] if is_checkpointed else ["--checkpoint-activations"]
+    smaller = f"a patch smaller than {' x '.join(map(str, patch))} (--patch Z Y X)"
+    return f"Try {', '.join(tries)}, or {smaller}." if tries else f"Try {smaller}, or a smaller network."

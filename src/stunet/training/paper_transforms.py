@@ -1,0 +1,85 @@
+"""The two augmentations that the paper names and nnU-Net's defaults leave out, added to nnU-Net's transforms.
+
+Section 4 names additive brightness, gamma, rotation, scaling, mirror and elastic deformation, without numbers. The
+numbers here are those that nnU-Net 1.7, the paper's framework, holds ready for the two.
+"""
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Any
+
+import numpy as np
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from batchgeneratorsv2.transforms.intensity.brightness import (
+    BrightnessAdditiveTransform,
+    MultiplicativeBrightnessTransform,
+)
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from batchgeneratorsv2.transforms.utils.random import RandomTransform
+
+BRIGHTNESS_PROBABILITY = 0.15
+"""Of an image (nnU-Net 1.7: additive_brightness_p_per_sample)."""
+
+BRIGHTNESS_CHANNEL_PROBABILITY = 0.5
+"""Of each channel of such an image (additive_brightness_p_per_channel)."""
+
+BRIGHTNESS_SIGMA = 0.1
+"""Standard deviation of what is added to a whole channel, which has been normalised to about 1 (mean 0)."""
+
+ELASTIC_PROBABILITY = 0.2
+"""Of an image (p_eldef)."""
+
+ELASTIC_SIGMA_VOXELS = (9.0, 13.0)
+"""Smoothness of the displacement: the Gaussian's standard deviation is drawn from here (elastic_deform_sigma)."""
+
+ELASTIC_LARGEST_VOXELS = 7.0
+"""The largest displacement along an axis is drawn from 0 to this, or to an eighth of a short axis. nnU-Net 1.7 draws a
+factor instead (elastic_deform_alpha, 0 to 900), with which the largest displacement in a patch of 128^3 voxels is 3.7
+on average and seldom more than 7, and in one of 40 x 56 x 40 it is 2.1 and seldom more than 5."""
+
+ELASTIC_LARGEST_FRACTION = 1 / 8
+"""Of an axis' length."""
+
+
+def elastic_scale(*_: Any, patch_size: Sequence[int], dim: int, **__: Any) -> float:
+    """The smoothness as a fraction of an axis' length, which is how batchgeneratorsv2 wants it."""
+    return float(np.random.uniform(*ELASTIC_SIGMA_VOXELS)) / patch_size[dim]
+
+
+def elastic_magnitude(*_: Any, patch_size: Sequence[int], dim: int, **__: Any) -> float:
+    """The largest displacement along an axis, in voxels."""
+    return float(np.random.uniform(0, min(ELASTIC_LARGEST_VOXELS, ELASTIC_LARGEST_FRACTION * patch_size[dim])))
+
+
+def with_paper_transforms(transforms: ComposeTransforms) -> ComposeTransforms:
+    """nnU-Net's training transforms with elastic deformation, and additive brightness after multiplicative brightness.
+
+    Raises:
+        ValueError: transforms without the two of nnU-Net's after which ours are ordered.
+    """
+    added = RandomTransform(
+        BrightnessAdditiveTransform(
+            mu=0.0,
+            sigma=BRIGHTNESS_SIGMA,
+            synchronize_channels=False,  # synchronised channels would get a uniform draw from (mu, sigma)
+            p_per_channel=BRIGHTNESS_CHANNEL_PROBABILITY,
+        ),
+        apply_probability=BRIGHTNESS_PROBABILITY,
+    )
+    changed: list[BasicTransform] = []
+    for transform in transforms.transforms:
+        changed.append(_elastic(transform) if isinstance(transform, SpatialTransform) else transform)
+        if isinstance(getattr(transform, "transform", None), MultiplicativeBrightnessTransform):
+            changed.append(added)
+    if len(changed) != len(transforms.transforms) + 1 or not any(isinstance(t, SpatialTransform) for t in changed):
+        raise ValueError("nnU-Net's transforms are not those that this version of stunet knows")
+    return ComposeTransforms(changed)
+
+
+def _elastic(transform: SpatialTransform) -> SpatialTransform:
+    transform = copy(transform)
+    transform.p_elastic_deform = ELASTIC_PROBABILITY
+    transform.elastic_deform_scale = elastic_scale
+    transform.elastic_deform_magnitude = elastic_magnitude
+    return transform

@@ -1,0 +1,57 @@
+"""A picture of what a network has learnt so far: a patch of a validation case, the reference and the prediction."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from stunet.files import replacing
+
+PICTURE_NAME = "validation_patch.png"
+
+SHADES = (1, 99)
+"""Percentiles of the image that become black and white."""
+
+COLOURS = "nipy_spectral"
+
+
+def draw_patch(
+    path: Path, title: str, image_ZYX: np.ndarray, reference_ZYX: np.ndarray, prediction_ZYX: np.ndarray
+) -> None:
+    """Write a PNG of the slice with most foreground: image, reference, prediction, and where the two differ.
+
+    Args:
+        path: of the file.
+        title: above the picture.
+        image_ZYX: intensities.
+        reference_ZYX: labels, 0 for background.
+        prediction_ZYX: labels, 0 for background.
+    """
+    z = fullest_slice(reference_ZYX)
+    image, reference, prediction = image_ZYX[z], reference_ZYX[z], prediction_ZYX[z]
+    shown = {"image": None, "reference": reference, "prediction": prediction, "different": prediction != reference}
+    colours = Normalize(0, max(1, int(reference_ZYX.max()), int(prediction_ZYX.max())))
+    low, high = np.percentile(image, SHADES)
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    figure.suptitle(f"{title}, slice {z} of {len(image_ZYX)}")
+    for axis, (name, labels) in zip(figure.subplots(1, 4), shown.items(), strict=True):
+        axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+        if labels is not None:
+            axis.imshow(np.ma.masked_equal(labels, 0), cmap=COLOURS, norm=colours, alpha=0.6, interpolation="nearest")
+        axis.set_title(name)
+        axis.set_axis_off()
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure)
+        figure.savefig(temporary, format="png", dpi=100)
+
+
+def fullest_slice(labels_ZYX: np.ndarray) -> int:
+    """The slice along Z with most foreground; the middle one where there is none.
+
+    >>> fullest_slice(np.array([[[0]], [[0]], [[2]], [[0]]])), fullest_slice(np.zeros((5, 2, 2)))
+    (2, 2)
+    """
+    per_slice = (labels_ZYX > 0).sum(axis=(1, 2))
+    return int(per_slice.argmax()) if per_slice.any() else len(labels_ZYX) // 2

@@ -1,0 +1,71 @@
+"""In which numbers a network is trained."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from stunet.errors import UserError
+from stunet.inference.backends.precision import cpu_computes_bfloat16
+
+TrainingPrecision = Literal["auto", "float32", "bfloat16", "float16"]
+"""Of convolutions; weights, their updates and sums stay in float32."""
+
+PRECISIONS: tuple[TrainingPrecision, ...] = get_args(TrainingPrecision)
+
+
+def resolve_precision(asked: TrainingPrecision, device: torch.device) -> TrainingPrecision:
+    """What "auto" means on a device: bfloat16 where it is computed natively, else float16 on CUDA GPUs, else float32.
+
+    Raises:
+        UserError: an unknown precision, or float16 without the gradient scaler that only CUDA has.
+    """
+    if asked not in PRECISIONS:
+        raise UserError(f"A precision is {', '.join(PRECISIONS)}, not {asked!r}.")
+    if asked == "float16" and device.type != "cuda":
+        raise UserError("float16 is for CUDA GPUs; --precision bfloat16 or float32 is for other devices.")
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    return "bfloat16" if device.type == "cpu" and cpu_computes_bfloat16() else "float32"
+
+
+@contextlib.contextmanager
+def autocasting(precision: TrainingPrecision, device: torch.device) -> Iterator[None]:
+    """Compute in `precision` within; nnU-Net's own autocast, which names no type, takes this one."""
+    if precision == "float32":
+        with _without_autocast(device):
+            yield
+        return
+    dtype = getattr(torch, precision)
+    default = torch.get_autocast_dtype(device.type)
+    torch.set_autocast_dtype(device.type, dtype)
+    try:
+        with torch.autocast(device.type, dtype):
+            yield
+    finally:
+        torch.set_autocast_dtype(device.type, default)
+
+
+def _without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()
+
+
+class InFloat32(nn.Module):
+    """A loss that sees float32 logits: sums over a patch would be coarse in bfloat16."""
+
+    def __init__(self, loss: nn.Module, device: torch.device):
+        super().__init__()
+        self.loss = loss
+        self.device = device
+
+    def forward(self, logits: Any, target: Any) -> torch.Tensor:
+        """The loss of logits (B, K, Z, Y, X), or of a list of them, as nnU-Net computes it in float32."""
+        as_float = [x.float() for x in logits] if isinstance(logits, list | tuple) else logits.float()
+        with _without_autocast(self.device):
+            return self.loss(as_float, target)

@@ -1,0 +1,179 @@
+"""Which patch is seen when: a matter of (seed, stream, step, slot) alone.
+
+A slot is a place in the global batch, the one that all ranks share. Case, box and augmentation of each slot are drawn
+by nnU-Net's own data loader from random numbers that are seeded for this slot of this step. So they depend neither on
+the number of worker processes, nor on the number of ranks, nor on what was drawn before: a resumed run goes on where it
+was.
+"""
+
+import random
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy, deepcopy
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from batchgeneratorsv2.transforms.utils.random import RandomTransform
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from torch.utils.data import DataLoader, Dataset
+
+Stream = Literal["training", "validation"]
+"""Batches of the two kinds are drawn independently."""
+
+STREAM_NUMBERS: dict[Stream, int] = {"training": 0, "validation": 1}
+
+Batch = dict[str, Any]
+"""nnU-Net's "data" (B, C, Z, Y, X), "target" (a list where there is deep supervision) and "keys" (the cases), and ours:
+"step" and "slots"."""
+
+
+def slots_of_rank(global_batch_size: int, rank: int = 0, world_size: int = 1) -> range:
+    """The slots of the global batch that fall to a rank: consecutive, and as even as nnU-Net divides them.
+
+    >>> [list(slots_of_rank(5, rank, 2)) for rank in range(2)]
+    [[0, 1, 2], [3, 4]]
+    """
+    share, rest = divmod(global_batch_size, world_size)
+    start = rank * share + min(rank, rest)
+    return range(start, start + share + (rank < rest))
+
+
+def is_foreground_slot(slot: int, global_batch_size: int, foreground_fraction: float) -> bool:
+    """Whether the patch of a slot must show foreground: nnU-Net's rule, on the global batch.
+
+    >>> [is_foreground_slot(slot, 2, 0.33) for slot in range(2)]
+    [False, True]
+    """
+    return slot >= round(global_batch_size * (1 - foreground_fraction))
+
+
+def sample_seeds(seed: int, stream: Stream, step: int, slot: int) -> np.ndarray:
+    """Eight 32-bit numbers that seed all that is random about one sample."""
+    return np.random.SeedSequence((seed, STREAM_NUMBERS[stream], step, slot)).generate_state(8)
+
+
+@contextmanager
+def seeded(seeds: np.ndarray) -> Iterator[None]:
+    """numpy, Python and torch's CPU draw from these seeds within, and afterwards go on as if nothing had been drawn."""
+    kept = np.random.get_state(), random.getstate(), torch.get_rng_state()
+    np.random.seed(seeds)
+    random.seed(int(seeds[0]))
+    torch.default_generator.manual_seed(int(seeds[1]) << 32 | int(seeds[2]))
+    try:
+        yield
+    finally:
+        np.random.set_state(kept[0])
+        random.setstate(kept[1])
+        torch.set_rng_state(kept[2])
+
+
+class SeededBatches(Dataset):
+    """Item `step` is this rank's part of the global batch of that step.
+
+    Args:
+        loader: nnU-Net's own, which draws cases and boxes and holds the transforms; it is copied.
+        slots: this rank's, see `slots_of_rank`.
+        global_batch_size: of all ranks.
+        foreground_fraction: of the global batch, whose patches must show foreground.
+        seed: of the run.
+        stream: "training" or "validation".
+    """
+
+    def __init__(
+        self,
+        loader: nnUNetDataLoader,
+        slots: Sequence[int],
+        global_batch_size: int,
+        foreground_fraction: float,
+        seed: int,
+        stream: Stream,
+    ):
+        self.loader = copy(loader)
+        self.loader.batch_size = 1
+        self.loader.transforms = without_timing(loader.transforms)
+        if not loader_is_probabilistic(loader):
+            self.loader.get_do_oversample = self.loader._oversample_last_XX_percent
+        self.slots = tuple(slots)
+        self.global_batch_size = global_batch_size
+        self.foreground_fraction = foreground_fraction
+        self.seed = seed
+        self.stream = stream
+
+    def __getitem__(self, step: int) -> Batch:
+        samples = [self._sample(step, slot) for slot in self.slots]
+        return {**_joined(samples), "step": step, "slots": self.slots}
+
+    def _sample(self, step: int, slot: int) -> Batch:
+        """A batch of one, by nnU-Net's loader; told to show foreground or not by a fraction of 1 or 0."""
+        if not loader_is_probabilistic(self.loader):
+            must_show = is_foreground_slot(slot, self.global_batch_size, self.foreground_fraction)
+            self.loader.oversample_foreground_percent = float(must_show)
+        with seeded(sample_seeds(self.seed, self.stream, step, slot)):
+            return self.loader.generate_train_batch()
+
+
+def loader_is_probabilistic(loader: nnUNetDataLoader) -> bool:
+    """Whether nnU-Net draws lots for each patch to show foreground, which needs no knowledge of the slot."""
+    return loader.get_do_oversample.__func__ is nnUNetDataLoader._probabilistic_oversampling
+
+
+def without_timing(transforms: BasicTransform | None) -> BasicTransform | None:
+    """A copy in which no transform measures which of two ways is faster: both give the same but for rounding.
+
+    nnU-Net's Gaussian blur does so, for each length of axis and kernel, in each process.
+    """
+    transforms = deepcopy(transforms)
+    for transform in all_transforms(transforms):
+        if isinstance(transform, GaussianBlurTransform):
+            transform.benchmark = False
+    return transforms
+
+
+def all_transforms(transform: BasicTransform | None) -> Iterator[BasicTransform]:
+    """A transform, and those within it."""
+    if transform is None:
+        return
+    yield transform
+    within = transform.transforms if isinstance(transform, ComposeTransforms) else []
+    for inner in [transform.transform] if isinstance(transform, RandomTransform) else within:
+        yield from all_transforms(inner)
+
+
+def _joined(samples: Sequence[Mapping[str, Any]]) -> Batch:
+    """Batches of one as one batch."""
+    first = samples[0]["target"]
+    if isinstance(first, list):
+        target: Any = [torch.cat(parts) for parts in zip(*(sample["target"] for sample in samples), strict=True)]
+    else:
+        target = torch.cat([sample["target"] for sample in samples])
+    keys = [str(key) for sample in samples for key in sample["keys"]]
+    return {"data": torch.cat([sample["data"] for sample in samples]), "target": target, "keys": keys}
+
+
+def batches(dataset: SeededBatches, steps: range, workers: int, pin_memory: bool = False) -> Iterator[Batch]:
+    """The batches of `steps` in order, read ahead by `workers` processes; 0 reads each when it is asked for."""
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=steps,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        pin_memory=pin_memory,
+        worker_init_fn=_leave_signals_to_parent if workers else None,
+    )
+    return iter(loader)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    """Clusters signal all processes of a job; the parent still needs its workers to finish a step and save."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

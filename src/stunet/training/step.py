@@ -1,0 +1,77 @@
+"""One step of training: gradients of a batch, whole or in parts, and the update of the weights."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+GRADIENT_CLIP = 12.0
+"""Largest norm of all gradients together: nnU-Net's."""
+
+Target = torch.Tensor | Sequence[torch.Tensor]
+"""Labels (B, 1, Z, Y, X), or with deep supervision one such tensor for each scale."""
+
+
+def to_device(target: Target, device: torch.device) -> Target:
+    """The target there."""
+    if isinstance(target, torch.Tensor):
+        return target.to(device, non_blocking=True)
+    return [scale.to(device, non_blocking=True) for scale in target]
+
+
+def parts_of(image_BCZYX: torch.Tensor, target: Target, number: int) -> Iterator[tuple[torch.Tensor, Target, float]]:
+    """The batch in `number` consecutive parts, as even as possible, each with its share of the batch's images.
+
+    Raises:
+        ValueError: more parts than images.
+    """
+    size = image_BCZYX.shape[0]
+    if not 1 <= number <= size:
+        raise ValueError(f"a batch of {size} cannot be cut into {number} parts")
+    for rows in torch.arange(size).tensor_split(number):
+        part = slice(int(rows[0]), int(rows[-1]) + 1)
+        cut = target[part] if isinstance(target, torch.Tensor) else [scale[part] for scale in target]
+        yield image_BCZYX[part], cut, len(rows) / size
+
+
+def accumulate_gradients(
+    loss_of: Callable[[torch.Tensor, Target], torch.Tensor],
+    image_BCZYX: torch.Tensor,
+    target: Target,
+    parts: int = 1,
+    scaler: torch.amp.GradScaler | None = None,
+) -> torch.Tensor:
+    """Add the gradient of the mean loss to each parameter's, one part of the batch at a time.
+
+    A loss that is a mean over images has the same gradient in any number of parts, but for rounding. nnU-Net's is one,
+    unless its plan asks for `batch_dice` or its dataset has an ignored label: then it is a mean over the parts.
+
+    Args:
+        loss_of: the loss of images and their target.
+        image_BCZYX: the batch.
+        target: its target.
+        parts: in how many parts; memory holds the activations of one.
+        scaler: enlarges the loss, so that float16 can hold its gradients.
+
+    Returns:
+        The loss of the batch, detached, still on the device.
+    """
+    total = torch.zeros((), device=image_BCZYX.device)
+    for image, part_target, share in parts_of(image_BCZYX, target, parts):
+        loss = loss_of(image, part_target) if parts == 1 else loss_of(image, part_target) * share
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        total = total + loss.detach()
+    return total
+
+
+def update(network: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any | None = None) -> None:
+    """Clip the gradients as nnU-Net does, and step."""
+    if scaler is None:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_CLIP)
+        optimizer.step()
+        return
+    scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_CLIP)
+    scaler.step(optimizer)
+    scaler.update()

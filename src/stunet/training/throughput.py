@@ -1,0 +1,158 @@
+"""How fast a training is: samples, arithmetic, and which part of what the device could do."""
+
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import torch
+
+from stunet.networks.cost import network_cost
+from stunet.networks.stunet import STUNetConfig
+from stunet.training.precision import TrainingPrecision
+
+PASSES = 3
+"""A step costs three forward passes: one forward, and a gradient each for activations and weights."""
+
+OPERATIONS_PER_MAC = 2
+
+PEAK_TFLOPS: dict[str, float] = {
+    "B200": 2250,
+    "H200": 989,
+    "H100 PCIe": 756,
+    "H100 NVL": 835,
+    "H100": 989,
+    "A100": 312,
+    "A40": 150,
+    "A10": 125,
+    "L40S": 362,
+    "L40": 181,
+    "L4": 121,
+    "V100": 125,
+    "T4": 65,
+    "RTX 4090": 165,
+    "RTX 3090": 71,
+}
+"""Dense bfloat16 or float16 with float32 sums, from the makers' data sheets; the first name that fits counts."""
+
+WINDOW = 50
+"""Steps over which speed is averaged."""
+
+MEASURED_EDGE = 1024
+"""Of the matrices whose product is timed where no data sheet is known."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One step, for progress displays and logs.
+
+    Attributes:
+        step: steps done since the start of the training, this one included.
+        steps: of the whole training.
+        epoch: which one the step belongs to, from 0.
+        loss: of the step's batch.
+        pseudo_dice: moving average of nnU-Net's pseudo-Dice after the last epoch; None in the first.
+        learning_rate: the heads'.
+        samples_per_second: over the last steps, all ranks together.
+        tflops: 10^12 operations a second that the network's arithmetic amounts to, all ranks together.
+        peak_fraction: `tflops` over what the devices could do at most; None where that is unknown.
+        seconds_left: until the last epoch, at the speed so far, validation included; None after the first step.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    loss: float
+    pseudo_dice: float | None
+    learning_rate: float
+    samples_per_second: float
+    tflops: float
+    peak_fraction: float | None
+    seconds_left: float | None
+
+
+def tflop_per_sample(config: STUNetConfig, patch: tuple[int, ...]) -> float:
+    """10^12 operations that a training step needs for one image of `patch` voxels (Z, Y, X)."""
+    return network_cost(config, patch).macs * OPERATIONS_PER_MAC * PASSES / 1e12
+
+
+def peak_tflops(device: torch.device, precision: TrainingPrecision) -> float | None:
+    """What a device can do at most: a GPU by its data sheet, a CPU by timing a product of matrices.
+
+    None for other devices, unknown GPUs, and GPUs in float32.
+    """
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        fitting = [peak for known, peak in PEAK_TFLOPS.items() if known in name]
+        return fitting[0] if fitting and precision != "float32" else None
+    return _measured_tflops(getattr(torch, precision)) if device.type == "cpu" else None
+
+
+def _measured_tflops(dtype: torch.dtype, repetitions: int = 5) -> float:
+    """The best of some products of matrices on the CPU."""
+    a = torch.ones(MEASURED_EDGE, MEASURED_EDGE, dtype=dtype)
+    seconds = []
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - start)
+    return OPERATIONS_PER_MAC * MEASURED_EDGE**3 / min(seconds) / 1e12
+
+
+class Speedometer:
+    """Times steps: over the last ones for the speed, from the first one for the time left.
+
+    Args:
+        samples: in a step, all ranks together.
+        tflop: 10^12 operations of a step, all ranks together.
+        peak: what all devices together could do at most, in 10^12 operations a second; None where that is unknown.
+    """
+
+    def __init__(self, samples: int, tflop: float, peak: float | None):
+        self.samples = samples
+        self.tflop = tflop
+        self.peak = peak
+        self._ends: deque[float] = deque(maxlen=WINDOW)
+        self._first_end: float | None = None
+        self._steps = 0
+
+    def start_epoch(self) -> None:
+        """What was done since the last step, validation for instance, does not count as a step's time."""
+        self._ends.clear()
+        self._ends.append(time.perf_counter())
+
+    def end_step(self) -> None:
+        """A step is done."""
+        now = time.perf_counter()
+        self._ends.append(now)
+        self._first_end = now if self._first_end is None else self._first_end
+        self._steps += 1
+
+    @property
+    def steps_per_second(self) -> float:
+        """Over the last steps; 0 before the first."""
+        seconds = self._ends[-1] - self._ends[0] if self._ends else 0.0
+        return (len(self._ends) - 1) / seconds if seconds > 0 else 0.0
+
+    def seconds_left(self, steps: int) -> float | None:
+        """For `steps` more, at the speed since the first; None before the second."""
+        if self._first_end is None or self._steps < 2:
+            return None
+        return steps * (self._ends[-1] - self._first_end) / (self._steps - 1)
+
+    def report(
+        self, step: int, steps: int, epoch: int, loss: float, pseudo_dice: float | None, learning_rate: float
+    ) -> StepReport:
+        """What is known after a step, see `StepReport`."""
+        tflops = self.tflop * self.steps_per_second
+        return StepReport(
+            step,
+            steps,
+            epoch,
+            loss,
+            pseudo_dice,
+            learning_rate,
+            samples_per_second=self.samples * self.steps_per_second,
+            tflops=tflops,
+            peak_fraction=tflops / self.peak if self.peak else None,
+            seconds_left=self.seconds_left(steps - step),
+        )

@@ -1,0 +1,126 @@
+"""A training that was stopped, killed and resumed, against one that was not: equal to the bit on the CPU."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from stunet.errors import UserError
+from stunet.training import checkpoints
+from stunet.training.folders import nnunet_folders
+from stunet.training.logs import LOG_NAME
+from stunet.training.recipes import RECIPES
+from stunet.training.run import TrainingSettings, build_trainer
+from stunet.training.stopping import TrainingStopped
+from tests.training.conftest import environment
+
+RECIPE = replace(RECIPES["scratch"], epochs=3, iterations_per_epoch=3, patch=(16, 16, 16))
+SETTINGS = TrainingSettings("4", 0, "tiny", recipe=RECIPE, workers=0, precision="float32", save_every=1)
+
+
+def run(resume=False, at_step=0, send=signal.SIGTERM, **changes):
+    """Train without the final validation; after step `at_step` this process gets a signal."""
+    torch.set_num_threads(1)
+    os.environ["nnUNet_n_proc_DA"] = "0"
+    torch.manual_seed(SETTINGS.seed)
+    trainer = build_trainer(replace(SETTINGS, resume=resume, **changes), nnunet_folders())
+    trainer.on_step = lambda report: os.kill(os.getpid(), send) if report.step == at_step else None
+    trainer.run_training()
+    return trainer
+
+
+def killed(at_step: int, resume: bool) -> None:
+    """Kill -9, in a process of its own."""
+    child = multiprocessing.get_context("fork").Process(target=run, args=(resume, at_step, signal.SIGKILL))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+
+
+def files_of(trainer) -> dict[str, bytes]:
+    folder = Path(trainer.output_folder) / checkpoints.NEWEST
+    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+
+
+def log_of(trainer) -> dict:
+    """All that nnU-Net logs, but for the time of day."""
+    return {key: values for key, values in trainer.logger.get_checkpoint().items() if "timestamps" not in key}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(prepared_home, tmp_path_factory):
+    with environment(prepared_home), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("nnUNet_results", str(tmp_path_factory.mktemp("uninterrupted")))
+        return run()
+
+
+@pytest.fixture
+def results(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+
+
+def assert_equal(trainer, uninterrupted):
+    assert files_of(trainer) == files_of(uninterrupted)
+    assert log_of(trainer) == log_of(uninterrupted)
+    assert trainer._best_ema == uninterrupted._best_ema
+    nnunets = [
+        torch.load(Path(t.output_folder) / "checkpoint_final.pth", weights_only=False) for t in (trainer, uninterrupted)
+    ]
+    for key, value in nnunets[0]["network_weights"].items():
+        assert torch.equal(value, nnunets[1]["network_weights"][key])
+
+
+def test_killed_at_any_step(uninterrupted, results):
+    """From epoch ends: the steps after the last one are done again."""
+    step = random.SystemRandom().randint(1, RECIPE.iterations - 1)
+    print(f"killed after step {step}")
+    killed(step, resume=False)
+    assert_equal(run(resume=True), uninterrupted)
+
+
+def test_stopped_within_an_epoch_then_killed(uninterrupted, results, monkeypatch):
+    """From the middle of an epoch: SIGTERM saves after the step, and no step is done again."""
+    with pytest.raises(TrainingStopped, match=r"after step 4; saved in .*stunet_checkpoint, go on with --resume"):
+        run(at_step=4)
+    before = signal.getsignal(signal.SIGTERM)
+    killed(5, resume=True)
+    steps: list[int] = []
+    trainer = build_trainer(replace(SETTINGS, resume=True), nnunet_folders())
+    assert (trainer.current_epoch, len(trainer.epoch_losses)) == (1, 1)
+    trainer.on_step = lambda report: steps.append(report.step)
+    monkeypatch.setenv("nnUNet_n_proc_DA", "2")
+    trainer.run_training()
+    assert steps == [5, 6, 7, 8, 9]
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert_equal(trainer, uninterrupted)
+    lines = [json.loads(line) for line in (Path(trainer.output_folder) / LOG_NAME).read_text().splitlines()]
+    assert [line["epoch"] for line in lines if line["kind"] == "epoch"] == [0, 1, 2]
+
+
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(uninterrupted, results):
+    with pytest.raises(TrainingStopped):
+        run(at_step=7)
+    folder = next(Path(os.environ["nnUNet_results"]).rglob(checkpoints.NEWEST))
+    with (folder / checkpoints.WEIGHTS).open("r+b") as file:
+        file.truncate(1000)
+    trainer = run(resume=True)
+    assert_equal(trainer, uninterrupted)
+
+
+def test_nnunets_own_checkpoint_is_never_opened(uninterrupted, results, monkeypatch):
+    with pytest.raises(TrainingStopped):
+        run(at_step=1)
+    folder = next(Path(os.environ["nnUNet_results"]).rglob(checkpoints.NEWEST))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
+    build_trainer(replace(SETTINGS, resume=True), nnunet_folders())
+    for name in (checkpoints.NEWEST, checkpoints.PREVIOUS):
+        (folder.parent / name).rename(folder.parent / f"away_{name}")
+    (folder.parent / "checkpoint_latest.pth").touch()
+    with pytest.raises(UserError, match=r"nnU-Net's checkpoint_latest.pth alone.*nnUNetv2_train"):
+        build_trainer(replace(SETTINGS, resume=True), nnunet_folders())
