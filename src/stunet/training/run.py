@@ -17,28 +17,16 @@ from stunet.errors import UserError
 from stunet.files import write_json
 from stunet.inference.extras import import_extra
 from stunet.networks.stunet import six_strides
-from stunet.training import checkpoints
-from stunet.training.checkpoints import Checkpoint
 from stunet.training.folders import Folders, find_dataset, set_nnunet_environment
 from stunet.training.planners import plans_name
 from stunet.training.precision import TrainingPrecision, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe, departures, spoken
+from stunet.training.resuming import RECORD_NAME, SUMMARY, checkpoint_to_resume, is_trained
 from stunet.training.throughput import StepReport
 from stunet.training.trainers import FINE_TUNERS, TRAINERS, STUNetTrainer
 
-RECORD_NAME = "stunet_run.json"
-
-NNUNET_CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
-"""What nnU-Net's tools read; we only write them."""
-
-SUMMARY = "validation/summary.json"
-"""What nnU-Net's validation, a run's last act, leaves in the fold's folder."""
-
 NUM_FOLDS = 5
 """Parts into which nnU-Net splits the cases."""
-
-LONGER = "epochs"
-"""The one number of a recipe that may change when a run is resumed: it may grow."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +111,7 @@ def train(settings: TrainingSettings, on_step: Callable[[StepReport], None] | No
     if on_step is not None:
         trainer.on_step = on_step
     _write_record(trainer, settings, seconds=0.0, finished=False)
-    if not _is_trained(Path(trainer.output_folder), trainer.current_epoch, trainer.num_epochs):
+    if not is_trained(Path(trainer.output_folder), trainer.current_epoch, trainer.num_epochs):
         trainer.run_training()
     trainer.perform_actual_validation()
     seconds = time.perf_counter() - start
@@ -196,7 +184,7 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
         dataset,
         torch.device(settings.device),  # type: ignore[arg-type]
     )
-    checkpoint = _checkpoint_to_resume(Path(trainer.output_folder), settings)
+    checkpoint = checkpoint_to_resume(Path(trainer.output_folder), settings.resume, settings.recipe, settings.seed)
     _configure(trainer, settings)
     _warn_of_departures(trainer)
     trainer.initialize()
@@ -262,73 +250,6 @@ def _require_images(prepared: Path, images: str, settings: TrainingSettings) -> 
         )
     if settings.fold != "all" and cases < NUM_FOLDS and not (prepared / "splits_final.json").is_file():
         raise UserError(f"{prepared.name} has {cases} cases, too few for {NUM_FOLDS} folds. Train on all: -f all")
-
-
-def _checkpoint_to_resume(fold_folder: Path, settings: TrainingSettings) -> Checkpoint | None:
-    """The newest checkpoint if the run is to be resumed, else None.
-
-    Raises:
-        UserError: a run that is there and not to be resumed, or to be resumed and not there, finished, or started with
-            another recipe.
-    """
-    checkpoint = checkpoints.newest(fold_folder)
-    nnunets = [name for name in NNUNET_CHECKPOINTS if (fold_folder / name).is_file()]
-    if not settings.resume:
-        if checkpoint or nnunets:
-            there = checkpoint.folder.name if checkpoint else nnunets[0]
-            raise UserError(f"{fold_folder} already holds {there}. Go on with --resume, or move it away.")
-        return None
-    if checkpoint is None:
-        raise UserError(_nothing_to_resume(fold_folder, nnunets))
-    _require_same_recipe(fold_folder, settings)
-    is_trained = _is_trained(fold_folder, checkpoint.state.epoch, settings.recipe.epochs)
-    if is_trained and (fold_folder / SUMMARY).is_file():
-        raise UserError(
-            f"The run in {fold_folder} is finished; there is nothing to resume. Give more --epochs to go on."
-        )
-    return checkpoint
-
-
-def _nothing_to_resume(fold_folder: Path, nnunets: list[str]) -> str:
-    if not nnunets:
-        return f"There is nothing to resume in {fold_folder}. Leave --resume out to start."
-    return (
-        f"{fold_folder} holds nnU-Net's {nnunets[0]} alone, and opening it could run code that is hidden in it. "
-        "If you trust it, go on with nnU-Net's own command: nnUNetv2_train ... --c (see `stunet doctor --nnunet`)."
-    )
-
-
-def _is_trained(fold_folder: Path, epochs_done: int, epochs: int) -> bool:
-    """Whether only the validation may be missing."""
-    return epochs_done >= epochs and (fold_folder / NNUNET_CHECKPOINTS[0]).is_file()
-
-
-def _started(fold_folder: Path) -> dict[str, Any]:
-    """The recipe and the seed that the run was started with; nothing where nnUNetv2_train left no record."""
-    record = fold_folder / RECORD_NAME
-    if not record.is_file():
-        return {}
-    settings = json.loads(record.read_text())["settings"]
-    return {**settings.get("recipe", {}), "seed": settings["seed"]}
-
-
-def _asks_for_more_epochs(fold_folder: Path, settings: TrainingSettings) -> bool:
-    return settings.recipe.epochs > _started(fold_folder).get(LONGER, settings.recipe.epochs)
-
-
-def _require_same_recipe(fold_folder: Path, settings: TrainingSettings) -> None:
-    """A resumed run goes on as it was started.
-
-    More epochs may be asked for: the learning rate then follows the longer schedule from here on.
-    """
-    asked = json.loads(json.dumps({**asdict(settings.recipe), "seed": settings.seed}))
-    for name, started in _started(fold_folder).items():
-        is_longer = name == LONGER and _asks_for_more_epochs(fold_folder, settings)
-        if asked.get(name) != started and not is_longer:
-            raise UserError(
-                f"The run in {fold_folder} was started with {name.replace('_', ' ')} {spoken(started)}, "
-                f"not {spoken(asked.get(name))}. Give the same to resume it."
-            )
 
 
 def _write_record(trainer: STUNetTrainer, settings: TrainingSettings, seconds: float, finished: bool) -> None:

@@ -6,6 +6,7 @@ the number of worker processes, nor on the number of ranks, nor on what was draw
 was.
 """
 
+import os
 import random
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -177,3 +178,16 @@ def _leave_signals_to_parent(worker: int) -> None:
     """Clusters signal all processes of a job; the parent still needs its workers to finish a step and save."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def no_worker_processes() -> Iterator[None]:
+    """nnU-Net, which reads a variable when it makes its loaders, starts no processes for them within."""
+    kept = os.environ.get("nnUNet_n_proc_DA")
+    os.environ["nnUNet_n_proc_DA"] = "0"
+    try:
+        yield
+    finally:
+        del os.environ["nnUNet_n_proc_DA"]
+        if kept is not None:
+            os.environ["nnUNet_n_proc_DA"] = kept

@@ -4,9 +4,7 @@ Overridden are the network, the recipe's numbers, the order of the data, the ste
 preprocessing, transforms, loss, validation and logs are nnU-Net's.
 """
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
@@ -33,47 +31,14 @@ from stunet.training.pictures import PICTURE_NAME, draw_patch
 from stunet.training.planners import NETWORK_CLASS, plans_name
 from stunet.training.precision import InFloat32, TrainingPrecision, autocasting, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe
-from stunet.training.sampling import Batch, SeededBatches, Stream, batches, slots_of_rank
+from stunet.training.sampling import Batch, SeededBatches, Stream, batches, no_worker_processes, slots_of_rank
+from stunet.training.schedule import PolynomialSchedule
 from stunet.training.step import Target, accumulate_gradients, to_device, update
 from stunet.training.stopping import StopRequest, TrainingStopped
 from stunet.training.throughput import Speedometer, StepReport, peak_tflops, tflop_per_sample
 
 ITERATIONS_PER_VALIDATION_ITERATION = 5
 """nnU-Net's proportion: 250 iterations and 50 validation batches in an epoch."""
-
-
-@contextmanager
-def _no_worker_processes() -> Iterator[None]:
-    """nnU-Net reads this variable when it makes its loaders."""
-    kept = os.environ.get("nnUNet_n_proc_DA")
-    os.environ["nnUNet_n_proc_DA"] = "0"
-    try:
-        yield
-    finally:
-        del os.environ["nnUNet_n_proc_DA"]
-        if kept is not None:
-            os.environ["nnUNet_n_proc_DA"] = kept
-
-
-class PolynomialSchedule(torch.optim.lr_scheduler.LRScheduler):
-    """Each group's own initial rate times (1 - epoch / epochs) ** 0.9 (section 4, implementation details).
-
-    nnU-Net's scheduler gives all groups one rate; this one keeps their ratio.
-    """
-
-    EXPONENT = 0.9
-
-    def __init__(self, optimizer: torch.optim.Optimizer, epochs: int):
-        self.epochs = epochs
-        super().__init__(optimizer)
-
-    def step(self, epoch: int | None = None) -> None:
-        """Set the rates of `epoch`; without one, of the next."""
-        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-        decay = (1 - self.last_epoch / self.epochs) ** self.EXPONENT
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * decay
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
 class STUNetTrainer(nnUNetTrainer):
@@ -218,7 +183,7 @@ class STUNetTrainer(nnUNetTrainer):
     def get_dataloaders(self) -> tuple[Iterator[Batch], Iterator[Batch]]:
         """nnU-Net's loaders, driven by seeds: batches from the step at which the training stands."""
         workers = get_allowed_n_proc_DA()
-        with _no_worker_processes():
+        with no_worker_processes():
             training, validation = (augmenter.data_loader for augmenter in super().get_dataloaders())
         if self.recipe.paper_transforms:
             training.transforms = with_paper_transforms(training.transforms)
