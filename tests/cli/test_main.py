@@ -9,7 +9,8 @@ from stunet.cli import main
 from stunet.cli.main import COMMANDS
 from stunet.errors import UserError
 
-HELP = [[name] for name in COMMANDS] + [["weights", action] for action in ("get", "import", "list", "verify", "remove")]
+ACTIONS = {"weights": ("get", "import", "list", "verify", "remove"), "dataset": ("convert", "check", "subset")}
+HELP = [[name] for name in COMMANDS] + [[name, action] for name, actions in ACTIONS.items() for action in actions]
 
 
 def python(code):

@@ -13,7 +13,13 @@ import pytest
 import SimpleITK
 
 from stunet.errors import UserError
-from stunet.imaging.formats.nifti import READ_BYTES, read_nifti, write_nifti_labels
+from stunet.imaging.formats.nifti import (
+    READ_BYTES,
+    read_nifti,
+    split_nifti_channels,
+    write_nifti_image,
+    write_nifti_labels,
+)
 from stunet.imaging.volume import Volume
 from tests.phantoms import rotated_affine, smooth_scan
 
@@ -348,3 +354,49 @@ def test_any_damage_to_a_header_is_a_sentence_or_a_volume(tmp_path: Path) -> Non
             assert volume.array.ndim == 4
             assert np.isfinite(volume.affine).all()
     assert 200 < refused < 1900
+
+
+def four_channels(path: Path, dtype: str = "int16", slope: float | None = None) -> Path:
+    """A 4D file of four phantoms."""
+    array = np.stack([smooth_scan((7, 6, 5), seed) for seed in range(4)]).astype(dtype)
+    image = nibabel.Nifti1Image(array.transpose(3, 2, 1, 0), rotated_affine((0.7, 0.9, 2.5)))
+    image.header.set_slope_inter(slope, None if slope is None else 0)
+    nibabel.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+@pytest.mark.parametrize("name", ["image.nii", "image.nii.gz"])
+def test_channels_of_a_4d_file_are_what_nibabel_cuts(tmp_path: Path, name: str, dtype: str) -> None:
+    path = four_channels(tmp_path / name, dtype, slope=0.5)
+    places = [tmp_path / f"channel_{channel}.nii.gz" for channel in range(4)]
+    split_nifti_channels(path, places)
+    for expected, place in zip(nibabel.four_to_three(nibabel.load(path)), places, strict=True):
+        written = nibabel.load(place)
+        assert written.shape == (5, 6, 7) and written.get_data_dtype() == dtype
+        np.testing.assert_array_equal(np.asarray(written.dataobj), np.asarray(expected.dataobj))
+        np.testing.assert_array_equal(written.affine, expected.affine)
+        np.testing.assert_array_equal(
+            SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(place))), read_nifti(place).array[0]
+        )
+
+
+def test_a_4d_file_with_other_channels_or_an_early_end(tmp_path: Path) -> None:
+    path = four_channels(tmp_path / "image.nii")
+    with pytest.raises(UserError, match="holds 4 channels, but 2 are expected"):
+        split_nifti_channels(path, [tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"])
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(UserError, match="cannot hold them"):
+        split_nifti_channels(path, [tmp_path / f"{n}.nii.gz" for n in range(4)])
+    assert [p.name for p in tmp_path.iterdir()] == ["image.nii"]
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_an_image_comes_back(tmp_path: Path, dtype: str) -> None:
+    array = smooth_scan((7, 6, 5)).astype(dtype)
+    volume = Volume(array[None], rotated_affine((0.7, 0.9, 2.5)))
+    write_nifti_image(array, volume, tmp_path / "image.nii.gz")
+    image = nibabel.load(tmp_path / "image.nii.gz")
+    assert image.get_data_dtype() == dtype
+    np.testing.assert_array_equal(np.asarray(image.dataobj).transpose(), array)
+    np.testing.assert_allclose(image.affine, volume.affine, rtol=1e-6)

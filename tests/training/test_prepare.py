@@ -1,43 +1,231 @@
 import json
+import pickle
 import shutil
 
+import blosc2
+import nibabel
+import numpy as np
 import pytest
+from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, preprocess_dataset
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from stunet.errors import UserError
-from stunet.training.prepare import _are_up_to_date, prepare
-from tests.training.conftest import DATASET, environment
+from stunet.imaging.plan import PreprocessingPlan
+from stunet.networks.stunet import PUBLISHED_STRIDES
+from stunet.training import fingerprint, preprocessing
+from stunet.training.cases import find_cases
+from stunet.training.planners import STUNetPlanner
+from stunet.training.prepare import prepare
+from stunet.weights.official import PUBLISHED_PLAN
+from tests.training.conftest import DATASET, environment, make_raw_dataset
+from tests.training.serial_pool import serial_pools
+
+
+@pytest.fixture
+def few(shared_data, tmp_path):
+    """Three real cases, not yet prepared; the paths are copies, which a test may damage."""
+    home = tmp_path / "home"
+    make_raw_dataset(shared_data / DATASET, home / "links" / DATASET, cases=3)
+    shutil.copytree(home / "links" / DATASET, home / "raw" / DATASET)
+    with environment(home):
+        yield home
+
+
+def cases_of(home):
+    return find_cases(home / "raw" / DATASET)[1]
+
+
+def files_of(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file()}
+
+
+def test_all_is_what_nnunet_makes(few, tmp_path):
+    """Fingerprint, images, labels and properties, against nnU-Net's own functions on the same cases."""
+    ours = prepare("4", "tiny", processes=1).plans_file.parent
+    with environment(tmp_path / "theirs"), serial_pools():
+        shutil.copytree(few / "raw", tmp_path / "theirs" / "raw", dirs_exist_ok=True)
+        extract_fingerprint_dataset(4, num_processes=1, check_dataset_integrity=True)
+        STUNetPlanner(4, size="tiny").plan_experiment()
+        preprocess_dataset(4, "STUNetPlans_tiny", ("3d_fullres",), (1,))
+        theirs = tmp_path / "theirs" / "preprocessed" / DATASET
+    for name in ("dataset_fingerprint.json", "STUNetPlans_tiny.json"):
+        assert json.loads((ours / name).read_text()) == json.loads((theirs / name).read_text())
+    images = "STUNetPlans_3d_fullres"
+    made = {path.name for path in (theirs / images).iterdir()}
+    assert made == {path.name for path in (ours / images).iterdir()} and len(made) == 9
+    for name in made:
+        assert same_content(ours / images / name, theirs / images / name), name
+    for case in cases_of(few):
+        copies = [folder / "gt_segmentations" / f"{case.name}.nii.gz" for folder in (ours, theirs)]
+        assert copies[0].read_bytes() == copies[1].read_bytes()
+
+
+def same_content(one, other):
+    if one.suffix == ".b2nd":
+        return np.array_equal(blosc2.open(str(one))[:], blosc2.open(str(other))[:])
+    ours, theirs = (pickle.loads(path.read_bytes()) for path in (one, other))
+    locations = [properties.pop("class_locations") for properties in (ours, theirs)]
+    return str(ours) == str(theirs) and all(
+        np.array_equal(locations[0][label], locations[1][label]) for label in locations[1]
+    )
 
 
 def test_what_is_there_is_not_made_again(home):
+    """All sizes share the images, and another size may be training on them."""
     images = home / "preprocessed" / DATASET / "STUNetPlans_3d_fullres"
-    assert _are_up_to_date(images, home / "raw" / DATASET)
-    assert len(list(images.glob("*.pkl"))) == 10
+    before = files_of(images)
+    seen = []
+    made = prepare("4", "tiny", processes=1, on_case=lambda *told: seen.append(told))
+    assert made.cases == 10 and files_of(images) == before
+    assert seen == [("checking", 10, 10), ("preprocessing", 10, 10)]
 
 
-@pytest.mark.parametrize("change", ["lost", "older"])
-def test_a_case_that_changed(home, tmp_path, change):
-    raw, images = tmp_path / "raw", tmp_path / "images"
-    shutil.copytree(home / "raw" / DATASET, raw)
-    shutil.copytree(home / "preprocessed" / DATASET / "STUNetPlans_3d_fullres", images)
-    assert _are_up_to_date(images, raw)
-    if change == "lost":
-        next(images.glob("*.pkl")).unlink()
-    else:
-        next((raw / "labelsTr").iterdir()).touch()
-    assert not _are_up_to_date(images, raw)
+def test_an_interrupted_fingerprint_goes_on(few, monkeypatch):
+    looked_at = []
+    real = fingerprint.analyse_case
+
+    def analyse(case, *arguments):
+        looked_at.append(case.name)
+        if len(looked_at) == 2:
+            raise KeyboardInterrupt
+        real(case, *arguments)
+
+    monkeypatch.setattr(fingerprint, "analyse_case", analyse)
+    with pytest.raises(KeyboardInterrupt):
+        prepare("4", "tiny", processes=1)
+    first, second, third = (case.name for case in cases_of(few))
+    prepare("4", "tiny", processes=1)
+    assert looked_at == [first, second, second, third]
 
 
-def test_an_unknown_size_or_dataset(home):
+def test_interrupted_images_go_on_and_only_whole_cases_count(few, monkeypatch):
+    made = []
+    real = preprocessing.preprocess_case
+
+    def preprocess(case, *arguments):
+        made.append(case.name)
+        real(case, *arguments)
+        if len(made) == 2:  # killed before the last of the three files was in its place
+            (arguments[-1] / f"{case.name}.pkl").unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(preprocessing, "preprocess_case", preprocess)
+    with pytest.raises(KeyboardInterrupt):
+        prepare("4", "tiny", processes=1)
+    first, second, third = (case.name for case in cases_of(few))
+    folder = few / "preprocessed" / DATASET / "STUNetPlans_3d_fullres"
+    untouched = (folder / f"{first}.b2nd").stat().st_mtime_ns
+    prepare("4", "tiny", processes=1)
+    assert made == [first, second, second, third]
+    assert (folder / f"{first}.b2nd").stat().st_mtime_ns == untouched
+    assert len(list(folder.glob("*.pkl"))) == 3 and not (folder / ".partial").exists()
+
+
+def test_a_case_that_changed_is_made_again(few):
+    prepare("4", "tiny", processes=1)
+    folder = few / "preprocessed" / DATASET / "STUNetPlans_3d_fullres"
+    case = cases_of(few)[1]
+    before = (folder / f"{case.name}.pkl").stat().st_mtime_ns
+    image = nibabel.load(case.images[0])
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj) * 2, image.affine), case.images[0])
+    prepare("4", "tiny", processes=1)
+    assert (folder / f"{case.name}.pkl").stat().st_mtime_ns > before
+    stamp = json.loads(preprocessing.stamp_path(folder).read_text())
+    plans = json.loads((folder.parent / "STUNetPlans_tiny.json").read_text())
+    assert stamp["intensities"] == plans["foreground_intensity_properties_per_channel"]
+
+
+def test_a_case_that_was_removed_is_not_trained_on(few):
+    prepare("4", "tiny", processes=1)
+    raw = few / "raw" / DATASET
+    gone = cases_of(few)[0]
+    for file in gone.files:
+        file.unlink()
+    description = json.loads((raw / "dataset.json").read_text())
+    (raw / "dataset.json").write_text(json.dumps({**description, "numTraining": 2}))
+    assert prepare("4", "tiny", processes=1).cases == 2
+    assert not list((few / "preprocessed" / DATASET / "STUNetPlans_3d_fullres").glob(f"{gone.name}*"))
+
+
+def test_bad_cases_are_all_named_and_cost_only_themselves(few):
+    first, second, third = cases_of(few)
+    content = (few / "raw" / DATASET / "imagesTr" / f"{first.name}_0000.nii.gz").read_bytes()
+    (few / "raw" / DATASET / "imagesTr" / f"{first.name}_0000.nii.gz").write_bytes(content[: len(content) // 2])
+    labels = nibabel.load(second.label)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(labels.dataobj) + np.uint8(7), labels.affine), second.label)
+    with pytest.raises(UserError, match="refuses the dataset Dataset004_Hippocampus: 2 of 3") as caught:
+        prepare("4", "tiny", processes=1)
+    lines = str(caught.value).splitlines()
+    assert f"{first.name}_0000.nii.gz" in lines[1] and "too early" in lines[1]
+    assert second.name in lines[2] and "Unexpected labels" in lines[2]
+    kept = few / "preprocessed" / DATASET / fingerprint.CASES_FOLDER
+    assert [path.stem for path in kept.iterdir()] == [third.name]
+
+
+def test_the_published_plan(few):
+    made = prepare("4", "tiny", processes=1, plan="published")
+    plans = json.loads(made.plans_file.read_text())
+    assert list(plans["configurations"]) == ["3d_fullres"]
+    written = PreprocessingPlan.from_nnunet_v2(plans).to_dict()
+    published = dict(PUBLISHED_PLAN)
+    assert (written.pop("convention"), published.pop("convention")) == ("nnunet_v2", "nnunet_v1")
+    assert written == published
+    fullres = PlansManager(plans).get_configuration("3d_fullres")
+    assert [tuple(stride) for stride in fullres.pool_op_kernel_sizes] == list(PUBLISHED_STRIDES)
+    assert fullres.batch_size == 2
+    case = cases_of(few)[0]
+    image = blosc2.open(str(made.plans_file.parent / "STUNetPublishedPlans_3d_fullres" / f"{case.name}.b2nd"))[:]
+    assert image.shape[1:] == tuple(round(n / 1.5) for n in nibabel.load(case.images[0]).shape[::-1])
+    assert abs(image.mean()) < 0.1 and abs(image.std() - 1) < 0.1
+
+
+def test_a_split_of_the_raw_dataset_comes_along(few):
+    names = [case.name for case in cases_of(few)]
+    split = [{"train": names[:2], "val": names[2:]}]
+    (few / "raw" / DATASET / "splits_final.json").write_text(json.dumps(split))
+    prepared = prepare("4", "tiny", processes=1).plans_file.parent / "splits_final.json"
+    assert json.loads(prepared.read_text()) == split
+    prepared.write_text(json.dumps([{"train": names[1:], "val": names[:1]}]))
+    with pytest.raises(UserError, match=r"has other folds than the raw dataset's"):
+        prepare("4", "tiny", processes=1)
+
+
+def test_an_unknown_size_plan_or_dataset(home):
     with pytest.raises(UserError, match=r"no size 'gigantic'.*tiny, small"):
         prepare("4", "gigantic")
+    with pytest.raises(UserError, match=r"no plan 'mine'.*nnunet, published"):
+        prepare("4", "tiny", plan="mine")
     with pytest.raises(UserError, match="no folder Dataset005"):
         prepare("5", "tiny")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"numTraining": 4}, "states 4 training cases, but there are 3"),
+        ({"labels": {"background": 0, "a": 2}}, "count from 0 without a gap"),
+        ({"labels": {"a": 1}}, "refuses the labels"),
+        ({"labels": None}, "refuses the labels"),
+    ],
+)
+def test_a_description_that_nnunet_cannot_use(few, changes, sentence):
+    path = few / "raw" / DATASET / "dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(UserError, match=sentence):
+        prepare("4", "tiny", processes=1)
 
 
 def test_a_folder_that_is_no_dataset(tmp_path):
     (tmp_path / "raw" / "Dataset007_Empty").mkdir(parents=True)
     with environment(tmp_path), pytest.raises(UserError, match=r"no dataset.json"):
         prepare("7", "tiny")
+
+
+def test_a_label_map_that_is_missing(few):
+    label = cases_of(few)[2].files[-1]
+    label.unlink()
+    with pytest.raises(UserError, match=rf"{label.name}: there is no such file"):
+        prepare("4", "tiny", processes=1)
 
 
 @pytest.mark.slow
@@ -54,12 +242,3 @@ def test_another_size_leaves_the_images_alone(home):
 def test_a_configuration_that_nnunet_does_not_plan(home):
     with pytest.raises(UserError, match="no '3d_lowres' for Dataset004_Hippocampus, only: 3d_fullres"):
         prepare("4", "tiny", "3d_lowres", processes=1)
-
-
-@pytest.mark.slow
-def test_labels_that_nnunet_refuses(home, tmp_path):
-    raw = tmp_path / "raw" / DATASET
-    shutil.copytree(home / "raw" / DATASET, raw)
-    next((raw / "labelsTr").iterdir()).unlink()
-    with environment(tmp_path), pytest.raises(UserError, match="nnU-Net refuses the dataset"):
-        prepare("4", "tiny", processes=1)

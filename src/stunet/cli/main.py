@@ -9,6 +9,7 @@ from typing import Annotated, Any, Protocol, Union
 import tyro
 from rich.console import Console
 
+from stunet.cli.dataset import Dataset
 from stunet.cli.demo import Demo
 from stunet.cli.doctor import Doctor
 from stunet.cli.evaluate import Evaluate
@@ -36,6 +37,7 @@ COMMANDS: dict[str, type] = {
     "predict": Predict,
     "models": Models,
     "weights": Weights,
+    "dataset": Dataset,
     "prepare": Prepare,
     "train": Train,
     "evaluate": Evaluate,

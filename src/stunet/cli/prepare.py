@@ -1,16 +1,18 @@
 """`stunet prepare`: a dataset in nnU-Net's raw layout becomes plans and preprocessed images."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
-from stunet.cli.output import Json, print_json, print_table, stdout_to_stderr
+from stunet.cli.output import Json, print_json, print_table, progress_bar, stdout_to_stderr
 
 
 @dataclass
 class Prepare:
-    """Fingerprint, plan and preprocess a dataset for an STU-Net, all by nnU-Net.
+    """Check, plan and preprocess a dataset for an STU-Net, all by nnU-Net.
+
+    What was interrupted goes on where it stopped, when it is started again.
 
     Example: stunet prepare -d 4 --size small
     """
@@ -21,23 +23,34 @@ class Prepare:
     """tiny, small, base, large or huge."""
     configuration: Annotated[str, tyro.conf.arg(aliases=["-c"])] = "3d_fullres"
     """3d_fullres or 3d_lowres."""
+    plan: Literal["nnunet", "published"] = "nnunet"
+    """nnunet: spacing, patch and batch for this dataset. published: those of the published weights (1.5 mm, 128^3)."""
     processes: int | None = None
     """Cases at a time; one for each processor by default, eight at most."""
     json: Json = False
     """Print JSON."""
 
     def run(self) -> int:
-        """Let nnU-Net talk on stderr."""
+        """Prepare with a bar; let nnU-Net talk on stderr."""
         from stunet.training.prepare import prepare
 
-        with stdout_to_stderr():
-            prepared = prepare(self.dataset, self.size, self.configuration, self.processes)
+        with stdout_to_stderr(), progress_bar("checking") as progress:
+            task = progress.task_ids[0]
+            prepared = prepare(
+                self.dataset,
+                self.size,
+                self.configuration,
+                self.processes,
+                self.plan,
+                lambda stage, done, total: progress.update(task, description=stage, completed=done, total=total),
+            )
+        plan = "" if self.plan == "nnunet" else f" --plan {self.plan}"
         summary = {
             "dataset": prepared.dataset,
             "plans": str(prepared.plans_file),
             "configuration": prepared.configuration,
             "cases": prepared.cases,
-            "next": f"stunet train -d {self.dataset} -f 0 --size {self.size}",
+            "next": f"stunet train -d {self.dataset} -f 0 --size {self.size}{plan}",
         }
         if self.json:
             print_json(summary)

@@ -59,6 +59,8 @@ class Train:
     """tiny, small, base, large or huge."""
     configuration: Annotated[str, tyro.conf.arg(aliases=["-c"])] = "3d_fullres"
     """3d_fullres or 3d_lowres."""
+    plan: Literal["nnunet", "published"] = "nnunet"
+    """Which plan the dataset was prepared with."""
     recipe: Literal["scratch", "pretrain", "finetune"] = "scratch"
     """The paper's numbers for a training from scratch, for pre-training or for fine-tuning; printed at the start."""
     epochs: int | None = None
@@ -122,6 +124,7 @@ class Train:
             fold=int(self.fold) if self.fold.isdigit() else self.fold,
             size=self.size,
             configuration=self.configuration,
+            plan=self.plan,
             recipe=recipe,
             device=default_device() if self.device == "auto" else self.device,
             precision=self.precision,

@@ -203,11 +203,16 @@ def stack_channels(volumes: Sequence[Volume]) -> Volume:
         raise ValueError("no volume to stack")
     first, *others = volumes
     for other in others:
-        _check_same_grid(first, other)
+        check_same_grid(first, other)
     return first if not others else replace(first, array=np.concatenate([v.array for v in volumes]))
 
 
-def _check_same_grid(first: Volume, other: Volume) -> None:
+def check_same_grid(first: Volume, other: Volume) -> None:
+    """Refuse two volumes whose voxels do not lie on each other, up to `SAME_GRID_TOLERANCE_MM` at the corners.
+
+    Raises:
+        UserError: If the grids differ in size or place; names both.
+    """
     advice = "resample one onto the other first"
     if first.shape != other.shape:
         raise UserError(
@@ -217,8 +222,8 @@ def _check_same_grid(first: Volume, other: Volume) -> None:
     distance = np.abs(voxel_to_world(first.affine, corners) - voxel_to_world(other.affine, corners)).max()
     if distance > SAME_GRID_TOLERANCE_MM:
         raise UserError(
-            f"{other.source}: lies up to {distance:.3g} mm away from {first.source}, so the two are not channels of "
-            f"one scan; {advice}."
+            f"{other.source}: lies up to {distance:.3g} mm away from {first.source}, so the two have not one "
+            f"grid; {advice}."
         )
 
 

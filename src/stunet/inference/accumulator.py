@@ -10,6 +10,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+CONVERTED_PLANES = 8
+"""Planes of a window that are converted to float32 at a time: with 128 x 128 x 16 features 8 MiB."""
+
 
 class SlabAccumulator:
     """Adds windows whose first starts never decrease, and releases planes that no later window touches.
@@ -47,7 +50,7 @@ class SlabAccumulator:
         columns = slice(x, x + self._weight_ZYX.shape[2])
         for planes, part in self._segments(z):
             weight = self._weight_ZYX[part]
-            self._features_ZYXF[planes, rows, columns].addcmul_(features_ZYXF[part].float(), weight[..., None])
+            _add_weighted(self._features_ZYXF[planes, rows, columns], features_ZYXF[part], weight[..., None])
             self._weights_ZYX[planes, rows, columns] += weight
 
     def _segments(self, z: int) -> list[tuple[slice, slice]]:
@@ -69,3 +72,13 @@ class SlabAccumulator:
             self._weights_ZYX[plane] = 0
             self._released += 1
             yield mean_YXF
+
+
+def _add_weighted(total: torch.Tensor, features_ZYXF: torch.Tensor, weight_ZYX1: torch.Tensor) -> None:
+    """total += features * weight, in total's type; what has to be converted stays in a processor's cache meanwhile."""
+    if features_ZYXF.dtype == total.dtype or total.device.type != "cpu":
+        total.addcmul_(features_ZYXF.to(total.dtype), weight_ZYX1)
+        return
+    parts = zip(*(whole.split(CONVERTED_PLANES) for whole in (total, features_ZYXF, weight_ZYX1)), strict=True)
+    for part, features, weight in parts:
+        part.addcmul_(features.to(total.dtype), weight)

@@ -19,7 +19,7 @@ def mirrored_axes(axes: Sequence[int]) -> list[tuple[int, ...]]:
 
 @torch.inference_mode()
 def run_mirrored(backend: Backend, windows_BCZYX: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
-    """Mean features (B, Z, Y, X, F) over all mirrored copies, each turned back.
+    """Mean features (B, Z, Y, X, F) over all mirrored copies, each turned back; float32 where there is more than one.
 
     Args:
         backend: what runs the network.
@@ -27,10 +27,12 @@ def run_mirrored(backend: Backend, windows_BCZYX: torch.Tensor, axes: Sequence[i
         axes: which of 0, 1, 2 (Z, Y, X) are mirrored; with none this is one plain run.
     """
     first, *others = mirrored_axes(axes)
-    total = _run_flipped(backend, windows_BCZYX, first)
+    if not others:
+        return _run_flipped(backend, windows_BCZYX, first)
+    total = _run_flipped(backend, windows_BCZYX, first).to(torch.float32, copy=True)
     for chosen in others:
         total += _run_flipped(backend, windows_BCZYX, chosen)
-    return total.div_(1 + len(others)) if others else total
+    return total.div_(1 + len(others))
 
 
 def _run_flipped(backend: Backend, windows_BCZYX: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:

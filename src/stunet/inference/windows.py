@@ -5,11 +5,12 @@ list, Z Y X space, in the network's axis order. A *window* is what the network s
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from math import ceil
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter1d
 
 GAUSSIAN_SIGMA_FRACTION = 1 / 8
 """Standard deviation of the weight as a fraction of the window's size: the border counts e^-8 of the centre."""
@@ -67,13 +68,17 @@ def gaussian_weight(window_size: Sequence[int]) -> torch.Tensor:
     >>> gaussian_weight([4]).tolist()
     [0.0033550262451171875, 1.353515625, 10.0, 1.353515625]
     """
-    impulse = np.zeros(tuple(window_size))
-    impulse[tuple(size // 2 for size in window_size)] = 1
-    sigmas = [size * GAUSSIAN_SIGMA_FRACTION for size in window_size]
-    gaussian = gaussian_filter(impulse, sigmas, mode="constant")
+    gaussian = reduce(np.multiply.outer, [_gaussian(size) for size in window_size])
     weight = torch.from_numpy(gaussian / (gaussian.max() / GAUSSIAN_PEAK)).half().float()
     weight[weight == 0] = weight[weight > 0].min()
     return weight
+
+
+def _gaussian(size: int) -> np.ndarray:
+    """Along one axis, highest at index size // 2."""
+    impulse = np.zeros(size)
+    impulse[size // 2] = 1
+    return gaussian_filter1d(impulse, size * GAUSSIAN_SIGMA_FRACTION, mode="constant")
 
 
 def padding_to(image_size: Sequence[int], window_size: Sequence[int]) -> Padding:

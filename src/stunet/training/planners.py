@@ -1,25 +1,31 @@
-"""Plans for STU-Nets: nnU-Net's own spacing, patch and batch, with another network."""
+"""Plans for STU-Nets: nnU-Net's own spacing, patch and batch, or those of the published weights, with our network."""
 
 from typing import Any
 
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
 
-from stunet.networks.stunet import SIZES, six_strides
+from stunet.networks.stunet import PUBLISHED_STRIDES, SIZES, six_strides
+from stunet.weights.official import PUBLISHED_PLAN
 
 NETWORK_CLASS = "stunet.networks.stunet.STUNet"
 """What nnU-Net finds with pydoc.locate when it builds the network of our plans."""
 
-PLANS_PREFIX = "STUNetPlans"
+PREFIXES = {"nnunet": "STUNetPlans", "published": "STUNetPublishedPlans"}
+"""What the names of plans and of their images begin with, for each kind of plan."""
+
+PUBLISHED_BATCH_SIZE = 2
+"""Section 4, implementation details."""
 
 
-def plans_name(size: str) -> str:
+def plans_name(size: str, plan: str = "nnunet") -> str:
     """What nnU-Net calls the plans of a size: "STUNetPlans_small"."""
-    return f"{PLANS_PREFIX}_{size}"
+    return f"{PREFIXES[plan]}_{size}"
 
 
-def images_folder_name(configuration: str) -> str:
+def images_folder_name(configuration: str, plan: str = "nnunet") -> str:
     """What nnU-Net calls the folder of a configuration's preprocessed images; all sizes share it."""
-    return f"{PLANS_PREFIX}_{configuration}"
+    return f"{PREFIXES[plan]}_{configuration}"
 
 
 def stunet_architecture(architecture: dict[str, Any], size: str) -> dict[str, Any]:
@@ -66,3 +72,50 @@ class STUNetPlanner(ExperimentPlanner):
             if "architecture" in configuration:
                 configuration["architecture"] = stunet_architecture(configuration["architecture"], self.size)
         super().save_plans(plans)
+
+
+class PublishedPlanner(STUNetPlanner):
+    """The plan that the published weights were trained with, for any dataset (`weights.official.PUBLISHED_PLAN`).
+
+    1.5 mm, windows of 128 x 128 x 128, batches of two, z-score of each whole image, axes as they are, and strides that
+    end with (1, 1, 2). Scans are brought to RAS. One thing nnU-Net v2 does otherwise than v1: it normalises before it
+    resamples, which is the same where images are at 1.5 mm already, as TotalSegmentator's are.
+
+    Args:
+        dataset_name_or_id: of a dataset in nnU-Net's raw folder whose fingerprint is there.
+        size: one of `SIZES`.
+        options: further arguments of nnU-Net's planner.
+    """
+
+    def __init__(self, dataset_name_or_id: str | int, size: str, **options: Any):
+        fixed = {"overwrite_target_spacing": list(PUBLISHED_PLAN["spacing"]), "suppress_transpose": True}
+        super().__init__(dataset_name_or_id, size, **{"plans_name": plans_name(size, "published"), **options, **fixed})
+
+    def generate_data_identifier(self, configuration_name: str) -> str:
+        """The folder of the preprocessed images: the same for all sizes, and another than that of nnU-Net's plan."""
+        return images_folder_name(configuration_name, "published")
+
+    def determine_reader_writer(self) -> type:
+        """The reader that brings NIfTI files to RAS; other files are read as nnU-Net chooses."""
+        if self.dataset_json["file_ending"] in NibabelIOWithReorient.supported_file_endings:
+            return NibabelIOWithReorient
+        return super().determine_reader_writer()
+
+    def determine_normalization_scheme_and_whether_mask_is_used_for_norm(self) -> tuple[list[str], list[bool]]:
+        """The z-score of each whole image, for every channel."""
+        channels = len(self.dataset_json["channel_names"])
+        return ["ZScoreNormalization"] * channels, [False] * channels
+
+    def save_plans(self, plans: dict[str, Any]) -> None:
+        """Set window, batch and strides, leave a coarser configuration out, then save."""
+        for name in set(plans["configurations"]) - {"2d", "3d_fullres"}:
+            del plans["configurations"][name]
+        fullres = plans["configurations"]["3d_fullres"]
+        fullres.pop("next_stage", None)
+        fullres["patch_size"] = list(PUBLISHED_PLAN["patch_size"])
+        fullres["batch_size"] = PUBLISHED_BATCH_SIZE
+        fullres["architecture"]["arch_kwargs"]["strides"] = [list(stride) for stride in PUBLISHED_STRIDES]
+        super().save_plans(plans)
+
+
+PLANNERS: dict[str, type[STUNetPlanner]] = {"nnunet": STUNetPlanner, "published": PublishedPlanner}

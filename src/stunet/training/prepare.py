@@ -2,22 +2,24 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nnunetv2.experiment_planning.plan_and_preprocess_api import (
-    extract_fingerprint_dataset,
-    plan_experiment_dataset,
-    preprocess_dataset,
-)
-from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
+from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
 
 from stunet.errors import UserError
 from stunet.networks.stunet import SIZES
 from stunet.training import MAX_PROCESSES
+from stunet.training.cases import find_cases
+from stunet.training.fingerprint import extract_fingerprint
 from stunet.training.folders import find_dataset, set_nnunet_environment
-from stunet.training.planners import STUNetPlanner, images_folder_name, plans_name
+from stunet.training.planners import PLANNERS, plans_name
+from stunet.training.preprocessing import preprocess_images
+
+OnCase = Callable[[str, int, int], None]
+"""Told what is done at present, the number of cases done, and of all."""
 
 
 @dataclass(frozen=True)
@@ -38,52 +40,54 @@ class PreparedDataset:
 
 
 def prepare(
-    dataset: str, size: str, configuration: str = "3d_fullres", processes: int | None = None
+    dataset: str,
+    size: str,
+    configuration: str = "3d_fullres",
+    processes: int | None = None,
+    plan: str = "nnunet",
+    on_case: OnCase = lambda stage, done, total: None,
 ) -> PreparedDataset:
-    """Extract the fingerprint, plan for an STU-Net and preprocess, all by nnU-Net.
+    """Check the dataset and extract its fingerprint, plan for an STU-Net, and preprocess, all by nnU-Net.
+
+    What was interrupted goes on where it stopped; a case counts when it is whole and no file of it has changed since.
 
     Args:
         dataset: number or name of a dataset in nnU-Net's raw layout.
         size: one of `SIZES`.
         configuration: "3d_fullres" or "3d_lowres".
         processes: how many cases at a time; by default one for each processor, eight at most.
+        plan: "nnunet", or "published" for that of the published weights (`PublishedPlanner`).
+        on_case: told of each case that is done.
 
     Raises:
-        UserError: an unknown dataset, size or configuration, or images and labels that nnU-Net's check refuses.
+        UserError: an unknown dataset, size, plan or configuration, or cases that nnU-Net refuses, each named with the
+            reason.
     """
-    if size not in SIZES:
-        raise UserError(f"There is no size {size!r}. Known are: {', '.join(SIZES)}.")
+    for known, asked, what in ((SIZES, size, "size"), (PLANNERS, plan, "plan")):
+        if asked not in known:
+            raise UserError(f"There is no {what} {asked!r}. Known are: {', '.join(known)}.")
     folders = set_nnunet_environment()
     name = find_dataset(dataset, folders.raw)
-    raw = folders.raw / name
-    if not (raw / "dataset.json").is_file():
-        raise UserError(f"{raw} has no dataset.json, so it isn't a dataset in nnU-Net's raw layout.")
-    images = folders.preprocessed / name / images_folder_name(configuration)
-    plans_file = folders.preprocessed / name / f"{plans_name(size)}.json"
+    description, cases = find_cases(folders.raw / name)
     processes = processes or min(MAX_PROCESSES, os.cpu_count() or 1)
-    number = int(name[7:10])
+    plans_file = folders.preprocessed / name / f"{plans_name(size, plan)}.json"
+    extract_fingerprint(cases, description, plans_file.parent, processes, partial(on_case, "checking"))
     try:
-        up_to_date = _are_up_to_date(images, raw)
-        extract_fingerprint_dataset(number, num_processes=processes, check_dataset_integrity=True, clean=not up_to_date)
-    except (AssertionError, RuntimeError) as error:
-        raise UserError(f"nnU-Net refuses the dataset {name}: {error}") from error
-    plan_experiment_dataset(number, partial(STUNetPlanner, size=size))  # type: ignore[arg-type]
+        plan_experiment_dataset(int(name[7:10]), partial(PLANNERS[plan], size=size))  # type: ignore[arg-type]
+    except AssertionError as error:
+        raise UserError(_planning_refused(name, folders.preprocessed, error)) from error
     configurations = json.loads(plans_file.read_text())["configurations"]
     if configuration not in configurations:
         raise UserError(f"nnU-Net plans no {configuration!r} for {name}, only: {', '.join(configurations)}.")
-    if not up_to_date:
-        preprocess_dataset(number, plans_file.stem, (configuration,), [processes])  # type: ignore[arg-type]
-    return PreparedDataset(name, plans_file, configuration, len(list(images.glob("*.pkl"))))
+    preprocess_images(cases, description, plans_file, configuration, processes, partial(on_case, "preprocessing"))
+    return PreparedDataset(name, plans_file, configuration, len(cases))
 
 
-def _are_up_to_date(images: Path, raw: Path) -> bool:
-    """Whether each training case has been preprocessed since its files last changed.
-
-    All sizes share these images, and another size may be training on them: nnU-Net would delete them first.
-    """
-    cases = get_filenames_of_train_images_and_targets(str(raw))
-    return all(
-        (done := images / f"{case}.pkl").is_file()
-        and all(Path(file).stat().st_mtime < done.stat().st_mtime for file in (*files["images"], files["label"]))
-        for case, files in cases.items()
+def _planning_refused(name: str, preprocessed: Path, error: AssertionError) -> str:
+    """nnU-Net's planner compares the splits of the raw folder with those that models were trained with."""
+    if str(error):
+        return f"nnU-Net cannot plan for {name}: {error}"
+    return (
+        f"{preprocessed / name / 'splits_final.json'} has other folds than the raw dataset's. Remove it if no model "
+        "was trained with it."
     )

@@ -38,6 +38,7 @@ class TrainingSettings:
         fold: 0 to 4 of nnU-Net's five-fold split, or "all".
         size: one of `TRAINERS`.
         configuration: "3d_fullres" or "3d_lowres".
+        plan: "nnunet" or "published", one that the dataset was prepared with.
         recipe: how long, how fast and on what; see `stunet.training.recipes`.
         device: "cpu", "cuda" or "mps".
         precision: "auto", "float32" (not on CUDA), "bfloat16" or "float16" (CUDA); see `resolve_precision`.
@@ -58,6 +59,7 @@ class TrainingSettings:
     fold: int | str = 0
     size: str = "small"
     configuration: str = "3d_fullres"
+    plan: str = "nnunet"
     recipe: Recipe = RECIPES["scratch"]
     device: str = "cpu"
     precision: TrainingPrecision = "auto"
@@ -163,11 +165,11 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
         UserError: a dataset that isn't prepared, or a folder that holds a run already.
     """
     name = find_dataset(settings.dataset, folders.preprocessed)
-    plans_file = folders.preprocessed / name / f"{plans_name(settings.size)}.json"
+    plans_file = folders.preprocessed / name / f"{plans_name(settings.size, settings.plan)}.json"
     if not plans_file.is_file():
         raise UserError(
             f"{name} isn't prepared for {settings.size!r}. Run: "
-            f"stunet prepare -d {settings.dataset} --size {settings.size}"
+            f"stunet prepare -d {settings.dataset} --size {settings.size}{_plan_option(settings)}"
         )
     plans = json.loads(plans_file.read_text())
     if settings.configuration not in plans["configurations"]:
@@ -240,6 +242,10 @@ def _warn_of_departures(trainer: STUNetTrainer) -> None:
         trainer.print_to_log_file(sentence)
 
 
+def _plan_option(settings: TrainingSettings) -> str:
+    return "" if settings.plan == "nnunet" else f" --plan {settings.plan}"
+
+
 def _require_images(prepared: Path, images: str, settings: TrainingSettings) -> None:
     """Enough preprocessed cases for nnU-Net's split, unless the user wrote one of their own."""
     cases = len(list((prepared / images).glob("*.pkl")))
@@ -247,6 +253,7 @@ def _require_images(prepared: Path, images: str, settings: TrainingSettings) -> 
         raise UserError(
             f"{prepared / images} holds no preprocessed images. Run: "
             f"stunet prepare -d {settings.dataset} --size {settings.size} -c {settings.configuration}"
+            f"{_plan_option(settings)}"
         )
     if settings.fold != "all" and cases < NUM_FOLDS and not (prepared / "splits_final.json").is_file():
         raise UserError(f"{prepared.name} has {cases} cases, too few for {NUM_FOLDS} folds. Train on all: -f all")

@@ -9,7 +9,7 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
@@ -131,6 +131,63 @@ def write_nifti_fractions(steps_ZYX: np.ndarray, like: Volume, path: Path) -> No
     header = _derived_header(like, np.dtype(np.uint16), "stunet probabilities")
     header["scl_slope"] = 1 / FRACTION_STEPS
     _write(steps_ZYX, header, like, path)
+
+
+def write_nifti_image(array_ZYX: np.ndarray, like: Volume, path: Path) -> None:
+    """Write the intensities of one channel, in the array's own type, on exactly the grid of a scan.
+
+    Args:
+        array_ZYX: (Z, Y, X) integers or float32, on the grid of `like`.
+        like: The scan.
+        path: Ends in `.nii` or `.nii.gz`.
+
+    Raises:
+        UserError: If the folder cannot be written.
+        ValueError: If the array does not fit the grid.
+    """
+    _write(array_ZYX, _derived_header(like, array_ZYX.dtype, "stunet image"), like, path)
+
+
+def split_nifti_channels(path: Path, places: Sequence[Path]) -> None:
+    """Write each 3D image of a 4D file to a file of its own: voxels, type, scaling and geometry as they are.
+
+    Args:
+        path: A `.nii` or `.nii.gz` file whose fourth axis counts channels.
+        places: One file to write for each channel; a channel of the file's is read once, and never more than a slab of
+            it is in memory.
+
+    Raises:
+        UserError: If the file is damaged, contradicts itself, has another number of channels, or a place cannot be
+            written.
+    """
+    name = str(path)
+    with _open(path) as stream:
+        header = _read_header(stream, name)
+        channels = int(header["dim"][4]) if header["dim"][0] == 4 else 1
+        if channels != len(places):
+            raise UserError(f"{name}: holds {channels} channels, but {len(places)} are expected.")
+        single = header.copy()
+        single["dim"][0], single["dim"][4:] = 3, 1
+        shape_xyz, dtype = _checked_shape(single, name), _checked_dtype(header, name)
+        _checked_geometry(header, name)
+        offset = _voxel_offset(header, name)
+        size = int(np.prod(shape_xyz)) * dtype.itemsize
+        _check_claim(offset + channels * size, path)
+        _skip(stream, offset - header.sizeof_hdr, name)
+        single["vox_offset"] = single.single_vox_offset
+        for place in places:
+            with _packed(place) as output:
+                output.write(single.binaryblock + bytes(4))
+                _copy_bytes(stream, output, size, name)
+        _report_rest(stream, name)
+
+
+def _copy_bytes(stream: IO[bytes], output: IO[bytes], size: int, name: str) -> None:
+    """Copy exactly so many bytes, some at a time."""
+    for start in range(0, size, READ_BYTES):
+        piece = np.empty(min(READ_BYTES, size - start), dtype=np.uint8)
+        _fill(stream, piece, name)
+        output.write(piece.data)
 
 
 def _write(

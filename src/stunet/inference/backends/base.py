@@ -29,5 +29,8 @@ class Backend(Protocol):
     head: LinearHead
 
     def run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
-        """The features (B, Z, Y, X, F) of windows (B, C, Z, Y, X), float32, all of the plan's patch size."""
+        """The features (B, Z, Y, X, F) of float32 windows (B, C, Z, Y, X), all of the plan's patch size.
+
+        They are float32 or in the precision of the network, and may be overwritten by the same thread's next call.
+        """
         ...

@@ -1,0 +1,206 @@
+"""`stunet dataset`: convert published datasets, check datasets, draw subsets."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+import tyro
+
+from stunet.cli.output import MESSAGES, Json, print_json, print_table, progress_bar
+
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+
+@dataclass
+class Convert:
+    """Bring a published dataset into nnU-Net's raw layout, checked against its published numbers and names.
+
+    An interrupted conversion goes on where it stopped, when it is started again.
+
+    Example: stunet dataset convert msd Task09_Spleen --id 9
+    """
+
+    kind: Annotated[Literal["totalsegmentator", "msd", "amos22", "flare22", "autopet22"], tyro.conf.Positional]
+    """totalsegmentator (version 1), msd (one task of the Decathlon), amos22, flare22 or autopet22."""
+    source: Annotated[Path, tyro.conf.Positional]
+    """The folder into which the published archive was unpacked."""
+    id: int
+    """Number of the new dataset, 1 to 999."""
+    to: Path | None = None
+    """nnU-Net's raw folder; STUNET_HOME/raw by default, or nnUNet_raw where that is set."""
+    modality: str | None = None
+    """Only one modality: CT or MR of amos22, CT or PET of autopet22."""
+    partial: Switch = False
+    """Take a part of the dataset: other numbers than the published ones are told and are no error."""
+    only_labelled: Switch = False
+    """Leave cases out whose label map is empty (autopet22: studies without lesions)."""
+    link: Switch = False
+    """Link images to the source where they need not be changed, instead of copying them."""
+    workers: int | None = None
+    """Cases at a time; one for each processor by default, eight at most."""
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Find the cases, compare numbers, convert."""
+        from stunet.datasets import WORKERS
+        from stunet.datasets.convert import ConversionSettings, convert
+        from stunet.datasets.source import Choice
+        from stunet.datasets.table import SOURCES
+        from stunet.folders import nnunet_folders
+
+        source = SOURCES[self.kind](self.source, Choice(self.modality, self.partial))
+        settings = ConversionSettings(
+            number=self.id,
+            root=self.to or nnunet_folders().raw,
+            partial=self.partial,
+            only_labelled=self.only_labelled,
+            link=self.link,
+            workers=self.workers or WORKERS,
+        )
+        with _bar("converting") as on_case:
+            conversion = convert(source, settings, on_case)
+        for sentence in conversion.differences:
+            MESSAGES.print(f"stunet: {sentence}", soft_wrap=True, markup=False)
+        for case in conversion.cases:
+            if case.error is not None and case.outcome != "empty":
+                MESSAGES.print(f"stunet: {case.error}", soft_wrap=True, markup=False)
+        summary = {**conversion.to_dict(), "next": f"stunet prepare -d {self.id}"}
+        if self.json:
+            print_json(summary)
+        else:
+            _print_conversion(summary)
+        return 2 if conversion.failed else 0
+
+
+@dataclass
+class Check:
+    """Read every training case of a dataset in nnU-Net's raw layout, and name what is wrong with which case.
+
+    Example: stunet dataset check -d 4
+    """
+
+    dataset: Annotated[str, tyro.conf.arg(aliases=["-d"])]
+    """Number or name of a dataset in the raw folder (STUNET_HOME/raw, or nnUNet_raw where that is set)."""
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Check; 2 if there is any problem."""
+        from stunet.datasets.check import check_dataset
+
+        with _bar("checking") as on_case:
+            report = check_dataset(_raw_folder(self.dataset), on_case)
+        if self.json:
+            print_json(
+                {
+                    "dataset": report.dataset,
+                    "cases": report.cases,
+                    "problems": list(report.problems),
+                    "label_cases": dict(report.label_cases),
+                }
+            )
+        else:
+            for problem in report.problems:
+                MESSAGES.print(f"stunet: {problem}", soft_wrap=True, markup=False)
+            verdict = f"{len(report.problems)} problems" if report.problems else "nothing is wrong"
+            rows = [(name, str(cases)) for name, cases in report.label_cases.items()]
+            print_table(f"{report.dataset}, {report.cases} cases: {verdict}", ("label", "cases with it"), rows)
+        return 2 if report.problems else 0
+
+
+@dataclass
+class Subset:
+    """Draw nested subsets of the training cases, with each label as often as in all of them, as folds to train on.
+
+    A larger subset contains the smaller ones; the validation cases are those of the fold drawn from (a fifth of the
+    cases where the dataset has no split).
+
+    Example: stunet dataset subset -d 4 --cases 10 20 40
+    """
+
+    dataset: Annotated[str, tyro.conf.arg(aliases=["-d"])]
+    """Number or name of a dataset in the raw folder."""
+    cases: tuple[int, ...]
+    """Sizes of the subsets."""
+    seed: int = 0
+    """The same seed draws the same cases."""
+    fold: Annotated[int, tyro.conf.arg(aliases=["-f"])] = 0
+    """Draw from the training cases of this fold, and keep its validation cases."""
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Read the label maps, draw, write the splits file."""
+        from stunet.datasets.subset import write_subsets
+        from stunet.folders import nnunet_folders
+
+        raw = _raw_folder(self.dataset)
+        with _bar("reading labels") as on_case:
+            subsets = write_subsets(
+                raw, self.cases, self.seed, self.fold, nnunet_folders().preprocessed / raw.name, on_case
+            )
+        summary = {
+            "dataset": raw.name,
+            "validation": len(subsets.validation),
+            "folds": {str(fold): list(cases) for fold, cases in subsets.folds.items()},
+        }
+        if self.json:
+            print_json(summary)
+        else:
+            rows = [
+                (str(fold), str(len(cases)), f"stunet train -d {self.dataset} -f {fold}")
+                for fold, cases in subsets.folds.items()
+            ]
+            title = f"{raw.name}: subsets of fold {subsets.base}, {len(subsets.validation)} validation cases"
+            print_table(title, ("fold", "training cases", "train with"), rows)
+        return 0
+
+
+Action = Union[  # noqa: UP007 (tyro reads the annotations)
+    Annotated[Convert, tyro.conf.subcommand("convert")],
+    Annotated[Check, tyro.conf.subcommand("check")],
+    Annotated[Subset, tyro.conf.subcommand("subset")],
+]
+
+
+@dataclass
+class Dataset:
+    """Convert published datasets, check datasets, draw subsets."""
+
+    action: Action
+
+    def run(self) -> int:
+        """Run the chosen action."""
+        return self.action.run()
+
+
+def _raw_folder(dataset: str) -> Path:
+    from stunet.folders import find_dataset, nnunet_folders
+
+    raw = nnunet_folders().raw
+    return raw / find_dataset(dataset, raw)
+
+
+@contextmanager
+def _bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of cases."""
+    with progress_bar(description) as progress:
+        task = progress.task_ids[0]
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _print_conversion(summary: dict[str, Any]) -> None:
+    cases = ", ".join(f"{count} {part}" for part, count in summary["cases"].items() if count)
+    rows = [
+        ("folder", summary["folder"]),
+        ("cases", cases),
+        ("failed", str(len(summary["failed"]))),
+        ("left out", str(len(summary["left_out"]))),
+        ("resampled", str(len(summary["resampled_from_mm"]))),
+        ("overlapping voxels", str(summary["overlapping_voxels"])),
+        ("next", summary["next"]),
+    ]
+    print_table("Converted", ("", "value"), rows)

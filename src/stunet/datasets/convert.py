@@ -1,0 +1,244 @@
+"""A published dataset becomes a dataset in nnU-Net's raw layout, case by case.
+
+Each case is read whole, checked, and written: images first, labels last, then a line in a log. `dataset.json` is the
+last file, so what was interrupted is no dataset yet; started again, the conversion passes over the cases of the log.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stunet.datasets import WORKERS
+from stunet.datasets.case import convert_case
+from stunet.datasets.raw import DESCRIPTION, SPLITS, Fold, case_files, dataset_description
+from stunet.datasets.record import CASES_NAME, CaseRecord, append_case, finish_record, read_cases, start_record
+from stunet.datasets.source import SourceCase, SourceDataset
+from stunet.errors import UserError
+from stunet.files import made_folder, write_json
+
+FOLDS = 5
+"""Parts into which cases with groups are split, as many as nnU-Net's."""
+
+
+@dataclass(frozen=True)
+class ConversionSettings:
+    """How a dataset is converted.
+
+    Attributes:
+        number: of the new dataset, 1 to 999.
+        root: nnU-Net's raw folder.
+        partial: differences from what was published are told and are no error.
+        only_labelled: leave cases out whose label map is empty.
+        link: images that need not be changed are linked to the source, not copied.
+        workers: cases at a time.
+    """
+
+    number: int
+    root: Path
+    partial: bool = False
+    only_labelled: bool = False
+    link: bool = False
+    workers: int = WORKERS
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What became of a dataset.
+
+    Attributes:
+        folder: of the new dataset.
+        cases: one record each, in order of name.
+        differences: sentences on what differs from the publication.
+    """
+
+    folder: Path
+    cases: tuple[CaseRecord, ...]
+    differences: tuple[str, ...]
+
+    @property
+    def written(self) -> tuple[CaseRecord, ...]:
+        """The cases that are in the new dataset."""
+        return tuple(case for case in self.cases if case.outcome == "written")
+
+    @property
+    def failed(self) -> tuple[CaseRecord, ...]:
+        """The cases whose files could not be used, without those of which that was known."""
+        return tuple(case for case in self.cases if case.outcome == "failed")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: numbers of cases, overlaps of all cases together, and every case that is not as it should be."""
+        overlaps: dict[str, int] = {}
+        for case in self.cases:
+            for pair, voxels in case.overlaps.items():
+                overlaps[pair] = overlaps.get(pair, 0) + voxels
+        parts = {part: sum(case.part == part for case in self.written) for part in ("train", "val", "test")}
+        return {
+            "dataset": self.folder.name,
+            "folder": str(self.folder),
+            "cases": parts,
+            "differences": list(self.differences),
+            "failed": {case.name: case.error for case in self.failed},
+            "left_out": {case.name: case.error for case in self.cases if case.outcome in ("damaged", "empty")},
+            "masks_missing": {case.name: list(case.missing) for case in self.written if case.missing},
+            "resampled_from_mm": {case.name: list(case.spacing) for case in self.written if case.spacing},
+            "overlapping_voxels": sum(overlaps.values()),
+            "overlaps": dict(sorted(overlaps.items(), key=lambda item: -item[1])),
+        }
+
+
+def convert(
+    source: SourceDataset, settings: ConversionSettings, on_case: Callable[[int, int], None] = lambda done, total: None
+) -> Conversion:
+    """Write a dataset in nnU-Net's raw layout, or what is left of it to write.
+
+    A case that cannot be read costs a sentence and not the others.
+
+    Args:
+        source: the cases.
+        settings: where to and how.
+        on_case: called with the number of cases done and of all.
+
+    Raises:
+        UserError: numbers or names that are not as published (unless `partial`), a number that another dataset has, or
+            a folder that holds another conversion.
+    """
+    folder = _checked_folder(source, settings)
+    start_record(folder, _settings_record(source, settings))
+    _remove_leftovers(folder)
+    known = _whole_cases(folder, source)
+    to_do = [case for case in source.cases if case.name not in known]
+    records = {**known}
+    on_case(len(records), len(source.cases))
+    for record in _converted(source, settings, folder, to_do):
+        append_case(folder / CASES_NAME, record)
+        records[record.name] = record
+        on_case(len(records), len(source.cases))
+    conversion = Conversion(folder, tuple(records[case.name] for case in source.cases), source.differences)
+    if settings.only_labelled:
+        conversion = _checked_labelled(conversion, source)
+    _finish(conversion, source)
+    return conversion
+
+
+def _checked_folder(source: SourceDataset, settings: ConversionSettings) -> Path:
+    if not 1 <= settings.number <= 999:
+        raise UserError(f"A dataset has a number from 1 to 999, not {settings.number}.")
+    if not source.cases:
+        raise UserError(f"{source.folder} holds no case of {source.published.name}.")
+    if source.differences and not settings.partial:
+        raise UserError(f"{' '.join(source.differences)} For a part of the dataset, or to convert it so: --partial")
+    folder = settings.root / f"Dataset{settings.number:03d}_{source.published.name}"
+    others = [path.name for path in settings.root.glob(f"Dataset{settings.number:03d}_*") if path.name != folder.name]
+    if others:
+        raise UserError(f"{settings.root} has another dataset of number {settings.number}: {others[0]}. Take another.")
+    return made_folder(folder)
+
+
+def _settings_record(source: SourceDataset, settings: ConversionSettings) -> dict[str, Any]:
+    return {
+        "source": str(source.folder.resolve()),
+        "dataset": source.published.name,
+        "partial": settings.partial,
+        "only_labelled": settings.only_labelled,
+        "link": settings.link,
+    }
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what a killed conversion had begun to write under a temporary name."""
+    for path in folder.glob("*/.*.partial"):
+        path.unlink(missing_ok=True)
+
+
+def _whole_cases(folder: Path, source: SourceDataset) -> dict[str, CaseRecord]:
+    """The cases of the log whose files are there; failed and damaged ones are tried again."""
+    logged = read_cases(folder / CASES_NAME)
+    return {
+        case.name: logged[case.name]
+        for case in source.cases
+        if case.name in logged and _is_whole(folder, case, logged[case.name], len(source.published.channels))
+    }
+
+
+def _is_whole(folder: Path, case: SourceCase, record: CaseRecord, channels: int) -> bool:
+    if record.outcome != "written":
+        return record.outcome == "empty"
+    files = case_files(folder, case.name, channels, case.part == "test")
+    return all(path.exists() for path in (*files.images, *([files.label] if case.label else [])))
+
+
+def _converted(
+    source: SourceDataset, settings: ConversionSettings, folder: Path, cases: Sequence[SourceCase]
+) -> Iterator[CaseRecord]:
+    """Convert some cases at a time; whatever ends this early, those begun are finished and the others not begun."""
+    pool = ThreadPoolExecutor(max(1, settings.workers), "stunet-convert")
+    try:
+        running = [
+            pool.submit(convert_case, source, case, folder, settings.link, settings.only_labelled) for case in cases
+        ]
+        for done in as_completed(running):
+            yield done.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _checked_labelled(conversion: Conversion, source: SourceDataset) -> Conversion:
+    """The number of cases with labels against the published one; a difference is told, as the cases are there now."""
+    published, found = source.published.labelled, len(conversion.written)
+    if published is None or found == published:
+        return conversion
+    sentence = f"{source.published.name}: {found} cases have labels, {published} were published."
+    return replace(conversion, differences=(*conversion.differences, sentence))
+
+
+def _finish(conversion: Conversion, source: SourceDataset) -> None:
+    """Splits, record, and `dataset.json` last.
+
+    Raises:
+        UserError: no case could be converted.
+    """
+    published = source.published
+    training = [case.name for case in conversion.written if case.part != "test"]
+    if not training:
+        reasons = "; ".join(sorted({case.error for case in conversion.failed if case.error})[:3])
+        raise UserError(f"No training case of {source.folder} could be converted: {reasons}")
+    folds = make_splits([case for case in source.cases if case.name in set(training)])
+    if folds:
+        write_json(conversion.folder / SPLITS, folds)
+    finish_record(conversion.folder, conversion.to_dict())
+    description = dataset_description(
+        published.channels,
+        published.labels,
+        len(training),
+        name=published.name,
+        description=published.description,
+        reference=published.reference,
+        licence=published.licence,
+        overwrite_image_reader_writer=published.reader,
+    )
+    write_json(conversion.folder / DESCRIPTION, description)
+
+
+def make_splits(cases: Sequence[SourceCase]) -> list[Fold]:
+    """The folds of a dataset: its own split, or five that keep a patient's cases together, or none.
+
+    Without any, nnU-Net makes five at random.
+    """
+    if any(case.part == "val" for case in cases):
+        names: Mapping[str, list[str]] = {
+            part: sorted(case.name for case in cases if case.part == part) for part in ("train", "val")
+        }
+        return [dict(names)]
+    groups = sorted({case.group for case in cases if case.group is not None})
+    if len(groups) < FOLDS:
+        return []
+    fold_of = {group: number % FOLDS for number, group in enumerate(groups)}
+    return [
+        {
+            "train": sorted(case.name for case in cases if fold_of.get(case.group or "") != fold),
+            "val": sorted(case.name for case in cases if fold_of.get(case.group or "") == fold),
+        }
+        for fold in range(FOLDS)
+    ]

@@ -1,0 +1,142 @@
+"""The Medical Segmentation Decathlon: ten tasks of MR and CT (Antonelli et al. 2022, Simpson et al. 2019).
+
+- Layout (medicaldecathlon.com): `Task03_Liver/` with `dataset.json`, `imagesTr`, `labelsTr`, and `imagesTs` without
+  labels. `dataset.json` has `modality` and `labels` (integer -> name), `numTraining`, `numTest` and the lists
+  `training` and `test`. Images of several channels are 4D files.
+- Numbers, channels and label names: each task's published `dataset.json` (131, 281 and 41 training cases of liver,
+  pancreas and spleen are also in the STU-Net paper, appendix B). The website and the papers count 3 hippocampi and one
+  lung more to train on, and one hippocampus more to test on, in all 2633; both are accepted. Names are compared
+  whatever their case.
+- The lists say which files are cases; the archives also hold leftovers of macOS (`._*`).
+- Licence: CC-BY-SA 4.0 (medicaldecathlon.com).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stunet.datasets.source import (
+    Choice,
+    Published,
+    SourceCase,
+    SourceDataset,
+    find_folder,
+    name_differences,
+    number_differences,
+    refuse_modality,
+)
+from stunet.errors import UserError
+from stunet.imaging.formats.table import without_suffix
+
+LICENCE = "CC-BY-SA 4.0"
+REFERENCE = "http://medicaldecathlon.com/"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task as it was published.
+
+    Attributes:
+        training, test: numbers of cases, in the archive and (where that differs) on the website.
+        channels: names of the modalities.
+        labels: class names by integer, background first.
+    """
+
+    training: tuple[int, ...]
+    test: tuple[int, ...]
+    channels: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+TASKS: dict[str, Task] = {
+    "BrainTumour": Task(
+        (484,),
+        (266,),
+        ("FLAIR", "T1w", "t1gd", "T2w"),
+        ("background", "edema", "non-enhancing tumor", "enhancing tumour"),
+    ),
+    "Heart": Task((20,), (10,), ("MRI",), ("background", "left atrium")),
+    "Liver": Task((131,), (70,), ("CT",), ("background", "liver", "cancer")),
+    "Hippocampus": Task((260, 263), (130, 131), ("MRI",), ("background", "Anterior", "Posterior")),
+    "Prostate": Task((32,), (16,), ("T2", "ADC"), ("background", "PZ", "TZ")),
+    "Lung": Task((63, 64), (32,), ("CT",), ("background", "cancer")),
+    "Pancreas": Task((281,), (139,), ("CT",), ("background", "pancreas", "cancer")),
+    "HepaticVessel": Task((303,), (140,), ("CT",), ("background", "Vessel", "Tumour")),
+    "Spleen": Task((41,), (20,), ("CT",), ("background", "spleen")),
+    "Colon": Task((126,), (64,), ("CT",), ("background", "colon cancer primaries")),
+}
+"""Name of the task's folder, without its number, -> what was published."""
+
+_FOLDER = re.compile(r"Task\d+_(?P<name>\w+)")
+
+
+def find(source: Path, choice: Choice) -> SourceDataset:
+    """The training and test cases that the task's own `dataset.json` lists.
+
+    Raises:
+        UserError: no task's folder, or a `dataset.json` that is none of the Decathlon's.
+    """
+    refuse_modality(choice, "A task of the Decathlon")
+    folder = find_folder(source, "dataset.json")
+    named = _FOLDER.fullmatch(folder.resolve().name)
+    if named is None or named["name"] not in TASKS:
+        raise UserError(f"{folder} is no task of the Decathlon: its name should be Task01_BrainTumour to Task10_Colon.")
+    name, task = named["name"], TASKS[named["name"]]
+    description = read_description(folder / "dataset.json")
+    channels = in_order(description["modality"])
+    labels = in_order(description["labels"])
+    published = Published(
+        name=name,
+        description=str(description.get("description", f"Medical Segmentation Decathlon, {name}")),
+        reference=REFERENCE,
+        licence=LICENCE,
+        channels=channels,
+        labels=labels,
+        cases={"train": task.training, "test": task.test},
+    )
+    cases = (
+        *(training_case(folder, entry) for entry in description["training"]),
+        *(SourceCase(without_suffix(Path(path)), (folder / path,), None, "test") for path in description["test"]),
+    )
+    differences = (
+        *number_differences(cases, published),
+        *name_differences(labels, task.labels, "labels", name),
+        *name_differences(channels, task.channels, "channels", name),
+    )
+    return SourceDataset(folder, published, tuple(sorted(cases, key=lambda case: case.name)), differences)
+
+
+def training_case(folder: Path, entry: Mapping[str, str]) -> SourceCase:
+    """A case of the list `training`: {"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}."""
+    image = folder / entry["image"]
+    return SourceCase(without_suffix(image), (image,), folder / entry["label"])
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The Decathlon's `dataset.json`, whose form AMOS22 shares.
+
+    Raises:
+        UserError: not JSON, or without the entries of the Decathlon's.
+    """
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("modality", "labels", "training", "test"):
+            description[key]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no dataset.json of the Decathlon's form ({error!r}).") from error
+    return description
+
+
+def in_order(names: Mapping[str, str]) -> tuple[str, ...]:
+    """{"0": "background", "1": "liver"} -> names by integer.
+
+    Raises:
+        UserError: integers that do not run from 0.
+    """
+    integers = sorted(int(key) for key in names)
+    if integers != list(range(len(names))):
+        raise UserError(f"The labels or modalities of dataset.json should count from 0 without a gap, not {integers}.")
+    return tuple(str(names[str(number)]) for number in integers)

@@ -1,0 +1,143 @@
+"""TotalSegmentator, version 1: CT of 1204 subjects with 104 structures (Wasserthal et al. 2023).
+
+- Layout (README of the repository wasserth/TotalSegmentator, archive of doi:10.5281/zenodo.6802614): a folder for each
+  subject, `s0000/ct.nii.gz` and `s0000/segmentations/<structure>.nii.gz` (104 binary masks), and `meta.csv`, separated
+  by semicolons, with the columns `image_id` and `split` (train, val, test).
+- Numbers: 1082, 57 and 65 cases (arXiv:2208.05868). The STU-Net paper (section 4) has 1081, 57 and 65: the
+  `ct.nii.gz` of s0864, a training case, is damaged in the archive (wasserth/TotalSegmentator issue 92).
+- Numbering: STU-Net's, alphabetical (`stunet.labels.ontology.LABELS`).
+- nnU-Net's reorienting reader is asked for, as TotalSegmentator's conversion does.
+- Grid: the images were published at 1.5 mm; a case that has another spacing is resampled to it (the paper's section 4).
+- Licence: CC BY 4.0 (the Zenodo record).
+
+**Overlaps.** Masks are laid on each other in the order of the numbering, so where two overlap the later label wins, as
+in TotalSegmentator's own conversion (resources/convert_dataset_to_nnunet.py, in its own order). How many voxels each
+structure lost to which other is counted and recorded for each case.
+"""
+
+import csv
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from stunet.datasets.source import (
+    Choice,
+    LabelMap,
+    Part,
+    Published,
+    SourceCase,
+    SourceDataset,
+    find_folder,
+    number_differences,
+    refuse_modality,
+)
+from stunet.errors import UserError
+from stunet.imaging.formats.table import read_labels
+from stunet.imaging.volume import Volume, check_same_grid
+from stunet.labels.ontology import LABELS
+
+PUBLISHED = Published(
+    name="TotalSegmentator",
+    description="CT of 1204 subjects with 104 structures, numbered alphabetically as in STU-Net",
+    reference="https://doi.org/10.5281/zenodo.6802614",
+    licence="CC BY 4.0",
+    channels=("CT",),
+    labels=LABELS,
+    cases={"train": (1082, 1081), "val": (57,), "test": (65,)},
+    reader="NibabelIOWithReorient",
+)
+
+SPACING_MM = (1.5, 1.5, 1.5)
+
+KNOWN_DAMAGE = {"s0864": "the published archive holds a damaged ct.nii.gz (wasserth/TotalSegmentator issue 92)"}
+
+_PARTS: dict[str, Part] = {"train": "train", "val": "val", "test": "test"}
+
+
+def find(source: Path, choice: Choice) -> SourceDataset:
+    """The subjects that `meta.csv` lists.
+
+    Raises:
+        UserError: no `meta.csv`, or one without the columns of the published one.
+    """
+    refuse_modality(choice, PUBLISHED.name)
+    folder = find_folder(source, "meta.csv", ("Totalsegmentator_dataset",))
+    listed = _read_split(folder / "meta.csv")
+    there = {name: part for name, part in listed.items() if (folder / name).is_dir()}
+    cases = tuple(
+        SourceCase(name, (folder / name / "ct.nii.gz",), folder / name / "segmentations", part)
+        for name, part in sorted(there.items())
+    )
+    unlisted = sorted(path.name for path in folder.glob("s[0-9]*") if path.is_dir() and path.name not in listed)
+    differences = [*number_differences(cases, PUBLISHED)]
+    if unlisted:
+        differences.append(f"{PUBLISHED.name}: meta.csv does not list {', '.join(unlisted[:5])}; left out.")
+    return SourceDataset(
+        folder=folder,
+        published=PUBLISHED,
+        cases=cases,
+        differences=tuple(differences),
+        known_damage=KNOWN_DAMAGE,
+        spacing=SPACING_MM,
+        read_labels=partial(merge_masks, allow_missing=choice.partial),
+    )
+
+
+def _read_split(path: Path) -> dict[str, Part]:
+    """Subject -> part of the split."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter=";"))
+    try:
+        return {row["image_id"]: _PARTS[row["split"]] for row in rows}
+    except KeyError as error:
+        raise UserError(
+            f"{path}: {error} is not among its columns, or not among the parts of a split. Expected are columns "
+            "image_id and split, separated by semicolons, with train, val and test."
+        ) from error
+
+
+def merge_masks(case: SourceCase, image: Volume, allow_missing: bool = False) -> LabelMap:
+    """One label map of the binary masks of a subject; where masks overlap the later label wins.
+
+    Args:
+        case: its `label` is the folder of masks.
+        image: the grid that all masks must have.
+        allow_missing: a mask that is not there counts as an absent structure.
+
+    Raises:
+        UserError: a mask is missing, unreadable or on another grid.
+    """
+    folder = case.label or Path()
+    paths = {label: folder / f"{name}.nii.gz" for label, name in enumerate(LABELS) if label > 0}
+    missing = tuple(LABELS[label] for label, path in paths.items() if not path.is_file())
+    if len(missing) == len(paths) or (missing and not allow_missing):
+        listed = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
+        raise UserError(
+            f"{folder}: {len(missing)} of {len(paths)} masks are missing ({listed}). Version 1 of the dataset has all; "
+            "--partial takes missing ones for absent."
+        )
+    merged_ZYX = np.zeros(image.shape, dtype=np.uint8)
+    overlaps: Counter[str] = Counter()
+    for label, path in paths.items():
+        if LABELS[label] not in missing:
+            overlaps.update(_lay(merged_ZYX, _read_mask(path, image), label))
+    return LabelMap(merged_ZYX, dict(overlaps), missing)
+
+
+def _read_mask(path: Path, image: Volume) -> np.ndarray:
+    mask = read_labels(path)
+    check_same_grid(image, mask)
+    return mask.array[0] > 0
+
+
+def _lay(merged_ZYX: np.ndarray, mask_ZYX: np.ndarray, label: int) -> dict[str, int]:
+    """Lay a mask over what is there; says which structure lost how many voxels."""
+    covered, counts = np.unique(merged_ZYX[mask_ZYX], return_counts=True)
+    merged_ZYX[mask_ZYX] = label
+    return {
+        f"{LABELS[old]} under {LABELS[label]}": int(count)
+        for old, count in zip(covered, counts, strict=True)
+        if old > 0
+    }

@@ -1,0 +1,52 @@
+"""Where nnU-Net's raw data, preprocessed data and results lie, and which datasets are there."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from stunet.errors import UserError
+from stunet.files import home_folder
+
+
+@dataclass(frozen=True)
+class Folders:
+    """nnU-Net's three folders."""
+
+    raw: Path
+    preprocessed: Path
+    results: Path
+
+
+def nnunet_folders() -> Folders:
+    """nnU-Net's own variables where they are set, else `raw`, `preprocessed` and `results` under STUNET_HOME."""
+    home = home_folder()
+    return Folders(
+        Path(os.environ.get("nnUNet_raw", home / "raw")),
+        Path(os.environ.get("nnUNet_preprocessed", home / "preprocessed")),
+        Path(os.environ.get("nnUNet_results", home / "results")),
+    )
+
+
+def find_dataset(dataset: str, root: Path) -> str:
+    """The full name of a dataset ("Dataset004_Hippocampus") given its number ("4") or its name.
+
+    Raises:
+        UserError: no such name, or none or several folders of that number under `root`.
+    """
+    if not dataset.isdigit():
+        if not re.match(r"Dataset\d{3}_", dataset):
+            raise UserError(f"A dataset is a number (4) or a name like Dataset004_Hippocampus, not {dataset!r}.")
+        if not (root / dataset).is_dir():
+            raise UserError(f"There is no dataset {dataset!r} in {root}. It holds: {_names(root)}.")
+        return dataset
+    found = sorted(p.name for p in root.glob(f"Dataset{int(dataset):03d}_*") if p.is_dir())
+    if not found:
+        raise UserError(f"There is no folder Dataset{int(dataset):03d}_* in {root}. It holds: {_names(root)}.")
+    if len(found) > 1:
+        raise UserError(f"Several datasets in {root} have the number {dataset}: {', '.join(found)}. Keep one.")
+    return found[0]
+
+
+def _names(root: Path) -> str:
+    return ", ".join(sorted(p.name for p in root.glob("Dataset*"))) or "no dataset"

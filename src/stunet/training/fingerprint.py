@@ -1,0 +1,183 @@
+"""nnU-Net's check and fingerprint of a dataset, case by case: what is done is kept if the rest is interrupted."""
+
+import contextlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
+from nnunetv2.experiment_planning.verify_dataset_integrity import check_cases, verify_labels
+from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+
+from stunet.errors import UserError
+from stunet.files import made_folder, replacing, write_json
+from stunet.imaging.formats.table import SUFFIXES, read_volume
+from stunet.training.cases import TrainingCase, expected_labels
+from stunet.training.pool import each_case
+
+FINGERPRINT_NAME = "dataset_fingerprint.json"
+"""nnU-Net's name."""
+
+STAMP_NAME = "stunet_fingerprint.json"
+"""What the fingerprint was taken of."""
+
+CASES_FOLDER = "fingerprint_cases"
+"""Holds what is known of each case until the fingerprint is complete."""
+
+FOREGROUND_VOXELS = 1e8
+"""Intensities that nnU-Net looks at, of all cases together (`num_foreground_voxels_for_intensitystats`)."""
+
+PERCENTILES = (0.5, 50.0, 99.5)
+
+
+def extract_fingerprint(
+    cases: Sequence[TrainingCase],
+    description: dict[str, Any],
+    folder: Path,
+    processes: int,
+    on_case: Callable[[int, int], None],
+) -> None:
+    """Check all cases as nnU-Net does, and write its fingerprint, which is equal to its own.
+
+    A fingerprint of the same files is left alone. Of an interrupted one the cases that are done are not looked at
+    again.
+
+    Args:
+        cases: of the dataset.
+        description: content of its `dataset.json`.
+        folder: of the preprocessed dataset.
+        processes: how many cases at a time.
+        on_case: called with the number of cases done and of all.
+
+    Raises:
+        UserError: cases that nnU-Net refuses, each named with its files and the reason.
+    """
+    samples = int(FOREGROUND_VOXELS // len(cases))
+    stamp = {
+        "cases": {case.name: case.signature() for case in cases},
+        "labels": description["labels"],
+        "channels": description["channel_names"],
+    }
+    if (folder / FINGERPRINT_NAME).is_file() and _read_json(folder / STAMP_NAME) == stamp:
+        on_case(len(cases), len(cases))
+        return
+    places = {case.name: made_folder(folder / CASES_FOLDER) / f"{case.name}.npz" for case in cases}
+    to_do = {
+        case.name: (case, description, samples, places[case.name])
+        for case in cases
+        if not _is_of(places[case.name], case, samples)
+    }
+    refused = {}
+    on_case(len(cases) - len(to_do), len(cases))
+    for done, (name, error) in enumerate(each_case(analyse_case, to_do, processes), start=1):
+        on_case(len(cases) - len(to_do) + done, len(cases))
+        if error is not None:
+            refused[name] = error
+    if refused:
+        raise UserError(refusal(folder.name, refused, len(cases)))
+    write_json(folder / FINGERPRINT_NAME, _summary([places[case.name] for case in cases]))
+    write_json(folder / STAMP_NAME, stamp)
+    shutil.rmtree(folder / CASES_FOLDER)
+
+
+def refusal(dataset: str, refused: dict[str, str], cases: int) -> str:
+    """A line for each of the first cases that cannot be used."""
+    lines = [f"  {name}: {error}" for name, error in sorted(refused.items())[:10]]
+    more = ["  ..."] if len(refused) > len(lines) else []
+    title = f"nnU-Net refuses the dataset {dataset}: {len(refused)} of {cases} cases cannot be used."
+    return "\n".join([title, *lines, *more])
+
+
+def analyse_case(case: TrainingCase, description: dict[str, Any], samples: int, place: Path) -> None:
+    """Check a case, and write down what the fingerprint needs of it.
+
+    Args:
+        case: which.
+        description: content of `dataset.json`.
+        samples: how many foreground intensities to draw.
+        place: the .npz file to write.
+
+    Raises:
+        UserError: what is wrong with it.
+    """
+    for path in case.files:
+        if path.name.endswith(SUFFIXES):
+            read_volume(path)  # nnU-Net's reader takes truncated files without a word
+    reader = determine_reader_writer_from_dataset_json(description, case.images[0], verbose=False)
+    _require_nnunets_consent(case, description, reader)
+    shape, spacing, intensities, _, relative_size = DatasetFingerprintExtractor.analyze_case(
+        list(case.images), case.label, reader, samples
+    )
+    known = {
+        "signature": np.array(case.signature()),
+        "samples": np.array(samples),
+        "shape": np.array(shape),
+        "spacing": np.array([float(size) for size in spacing]),
+        "relative_size": np.array(relative_size),
+        **{f"channel_{channel}": np.asarray(values) for channel, values in enumerate(intensities)},
+    }
+    with replacing(place) as temporary, temporary.open("wb") as file:
+        np.savez(file, **known)  # type: ignore[arg-type]
+
+
+def _require_nnunets_consent(case: TrainingCase, description: dict[str, Any], reader: type) -> None:
+    """nnU-Net prints what is wrong with a case; here it becomes the error.
+
+    Raises:
+        UserError: what it printed.
+    """
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        agreed = verify_labels(case.label, reader, expected_labels(description))
+        agreed = check_cases(list(case.images), case.label, len(description["channel_names"]), reader) and agreed
+    if not agreed:
+        raise UserError(" ".join(printed.getvalue().split()))
+
+
+def _is_of(place: Path, case: TrainingCase, samples: int) -> bool:
+    """Whether there is an analysis of this case as its files are now."""
+    try:
+        with np.load(place, allow_pickle=False) as known:
+            return int(known["samples"]) == samples and known["signature"].tolist() == case.signature()
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _summary(places: Sequence[Path]) -> dict[str, Any]:
+    """The fingerprint of all cases together, as nnU-Net computes and names it."""
+    known = [np.load(place, allow_pickle=False) for place in places]
+    channels = sum(key.startswith("channel_") for key in known[0])
+    return {
+        "spacings": [case["spacing"].tolist() for case in known],
+        "shapes_after_crop": [case["shape"].tolist() for case in known],
+        "foreground_intensity_properties_per_channel": {
+            str(channel): _statistics(np.concatenate([case[f"channel_{channel}"] for case in known]))
+            for channel in range(channels)
+        },
+        "median_relative_size_after_cropping": float(np.median([case["relative_size"] for case in known])),
+    }
+
+
+def _statistics(intensities: np.ndarray) -> dict[str, float]:
+    low, median, high = np.percentile(intensities, PERCENTILES)
+    return {
+        "mean": float(np.mean(intensities)),
+        "median": float(median),
+        "std": float(np.std(intensities)),
+        "min": float(np.min(intensities)),
+        "max": float(np.max(intensities)),
+        "percentile_99_5": float(high),
+        "percentile_00_5": float(low),
+    }
+
+
+def _read_json(path: Path) -> Any:
+    """The content of a JSON file; None where there is none, or a damaged one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
