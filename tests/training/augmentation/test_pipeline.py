@@ -10,7 +10,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from stunet.training.augmentation import NNUNET, PAPER, DeviceAugmentation, Extras
 from stunet.training.augmentation.elastic import ElasticDeformation
-from stunet.training.augmentation.intensity import AdditiveBrightness
+from stunet.training.augmentation.intensity import AdditiveBrightness, GaussianNoise
 from stunet.training.augmentation.resample_labels import resample_labels
 from tests.training.augmentation.samples import (
     CROP,
@@ -136,6 +136,13 @@ def test_a_seed_decides_all(crop):
     assert torch.equal(first[0], again[0])
     assert all(torch.equal(a, b) for a, b in zip(first[1], again[1], strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(first[0], other[0], strict=True))
+
+
+def test_each_sample_has_its_own_noise():
+    augmentation = DeviceAugmentation(**arguments())
+    augmentation.channel_transforms = (GaussianNoise(probability=1, deviation=(0.1, 0.1)),)
+    image, _ = augmentation(torch.zeros(3, 1, *CROP), torch.zeros(3, 1, *CROP).short(), [0, 1, 2])
+    assert (torch.corrcoef(image.flatten(1)) - torch.eye(3)).abs().max() < 0.03
 
 
 def test_masked_channels_are_zero_outside(crop):
