@@ -23,7 +23,7 @@ from stunet.training.precision import TrainingPrecision, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe, departures, spoken
 from stunet.training.resuming import RECORD_NAME, SUMMARY, checkpoint_to_resume, is_trained
 from stunet.training.throughput import StepReport
-from stunet.training.trainers import FINE_TUNERS, TRAINERS, STUNetTrainer
+from stunet.training.trainers import FINE_TUNERS, TRAINERS, Augmentation, STUNetTrainer
 
 NUM_FOLDS = 5
 """Parts into which nnU-Net splits the cases."""
@@ -42,6 +42,8 @@ class TrainingSettings:
         recipe: how long, how fast and on what; see `stunet.training.recipes`.
         device: "cpu", "cuda" or "mps".
         precision: "auto", "float32" (not on CUDA), "bfloat16" or "float16" (CUDA); see `resolve_precision`.
+        augmentation: "device" augments batches where the network is, "nnunet" samples where they are read, in the same
+            way; "auto" is the device on CUDA GPUs.
         compiled: compile the network; None does so on CUDA GPUs.
         accumulate: in how many parts the gradient of a batch is computed: memory for one part is needed.
         checkpointed_activations: recompute the activations of each stage instead of keeping them.
@@ -63,6 +65,7 @@ class TrainingSettings:
     recipe: Recipe = RECIPES["scratch"]
     device: str = "cpu"
     precision: TrainingPrecision = "auto"
+    augmentation: Augmentation = "auto"
     compiled: bool | None = None
     accumulate: int = 1
     checkpointed_activations: bool = False
@@ -228,6 +231,7 @@ def _configure(trainer: STUNetTrainer, settings: TrainingSettings) -> None:
     trainer.follow(settings.recipe)
     trainer.seed = settings.seed
     trainer.precision = settings.precision
+    trainer.augmentation = settings.augmentation
     trainer.compiled = settings.compiled
     trainer.accumulate = settings.accumulate
     trainer.checkpointed_activations = settings.checkpointed_activations
@@ -270,6 +274,7 @@ def _write_record(trainer: STUNetTrainer, settings: TrainingSettings, seconds: f
         "weight_decay": trainer.weight_decay,
         "initial_learning_rate": trainer.initial_lr,
         "precision": trainer.precision,
+        "augments_on_device": trainer.augments_on_device,
         "versions": {name: version(name) for name in ("stunet", "torch", "nnunetv2", "batchgeneratorsv2", "numpy")},
         "machine": {"processor": platform.machine(), "threads": torch.get_num_threads(), "system": platform.system()},
     }

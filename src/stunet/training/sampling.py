@@ -58,6 +58,12 @@ def sample_seeds(seed: int, stream: Stream, step: int, slot: int) -> np.ndarray:
     return np.random.SeedSequence((seed, STREAM_NUMBERS[stream], step, slot)).generate_state(8)
 
 
+def device_seed(seed: int, step: int, slot: int) -> int:
+    """What seeds the augmentation of one training sample where the device does it."""
+    high, low = sample_seeds(seed, "training", step, slot)[3:5]
+    return int(high) << 32 | int(low)
+
+
 @contextmanager
 def seeded(seeds: np.ndarray) -> Iterator[None]:
     """numpy, Python and torch's CPU draw from these seeds within, and afterwards go on as if nothing had been drawn."""

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
@@ -19,10 +20,12 @@ from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
+from stunet.errors import UserError
 from stunet.files import replacing
 from stunet.networks.stunet import SIZES, STUNet, six_strides
 from stunet.training import checkpoints
 from stunet.training.activation_checkpointing import checkpoint_activations
+from stunet.training.augmentation import NNUNET, PAPER, DeviceAugmentation
 from stunet.training.checkpoints import Checkpoint, TrainingState, optimizer_tensors
 from stunet.training.failures import explaining_lack_of_memory, require_finite, what_to_try
 from stunet.training.logs import JsonLines, TensorBoard, TrainingLog, plain
@@ -31,11 +34,22 @@ from stunet.training.pictures import PICTURE_NAME, draw_patch
 from stunet.training.planners import NETWORK_CLASS, plans_name
 from stunet.training.precision import InFloat32, TrainingPrecision, autocasting, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe
-from stunet.training.sampling import Batch, SeededBatches, Stream, batches, no_worker_processes, slots_of_rank
+from stunet.training.sampling import (
+    Batch,
+    SeededBatches,
+    Stream,
+    batches,
+    device_seed,
+    no_worker_processes,
+    slots_of_rank,
+)
 from stunet.training.schedule import PolynomialSchedule
 from stunet.training.step import Target, accumulate_gradients, to_device, update
 from stunet.training.stopping import StopRequest, TrainingStopped
 from stunet.training.throughput import Speedometer, StepReport, peak_tflops, tflop_per_sample
+
+Augmentation = Literal["auto", "device", "nnunet"]
+"""Who augments: the device that trains, or nnU-Net's transforms in the processes that read."""
 
 ITERATIONS_PER_VALIDATION_ITERATION = 5
 """nnU-Net's proportion: 250 iterations and 50 validation batches in an epoch."""
@@ -49,6 +63,7 @@ class STUNetTrainer(nnUNetTrainer):
         recipe: the numbers; set by `follow`.
         seed: of the order of the data and of its augmentation.
         precision: see `resolve_precision`.
+        augmentation: "device", "nnunet", or "auto", which is the device on CUDA GPUs.
         compiled: compile the network; None leaves it to nnU-Net, which compiles on CUDA GPUs.
         accumulate: in how many parts the gradient of a batch is computed.
         checkpointed_activations: recompute the activations of each stage instead of keeping them.
@@ -81,6 +96,8 @@ class STUNetTrainer(nnUNetTrainer):
         self.save_every = 5
         self.seed = 0
         self.precision: TrainingPrecision = "auto"
+        self.augmentation: Augmentation = "auto"
+        self.augment: DeviceAugmentation | None = None
         self.compiled: bool | None = None
         self.accumulate = 1
         self.checkpointed_activations = False
@@ -180,13 +197,47 @@ class STUNetTrainer(nnUNetTrainer):
             axes = self.inference_allowed_mirroring_axes = None
         return rotation, dummy_2d, initial_patch_size, axes
 
+    def get_training_transforms(  # type: ignore[override]
+        self,
+        patch_size: Any,
+        rotation_for_DA: Any,
+        deep_supervision_scales: Any,
+        mirror_axes: Any,
+        do_dummy_2d_data_aug: bool,
+        **options: Any,
+    ) -> BasicTransform | None:
+        """nnU-Net's; None where the device augments: the loader's crops then are as they were read."""
+        geometry = (patch_size, rotation_for_DA, deep_supervision_scales, mirror_axes, do_dummy_2d_data_aug)
+        if not self.augments_on_device:
+            transforms = nnUNetTrainer.get_training_transforms(*geometry, **options)
+            return with_paper_transforms(transforms) if self.recipe.paper_transforms else transforms
+        self.augment = DeviceAugmentation(
+            *geometry,
+            use_mask_for_norm=options["use_mask_for_norm"],
+            regions=options["regions"],
+            ignore_label=options["ignore_label"],
+            extras=PAPER if self.recipe.paper_transforms else NNUNET,
+        )
+        return None
+
+    @property
+    def augments_on_device(self) -> bool:
+        """Whether whole batches are augmented where the network is, instead of each sample where it is read."""
+        if self.augmentation == "auto":
+            return self.device.type == "cuda" and self._refusal is None
+        if self.augmentation == "device" and self._refusal is not None:
+            raise UserError(f"--augmentation device is not possible here. {self._refusal}")
+        return self.augmentation == "device"
+
+    @property
+    def _refusal(self) -> str | None:
+        return DeviceAugmentation.refusal(self.configuration_manager.patch_size, self.is_cascaded, self.device)
+
     def get_dataloaders(self) -> tuple[Iterator[Batch], Iterator[Batch]]:
         """nnU-Net's loaders, driven by seeds: batches from the step at which the training stands."""
         workers = get_allowed_n_proc_DA()
         with no_worker_processes():
             training, validation = (augmenter.data_loader for augmenter in super().get_dataloaders())
-        if self.recipe.paper_transforms:
-            training.transforms = with_paper_transforms(training.transforms)
         validation_batches = self._seeded(validation, "validation")
         self._picture_batch = validation_batches[0] if self.picture_every else {}
         return (
@@ -284,8 +335,16 @@ class STUNetTrainer(nnUNetTrainer):
         self._report(loss)
         return {"loss": loss}
 
-    def _step(self, batch: Batch) -> float:
+    def _on_device(self, batch: Batch) -> tuple[torch.Tensor, Target]:
+        """Images and target of a training batch, augmented."""
         image_BCZYX, target = batch["data"].to(self.device, non_blocking=True), to_device(batch["target"], self.device)
+        if self.augment is None:
+            return image_BCZYX, target
+        seeds = [device_seed(self.seed, batch["step"], slot) for slot in batch["slots"]]
+        return self.augment(image_BCZYX, cast(torch.Tensor, target), seeds)
+
+    def _step(self, batch: Batch) -> float:
+        image_BCZYX, target = self._on_device(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss = accumulate_gradients(self._loss_of, image_BCZYX, target, self.accumulate, self.grad_scaler)
         update(self.network, self.optimizer, self.grad_scaler)
