@@ -17,7 +17,7 @@ from stunet.training.sampling import (
     batches,
     is_foreground_slot,
     sample_seeds,
-    seeded,
+    seed_all,
     slots_of_rank,
 )
 
@@ -65,8 +65,8 @@ def test_with_its_seeds_a_sample_is_nnunets(trainer, stock_loader, monkeypatch):
     for step, batch in enumerate(ours):
         for slot in range(2):
             stock_loader.get_do_oversample = lambda _, slot=slot: forced[slot]
-            with seeded(sample_seeds(SEED, "training", step, slot)):
-                theirs = next(stock_loader)
+            seed_all(sample_seeds(SEED, "training", step, slot))
+            theirs = next(stock_loader)
             assert batch["keys"][slot] == theirs["keys"][0]
             assert torch.equal(batch["data"][slot], theirs["data"][0])
             pairs = zip(batch["target"], theirs["target"], strict=True)
@@ -157,8 +157,8 @@ def test_a_device_gets_the_crops_as_they_were_read(on_device, stock_loader):
     stock_loader.transforms, stock_loader.batch_size = None, 1
     for slot in range(2):
         stock_loader.get_do_oversample = lambda _, slot=slot: slot == 1
-        with seeded(sample_seeds(SEED, "training", 0, slot)):
-            theirs = next(stock_loader)
+        seed_all(sample_seeds(SEED, "training", 0, slot))
+        theirs = next(stock_loader)
         assert torch.equal(batch["data"][slot], theirs["data"][0])
         assert torch.equal(batch["target"][slot], theirs["target"][0])
 
