@@ -30,6 +30,7 @@ def trainer(build):
     trainer = build("STUNetTrainer_tiny", "STUNetPlans_tiny")
     trainer.follow(replace(trainer.recipe, paper_transforms=False, epochs=2, iterations_per_epoch=3))
     trainer.seed = SEED
+    trainer.augmentation = "nnunet"
     trainer.initialize()
     return trainer
 

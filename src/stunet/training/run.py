@@ -43,7 +43,7 @@ class TrainingSettings:
         device: "cpu", "cuda" or "mps".
         precision: "auto", "float32" (not on CUDA), "bfloat16" or "float16" (CUDA); see `resolve_precision`.
         augmentation: "device" augments batches where the network is, "nnunet" samples where they are read, in the same
-            way; "auto" is the device on CUDA GPUs.
+            way; "auto" is the device where it can.
         compiled: compile the network; None does so on CUDA GPUs.
         accumulate: in how many parts the gradient of a batch is computed: memory for one part is needed.
         checkpointed_activations: recompute the activations of each stage instead of keeping them.

@@ -63,7 +63,7 @@ class STUNetTrainer(nnUNetTrainer):
         recipe: the numbers; set by `follow`.
         seed: of the order of the data and of its augmentation.
         precision: see `resolve_precision`.
-        augmentation: "device", "nnunet", or "auto", which is the device on CUDA GPUs.
+        augmentation: "device", "nnunet", or "auto", which is the device where it can.
         compiled: compile the network; None leaves it to nnU-Net, which compiles on CUDA GPUs.
         accumulate: in how many parts the gradient of a batch is computed.
         checkpointed_activations: recompute the activations of each stage instead of keeping them.
@@ -224,7 +224,7 @@ class STUNetTrainer(nnUNetTrainer):
     def augments_on_device(self) -> bool:
         """Whether whole batches are augmented where the network is, instead of each sample where it is read."""
         if self.augmentation == "auto":
-            return self.device.type == "cuda" and self._refusal is None
+            return self._refusal is None
         if self.augmentation == "device" and self._refusal is not None:
             raise UserError(f"--augmentation device is not possible here. {self._refusal}")
         return self.augmentation == "device"
