@@ -176,7 +176,12 @@ def measure(dataset: str, size: str, asked: argparse.Namespace) -> None:
             name: (lambda name=name: seconds_of(lambda: next(here[name]), 5 * asked.steps, "cpu") / size_of_batch)
             for name in pair
         }
-        rows.append((f"reading {'' if ours.augments_on_device else 'and augmenting '}a patch, one process", in_turns(reading, asked.rounds)))
+        rows.append(
+            (
+                f"reading {'' if ours.augments_on_device else 'and augmenting '}a patch, one process",
+                in_turns(reading, asked.rounds),
+            )
+        )
         rows.append(("iteration of the whole loop", whole_loop(pair, asked)))
     print_table(dataset, size, ours, rows)
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stunet.cli.train import spoken_report
+from stunet.cli.train import print_transfer, spoken_report
+from stunet.networks.stunet import build_stunet, config_of_size
+from stunet.weights.transfer import Task, TransferOptions, transfer
+from tests.weights import samples
 
 
 @pytest.mark.parametrize("command", ["prepare", "train"])
@@ -44,7 +47,7 @@ def reports(stunet, monkeypatch, *options, then=None):
 
     asked = []
 
-    def train(settings, on_step):
+    def train(settings, on_step, on_transfer):
         asked.append(settings)
         if then is not None:
             raise then
@@ -91,6 +94,18 @@ def test_a_step_in_a_line():
     )
     first = StepReport(1, 100, 0, 1.0, None, 0.01, 3.0, 0.1, None, None)
     assert spoken_report(first) == "loss 1.0000, 3.00 samples/s, 0.1 TFLOP/s"
+
+
+def test_the_report_of_a_transfer_is_a_table_on_stderr(capsys):
+    network, card = samples.network(), samples.card()
+    task = Task(("background", "liver", "class_2"), ("T1", "T2"), {})
+    new = build_stunet(config_of_size("tiny", 2, 3))
+    print_transfer(transfer(network.state_dict(), card, new, task, TransferOptions(keep_head=True)))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line.split() for line in captured.err.splitlines()]
+    assert ["head", "rows", "kept", "background,", "class_2"] in lines and ["head", "rows", "new", "liver"] in lines
+    assert any(line[:1] == ["channels"] and "channel_0," in line for line in lines)
 
 
 @pytest.mark.slow

@@ -37,15 +37,18 @@ def environment(home: Path) -> Iterator[None]:
         yield
 
 
-def make_raw_dataset(source: Path, raw: Path, cases: int = CASES) -> None:
-    """Links to the first cases of a real dataset, in nnU-Net's raw layout."""
+def make_raw_dataset(source: Path, raw: Path, cases: int = CASES, channels: tuple[str, ...] = ("MRI",)) -> None:
+    """Links to the first cases of a real dataset, in nnU-Net's raw layout; all channels show the same image."""
     for folder in ("imagesTr", "labelsTr"):
         (raw / folder).mkdir(parents=True)
     for case in json.loads((source / "mini.json").read_text())["train"][:cases]:
-        for file in (f"imagesTr/{case}_0000.nii.gz", f"labelsTr/{case}.nii.gz"):
-            (raw / file).symlink_to(source / file)
+        (raw / f"labelsTr/{case}.nii.gz").symlink_to(source / f"labelsTr/{case}.nii.gz")
+        for channel in range(len(channels)):
+            image = raw / f"imagesTr/{case}_{channel:04d}.nii.gz"
+            image.symlink_to(source / f"imagesTr/{case}_0000.nii.gz")
     description = json.loads((source / "dataset.json").read_text())
-    (raw / "dataset.json").write_text(json.dumps({**description, "numTraining": cases}))
+    description |= {"numTraining": cases, "channel_names": {str(n): name for n, name in enumerate(channels)}}
+    (raw / "dataset.json").write_text(json.dumps(description))
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +62,17 @@ def prepared_home(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -
         ExperimentPlanner(4).plan_experiment()
     images = home / "preprocessed" / DATASET
     (images / "nnUNetPlans_3d_fullres").symlink_to(images / "STUNetPlans_3d_fullres")  # made in the same way
+    return home
+
+
+@pytest.fixture(scope="session")
+def two_channel_home(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five cases with two channels and three classes, prepared for `small` and planned for `tiny`."""
+    home = tmp_path_factory.mktemp("two_channels")
+    make_raw_dataset(shared_data / DATASET, home / "raw" / DATASET, cases=5, channels=("MRI", "CT"))
+    with environment(home):
+        prepare("4", "small", processes=1)
+        STUNetPlanner(4, size="tiny").plan_experiment()
     return home
 
 

@@ -25,16 +25,16 @@ def print_json(result: Any) -> None:
     sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A result for people, on stdout; columns of numbers are aligned to the right."""
-    RESULTS.print(title, style="bold", soft_wrap=True, markup=False)
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console = RESULTS) -> None:
+    """A result for people, on stdout unless another console is named; columns of numbers are aligned to the right."""
+    console.print(title, style="bold", soft_wrap=True, markup=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         are_numbers = all(row[number][:1].isdigit() for row in rows)
         table.add_column(column, justify="right" if are_numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    RESULTS.print(table)
+    console.print(table)
 
 
 @contextmanager

@@ -10,9 +10,13 @@ import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from stunet.cli.output import MESSAGES, Json, print_json, print_table, stdout_to_stderr
+from stunet.errors import UserError
 
 if TYPE_CHECKING:
+    from stunet.training.recipes import Recipe
+    from stunet.training.start import Start
     from stunet.training.throughput import StepReport
+    from stunet.weights.transfer_report import TransferReport
 
 
 @contextmanager
@@ -29,6 +33,11 @@ def training_progress() -> "Iterator[Callable[[StepReport], None]]":
         yield lambda report: progress.update(
             task, completed=report.step, total=report.steps, epoch=report.epoch, description=spoken_report(report)
         )
+
+
+def print_transfer(report: "TransferReport") -> None:
+    """What the training starts with, on stderr."""
+    print_table("The start", ("", "value"), report.rows(), MESSAGES)
 
 
 def spoken_report(report: "StepReport") -> str:
@@ -48,21 +57,32 @@ def spoken_report(report: "StepReport") -> str:
 class Train:
     """Train an STU-Net with the paper's settings inside nnU-Net, and validate it.
 
-    Example: stunet train -d 4 -f 0 --size small --recipe scratch --epochs 40 --batch-size 2
+    Examples: stunet train -d 4 -f 0 --size small --epochs 40 --batch-size 2
+              stunet train -d 4 -f 0 --from base --epochs 100
     """
 
     dataset: Annotated[str, tyro.conf.arg(aliases=["-d"])]
     """Number or name of a dataset that `stunet prepare` has seen."""
     fold: Annotated[str, tyro.conf.arg(aliases=["-f"])] = "0"
     """0 to 4, or all."""
-    size: str = "small"
-    """tiny, small, base, large or huge."""
+    start: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """Fine-tune a model: a name of the catalogue, a .safetensors, .model or .pth file, or a model folder of nnU-Net."""
+    keep_head: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """With --from: classes that the model names as this dataset does start with its rows of the head."""
+    divide_channels: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """With --from: where input channels share weights, divide these by their number."""
+    freeze: Literal["nothing", "encoder"] = "nothing"
+    """What stays as it is at the start."""
+    flat_lr: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Fine-tune all at one rate, 0.001 as in the official code, instead of the body at a tenth of the head's."""
+    size: str | None = None
+    """tiny, small, base, large or huge; by default that of the model of --from, or small."""
     configuration: Annotated[str, tyro.conf.arg(aliases=["-c"])] = "3d_fullres"
     """3d_fullres or 3d_lowres."""
     plan: Literal["nnunet", "published"] = "nnunet"
     """Which plan the dataset was prepared with."""
-    recipe: Literal["scratch", "pretrain", "finetune"] = "scratch"
-    """The paper's numbers for a training from scratch, for pre-training or for fine-tuning; printed at the start."""
+    recipe: Literal["scratch", "pretrain", "finetune"] | None = None
+    """The paper's numbers; by default finetune with --from, and scratch without. Printed at the start."""
     epochs: int | None = None
     """Instead of the recipe's; the learning rates decay over them."""
     iterations: int | None = None
@@ -82,7 +102,7 @@ class Train:
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on GPUs and CPUs that have it, else float16 on GPUs and float32 on CPUs."""
     augmentation: Literal["auto", "device", "nnunet"] = "auto"
-    """Augment whole batches on the device, or samples by nnU-Net's own transforms as they are read; auto: not on mps."""
+    """Augment batches on the device, or samples by nnU-Net's transforms as they are read; auto: the first where it can."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the network; auto does so on CUDA GPUs."""
     accumulate: int = 1
@@ -108,26 +128,18 @@ class Train:
 
     def run(self) -> int:
         """Train with a progress bar; nnU-Net's own log goes to stderr."""
-        from stunet.training.recipes import find_recipe
         from stunet.training.run import TrainingSettings, default_device, train
         from stunet.training.stopping import EXIT_CODE, TrainingStopped
 
-        recipe = find_recipe(self.recipe).with_changes(
-            epochs=self.epochs,
-            iterations_per_epoch=self.iterations,
-            learning_rate=self.lr,
-            batch_size=self.batch_size,
-            patch=self.patch,
-            mirror=self.mirror,
-            paper_transforms=self.paper_transforms,
-        )
+        recipe, start = self._recipe(), self._start()
         settings = TrainingSettings(
             dataset=self.dataset,
             fold=int(self.fold) if self.fold.isdigit() else self.fold,
-            size=self.size,
+            size=self._size(),
             configuration=self.configuration,
             plan=self.plan,
             recipe=recipe,
+            start=start,
             device=default_device() if self.device == "auto" else self.device,
             precision=self.precision,
             augmentation=self.augmentation,
@@ -143,9 +155,13 @@ class Train:
             resume=self.resume,
         )
         MESSAGES.print("Recipe", *recipe.lines(), sep="\n  ", markup=False)
+        if start is not None and self.resume:
+            MESSAGES.print(
+                f"The run goes on from its own checkpoint; {start.model} was read when it started.", markup=False
+            )
         try:
             with stdout_to_stderr(), training_progress() as on_step:
-                result = train(settings, on_step)
+                result = train(settings, on_step, print_transfer)
         except TrainingStopped as stop:
             MESSAGES.print(f"stunet: {stop}", markup=False, soft_wrap=True)
             return EXIT_CODE
@@ -161,3 +177,36 @@ class Train:
         else:
             print_table("Trained", ("", "value"), [(key, str(value)) for key, value in summary.items()])
         return 0
+
+    def _recipe(self) -> "Recipe":
+        from stunet.training.recipes import find_recipe
+
+        recipe = find_recipe(self.recipe or ("scratch" if self.start is None else "finetune"))
+        if self.flat_lr:
+            recipe = recipe.at_one_rate()
+        return recipe.with_changes(
+            epochs=self.epochs,
+            iterations_per_epoch=self.iterations,
+            learning_rate=self.lr,
+            batch_size=self.batch_size,
+            patch=self.patch,
+            mirror=self.mirror,
+            paper_transforms=self.paper_transforms,
+            freeze_encoder=self.freeze == "encoder",
+        )
+
+    def _start(self) -> "Start | None":
+        from stunet.training.start import Start
+
+        if self.start is not None:
+            return Start(self.start, self.keep_head, self.divide_channels)
+        if self.keep_head or self.divide_channels:
+            raise UserError("--keep-head and --divide-channels say how --from takes weights over: give --from, too.")
+        return None
+
+    def _size(self) -> str:
+        from stunet.training.start import size_of
+
+        if self.size is not None:
+            return self.size
+        return "small" if self.start is None else size_of(self.start)

@@ -1,4 +1,4 @@
-"""`stunet weights`: get, import, list, verify and remove model files."""
+"""`stunet weights`: get, import, export, list, verify and remove model files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +81,58 @@ class Import:
 
 
 @dataclass
+class Export:
+    """Write a .pth file for nnU-Net's own nnUNetv2_train -pretrained_weights. (`stunet train --from` needs none.)
+
+    Example: stunet weights export base -o base.pth --channels 2
+    """
+
+    source: Annotated[str, tyro.conf.Positional]
+    """A name of the catalogue, a .safetensors, .model or .pth file, or a model folder of nnU-Net v2."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """The .pth file to write."""
+    channels: int | None = None
+    """Input channels of the dataset that will be trained; the first layer is repeated for them."""
+    divide_channels: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Divide the repeated weights by their number."""
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Read without running any of the file's code, fit the channels, write."""
+        from stunet.inference.pretrained import read_pretrained
+        from stunet.weights.nnunet_file import save_for_nnunet
+        from stunet.weights.transfer import with_channels
+
+        state_dict, card = read_pretrained(self.source)
+        channels = len(card.channels) if self.channels is None else self.channels
+        save_for_nnunet(self.output, with_channels(state_dict, card, channels, self.divide_channels))
+        summary = {
+            "name": card.name,
+            "size": card.architecture.size,
+            "channels": channels,
+            "output": str(self.output),
+            "bytes": self.output.stat().st_size,
+            "next": f"{_nnunet_command(card.architecture.size)} -pretrained_weights {self.output}",
+        }
+        if self.json:
+            print_json(summary)
+        else:
+            print_table(f"Exported {self.source}", ("", "value"), [(k, str(v)) for k, v in summary.items()])
+        return 0
+
+
+def _nnunet_command(size: str) -> str:
+    """How nnU-Net fine-tunes a size; one without a name needs plans of its own."""
+    from stunet.networks.stunet import SIZES
+
+    trainer, plans = (
+        (f"STUNetTrainer_{size}_ft", f"STUNetPlans_{size}") if size in SIZES else ("STUNetTrainer_ft", "PLANS")
+    )
+    return f"nnUNetv2_train DATASET 3d_fullres FOLD -tr {trainer} -p {plans}"
+
+
+@dataclass
 class List:
     """List the models of the catalogue that are on this machine."""
 
@@ -145,6 +197,7 @@ class Remove:
 Action = Union[  # noqa: UP007 (tyro reads the annotations)
     Annotated[Get, tyro.conf.subcommand("get")],
     Annotated[Import, tyro.conf.subcommand("import")],
+    Annotated[Export, tyro.conf.subcommand("export")],
     Annotated[List, tyro.conf.subcommand("list")],
     Annotated[Verify, tyro.conf.subcommand("verify")],
     Annotated[Remove, tyro.conf.subcommand("remove")],
@@ -153,7 +206,7 @@ Action = Union[  # noqa: UP007 (tyro reads the annotations)
 
 @dataclass
 class Weights:
-    """Get, import, list, verify and remove model files."""
+    """Get, import, export, list, verify and remove model files."""
 
     action: Action
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from stunet.errors import UserError
 from stunet.imaging.plan import PreprocessingPlan
+from stunet.networks.stunet import ISOTROPIC_STRIDES
 from stunet.weights.model_file import ModelCard, StateDict
 from stunet.weights.model_folder import read_model_folder
 from stunet.weights.nnunet_plans import DEFAULT_CONFIGURATION, read_v1_plans
@@ -41,10 +42,30 @@ def import_model(
         raise UserError(f"{source} has no folds to choose from; only a model folder of nnU-Net v2 has.")
     checkpoint = read_checkpoint(source)
     read_plans = _read_plans(plans) if plans is not None else _own_plans(checkpoint)
-    preprocessing = None
-    if read_plans is not None:
-        preprocessing = preprocessing_of(read_plans, checkpoint.configuration).to_dict()
-    state_dict, card = import_official(checkpoint, plans=read_plans, strides=strides, preprocessing=preprocessing)
+    return _import_checkpoint(checkpoint, read_plans, strides)
+
+
+def import_to_start_with(source: Path) -> tuple[StateDict, ModelCard]:
+    """As `import_model` of a checkpoint, but one that does not say how it was trained will do to start a training with.
+
+    Returns:
+        The weights and their card; its preprocessing is empty, and its strides mean nothing, where both are unknown.
+
+    Raises:
+        UserError: a file that can't be read safely, or another network.
+    """
+    checkpoint = read_checkpoint(source)
+    plans = _own_plans(checkpoint)
+    if plans is None and not is_published(checkpoint):
+        return import_official(checkpoint, strides=ISOTROPIC_STRIDES, preprocessing={})
+    return _import_checkpoint(checkpoint, plans)
+
+
+def _import_checkpoint(
+    checkpoint: Checkpoint, plans: Mapping[str, Any] | None, strides: Sequence[Sequence[int]] | None = None
+) -> tuple[StateDict, ModelCard]:
+    preprocessing = None if plans is None else preprocessing_of(plans, checkpoint.configuration).to_dict()
+    state_dict, card = import_official(checkpoint, plans=plans, strides=strides, preprocessing=preprocessing)
     return state_dict, _as_published(card) if is_published(checkpoint) else card
 
 

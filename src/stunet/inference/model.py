@@ -53,15 +53,30 @@ def load_model(source: str | Path, folds: Sequence[Fold] | None = None) -> Model
         UserError: nothing of that name, a file that is damaged or of another kind, weights that do not say how to use
             them, or folds of something other than a folder.
     """
+    state_dicts, card = read_weights(source, folds)
+    plan = _plan_on(card, str(source))
+    networks = tuple(build_network_from(card, state_dict) for state_dict in state_dicts)
+    return Model(networks, plan, card, str(source))
+
+
+def read_weights(source: str | Path, folds: Sequence[Fold] | None = None) -> tuple[Sequence[StateDict], ModelCard]:
+    """The weights of each fold, memory-mapped where the format allows it, and the card; no network is built.
+
+    Args:
+        source: as `load_model` takes it.
+        folds: as `load_model` takes them.
+
+    Raises:
+        UserError: as `load_model`.
+    """
     path = Path(source)
     is_name = isinstance(source, str) and source in CATALOGUE
     if not is_name and path.is_dir():
-        state_dicts, card = _read_folder(path, folds)
-        return _model(state_dicts, card, str(source))
+        return _read_folder(path, folds)
     if folds is not None:
         raise UserError(f"{source} has no folds to choose from; only a model folder of nnU-Net v2 has.")
     state_dict, card = read_model(get_model(str(source))) if is_name else _read_file(path)
-    return _model([state_dict], card, str(source))
+    return [state_dict], card
 
 
 def _read_folder(path: Path, folds: Sequence[Fold] | None) -> tuple[Sequence[StateDict], ModelCard]:
@@ -84,14 +99,13 @@ def _read_file(path: Path) -> tuple[StateDict, ModelCard]:
     raise UserError(f"{path} is no model: give a file of kind {known}, a model folder, or a name in the catalogue.")
 
 
-def _model(state_dicts: Sequence[StateDict], card: ModelCard, source: str) -> Model:
+def _plan_on(card: ModelCard, source: str) -> PreprocessingPlan:
     try:
         plan = PreprocessingPlan.from_dict(card.preprocessing)
     except ValueError as error:
         raise UserError(f"{source} cannot be used: its card holds no valid preprocessing ({error}).") from error
     _require_consistent(plan, card, source)
-    networks = tuple(build_network_from(card, state_dict) for state_dict in state_dicts)
-    return Model(networks, plan, card, source)
+    return plan
 
 
 def _require_consistent(plan: PreprocessingPlan, card: ModelCard, source: str) -> None:

@@ -217,6 +217,9 @@ class STUNet(nn.Module):
     stem_keys = ("encoder.stages.0.0.conv1.weight", "encoder.stages.0.0.shortcut.weight")
     """Parameters that depend on the number of input channels."""
 
+    encoder_keys = ("encoder.",)
+    """Prefixes of the encoder's parameters."""
+
     def __init__(
         self,
         input_channels: int,

@@ -6,6 +6,9 @@ from typing import Any
 
 from stunet.errors import UserError
 
+FLAT_LEARNING_RATE = 1e-3
+"""Of all parameters, in the fine-tuning trainers of the official code (uni-medical/STU-Net)."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -18,6 +21,7 @@ class Recipe:
         learning_rate: the first one, 0.01 (section 4; AutoPET alone was trained with 0.001).
         body_learning_rate_factor: all but the heads learns at this fraction of `learning_rate`; 0.1 in fine-tuning
             (section 3.4).
+        freeze_encoder: the encoder does not learn at all: it stays as it is when the training starts.
         momentum: of SGD, Nesterov's; 0.99 (section 4).
         weight_decay: 1e-3 (section 4; nnU-Net's own is 3e-5).
         mirror: augment by mirrored copies (section 4; Table 8 shows that pre-training needs it).
@@ -35,6 +39,7 @@ class Recipe:
     iterations_per_epoch: int = 250
     learning_rate: float = 0.01
     body_learning_rate_factor: float = 1.0
+    freeze_encoder: bool = False
     momentum: float = 0.99
     weight_decay: float = 1e-3
     mirror: bool = True
@@ -61,6 +66,16 @@ class Recipe:
         40
         """
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+    def at_one_rate(self) -> "Recipe":
+        """Fine-tuning as the official code does it: body and heads at `FLAT_LEARNING_RATE`.
+
+        Raises:
+            UserError: the recipe is not for fine-tuning.
+        """
+        if self.name != "finetune":
+            raise UserError("One flat learning rate is a way to fine-tune: give --from, or --recipe finetune.")
+        return replace(self, learning_rate=FLAT_LEARNING_RATE, body_learning_rate_factor=1.0)
 
     @property
     def iterations(self) -> int:

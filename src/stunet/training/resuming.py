@@ -1,7 +1,8 @@
 """Whether a run can be gone on with, and from where."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from stunet.errors import UserError
 from stunet.training import checkpoints
 from stunet.training.checkpoints import Checkpoint
 from stunet.training.recipes import Recipe, spoken
+from stunet.training.start import Start
 
 RECORD_NAME = "stunet_run.json"
 
@@ -22,12 +24,21 @@ LONGER = "epochs"
 """The one number of a recipe that may change when a run is resumed: it may grow."""
 
 
-def checkpoint_to_resume(fold_folder: Path, resume: bool, recipe: Recipe, seed: int) -> Checkpoint | None:
+@dataclass(frozen=True)
+class Origin:
+    """What a resumed run must have in common with the run as it was started."""
+
+    recipe: Recipe
+    seed: int
+    start: Start | None = None
+
+
+def checkpoint_to_resume(fold_folder: Path, resume: bool, asked: Origin) -> Checkpoint | None:
     """The newest checkpoint if the run is to be resumed, else None.
 
     Raises:
         UserError: a run that is there and not to be resumed, or to be resumed and not there, finished, or started with
-            another recipe.
+            another recipe, seed or model.
     """
     checkpoint = checkpoints.newest(fold_folder)
     nnunets = [name for name in NNUNET_CHECKPOINTS if (fold_folder / name).is_file()]
@@ -38,9 +49,10 @@ def checkpoint_to_resume(fold_folder: Path, resume: bool, recipe: Recipe, seed: 
         return None
     if checkpoint is None:
         raise UserError(_nothing_to_resume(fold_folder, nnunets))
-    _require_same_recipe(fold_folder, recipe, seed)
+    _require_same_start(fold_folder, asked.start)
+    _require_same_recipe(fold_folder, asked)
     is_validated = _is_newer(fold_folder / SUMMARY, fold_folder / NNUNET_CHECKPOINTS[0])
-    if is_trained(fold_folder, checkpoint.state.epoch, recipe.epochs) and is_validated:
+    if is_trained(fold_folder, checkpoint.state.epoch, asked.recipe.epochs) and is_validated:
         raise UserError(
             f"The run in {fold_folder} is finished; there is nothing to resume. Give more --epochs to go on."
         )
@@ -66,29 +78,42 @@ def _is_newer(file: Path, other: Path) -> bool:
     return file.is_file() and not (other.is_file() and other.stat().st_mtime > file.stat().st_mtime)
 
 
-def _started(fold_folder: Path) -> dict[str, Any]:
-    """The recipe and the seed that the run was started with; nothing where nnUNetv2_train left no record."""
+def _started_settings(fold_folder: Path) -> dict[str, Any]:
+    """What the run was started with; nothing where nnUNetv2_train left no record."""
     record = fold_folder / RECORD_NAME
-    if not record.is_file():
-        return {}
-    settings = json.loads(record.read_text())["settings"]
-    return {**settings.get("recipe", {}), "seed": settings["seed"]}
+    return json.loads(record.read_text())["settings"] if record.is_file() else {}
 
 
-def _asks_for_more_epochs(fold_folder: Path, recipe: Recipe) -> bool:
-    return recipe.epochs > _started(fold_folder).get(LONGER, recipe.epochs)
+def _require_same_start(fold_folder: Path, start: Start | None) -> None:
+    """A resumed run takes its weights from its checkpoint; --from only tells which run is meant."""
+    record = _started_settings(fold_folder)
+    asked = None if start is None else asdict(start)
+    if record and record.get("start") != asked:
+        raise UserError(
+            f"The run in {fold_folder} was started with {_spoken_start(record.get('start'))}, not with "
+            f"{_spoken_start(asked)}. Give the same to resume it: its weights then come from its checkpoint."
+        )
 
 
-def _require_same_recipe(fold_folder: Path, recipe: Recipe, seed: int) -> None:
+def _spoken_start(start: Mapping[str, Any] | None) -> str:
+    if start is None:
+        return "random weights"
+    options = ("--keep-head" if start["keep_head"] else "", "--divide-channels" if start["divide_channels"] else "")
+    return " ".join(("--from", start["model"], *filter(None, options)))
+
+
+def _require_same_recipe(fold_folder: Path, origin: Origin) -> None:
     """A resumed run goes on as it was started.
 
     More epochs may be asked for: the learning rate then follows the longer schedule from here on.
     """
-    asked = json.loads(json.dumps({**asdict(recipe), "seed": seed}))
-    for name, started in _started(fold_folder).items():
-        is_longer = name == LONGER and _asks_for_more_epochs(fold_folder, recipe)
-        if asked.get(name) != started and not is_longer:
+    settings = _started_settings(fold_folder)
+    started = {**settings.get("recipe", {}), "seed": settings["seed"]} if settings else {}
+    asked = json.loads(json.dumps({**asdict(origin.recipe), "seed": origin.seed}))
+    for name, value in started.items():
+        is_longer = name == LONGER and asked[LONGER] > value
+        if asked.get(name) != value and not is_longer:
             raise UserError(
-                f"The run in {fold_folder} was started with {name.replace('_', ' ')} {spoken(started)}, "
+                f"The run in {fold_folder} was started with {name.replace('_', ' ')} {spoken(value)}, "
                 f"not {spoken(asked.get(name))}. Give the same to resume it."
             )

@@ -21,9 +21,11 @@ from stunet.training.folders import Folders, find_dataset, set_nnunet_environmen
 from stunet.training.planners import plans_name
 from stunet.training.precision import TrainingPrecision, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe, departures, spoken
-from stunet.training.resuming import RECORD_NAME, SUMMARY, checkpoint_to_resume, is_trained
+from stunet.training.resuming import RECORD_NAME, SUMMARY, Origin, checkpoint_to_resume, is_trained
+from stunet.training.start import Start, start_from
 from stunet.training.throughput import StepReport
 from stunet.training.trainers import FINE_TUNERS, TRAINERS, Augmentation, STUNetTrainer
+from stunet.weights.transfer_report import TransferReport
 
 NUM_FOLDS = 5
 """Parts into which nnU-Net splits the cases."""
@@ -40,6 +42,7 @@ class TrainingSettings:
         configuration: "3d_fullres" or "3d_lowres".
         plan: "nnunet" or "published", one that the dataset was prepared with.
         recipe: how long, how fast and on what; see `stunet.training.recipes`.
+        start: the model whose weights the training starts with; None starts with random ones.
         device: "cpu", "cuda" or "mps".
         precision: "auto", "float32" (not on CUDA), "bfloat16" or "float16" (CUDA); see `resolve_precision`.
         augmentation: "device" augments batches where the network is, "nnunet" samples where they are read, in the same
@@ -63,6 +66,7 @@ class TrainingSettings:
     configuration: str = "3d_fullres"
     plan: str = "nnunet"
     recipe: Recipe = RECIPES["scratch"]
+    start: Start | None = None
     device: str = "cpu"
     precision: TrainingPrecision = "auto"
     augmentation: Augmentation = "auto"
@@ -95,12 +99,17 @@ class TrainingResult:
     seconds: float
 
 
-def train(settings: TrainingSettings, on_step: Callable[[StepReport], None] | None = None) -> TrainingResult:
+def train(
+    settings: TrainingSettings,
+    on_step: Callable[[StepReport], None] | None = None,
+    on_transfer: Callable[[TransferReport], None] = lambda report: None,
+) -> TrainingResult:
     """Train, then validate with nnU-Net's own predictor.
 
     Args:
         settings: what to do.
         on_step: called after each step.
+        on_transfer: called with the report on the weights that the training starts with.
 
     Raises:
         UserError: a dataset that isn't prepared, a finished or missing run to resume, a device that isn't there, a loss
@@ -115,6 +124,8 @@ def train(settings: TrainingSettings, on_step: Callable[[StepReport], None] | No
     trainer = build_trainer(settings, folders)
     if on_step is not None:
         trainer.on_step = on_step
+    if settings.start is not None and not settings.resume:
+        on_transfer(start_from(trainer, settings.start))
     _write_record(trainer, settings, seconds=0.0, finished=False)
     if not is_trained(Path(trainer.output_folder), trainer.current_epoch, trainer.num_epochs):
         trainer.run_training()
@@ -189,7 +200,9 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
         dataset,
         torch.device(settings.device),  # type: ignore[arg-type]
     )
-    checkpoint = checkpoint_to_resume(Path(trainer.output_folder), settings.resume, settings.recipe, settings.seed)
+    checkpoint = checkpoint_to_resume(
+        Path(trainer.output_folder), settings.resume, Origin(settings.recipe, settings.seed, settings.start)
+    )
     _configure(trainer, settings)
     _warn_of_departures(trainer)
     trainer.initialize()

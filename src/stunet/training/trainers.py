@@ -55,6 +55,13 @@ ITERATIONS_PER_VALIDATION_ITERATION = 5
 """nnU-Net's proportion: 250 iterations and 50 validation batches in an epoch."""
 
 
+def freeze(network: nn.Module, keys: tuple[str, ...]) -> None:
+    """Parameters whose names begin with one of `keys` get no gradient, and so neither momentum nor weight decay."""
+    for name, parameter in network.named_parameters():
+        if name.startswith(keys):
+            parameter.requires_grad_(False)
+
+
 class STUNetTrainer(nnUNetTrainer):
     """The paper's training: SGD, Nesterov momentum 0.99, weight decay 1e-3, lr 0.01, 1000 epochs of 250 iterations.
 
@@ -172,6 +179,8 @@ class STUNetTrainer(nnUNetTrainer):
         """nnU-Net's own plans fit every trainer that has a size; ours fit the trainer of their size."""
         plans, trainer = self.plans_manager.plans_name, type(self).__name__
         planned = self.configuration_manager.network_arch_init_kwargs
+        if "strides" not in planned:
+            raise ValueError(f"The plans {plans} name no strides. Make new ones with `stunet prepare`.")
         if self.configuration_manager.network_arch_class_name != NETWORK_CLASS:
             if self.size is None:
                 raise ValueError(f"{trainer} builds what STU-Net plans say, and {plans} are for another network.")
@@ -422,6 +431,8 @@ class STUNetTrainer(nnUNetTrainer):
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
         """SGD over `parameter_groups` and a polynomial decay of each group's rate."""
+        if self.recipe.freeze_encoder:
+            freeze(self.bare_network, STUNet.encoder_keys)
         optimizer = torch.optim.SGD(
             self.parameter_groups(),
             self.initial_lr,
@@ -433,12 +444,13 @@ class STUNetTrainer(nnUNetTrainer):
         return optimizer, PolynomialSchedule(optimizer, self.num_epochs)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """All at one rate; or the heads first (nnU-Net logs the first group's rate), then the slower body."""
+        """All that learns at one rate; or the heads first (nnU-Net logs the first rate), then the slower body."""
+        learning = [(name, p) for name, p in self.bare_network.named_parameters() if p.requires_grad]
         if self.recipe.body_learning_rate_factor == 1:
-            return [{"params": list(self.bare_network.parameters()), "lr": self.initial_lr}]
+            return [{"params": [parameter for _, parameter in learning], "lr": self.initial_lr}]
         head: list[nn.Parameter] = []
         body: list[nn.Parameter] = []
-        for name, parameter in self.bare_network.named_parameters():
+        for name, parameter in learning:
             is_head = any(key in name for key in STUNet.head_keys)
             (head if is_head else body).append(parameter)
         body_rate = self.recipe.body_learning_rate_factor * self.initial_lr

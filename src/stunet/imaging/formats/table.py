@@ -8,7 +8,6 @@ from typing import TypeVar
 import numpy as np
 
 from stunet.errors import UserError
-from stunet.imaging.formats.dicom import read_dicom_series
 from stunet.imaging.formats.nifti import read_nifti, write_nifti_labels
 from stunet.imaging.volume import Volume, stack_channels
 
@@ -47,6 +46,8 @@ def read_volume(path: str | Path | Sequence[str | Path]) -> Volume:
         return stack_channels([read_volume(one) for one in path])
     path = Path(path)
     if path.is_dir():
+        from stunet.imaging.formats.dicom import read_dicom_series  # its libraries take as long to load as a scan
+
         return read_dicom_series(path)
     if not path.exists():
         raise UserError(f"{path}: no such file or folder.")

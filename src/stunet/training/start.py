@@ -1,0 +1,83 @@
+"""How a fine-tuning starts: the weights of another model go into the trainer's network (section 3.4)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from stunet.errors import UserError
+from stunet.files import write_json
+from stunet.imaging.plan import PreprocessingPlan
+from stunet.inference.pretrained import read_pretrained
+from stunet.networks.stunet import STUNet
+from stunet.weights.transfer import Task, TransferOptions, transfer
+from stunet.weights.transfer_report import TransferReport
+
+if TYPE_CHECKING:
+    from stunet.training.trainers import STUNetTrainer
+
+TRANSFER_NAME = "stunet_transfer.json"
+"""The report of the transfer, in the fold's folder."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Which weights a training starts with.
+
+    Attributes:
+        model: a name in the catalogue, a file, or a model folder; see `stunet.inference.pretrained.read_pretrained`.
+        keep_head: see `stunet.weights.transfer.TransferOptions`.
+        divide_channels: see `stunet.weights.transfer.TransferOptions`.
+    """
+
+    model: str
+    keep_head: bool = False
+    divide_channels: bool = False
+
+
+def start_from(trainer: "STUNetTrainer", start: Start) -> TransferReport:
+    """Put the weights into the network of an initialised trainer, and store the report with the run.
+
+    Raises:
+        UserError: no such model, one of another size, or no common class where the head is to be kept.
+    """
+    state_dict, card = read_pretrained(start.model)
+    options = TransferOptions(start.keep_head, start.divide_channels, trainer.seed)
+    report = transfer(state_dict, card, cast(STUNet, trainer.bare_network), task_of(trainer), options)
+    if trainer.local_rank == 0:
+        write_json(Path(trainer.output_folder) / TRANSFER_NAME, {"start": start.model, **report.to_dict()})
+    return report
+
+
+def size_of(model: str) -> str:
+    """The size of a model to start from, e.g. "base".
+
+    Raises:
+        UserError: no such model.
+    """
+    return read_pretrained(model)[1].architecture.size
+
+
+def task_of(trainer: "STUNetTrainer") -> Task:
+    """What the trainer's dataset and plans ask of its network."""
+    return Task(_labels(trainer), _channels(trainer.dataset_json), _preprocessing(trainer))
+
+
+def _labels(trainer: "STUNetTrainer") -> tuple[str, ...]:
+    """Class names, background first; () where the dataset's labels are regions."""
+    if trainer.label_manager.has_regions:
+        return ()
+    names = {int(label): name for name, label in trainer.dataset_json["labels"].items() if name != "ignore"}
+    return tuple(str(names[label]) for label in sorted(names))
+
+
+def _channels(dataset: dict[str, Any]) -> tuple[str, ...]:
+    named = dataset.get("channel_names", dataset.get("modality", {}))
+    return tuple(str(named[index]) for index in sorted(named, key=int))
+
+
+def _preprocessing(trainer: "STUNetTrainer") -> dict[str, Any]:
+    """Empty where the plans hold steps that only nnU-Net knows: the report then says less."""
+    try:
+        return PreprocessingPlan.from_nnunet_v2(trainer.plans_manager.plans, trainer.configuration_name).to_dict()
+    except UserError:
+        return {}

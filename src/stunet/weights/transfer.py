@@ -1,0 +1,288 @@
+"""The weights of any model as the start of another task's network (paper, section 3.4).
+
+The body is loaded, the head starts anew, and the stem is fitted to the task's channels. Strides and spacing need not
+agree: a convolution's weights don't depend on them. Letters: O outputs and C inputs of a convolution.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from stunet.errors import UserError
+from stunet.networks.stunet import STUNet, STUNetConfig
+from stunet.weights.model_file import Architecture, ModelCard, StateDict
+from stunet.weights.transfer_report import TransferReport, listed, remarks_on
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network is to learn.
+
+    Attributes:
+        labels: class names, background first; () where the outputs are regions that overlap.
+        channels: what each input channel shows.
+        preprocessing: the plan, as `stunet.imaging.plan.PreprocessingPlan.to_dict()` gives it; empty if unknown.
+    """
+
+    labels: tuple[str, ...]
+    channels: tuple[str, ...]
+    preprocessing: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TransferOptions:
+    """How weights are transferred.
+
+    Attributes:
+        keep_head: classes that the source names as the task does start with the source's rows of the heads.
+        divide_channels: divide the stem's weights by the number of channels that share them, so that equal channels
+            give what one gave.
+        seed: of the new head.
+    """
+
+    keep_head: bool = False
+    divide_channels: bool = False
+    seed: int = 0
+
+
+DEFAULT_OPTIONS = TransferOptions()
+
+
+def transfer(
+    state_dict: Mapping[str, torch.Tensor],
+    card: ModelCard,
+    network: STUNet,
+    task: Task,
+    options: TransferOptions = DEFAULT_OPTIONS,
+) -> TransferReport:
+    """Let `network`, built for `task`, start with a model's weights (section 3.4). Its parameters are set in place.
+
+    Args:
+        state_dict: the source's weights, in our names.
+        card: the source's card. Where its preprocessing is empty, its strides count as unknown, too.
+        network: of the source's width and depth, on any device.
+        task: what it is to learn.
+        options: how.
+
+    Raises:
+        UserError: a source of another width or depth, or no class in common where the head is to be kept.
+        ValueError: a task that the network was not built for.
+    """
+    _require_same_size(card, network.config)
+    _require_built_for(task, network.config)
+    rows = _rows_to_keep(card, task) if options.keep_head else {}
+    channel_sources = channels_to_start_with(card.channels, task.channels)
+    start = replicate_input_channels(state_dict, network.stem_keys, channel_sources, options.divide_channels)
+    start = keep_head_rows(replace_head(start, network, options.seed), state_dict, network.head_keys, rows)
+    fitting = _load_fitting(start, network)
+    return _report(state_dict, card, network, task, rows, channel_sources, fitting)
+
+
+# The stem
+
+
+def channels_to_start_with(source: Sequence[str], task: Sequence[str]) -> tuple[int, ...]:
+    """For each of a task's channels, the source's channel of the same name, or else the next in turn.
+
+    >>> channels_to_start_with(["CT"], ["T1", "T2"])
+    (0, 0)
+    >>> channels_to_start_with(["CT", "PET"], ["PET", "CT"])
+    (1, 0)
+    """
+    named = _indices_by_name(source)
+    return tuple(named.get(_plain(name), index % len(source)) for index, name in enumerate(task))
+
+
+def replicate_input_channels(
+    state_dict: Mapping[str, torch.Tensor], stem_keys: Iterable[str], channels: Sequence[int], divide: bool = False
+) -> StateDict:
+    """Weights for other input channels, each with those of one of the source's.
+
+    Args:
+        state_dict: the source's weights.
+        stem_keys: names of the convolutions that see the image, of shape (O, C, Z, Y, X).
+        channels: for each new channel the source's channel whose weights it gets.
+        divide: by the number of new channels that get the same weights. The official code does not.
+
+    Returns:
+        `state_dict` with other tensors under `stem_keys`.
+    """
+    times = Counter(channels)
+    shares_C = torch.tensor([times[channel] for channel in channels]).view(1, -1, 1, 1, 1)
+    replicated = dict(state_dict)
+    for key in stem_keys:
+        weight_OCZYX = state_dict[key][:, list(channels)].float()
+        replicated[key] = weight_OCZYX / shares_C if divide else weight_OCZYX
+    return replicated
+
+
+def with_channels(
+    state_dict: Mapping[str, torch.Tensor], card: ModelCard, channels: int, divide: bool = False
+) -> StateDict:
+    """A model's weights for another number of input channels, which share those of the source in turn.
+
+    Raises:
+        UserError: no channel at all.
+    """
+    if channels < 1:
+        raise UserError(f"A network has one input channel or more, not {channels}.")
+    sources = [channel % len(card.channels) for channel in range(channels)]
+    return replicate_input_channels(state_dict, STUNet.stem_keys, sources, divide)
+
+
+# The head
+
+
+def replace_head(state_dict: Mapping[str, torch.Tensor], network: STUNet, seed: int) -> StateDict:
+    """Weights whose heads are new ones for `network`, as `STUNet.initialize` makes them from `seed`, deepest first.
+
+    Returns:
+        `state_dict` with other tensors where names begin with `network.head_keys`, on the CPU.
+    """
+    replaced = {key: value for key, value in state_dict.items() if not key.startswith(network.head_keys)}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, module in network.named_modules():
+            if name.startswith(network.head_keys) and isinstance(module, nn.Conv3d):
+                head = deepcopy(module).cpu()
+                STUNet.initialize(head)
+                replaced |= {f"{name}.{leaf}": value.detach() for leaf, value in head.named_parameters()}
+    return replaced
+
+
+def rows_of_same_name(source: Sequence[str], task: Sequence[str]) -> dict[int, int]:
+    """The task's label to the source's, for classes of the same name; background is 0 in both.
+
+    Case does not count, nor whether words are joined by spaces, hyphens or underscores.
+
+    >>> rows_of_same_name(["background", "liver", "kidney_left"], ["background", "Kidney left", "tumour"])
+    {0: 0, 1: 2}
+    """
+    named = _indices_by_name(source[1:])
+    common = {label: named[_plain(name)] + 1 for label, name in enumerate(task) if label and _plain(name) in named}
+    return {0: 0, **common}
+
+
+def keep_head_rows(
+    state_dict: Mapping[str, torch.Tensor],
+    source: Mapping[str, torch.Tensor],
+    head_keys: tuple[str, ...],
+    rows: Mapping[int, int],
+) -> StateDict:
+    """Weights whose heads have some rows of the source's heads, at all resolutions.
+
+    Args:
+        state_dict: weights with the task's heads.
+        source: weights with the source's.
+        head_keys: prefixes of the heads' names.
+        rows: the task's row to the source's.
+
+    Returns:
+        `state_dict` with other tensors where names begin with `head_keys`.
+    """
+    kept = dict(state_dict)
+    for key in (key for key in state_dict if key.startswith(head_keys)):
+        head = state_dict[key].clone()
+        head[list(rows)] = source[key][list(rows.values())].to(head)
+        kept[key] = head
+    return kept
+
+
+def _rows_to_keep(card: ModelCard, task: Task) -> dict[int, int]:
+    if not task.labels:
+        raise UserError("The task's classes are regions that overlap, so no rows of a head can be kept.")
+    rows = rows_of_same_name(card.labels, task.labels)
+    if len(rows) < 2:
+        raise UserError(
+            f"No class here has the name of one of {card.name!r}, so there are no rows of its head to keep. It has "
+            f"{listed(card.labels[1:])}; here there are {listed(task.labels[1:])}."
+        )
+    return rows
+
+
+# The whole
+
+
+def _require_same_size(card: ModelCard, config: STUNetConfig) -> None:
+    source = card.architecture
+    if (source.width, source.depth) != (config.width, config.depth):
+        here = Architecture("stunet", 1, 1, config.width, config.depth, config.strides)
+        raise UserError(
+            f"The weights of {card.name!r} are for the size {_size(source)}, and this network is {_size(here)}: widths "
+            f"and depths must agree. Train the size {source.size}, or start from a model of size {here.size}."
+        )
+
+
+def _size(architecture: Architecture) -> str:
+    numbers = f"width {architecture.width}, depth {architecture.depth}"
+    return numbers if architecture.size == numbers else f"{architecture.size} ({numbers})"
+
+
+def _require_built_for(task: Task, config: STUNetConfig) -> None:
+    if len(task.channels) != config.input_channels or len(task.labels) not in (0, config.num_classes):
+        raise ValueError(
+            f"the task has {len(task.channels)} channels and {len(task.labels)} classes, and the network was built for "
+            f"{config.input_channels} and {config.num_classes}"
+        )
+
+
+def _load_fitting(start: Mapping[str, torch.Tensor], network: STUNet) -> frozenset[str]:
+    """Set all tensors of the network that `start` has in the same shape, and tell which."""
+    own = network.state_dict()
+    fitting = frozenset(key for key, tensor in own.items() if key in start and start[key].shape == tensor.shape)
+    with torch.no_grad():
+        for key in fitting:
+            own[key].copy_(start[key])
+    return fitting
+
+
+def _report(
+    source: Mapping[str, torch.Tensor],
+    card: ModelCard,
+    network: STUNet,
+    task: Task,
+    rows: Mapping[int, int],
+    channel_sources: Sequence[int],
+    fitting: frozenset[str],
+) -> TransferReport:
+    sizes = {key: tensor.numel() for key, tensor in network.state_dict().items()}
+    heads = tuple(key for key in sizes if key.startswith(network.head_keys))
+    stem = () if list(channel_sources) == list(range(len(card.channels))) else network.stem_keys
+    loaded = tuple(key for key in sizes if key in fitting and key not in (*heads, *stem))
+    classes = network.config.num_classes
+    used = {*loaded, *stem, *(heads if rows else ())}
+    kept_in_heads = sum(sizes[key] // classes * len(rows) for key in heads)
+    return TransferReport(
+        source=card.name,
+        source_size=card.architecture.size,
+        loaded=loaded,
+        replicated=stem,
+        reinitialised=tuple(key for key in sizes if key not in fitting) + (heads if len(rows) < classes else ()),
+        left_over=tuple(key for key in source if key not in used),
+        channels=tuple((name, card.channels[i]) for name, i in zip(task.channels, channel_sources, strict=True)),
+        rows_kept=tuple(name for label, name in enumerate(task.labels) if label in rows),
+        rows_new=tuple(name for label, name in enumerate(task.labels) if label not in rows),
+        parameters_kept=sum(sizes[key] for key in (*loaded, *stem)) + kept_in_heads,
+        parameters=sum(sizes.values()),
+        source_strides=card.architecture.strides if card.preprocessing else None,
+        strides=network.config.strides,
+        remarks=tuple(remarks_on(card, network.config, task.channels, task.preprocessing, channel_sources)),
+    )
+
+
+# Names
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", "_", name.strip().casefold())
+
+
+def _indices_by_name(names: Sequence[str]) -> dict[str, int]:
+    """The first index of each name."""
+    return {_plain(name): index for index, name in reversed(list(enumerate(names)))}

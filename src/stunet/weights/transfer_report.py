@@ -1,0 +1,172 @@
+"""What a network started with: the report of a transfer, and remarks on what differs between source and task."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stunet.networks.stunet import Stride, STUNetConfig
+from stunet.weights.model_file import ModelCard
+
+SHOWN_NAMES = 3
+"""Names that a row of the report's table lists; the rest are counted."""
+
+NORMALIZATIONS = {
+    "ct": "values clipped and scaled by the training set's statistics",
+    "zscore": "the z-score of each scan",
+    "none": "values as they are",
+    "rescale_to_0_1": "each scan scaled to 0..1",
+    "rgb_to_0_1": "values divided by 255",
+}
+"""What `stunet.imaging.plan.ChannelNormalization.scheme` means, in words."""
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What a network started with.
+
+    Attributes:
+        source: the name on the source's card.
+        source_size: its size, e.g. "base".
+        loaded: tensors that are the source's.
+        replicated: tensors of the stem, made from the source's for the task's channels.
+        reinitialised: tensors that started anew, the kept rows of the heads apart.
+        left_over: tensors of the source that were not used.
+        channels: each of the task's channels, and the source's channel whose weights it started with.
+        rows_kept: classes that started with the source's rows of the heads.
+        rows_new: classes whose rows started anew.
+        parameters_kept: numbers that came from the source.
+        parameters: numbers in the network.
+        source_strides: six strides (Z, Y, X) with which the source was trained; None if unknown.
+        strides: those of the network.
+        remarks: sentences on what differs between source and task.
+    """
+
+    source: str
+    source_size: str
+    loaded: tuple[str, ...]
+    replicated: tuple[str, ...]
+    reinitialised: tuple[str, ...]
+    left_over: tuple[str, ...]
+    channels: tuple[tuple[str, str], ...]
+    rows_kept: tuple[str, ...]
+    rows_new: tuple[str, ...]
+    parameters_kept: int
+    parameters: int
+    source_strides: tuple[Stride, ...] | None
+    strides: tuple[Stride, ...]
+    remarks: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON holds it."""
+        return asdict(self)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The report for people: what, and which."""
+        share = f"{self.parameters_kept / 1e6:.2f} of {self.parameters / 1e6:.2f} million parameters"
+        source_strides = "unknown" if self.source_strides is None else _strides(self.source_strides)
+        return [
+            ("source", f"{self.source} ({self.source_size})"),
+            ("loaded", f"{len(self.loaded)} tensors; {share} come from the source"),
+            ("replicated", listed(self.replicated)),
+            ("re-initialised", listed(self.reinitialised)),
+            ("left over", listed(self.left_over)),
+            ("channels", ", ".join(f"{channel} <- {source}" for channel, source in self.channels)),
+            ("head rows kept", ", ".join(self.rows_kept) or "none"),
+            ("head rows new", ", ".join(self.rows_new) or "none"),
+            ("strides of source", source_strides),
+            ("strides here", _strides(self.strides)),
+            *(("remark", remark) for remark in self.remarks),
+        ]
+
+
+def remarks_on(
+    card: ModelCard,
+    config: STUNetConfig,
+    channels: Sequence[str],
+    preprocessing: Mapping[str, Any],
+    channel_sources: Sequence[int],
+) -> list[str]:
+    """What differs between the source of weights and a task, in sentences.
+
+    Args:
+        card: of the source; an empty preprocessing means that it and the strides are unknown.
+        config: of the task's network.
+        channels: what the task's channels show.
+        preprocessing: of the task, as `PreprocessingPlan.to_dict()` gives it; empty if unknown.
+        channel_sources: for each of these channels, the source's channel that it starts with.
+    """
+    unused = [name for index, name in enumerate(card.channels) if index not in channel_sources]
+    remarks = [f"Weights of the source for {', '.join(unused)} are not used."] if unused else []
+    remarks += _on_network(card, config)
+    if not card.preprocessing:
+        return [*remarks, "The file does not say with which strides and preprocessing its weights were trained."]
+    if not preprocessing:
+        return remarks
+    source_normalizations = [card.preprocessing["normalization"][index] for index in channel_sources]
+    return [
+        *remarks,
+        *_on_grid(card.preprocessing, preprocessing),
+        *_on_normalization(channels, source_normalizations, preprocessing["normalization"]),
+    ]
+
+
+def _on_network(card: ModelCard, config: STUNetConfig) -> list[str]:
+    source = card.architecture
+    remarks = []
+    if card.preprocessing and source.strides != config.strides:
+        remarks.append("Strides differ: the weights fit all the same, and fine-tuning adapts them.")
+    for what, theirs, ours in (
+        ("down-sampling", source.downsampling, config.downsampling),
+        ("up-sampling", source.upsampling, config.upsampling),
+    ):
+        if theirs != ours:
+            remarks.append(f"The source's {what} is {theirs!r}, this network's is {ours!r}.")
+    return remarks
+
+
+def _on_grid(source: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    remarks = []
+    if list(source["spacing"]) != list(task["spacing"]):
+        remarks.append(f"The source saw voxels of {_mm(source['spacing'])}, this task has {_mm(task['spacing'])}.")
+    axes = [list(plan.get("transpose_forward", (0, 1, 2))) for plan in (source, task)]
+    if axes[0] != axes[1]:
+        remarks.append(f"The source saw a scan's axes (Z, Y, X) in the order {axes[0]}, this task in {axes[1]}.")
+    return remarks
+
+
+def _on_normalization(
+    channels: Sequence[str], source: Sequence[Mapping[str, Any]], task: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    remarks = []
+    for name, theirs, ours in zip(channels, source, task, strict=True):
+        if theirs["scheme"] != ours["scheme"]:
+            remarks.append(
+                f"{name}: the source saw {NORMALIZATIONS[theirs['scheme']]}, this task gives "
+                f"{NORMALIZATIONS[ours['scheme']]}. Fine for fine-tuning, which adapts to it."
+            )
+        elif ours["scheme"] == "ct" and (theirs["mean"], theirs["std"]) != (ours["mean"], ours["std"]):
+            remarks.append(
+                f"{name}: the source was scaled by mean {theirs['mean']:.4g} and deviation {theirs['std']:.4g}, this "
+                f"task by {ours['mean']:.4g} and {ours['std']:.4g}."
+            )
+    return remarks
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names, and how many more.
+
+    >>> listed(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    if not names:
+        return "none"
+    shown = ", ".join(names[:SHOWN_NAMES])
+    return shown if len(names) <= SHOWN_NAMES else f"{shown} and {len(names) - SHOWN_NAMES} more"
+
+
+def _strides(strides: Iterable[Stride]) -> str:
+    return " ".join("x".join(map(str, stride)) for stride in strides)
+
+
+def _mm(spacing: Sequence[float]) -> str:
+    return " x ".join(f"{size:g}" for size in spacing) + " mm"

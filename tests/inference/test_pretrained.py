@@ -1,0 +1,101 @@
+"""Weights to start with: each kind of source, and files that don't say how they were trained."""
+
+import json
+import pickle
+from dataclasses import replace
+
+import pytest
+import torch
+
+from stunet.errors import UserError
+from stunet.inference.model import load_model
+from stunet.inference.pretrained import read_pretrained
+from stunet.labels.ontology import LABELS
+from stunet.networks.stunet import PUBLISHED_STRIDES
+from stunet.weights.catalogue import DEFAULT_MODEL
+from stunet.weights.model_file import save_model
+from stunet.weights.official import PUBLISHED_PLAN, to_official_names
+from tests.weights import samples
+
+
+def assert_weights_of(network, state_dict):
+    assert state_dict.keys() == network.state_dict().keys()
+    assert all(torch.equal(state_dict[key], value) for key, value in network.state_dict().items())
+
+
+def test_a_name_of_the_catalogue():
+    state_dict, card = read_pretrained(DEFAULT_MODEL)
+    assert card.labels == ("background", "Anterior", "Posterior")
+    assert_weights_of(load_model(DEFAULT_MODEL).networks[0], {key: value.float() for key, value in state_dict.items()})
+
+
+def test_our_own_file(tmp_path):
+    network = samples.network()
+    save_model(tmp_path / "m.safetensors", network.state_dict(), samples.card())
+    state_dict, card = read_pretrained(tmp_path / "m.safetensors")
+    assert_weights_of(network, state_dict)
+    assert card == samples.card(preprocessing=card.preprocessing) and card.preprocessing
+
+
+def test_our_own_file_with_a_card_that_makes_no_sense(tmp_path):
+    path = tmp_path / "m.safetensors"
+    for preprocessing, sentence in (
+        ({}, "no valid preprocessing"),
+        ({**PUBLISHED_PLAN, "normalization": PUBLISHED_PLAN["normalization"] * 2}, "normalises other channels"),
+    ):
+        save_model(path, samples.network().state_dict(), replace(samples.card(), preprocessing=preprocessing))
+        with pytest.raises(UserError, match=sentence):
+            read_pretrained(path)
+
+
+def test_a_published_model(tmp_path):
+    network = samples.network("small", 1, 105)
+    state_dict, card = read_pretrained(samples.write_v1(tmp_path / "small_ep4k.model", network.state_dict()))
+    assert_weights_of(network, state_dict)
+    assert (card.labels, card.channels) == (LABELS, ("CT",))
+    assert (card.architecture.strides, card.preprocessing["spacing"]) == (PUBLISHED_STRIDES, [1.5, 1.5, 1.5])
+
+
+def test_a_checkpoint_that_says_nothing_of_its_training(tmp_path):
+    """Prediction refuses to guess; a start needs the weights alone."""
+    network = samples.network(num_classes=10)
+    path = samples.write_v1(tmp_path / "abdomen.model", network.state_dict())
+    with pytest.raises(UserError, match="--strides"):
+        load_model(path)
+    state_dict, card = read_pretrained(path)
+    assert_weights_of(network, state_dict)
+    assert card.preprocessing == {} and card.labels[:2] == ("background", "class_1")
+
+
+def test_the_plans_beside_a_checkpoint_are_read(tmp_path):
+    path = samples.write_v1(tmp_path / "mine.model", samples.network().state_dict())
+    (tmp_path / "mine.model.pkl").write_bytes(pickle.dumps(samples.v1_plans(), 2))
+    card = read_pretrained(path)[1]
+    assert card.preprocessing["spacing"] == [1.5, 1.5, 1.5] and card.architecture.strides == PUBLISHED_STRIDES
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod."])
+def test_a_v2_checkpoint_with_official_names_and_wrappers(tmp_path, prefix):
+    """What the official code for nnU-Net v2 writes, DDP's and torch.compile's prefixes included."""
+    network = samples.network()
+    named = {prefix + key: value for key, value in to_official_names(network.state_dict()).items()}
+    torch.save(samples.v2_content(named, samples.v2_plans("PlainConvUNet")), tmp_path / "checkpoint_final.pth")
+    state_dict, card = read_pretrained(tmp_path / "checkpoint_final.pth")
+    assert_weights_of(network, state_dict)
+    assert card.labels == ("background", "Anterior", "Posterior")
+
+
+def test_of_a_model_folder_the_first_fold_that_is_trained(tmp_path):
+    network = samples.network()
+    (tmp_path / "plans.json").write_text(json.dumps(samples.v2_plans()))
+    (tmp_path / "dataset.json").write_text(json.dumps(samples.V2_DATASET))
+    for fold, factor in ((1, 1.0), (3, 2.0)):
+        (tmp_path / f"fold_{fold}").mkdir()
+        weights = {key: value * factor for key, value in network.state_dict().items()}
+        torch.save(samples.v2_content(weights, samples.v2_plans()), tmp_path / f"fold_{fold}" / "checkpoint_final.pth")
+    assert_weights_of(network, read_pretrained(tmp_path)[0])
+
+
+def test_what_is_no_model(tmp_path):
+    with pytest.raises(UserError, match=r"no model 'bse'.*catalogue has hippocampus"):
+        read_pretrained("bse")
