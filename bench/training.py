@@ -16,7 +16,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ def trainers(dataset: str, size: str, asked: argparse.Namespace) -> dict[str, An
 # Measuring
 
 
-def in_turns(tasks: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+def in_turns(tasks: Mapping[str, Callable[..., float]], rounds: int) -> dict[str, float]:
     """The median of what each task returns; they take turns, after one that does not count."""
     found: dict[str, list[float]] = {name: [] for name in tasks}
     for turn in range(rounds + 1):
@@ -176,12 +176,8 @@ def measure(dataset: str, size: str, asked: argparse.Namespace) -> None:
             name: (lambda name=name: seconds_of(lambda: next(here[name]), 5 * asked.steps, "cpu") / size_of_batch)
             for name in pair
         }
-        rows.append(
-            (
-                f"reading {'' if ours.augments_on_device else 'and augmenting '}a patch, one process",
-                in_turns(reading, asked.rounds),
-            )
-        )
+        title = "reading" if ours.augments_on_device else "reading and augmenting"
+        rows.append((f"{title} a patch, one process", in_turns(reading, asked.rounds)))
         rows.append(("iteration of the whole loop", whole_loop(pair, asked)))
     print_table(dataset, size, ours, rows)
 
