@@ -1,4 +1,4 @@
-"""One CT, 105 classes, STU-Net-S: `stunet predict` by every backend against nnU-Net's own command, in one run.
+"""One CT, 105 classes, STU-Net-S: `stunet predict` by every backend, nnU-Net's own command, MONAI's sliding window.
 
 Seconds are from the start of the process to the written file. Peak memory is of the process and all its children
 together, looked at ten times a second. The weights are random unless trained ones are given (`bench/fit_ct.py` makes
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 
@@ -136,6 +137,8 @@ def main() -> None:
         runs = ours(scan, folder, work, environment, options)
         if not options.without_nnunet:
             runs.insert(0, nnunet(scan, folder, work, environment))
+        if find_spec("monai") is not None:
+            runs.insert(1, monai(scan, folder, work, environment))
         print_tables(runs)
 
 
@@ -162,6 +165,18 @@ def nnunet(scan: Path, folder: Path, work: Path, environment: dict[str, str]) ->
     command = [sys.executable, "-c", NNUNET_COMMAND, "-i", str(images), "-o", str(work / "nnunet"), "-m", str(folder)]
     command += ["-f", "0", "--disable_tta", "-device", "cpu", "-npp", "1", "-nps", "1"]
     run = measured("nnU-Net 2.8", command, work / "nnunet" / f"{CASE}.nii.gz", environment)
+    print(f"{run.name}: {run.seconds:.1f} s", file=sys.stderr)
+    return run
+
+
+def monai(scan: Path, folder: Path, work: Path, environment: dict[str, str]) -> Run:
+    """MONAI's sliding window around the same network, in float32."""
+    labels = work / "monai" / f"{CASE}.nii.gz"
+    labels.parent.mkdir()
+    script = Path(__file__).with_name("monai_windows.py")
+    run = measured(
+        "MONAI's inferer", [sys.executable, str(script), str(scan), str(folder), str(labels)], labels, environment
+    )
     print(f"{run.name}: {run.seconds:.1f} s", file=sys.stderr)
     return run
 
