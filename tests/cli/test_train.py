@@ -2,10 +2,11 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
-from stunet.cli.train import print_transfer
+from stunet.cli.train import print_transfer, spoken_report
 from stunet.networks.stunet import build_stunet, config_of_size
 from stunet.weights.transfer import Task, TransferOptions, transfer
 from tests.weights import samples
@@ -37,6 +38,62 @@ def test_what_cannot_be_trained(stunet, capsys, no_variables, command, options, 
     assert stunet(command, *options, "--json") == 2
     captured = capsys.readouterr()
     assert captured.out == "" and sentence in captured.err
+
+
+def reports(stunet, monkeypatch, *options, then=None):
+    """Runs `stunet train` on a training that only notes its settings."""
+    import stunet.training.run as run
+    from stunet.training.run import TrainingResult
+
+    asked = []
+
+    def train(settings, on_step, on_transfer):
+        asked.append(settings)
+        if then is not None:
+            raise then
+        return TrainingResult(Path("model"), 0.9, {"1": 0.9}, 1.0)
+
+    monkeypatch.setattr(run, "train", train)
+    return stunet("train", "-d", 4, *options), asked[0]
+
+
+def test_a_recipe_is_printed_and_overridden(stunet, capsys, monkeypatch, no_variables):
+    options = ["--recipe", "pretrain", "--epochs", 40, "--lr", 0.001, "--no-mirror", "--batch-size", 3]
+    code, settings = reports(stunet, monkeypatch, *options, "--patch", 32, 40, 48, "--no-paper-transforms", "--json")
+    recipe = settings.recipe
+    assert code == 0
+    assert (recipe.name, recipe.epochs, recipe.learning_rate, recipe.mirror) == ("pretrain", 40, 0.001, False)
+    assert (recipe.batch_size, recipe.patch, recipe.paper_transforms) == (3, (32, 40, 48), False)
+    captured = capsys.readouterr()
+    assert "name: pretrain" in captured.err and "mirror: off" in captured.err and "momentum: 0.99" in captured.err
+    assert json.loads(captured.out)["validation_dsc"] == 0.9
+
+
+def test_how_a_step_is_computed(stunet, monkeypatch, no_variables):
+    options = ["--accumulate", 2, "--checkpoint-activations", "--compile", "on", "--precision", "bfloat16"]
+    _, settings = reports(stunet, monkeypatch, *options, "--save-every", 2, "--picture-every", 0)
+    assert (settings.accumulate, settings.checkpointed_activations, settings.compiled) == (2, True, True)
+    assert (settings.precision, settings.save_every, settings.picture_every) == ("bfloat16", 2, 0)
+
+
+def test_a_training_that_was_told_to_stop(stunet, capsys, monkeypatch, no_variables):
+    from stunet.training.stopping import TrainingStopped
+
+    code, _ = reports(stunet, monkeypatch, then=TrainingStopped("told to stop after step 7"))
+    assert code == 143
+    assert "stunet: told to stop after step 7" in capsys.readouterr().err
+
+
+def test_a_step_in_a_line():
+    pytest.importorskip("nnunetv2")
+    from stunet.training.throughput import StepReport
+
+    report = StepReport(7, 100, 0, 0.51239, 0.8765, 0.01, 3.456, 0.12345, 0.4321, 4000.4)
+    assert spoken_report(report) == (
+        "loss 0.5124, pseudo-Dice 0.876, 3.46 samples/s, 0.123 TFLOP/s (43% of peak), 1:06:40 left"
+    )
+    first = StepReport(1, 100, 0, 1.0, None, 0.01, 3.0, 0.1, None, None)
+    assert spoken_report(first) == "loss 1.0000, 3.00 samples/s, 0.1 TFLOP/s"
 
 
 def test_the_report_of_a_transfer_is_a_table_on_stderr(capsys):

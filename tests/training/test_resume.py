@@ -124,3 +124,15 @@ def test_nnunets_own_checkpoint_is_never_opened(uninterrupted, results, monkeypa
     (folder.parent / "checkpoint_latest.pth").touch()
     with pytest.raises(UserError, match=r"nnU-Net's checkpoint_latest.pth alone.*nnUNetv2_train"):
         build_trainer(replace(SETTINGS, resume=True), nnunet_folders())
+
+
+def test_augmented_by_nnunets_own_transforms(home, monkeypatch, tmp_path):
+    """The other tests here augment on the device; of nnU-Net's transforms, too, all follows from the seed."""
+    trainers = []
+    for name, stops in (("whole", ()), ("in_parts", (2, 6))):
+        monkeypatch.setenv("nnUNet_results", str(tmp_path / name))
+        for n, step in enumerate(stops):
+            with pytest.raises(TrainingStopped):
+                run(resume=n > 0, at_step=step, augmentation="nnunet")
+        trainers.append(run(resume=bool(stops), augmentation="nnunet"))
+    assert_equal(*trainers)

@@ -10,13 +10,14 @@ import torch
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from stunet.errors import UserError
 from stunet.training.sampling import (
     SeededBatches,
     all_transforms,
     batches,
     is_foreground_slot,
     sample_seeds,
-    seeded,
+    seed_all,
     slots_of_rank,
 )
 
@@ -29,6 +30,7 @@ def trainer(build):
     trainer = build("STUNetTrainer_tiny", "STUNetPlans_tiny")
     trainer.follow(replace(trainer.recipe, paper_transforms=False, epochs=2, iterations_per_epoch=3))
     trainer.seed = SEED
+    trainer.augmentation = "nnunet"
     trainer.initialize()
     return trainer
 
@@ -64,8 +66,8 @@ def test_with_its_seeds_a_sample_is_nnunets(trainer, stock_loader, monkeypatch):
     for step, batch in enumerate(ours):
         for slot in range(2):
             stock_loader.get_do_oversample = lambda _, slot=slot: forced[slot]
-            with seeded(sample_seeds(SEED, "training", step, slot)):
-                theirs = next(stock_loader)
+            seed_all(sample_seeds(SEED, "training", step, slot))
+            theirs = next(stock_loader)
             assert batch["keys"][slot] == theirs["keys"][0]
             assert torch.equal(batch["data"][slot], theirs["data"][0])
             pairs = zip(batch["target"], theirs["target"], strict=True)
@@ -141,3 +143,43 @@ def test_slots_and_foreground_are_nnunets(build, monkeypatch, size, world):
         loader.batch_size, loader.oversample_foreground_percent = size, 0.33
         forced = [loader._oversample_last_XX_percent(slot) for slot in range(size)]
         assert forced == [is_foreground_slot(slot, size, 0.33) for slot in range(size)]
+
+
+@pytest.fixture
+def on_device(trainer, monkeypatch):
+    """The same trainer, whose batches are augmented where the network is."""
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    trainer.augmentation = "device"
+    return trainer
+
+
+def test_a_device_gets_the_crops_as_they_were_read(on_device, stock_loader):
+    batch = next(on_device.get_dataloaders()[0])
+    stock_loader.transforms, stock_loader.batch_size = None, 1
+    for slot in range(2):
+        stock_loader.get_do_oversample = lambda _, slot=slot: slot == 1
+        seed_all(sample_seeds(SEED, "training", 0, slot))
+        theirs = next(stock_loader)
+        assert torch.equal(batch["data"][slot], theirs["data"][0])
+        assert torch.equal(batch["target"][slot], theirs["target"][0])
+
+
+def test_a_device_augments_each_slot_by_its_own_seed(on_device):
+    """Whatever rank it falls to, and whenever it is asked."""
+    batch = next(on_device.get_dataloaders()[0])
+    image, target = on_device._on_device(batch)
+    assert image.shape == (2, 1, 40, 56, 40) and [len(scale) for scale in target] == [2] * 5
+    second = {"data": batch["data"][1:], "target": batch["target"][1:], "step": batch["step"], "slots": (1,)}
+    alone, target_alone = on_device._on_device(second)
+    assert torch.equal(alone[0], image[1])
+    assert all(torch.equal(a[0], b[1]) for a, b in zip(target_alone, target, strict=True))
+    later, _ = on_device._on_device({**batch, "step": 1})
+    assert not torch.equal(later, image)
+
+
+def test_what_a_device_cannot_do(on_device):
+    on_device.device = torch.device("mps")
+    with pytest.raises(UserError, match=r"--augmentation device is not possible here\. .*MPS"):
+        on_device.augments_on_device  # noqa: B018
+    on_device.augmentation = "auto"
+    assert not on_device.augments_on_device

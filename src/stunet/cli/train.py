@@ -101,6 +101,8 @@ class Train:
     """auto takes a CUDA GPU if there is one, else the CPU."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on GPUs and CPUs that have it, else float16 on GPUs and float32 on CPUs."""
+    augmentation: Literal["auto", "device", "nnunet"] = "auto"
+    """Augment batches on the device, or samples by nnU-Net's transforms as they are read; auto: the former but on mps."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the network; auto does so on CUDA GPUs."""
     accumulate: int = 1
@@ -140,6 +142,7 @@ class Train:
             start=start,
             device=default_device() if self.device == "auto" else self.device,
             precision=self.precision,
+            augmentation=self.augmentation,
             compiled={"auto": None, "on": True, "off": False}[self.compile],
             accumulate=self.accumulate,
             checkpointed_activations=self.checkpoint_activations,

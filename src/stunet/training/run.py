@@ -5,7 +5,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,30 +17,18 @@ from stunet.errors import UserError
 from stunet.files import write_json
 from stunet.inference.extras import import_extra
 from stunet.networks.stunet import six_strides
-from stunet.training import checkpoints
-from stunet.training.checkpoints import Checkpoint
 from stunet.training.folders import Folders, find_dataset, set_nnunet_environment
 from stunet.training.planners import plans_name
 from stunet.training.precision import TrainingPrecision, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe, departures, spoken
+from stunet.training.resuming import RECORD_NAME, SUMMARY, Origin, checkpoint_to_resume, is_trained
 from stunet.training.start import Start, start_from
 from stunet.training.throughput import StepReport
-from stunet.training.trainers import FINE_TUNERS, TRAINERS, STUNetTrainer
+from stunet.training.trainers import FINE_TUNERS, TRAINERS, Augmentation, STUNetTrainer
 from stunet.weights.transfer_report import TransferReport
-
-RECORD_NAME = "stunet_run.json"
-
-NNUNET_CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
-"""What nnU-Net's tools read; we only write them."""
-
-SUMMARY = "validation/summary.json"
-"""What nnU-Net's validation, a run's last act, leaves in the fold's folder."""
 
 NUM_FOLDS = 5
 """Parts into which nnU-Net splits the cases."""
-
-LONGER = "epochs"
-"""The one number of a recipe that may change when a run is resumed: it may grow."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +45,8 @@ class TrainingSettings:
         start: the model whose weights the training starts with; None starts with random ones.
         device: "cpu", "cuda" or "mps".
         precision: "auto", "float32" (not on CUDA), "bfloat16" or "float16" (CUDA); see `resolve_precision`.
+        augmentation: "device" augments batches where the network is, "nnunet" samples where they are read, in the same
+            way; "auto" is the device where it can.
         compiled: compile the network; None does so on CUDA GPUs.
         accumulate: in how many parts the gradient of a batch is computed: memory for one part is needed.
         checkpointed_activations: recompute the activations of each stage instead of keeping them.
@@ -79,6 +69,7 @@ class TrainingSettings:
     start: Start | None = None
     device: str = "cpu"
     precision: TrainingPrecision = "auto"
+    augmentation: Augmentation = "auto"
     compiled: bool | None = None
     accumulate: int = 1
     checkpointed_activations: bool = False
@@ -136,7 +127,7 @@ def train(
     if settings.start is not None and not settings.resume:
         on_transfer(start_from(trainer, settings.start))
     _write_record(trainer, settings, seconds=0.0, finished=False)
-    if not _is_trained(Path(trainer.output_folder), trainer.current_epoch, trainer.num_epochs):
+    if not is_trained(Path(trainer.output_folder), trainer.current_epoch, trainer.num_epochs):
         trainer.run_training()
     trainer.perform_actual_validation()
     seconds = time.perf_counter() - start
@@ -209,17 +200,15 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
         dataset,
         torch.device(settings.device),  # type: ignore[arg-type]
     )
-    checkpoint = _checkpoint_to_resume(Path(trainer.output_folder), settings)
+    checkpoint = checkpoint_to_resume(
+        Path(trainer.output_folder), settings.resume, Origin(settings.recipe, settings.seed, settings.start)
+    )
     _configure(trainer, settings)
     _warn_of_departures(trainer)
     trainer.initialize()
     if checkpoint is not None:
         trainer.load_state(checkpoint)
     return trainer
-
-
-def _plan_option(settings: TrainingSettings) -> str:
-    return "" if settings.plan == "nnunet" else f" --plan {settings.plan}"
 
 
 def trainer_class(settings: TrainingSettings) -> type[STUNetTrainer]:
@@ -255,6 +244,7 @@ def _configure(trainer: STUNetTrainer, settings: TrainingSettings) -> None:
     trainer.follow(settings.recipe)
     trainer.seed = settings.seed
     trainer.precision = settings.precision
+    trainer.augmentation = settings.augmentation
     trainer.compiled = settings.compiled
     trainer.accumulate = settings.accumulate
     trainer.checkpointed_activations = settings.checkpointed_activations
@@ -267,6 +257,10 @@ def _warn_of_departures(trainer: STUNetTrainer) -> None:
     classes = len(trainer.label_manager.foreground_labels)
     for sentence in departures(trainer.recipe, trainer.configuration_manager.spacing, classes):
         trainer.print_to_log_file(sentence)
+
+
+def _plan_option(settings: TrainingSettings) -> str:
+    return "" if settings.plan == "nnunet" else f" --plan {settings.plan}"
 
 
 def _require_images(prepared: Path, images: str, settings: TrainingSettings) -> None:
@@ -282,95 +276,6 @@ def _require_images(prepared: Path, images: str, settings: TrainingSettings) -> 
         raise UserError(f"{prepared.name} has {cases} cases, too few for {NUM_FOLDS} folds. Train on all: -f all")
 
 
-def _checkpoint_to_resume(fold_folder: Path, settings: TrainingSettings) -> Checkpoint | None:
-    """The newest checkpoint if the run is to be resumed, else None.
-
-    Raises:
-        UserError: a run that is there and not to be resumed, or to be resumed and not there, finished, or started with
-            another recipe.
-    """
-    checkpoint = checkpoints.newest(fold_folder)
-    nnunets = [name for name in NNUNET_CHECKPOINTS if (fold_folder / name).is_file()]
-    if not settings.resume:
-        if checkpoint or nnunets:
-            there = checkpoint.folder.name if checkpoint else nnunets[0]
-            raise UserError(f"{fold_folder} already holds {there}. Go on with --resume, or move it away.")
-        return None
-    if checkpoint is None:
-        raise UserError(_nothing_to_resume(fold_folder, nnunets))
-    _require_same_start(fold_folder, settings)
-    _require_same_recipe(fold_folder, settings)
-    is_trained = _is_trained(fold_folder, checkpoint.state.epoch, settings.recipe.epochs)
-    if is_trained and (fold_folder / SUMMARY).is_file():
-        raise UserError(
-            f"The run in {fold_folder} is finished; there is nothing to resume. Give more --epochs to go on."
-        )
-    return checkpoint
-
-
-def _nothing_to_resume(fold_folder: Path, nnunets: list[str]) -> str:
-    if not nnunets:
-        return f"There is nothing to resume in {fold_folder}. Leave --resume out to start."
-    return (
-        f"{fold_folder} holds nnU-Net's {nnunets[0]} alone, and opening it could run code that is hidden in it. "
-        "If you trust it, go on with nnU-Net's own command: nnUNetv2_train ... --c (see `stunet doctor --nnunet`)."
-    )
-
-
-def _is_trained(fold_folder: Path, epochs_done: int, epochs: int) -> bool:
-    """Whether only the validation may be missing."""
-    return epochs_done >= epochs and (fold_folder / NNUNET_CHECKPOINTS[0]).is_file()
-
-
-def _started_settings(fold_folder: Path) -> dict[str, Any]:
-    """What the run was started with; nothing where nnUNetv2_train left no record."""
-    record = fold_folder / RECORD_NAME
-    return json.loads(record.read_text())["settings"] if record.is_file() else {}
-
-
-def _started(fold_folder: Path) -> dict[str, Any]:
-    """The recipe and the seed that the run was started with."""
-    settings = _started_settings(fold_folder)
-    return {**settings.get("recipe", {}), "seed": settings["seed"]} if settings else {}
-
-
-def _asks_for_more_epochs(fold_folder: Path, settings: TrainingSettings) -> bool:
-    return settings.recipe.epochs > _started(fold_folder).get(LONGER, settings.recipe.epochs)
-
-
-def _require_same_start(fold_folder: Path, settings: TrainingSettings) -> None:
-    """A resumed run takes its weights from its checkpoint; --from only tells which run is meant."""
-    record = _started_settings(fold_folder)
-    asked = None if settings.start is None else asdict(settings.start)
-    if record and record.get("start") != asked:
-        raise UserError(
-            f"The run in {fold_folder} was started with {_spoken_start(record.get('start'))}, not with "
-            f"{_spoken_start(asked)}. Give the same to resume it: its weights then come from its checkpoint."
-        )
-
-
-def _spoken_start(start: Mapping[str, Any] | None) -> str:
-    if start is None:
-        return "random weights"
-    options = ("--keep-head" if start["keep_head"] else "", "--divide-channels" if start["divide_channels"] else "")
-    return " ".join(("--from", start["model"], *filter(None, options)))
-
-
-def _require_same_recipe(fold_folder: Path, settings: TrainingSettings) -> None:
-    """A resumed run goes on as it was started.
-
-    More epochs may be asked for: the learning rate then follows the longer schedule from here on.
-    """
-    asked = json.loads(json.dumps({**asdict(settings.recipe), "seed": settings.seed}))
-    for name, started in _started(fold_folder).items():
-        is_longer = name == LONGER and _asks_for_more_epochs(fold_folder, settings)
-        if asked.get(name) != started and not is_longer:
-            raise UserError(
-                f"The run in {fold_folder} was started with {name.replace('_', ' ')} {spoken(started)}, "
-                f"not {spoken(asked.get(name))}. Give the same to resume it."
-            )
-
-
 def _write_record(trainer: STUNetTrainer, settings: TrainingSettings, seconds: float, finished: bool) -> None:
     record = {
         "settings": asdict(settings),
@@ -382,6 +287,7 @@ def _write_record(trainer: STUNetTrainer, settings: TrainingSettings, seconds: f
         "weight_decay": trainer.weight_decay,
         "initial_learning_rate": trainer.initial_lr,
         "precision": trainer.precision,
+        "augments_on_device": trainer.augments_on_device,
         "versions": {name: version(name) for name in ("stunet", "torch", "nnunetv2", "batchgeneratorsv2", "numpy")},
         "machine": {"processor": platform.machine(), "threads": torch.get_num_threads(), "system": platform.system()},
     }

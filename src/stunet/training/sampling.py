@@ -6,9 +6,10 @@ the number of worker processes, nor on the number of ranks, nor on what was draw
 was.
 """
 
+import os
 import random
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from typing import Any, Literal
@@ -57,26 +58,53 @@ def sample_seeds(seed: int, stream: Stream, step: int, slot: int) -> np.ndarray:
     return np.random.SeedSequence((seed, STREAM_NUMBERS[stream], step, slot)).generate_state(8)
 
 
-@contextmanager
-def seeded(seeds: np.ndarray) -> Iterator[None]:
-    """numpy, Python and torch's CPU draw from these seeds within, and afterwards go on as if nothing had been drawn."""
-    kept = np.random.get_state(), random.getstate(), torch.get_rng_state()
+def device_seed(seed: int, step: int, slot: int) -> int:
+    """What seeds the augmentation of one training sample where the device does it."""
+    high, low = sample_seeds(seed, "training", step, slot)[3:5]
+    return int(high) << 32 | int(low)
+
+
+RandomState = tuple[Any, Any, torch.Tensor]
+"""Of numpy, Python, and torch on the CPU."""
+
+
+def random_state() -> RandomState:
+    """Where the three random number generators stand."""
+    return np.random.get_state(), random.getstate(), torch.get_rng_state()
+
+
+def set_random_state(state: RandomState) -> None:
+    """Let them stand there."""
+    np.random.set_state(state[0])
+    random.setstate(state[1])
+    torch.set_rng_state(state[2])
+
+
+def seed_all(seeds: np.ndarray) -> None:
+    """Let them start from what `sample_seeds` gave."""
     np.random.seed(seeds)
     random.seed(int(seeds[0]))
     torch.default_generator.manual_seed(int(seeds[1]) << 32 | int(seeds[2]))
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Whoever draws afterwards goes on as if nothing had been drawn within."""
+    kept = random_state()
     try:
         yield
     finally:
-        np.random.set_state(kept[0])
-        random.setstate(kept[1])
-        torch.set_rng_state(kept[2])
+        set_random_state(kept)
 
 
 class SeededBatches(Dataset):
     """Item `step` is this rank's part of the global batch of that step.
 
+    nnU-Net's loader makes it, as it makes a batch of one from the seeds of each slot: it first asks for the cases, and
+    then, before each sample, whether its patch must show foreground. Both questions are answered here.
+
     Args:
-        loader: nnU-Net's own, which draws cases and boxes and holds the transforms; it is copied.
+        loader: nnU-Net's own, which draws boxes and holds the transforms; it is copied.
         slots: this rank's, see `slots_of_rank`.
         global_batch_size: of all ranks.
         foreground_fraction: of the global batch, whose patches must show foreground.
@@ -94,27 +122,41 @@ class SeededBatches(Dataset):
         stream: Stream,
     ):
         self.loader = copy(loader)
-        self.loader.batch_size = 1
+        self.loader.batch_size = len(slots)
         self.loader.transforms = without_timing(loader.transforms)
-        if not loader_is_probabilistic(loader):
-            self.loader.get_do_oversample = self.loader._oversample_last_XX_percent
+        self.loader.get_indices = self._draw_cases
+        self.loader.get_do_oversample = self._start_sample
+        self.is_probabilistic = loader_is_probabilistic(loader)
         self.slots = tuple(slots)
         self.global_batch_size = global_batch_size
         self.foreground_fraction = foreground_fraction
         self.seed = seed
         self.stream = stream
+        self._step = 0
+        self._states: list[RandomState] = []
 
     def __getitem__(self, step: int) -> Batch:
-        samples = [self._sample(step, slot) for slot in self.slots]
-        return {**_joined(samples), "step": step, "slots": self.slots}
+        self._step = step
+        with undisturbed():
+            batch = self.loader.generate_train_batch()
+        return {**batch, "step": step, "slots": self.slots}
 
-    def _sample(self, step: int, slot: int) -> Batch:
-        """A batch of one, by nnU-Net's loader; told to show foreground or not by a fraction of 1 or 0."""
-        if not loader_is_probabilistic(self.loader):
-            must_show = is_foreground_slot(slot, self.global_batch_size, self.foreground_fraction)
-            self.loader.oversample_foreground_percent = float(must_show)
-        with seeded(sample_seeds(self.seed, self.stream, step, slot)):
-            return self.loader.generate_train_batch()
+    def _draw_cases(self) -> list[str]:
+        """A case for each slot, as nnU-Net draws one; the slot's random numbers wait there for its sample."""
+        cases: list[str] = []
+        self._states = []
+        for slot in self.slots:
+            seed_all(sample_seeds(self.seed, self.stream, self._step, slot))
+            cases += np.random.choice(self.loader.indices, 1, p=self.loader.sampling_probabilities).tolist()
+            self._states.append(random_state())
+        return cases
+
+    def _start_sample(self, number: int) -> bool:
+        """Whether this sample's patch must show foreground; from here on the slot's random numbers are drawn."""
+        set_random_state(self._states[number])
+        if self.is_probabilistic:
+            return self.loader._probabilistic_oversampling(number)
+        return is_foreground_slot(self.slots[number], self.global_batch_size, self.foreground_fraction)
 
 
 def loader_is_probabilistic(loader: nnUNetDataLoader) -> bool:
@@ -144,17 +186,6 @@ def all_transforms(transform: BasicTransform | None) -> Iterator[BasicTransform]
         yield from all_transforms(inner)
 
 
-def _joined(samples: Sequence[Mapping[str, Any]]) -> Batch:
-    """Batches of one as one batch."""
-    first = samples[0]["target"]
-    if isinstance(first, list):
-        target: Any = [torch.cat(parts) for parts in zip(*(sample["target"] for sample in samples), strict=True)]
-    else:
-        target = torch.cat([sample["target"] for sample in samples])
-    keys = [str(key) for sample in samples for key in sample["keys"]]
-    return {"data": torch.cat([sample["data"] for sample in samples]), "target": target, "keys": keys}
-
-
 def batches(dataset: SeededBatches, steps: range, workers: int, pin_memory: bool = False) -> Iterator[Batch]:
     """The batches of `steps` in order, read ahead by `workers` processes; 0 reads each when it is asked for."""
     loader = DataLoader(
@@ -177,3 +208,16 @@ def _leave_signals_to_parent(worker: int) -> None:
     """Clusters signal all processes of a job; the parent still needs its workers to finish a step and save."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def no_worker_processes() -> Iterator[None]:
+    """nnU-Net, which reads a variable when it makes its loaders, starts no processes for them within."""
+    kept = os.environ.get("nnUNet_n_proc_DA")
+    os.environ["nnUNet_n_proc_DA"] = "0"
+    try:
+        yield
+    finally:
+        del os.environ["nnUNet_n_proc_DA"]
+        if kept is not None:
+            os.environ["nnUNet_n_proc_DA"] = kept

@@ -4,16 +4,15 @@ Overridden are the network, the recipe's numbers, the order of the data, the ste
 preprocessing, transforms, loss, validation and logs are nnU-Net's.
 """
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
@@ -21,10 +20,12 @@ from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
+from stunet.errors import UserError
 from stunet.files import replacing
 from stunet.networks.stunet import SIZES, STUNet, six_strides
 from stunet.training import checkpoints
 from stunet.training.activation_checkpointing import checkpoint_activations
+from stunet.training.augmentation import NNUNET, PAPER, DeviceAugmentation
 from stunet.training.checkpoints import Checkpoint, TrainingState, optimizer_tensors
 from stunet.training.failures import explaining_lack_of_memory, require_finite, what_to_try
 from stunet.training.logs import JsonLines, TensorBoard, TrainingLog, plain
@@ -33,26 +34,25 @@ from stunet.training.pictures import PICTURE_NAME, draw_patch
 from stunet.training.planners import NETWORK_CLASS, plans_name
 from stunet.training.precision import InFloat32, TrainingPrecision, autocasting, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe
-from stunet.training.sampling import Batch, SeededBatches, Stream, batches, slots_of_rank
+from stunet.training.sampling import (
+    Batch,
+    SeededBatches,
+    Stream,
+    batches,
+    device_seed,
+    no_worker_processes,
+    slots_of_rank,
+)
+from stunet.training.schedule import PolynomialSchedule
 from stunet.training.step import Target, accumulate_gradients, to_device, update
 from stunet.training.stopping import StopRequest, TrainingStopped
 from stunet.training.throughput import Speedometer, StepReport, peak_tflops, tflop_per_sample
 
+Augmentation = Literal["auto", "device", "nnunet"]
+"""Who augments: the device that trains, or nnU-Net's transforms in the processes that read."""
+
 ITERATIONS_PER_VALIDATION_ITERATION = 5
 """nnU-Net's proportion: 250 iterations and 50 validation batches in an epoch."""
-
-
-@contextmanager
-def _no_worker_processes() -> Iterator[None]:
-    """nnU-Net reads this variable when it makes its loaders."""
-    kept = os.environ.get("nnUNet_n_proc_DA")
-    os.environ["nnUNet_n_proc_DA"] = "0"
-    try:
-        yield
-    finally:
-        del os.environ["nnUNet_n_proc_DA"]
-        if kept is not None:
-            os.environ["nnUNet_n_proc_DA"] = kept
 
 
 def freeze(network: nn.Module, keys: tuple[str, ...]) -> None:
@@ -60,27 +60,6 @@ def freeze(network: nn.Module, keys: tuple[str, ...]) -> None:
     for name, parameter in network.named_parameters():
         if name.startswith(keys):
             parameter.requires_grad_(False)
-
-
-class PolynomialSchedule(torch.optim.lr_scheduler.LRScheduler):
-    """Each group's own initial rate times (1 - epoch / epochs) ** 0.9 (section 4, implementation details).
-
-    nnU-Net's scheduler gives all groups one rate; this one keeps their ratio.
-    """
-
-    EXPONENT = 0.9
-
-    def __init__(self, optimizer: torch.optim.Optimizer, epochs: int):
-        self.epochs = epochs
-        super().__init__(optimizer)
-
-    def step(self, epoch: int | None = None) -> None:
-        """Set the rates of `epoch`; without one, of the next."""
-        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-        decay = (1 - self.last_epoch / self.epochs) ** self.EXPONENT
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * decay
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
 class STUNetTrainer(nnUNetTrainer):
@@ -91,6 +70,7 @@ class STUNetTrainer(nnUNetTrainer):
         recipe: the numbers; set by `follow`.
         seed: of the order of the data and of its augmentation.
         precision: see `resolve_precision`.
+        augmentation: "device", "nnunet", or "auto", which is the device where it can.
         compiled: compile the network; None leaves it to nnU-Net, which compiles on CUDA GPUs.
         accumulate: in how many parts the gradient of a batch is computed.
         checkpointed_activations: recompute the activations of each stage instead of keeping them.
@@ -123,6 +103,8 @@ class STUNetTrainer(nnUNetTrainer):
         self.save_every = 5
         self.seed = 0
         self.precision: TrainingPrecision = "auto"
+        self.augmentation: Augmentation = "auto"
+        self.augment: DeviceAugmentation | None = None
         self.compiled: bool | None = None
         self.accumulate = 1
         self.checkpointed_activations = False
@@ -224,13 +206,47 @@ class STUNetTrainer(nnUNetTrainer):
             axes = self.inference_allowed_mirroring_axes = None
         return rotation, dummy_2d, initial_patch_size, axes
 
+    def get_training_transforms(  # type: ignore[override]
+        self,
+        patch_size: Any,
+        rotation_for_DA: Any,
+        deep_supervision_scales: Any,
+        mirror_axes: Any,
+        do_dummy_2d_data_aug: bool,
+        **options: Any,
+    ) -> BasicTransform | None:
+        """nnU-Net's; None where the device augments: the loader's crops then are as they were read."""
+        geometry = (patch_size, rotation_for_DA, deep_supervision_scales, mirror_axes, do_dummy_2d_data_aug)
+        if not self.augments_on_device:
+            transforms = nnUNetTrainer.get_training_transforms(*geometry, **options)
+            return with_paper_transforms(transforms) if self.recipe.paper_transforms else transforms
+        self.augment = DeviceAugmentation(
+            *geometry,
+            use_mask_for_norm=options["use_mask_for_norm"],
+            regions=options["regions"],
+            ignore_label=options["ignore_label"],
+            extras=PAPER if self.recipe.paper_transforms else NNUNET,
+        )
+        return None
+
+    @property
+    def augments_on_device(self) -> bool:
+        """Whether whole batches are augmented where the network is, instead of each sample where it is read."""
+        if self.augmentation == "auto":
+            return self._refusal is None
+        if self.augmentation == "device" and self._refusal is not None:
+            raise UserError(f"--augmentation device is not possible here. {self._refusal}")
+        return self.augmentation == "device"
+
+    @property
+    def _refusal(self) -> str | None:
+        return DeviceAugmentation.refusal(self.configuration_manager.patch_size, self.is_cascaded, self.device)
+
     def get_dataloaders(self) -> tuple[Iterator[Batch], Iterator[Batch]]:
         """nnU-Net's loaders, driven by seeds: batches from the step at which the training stands."""
         workers = get_allowed_n_proc_DA()
-        with _no_worker_processes():
+        with no_worker_processes():
             training, validation = (augmenter.data_loader for augmenter in super().get_dataloaders())
-        if self.recipe.paper_transforms:
-            training.transforms = with_paper_transforms(training.transforms)
         validation_batches = self._seeded(validation, "validation")
         self._picture_batch = validation_batches[0] if self.picture_every else {}
         return (
@@ -328,8 +344,16 @@ class STUNetTrainer(nnUNetTrainer):
         self._report(loss)
         return {"loss": loss}
 
-    def _step(self, batch: Batch) -> float:
+    def _on_device(self, batch: Batch) -> tuple[torch.Tensor, Target]:
+        """Images and target of a training batch, augmented."""
         image_BCZYX, target = batch["data"].to(self.device, non_blocking=True), to_device(batch["target"], self.device)
+        if self.augment is None:
+            return image_BCZYX, target
+        seeds = [device_seed(self.seed, batch["step"], slot) for slot in batch["slots"]]
+        return self.augment(image_BCZYX, cast(torch.Tensor, target), seeds)
+
+    def _step(self, batch: Batch) -> float:
+        image_BCZYX, target = self._on_device(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss = accumulate_gradients(self._loss_of, image_BCZYX, target, self.accumulate, self.grad_scaler)
         update(self.network, self.optimizer, self.grad_scaler)
