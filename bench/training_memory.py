@@ -24,15 +24,8 @@ from typing import Any, cast
 import torch
 
 from stunet.networks.stunet import SIZES, config_of_size
-from stunet.training.memory import (
-    Patch,
-    Precision,
-    TrainingStep,
-    optimizer_of,
-    prepared_network,
-    run_step,
-    training_memory,
-)
+from stunet.training.memory import training_memory
+from stunet.training.memory_walk import Patch, Precision, TrainingStep, optimizer_of, prepared_network, run_step
 
 STEPS = 2
 WARM_UP_PATCH: Patch = (64, 64, 64)
