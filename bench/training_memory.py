@@ -1,0 +1,158 @@
+"""Peak memory of a training step, measured, beside what `stunet models --fit` predicts; the bar is 15 %.
+
+Each row is a process of its own that takes two steps (so that momentum is there): forward pass, nnU-Net's loss with
+deep supervision, backward pass, clipping, SGD with Nesterov momentum. On a CPU the peak is VmHWM less what the process
+held before it built the network, when it had taken a step of a small one, which loads kernels. glibc's malloc is told
+to give freed memory back at once (MALLOC_MMAP_THRESHOLD_): else the peak holds what nobody uses. On a GPU the peak is
+torch's `max_memory_allocated`; what the allocator reserved stands beside it.
+
+    python bench/training_memory.py --sizes small base large --patch 64 64 64 --batch 1 --classes 105
+    python bench/training_memory.py --sizes huge --precisions float32 --checkpointed only   # 20 GB
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from stunet.networks.stunet import SIZES, config_of_size
+from stunet.training.memory import training_memory
+from stunet.training.memory_walk import Patch, Precision, TrainingStep, optimizer_of, prepared_network, run_step
+
+STEPS = 2
+WARM_UP_PATCH: Patch = (64, 64, 64)
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+CHECKPOINTED = {"no": (False,), "only": (True,), "both": (False, True)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a child is to measure: a `TrainingStep` in words."""
+
+    size: str
+    precision: str
+    checkpointed: bool
+    patch: list[int]
+    batch_size: int
+    classes: int
+    device: str
+    threads: int
+
+    @property
+    def step(self) -> TrainingStep:
+        """The step."""
+        config = config_of_size(self.size, 1, self.classes)
+        patch, precision = cast(Patch, tuple(self.patch)), cast(Precision, self.precision)
+        return TrainingStep(config, patch, self.batch_size, precision, self.checkpointed)
+
+
+def main() -> None:
+    """Measure row after row, each in a child process, and print them as they come."""
+    arguments = parsed_arguments()
+    if arguments.measure is not None:
+        print(json.dumps(measured(Row(**json.loads(arguments.measure)))))
+        return
+    print(f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}, {arguments.device}")
+    print(f"batch {arguments.batch}, patch {'x'.join(map(str, arguments.patch))}, {arguments.classes} classes\n")
+    print("| size | precision | checkpointed | imports, GB | predicted, GB | measured, GB | s a step | ratio |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    for row in rows(arguments):
+        print(line(row, in_child(row)), flush=True)
+
+
+def parsed_arguments() -> argparse.Namespace:
+    """The options; `--measure` is for the child process only."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["small", "base", "large"])
+    parser.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
+    parser.add_argument("--checkpointed", choices=CHECKPOINTED, default="both")
+    parser.add_argument("--patch", nargs=3, type=int, default=[64, 64, 64])
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--classes", type=int, default=105)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def rows(asked: argparse.Namespace) -> list[Row]:
+    """All combinations."""
+    return [
+        Row(size, precision, checkpointed, asked.patch, asked.batch, asked.classes, asked.device, asked.threads)
+        for size in asked.sizes
+        for precision in asked.precisions
+        for checkpointed in CHECKPOINTED[asked.checkpointed]
+    ]
+
+
+def in_child(row: Row) -> dict[str, Any]:
+    """What the child process prints."""
+    command = [sys.executable, __file__, "--measure", json.dumps(asdict(row))]
+    child = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **MALLOC})
+    return json.loads(child.stdout.splitlines()[-1])
+
+
+def line(row: Row, found: dict[str, Any]) -> str:
+    """One line of the table."""
+    predicted = training_memory(row.step).peak
+    reserved = f" ({found['reserved'] / 1e9:.2f} reserved)" if found["reserved"] else ""
+    return (
+        f"| {row.size} | {row.precision} | {'yes' if row.checkpointed else 'no'} | {found['before'] / 1e9:.2f} "
+        f"| {predicted / 1e9:.2f} | {found['peak'] / 1e9:.2f}{reserved} | {found['seconds']:.1f} "
+        f"| {found['peak'] / predicted:.3f} |"
+    )
+
+
+def measured(row: Row) -> dict[str, float]:
+    """Bytes before and at the peak, and seconds of the last step, of this process."""
+    torch.set_num_threads(row.threads)
+    torch.manual_seed(0)
+    warm_up = TrainingStep(config_of_size("tiny", 1, 3), WARM_UP_PATCH, 1, row.step.precision, row.checkpointed)
+    take_steps(warm_up, row.device)
+    before = status_bytes("VmRSS")
+    forget_peak(row.device)
+    seconds = take_steps(row.step, row.device)
+    if row.device == "cuda":
+        peak, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+        return {"before": before, "peak": peak, "reserved": reserved, "seconds": seconds}
+    return {"before": before, "peak": status_bytes("VmHWM") - before, "reserved": 0, "seconds": seconds}
+
+
+def take_steps(step: TrainingStep, device: str) -> float:
+    """Build the network and train it; seconds of the last step."""
+    with torch.device(device):
+        network = prepared_network(step)
+    optimizer = optimizer_of(network)
+    for _ in range(STEPS):
+        start = time.perf_counter()
+        run_step(network, optimizer, step)
+        if device == "cuda":
+            torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def forget_peak(device: str) -> None:
+    """Let the highest mark begin anew."""
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def status_bytes(key: str) -> int:
+    """A line of this process's status (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(text.split()[1]) * 1024 for text in lines if text.startswith(key))
+
+
+if __name__ == "__main__":
+    main()

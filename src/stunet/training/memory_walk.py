@@ -1,0 +1,184 @@
+"""One training step of an STU-Net, run without memory: what it takes and gives back, operation by operation."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+from torch import nn
+
+from stunet.networks.memory import Ledger, bytes_of, without_memory
+from stunet.networks.stunet import STUNet, STUNetConfig, build_stunet
+from stunet.training.activation_checkpointing import checkpoint_activations
+
+Patch = tuple[int, int, int]
+Precision = Literal["float32", "bfloat16"]
+
+DEEP_SUPERVISION_WEIGHTS = (1.0, 0.5, 0.25, 0.125, 0.0)
+"""nnU-Net's, but for a factor; the deepest head has none."""
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """A training step, as one process sees it.
+
+    Attributes:
+        config: of the network.
+        patch: voxels (Z, Y, X), at least twice `config.window_multiple`.
+        batch_size: images of this process.
+        precision: of convolutions; float16 takes what bfloat16 takes.
+        checkpointed: activations are computed again instead of kept (`activation_checkpointing.py`).
+        ranks: processes over which weights, gradients and momentum are cut (FSDP); 1 for a plain step or for DDP.
+    """
+
+    config: STUNetConfig
+    patch: Patch
+    batch_size: int = 2
+    precision: Precision = "bfloat16"
+    checkpointed: bool = False
+    ranks: int = 1
+
+    def __post_init__(self) -> None:
+        multiple = self.config.window_multiple
+        if any(n % m or n < 2 * m for n, m in zip(self.patch, multiple, strict=True)):
+            raise ValueError(f"a patch to train on is {tuple(2 * m for m in multiple)} or larger, in steps of {multiple}")
+        if min(self.batch_size, self.ranks) < 1:
+            raise ValueError("batch size and ranks are 1 or more")
+
+    @property
+    def voxels(self) -> int:
+        """Of the batch."""
+        return self.batch_size * prod(self.patch)
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """A step that was run without memory.
+
+    Attributes:
+        changes: bytes taken, or with a minus given back, in order; weights and momentum are there before.
+        owners: for each change, the number of the tensor that it is about.
+        is_gradient: for each change, whether it is about a weight's gradient.
+        whole: for each change, bytes of weights and gradients that are whole then where stages are sharded (FSDP2).
+        weight_bytes: of all weights.
+    """
+
+    changes: np.ndarray
+    owners: np.ndarray
+    is_gradient: np.ndarray
+    whole: np.ndarray
+    weight_bytes: int
+
+
+def walked(step: TrainingStep) -> Walk:
+    """Run a step without memory, in one process, as it is once momentum is there."""
+    with without_memory():
+        network = prepared_network(step)
+        optimizer = optimizer_of(network)
+        for parameter in network.parameters():  # a first update makes the momentum
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        held = [*network.parameters(), *(state["momentum_buffer"] for state in optimizer.state.values())]
+        ledger = Ledger(held)
+        forward_ends = _noted_ends(_stages(network), ledger)
+        with ledger:
+            run_step(network, optimizer, step)
+        changes, owners = np.array(ledger.changes), np.array(ledger.owners)
+        gradients = [ledger.number_of(p.grad) for p in network.parameters() if p.grad is not None]
+        backward_ends = [_last_birth(ledger, stage) for stage in _stages(network)]
+        whole = _whole_bytes(network, forward_ends, backward_ends, len(changes))
+    # what is freed between two operations is freed in no particular order: here, in that of the numbers
+    order = np.lexsort((owners, changes < 0, np.cumsum(changes > 0)))
+    changes, owners = changes[order], owners[order]
+    return Walk(changes, owners, np.isin(owners, gradients), whole, bytes_of(network.parameters()))
+
+
+def prepared_network(step: TrainingStep) -> STUNet:
+    """The network as it is trained: with deep supervision, in channels-last layout, checkpointed where asked for."""
+    network = build_stunet(step.config, deep_supervision=True)
+    if step.checkpointed:
+        checkpoint_activations(network)
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            module.weight = nn.Parameter(module.weight.detach().to(memory_format=torch.channels_last_3d))
+    return network
+
+
+def optimizer_of(network: nn.Module) -> torch.optim.Optimizer:
+    """The paper's SGD; it makes no second copy of all gradients, as torch's default on GPUs would."""
+    return torch.optim.SGD(
+        network.parameters(), lr=0.01, momentum=0.99, nesterov=True, weight_decay=1e-3, foreach=False
+    )
+
+
+def run_step(network: STUNet, optimizer: torch.optim.Optimizer, step: TrainingStep) -> None:
+    """One iteration on noise and background: as the trainer's, with nnU-Net's loss."""
+    device = network.head.weight.device
+    strides = np.cumprod(step.config.strides, axis=0)[: len(DEEP_SUPERVISION_WEIGHTS)]
+    image_BCZYX = torch.randn(step.batch_size, step.config.input_channels, *step.patch, device=device)
+    sizes = [[n // s for n, s in zip(step.patch, stride, strict=True)] for stride in strides.tolist()]
+    target = [torch.zeros(step.batch_size, 1, *size, dtype=torch.int16, device=device) for size in sizes]
+    optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(device.type, torch.bfloat16, enabled=step.precision == "bfloat16"):
+        logits = [scale.float() for scale in network(image_BCZYX)]
+    loss = _loss()(logits, target)
+    del logits
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 12)
+    optimizer.step()
+
+
+def _loss() -> Callable[[list[torch.Tensor], list[torch.Tensor]], torch.Tensor]:
+    dice = {"batch_dice": False, "smooth": 1e-5, "do_bg": False, "ddp": False}
+    loss = DC_and_CE_loss(dice, {}, dice_class=MemoryEfficientSoftDiceLoss)
+    return cast(Callable, DeepSupervisionWrapper(loss, DEEP_SUPERVISION_WEIGHTS))
+
+
+# Where stages are sharded
+
+
+def _stages(network: STUNet) -> list[nn.Module]:
+    """In the order of the forward pass."""
+    return [*network.encoder.stages, *network.decoder.stages]
+
+
+def _noted_ends(stages: Iterable[nn.Module], ledger: Ledger) -> list[int]:
+    """Will hold how many changes there were when each stage's forward pass ended."""
+    ends: list[int] = []
+    for stage in stages:
+        stage.register_forward_hook(lambda *_: ends.append(len(ledger.changes)))
+    return ends
+
+
+def _last_birth(ledger: Ledger, stage: nn.Module) -> int:
+    """How many changes there were when the last gradient of the stage's weights was made."""
+    births = {owner: place for place, owner in reversed(list(enumerate(ledger.owners)))}
+    return 1 + max(births[ledger.number_of(p.grad)] for p in stage.parameters() if p.grad is not None)
+
+
+def _whole_bytes(
+    network: STUNet, forward_ends: Sequence[int], backward_ends: Sequence[int], changes: int
+) -> np.ndarray:
+    """What FSDP2 holds beside the shards, at each change.
+
+    What belongs to no stage stays gathered, and so do its gradients. In the forward pass a stage's weights are there
+    as they came and as they are used; in the backward pass there are a stage's weights and gradients, the weights of
+    the stage that comes next, and the gradients of the one before, on their way.
+    """
+    own = [bytes_of(stage.parameters()) for stage in _stages(network)]
+    whole = np.full(changes, 2 * (bytes_of(network.parameters()) - sum(own)))
+    for number, (start, stop) in enumerate(pairwise([0, *forward_ends])):
+        whole[start:stop] += 2 * own[number]
+    order = np.argsort(backward_ends)
+    ends = [forward_ends[-1], *(backward_ends[number] for number in order)]
+    sizes = [0, *(own[number] for number in order), 0]
+    for place, (start, stop) in enumerate(pairwise(ends)):
+        before, now, after = sizes[place : place + 3]
+        whole[start:stop] += before + 2 * now + after
+    return whole
