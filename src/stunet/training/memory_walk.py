@@ -47,7 +47,8 @@ class TrainingStep:
     def __post_init__(self) -> None:
         multiple = self.config.window_multiple
         if any(n % m or n < 2 * m for n, m in zip(self.patch, multiple, strict=True)):
-            raise ValueError(f"a patch to train on is {tuple(2 * m for m in multiple)} or larger, in steps of {multiple}")
+            least = tuple(2 * m for m in multiple)
+            raise ValueError(f"a patch to train on is {least} or larger, in steps of {multiple}")
         if min(self.batch_size, self.ranks) < 1:
             raise ValueError("batch size and ranks are 1 or more")
 
