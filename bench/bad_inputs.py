@@ -129,7 +129,9 @@ def report(trial: Trial, temporary: Path, patience: float) -> bool:
     if trial.is_wellformed:
         as_wished = answer.exit_code == 0 and "out.nii.gz" in answer.left
     else:
-        named = bool(lines) and lines[0].startswith("stunet: ") and trial.file.name in lines[0]
+        while lines and trial.file.name not in lines[0]:  # what runs the model was said before
+            lines.pop(0)
+        named = bool(lines) and lines[0].startswith("stunet: ")
         as_wished = answer.exit_code == 2 and named and not answer.left
     said = "segmented" if answer.exit_code == 0 else " ".join(lines[:1])
     said = said.removeprefix("stunet: ").replace(f"{trial.file.parent}{os.sep}", "").replace("|", "\\|")
