@@ -61,6 +61,8 @@ class Predict:
     """What runs the network; auto takes the fastest that is installed, and says which."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the network; auto: float16 on CUDA, else float32. bfloat16: twice as fast on some CPUs, CHANGES NEAR-TIES."""
+    compile: Switch = False
+    """Let torch compile the network: the first start takes a minute or more, later ones seconds (--backend torch)."""
     mirror: Switch = False
     """Average over mirrored copies: up to eight times slower, a little more accurate."""
     step: float = 0.5
@@ -103,10 +105,12 @@ class Predict:
             device=self.device,
             backend=self.backend,
             precision=self.precision,
+            compiled=self.compile,
         )
         predictor = Predictor(load_model(self.model, folds), config)
         backend = predictor.backend
-        chosen = f"stunet: {self.model} by {backend.name}, {backend.precision}, on {backend.device}"
+        how = f"{backend.name}, compiled" if self.compile else backend.name
+        chosen = f"stunet: {self.model} by {how}, {backend.precision}, on {backend.device}"
         MESSAGES.print(chosen, soft_wrap=True, markup=False)
         return predictor
 

@@ -20,7 +20,7 @@ from stunet.imaging.preprocess import GridRecord, PreparedImage, cropped_view, p
 from stunet.imaging.volume import Volume
 from stunet.inference.backends.base import Backend
 from stunet.inference.backends.precision import PRECISIONS, Precision, default_precision
-from stunet.inference.backends.table import BACKENDS, fastest_backend
+from stunet.inference.backends.table import BACKENDS, backend_maker
 from stunet.inference.backends.torch_backend import torch_device
 from stunet.inference.labelling import make_chooser, output_slices
 from stunet.inference.model import Model, load_model
@@ -52,6 +52,9 @@ class InferenceConfig:
             that is installed.
         precision: In which numbers the network computes, one of `stunet.inference.backends.precision.PRECISIONS`, or
             "auto" for float16 on NVIDIA's GPUs, as nnU-Net, and float32 elsewhere; all else is float32.
+        compiled: Let torch compile the network for this machine: the first start takes a minute or more, later ones
+            take the result from `STUNET_HOME/cache`. For backend "torch", which "auto" then is. The answer is the same,
+            to rounding.
         classes: Names of the only structures that are labelled, as if the others had become background afterwards;
             empty for all.
         skip_air: Look only at the body and 20 mm around it, which is found by its density (CT); what is outside becomes
@@ -66,6 +69,7 @@ class InferenceConfig:
     device: str = "auto"
     backend: str = "auto"
     precision: str = "auto"
+    compiled: bool = False
     batch_size: int | None = None
     classes: tuple[str, ...] = ()
     skip_air: bool = False
@@ -124,11 +128,11 @@ class Predictor:
 
     def _make_backend(self, device: torch.device) -> Backend:
         """What the configuration names, or the fastest."""
-        name = fastest_backend(device) if self.config.backend == "auto" else self.config.backend
+        name, make = backend_maker(self.config.backend, device, self.config.compiled)
         precision = cast(Precision, self.config.precision)
         if self.config.precision == "auto":
             precision = "float32" if name == "onnx" else default_precision(device)
-        return BACKENDS[name](self.model.networks, device, precision, self.plan.patch_size)
+        return make(self.model.networks, device, precision, self.plan.patch_size)
 
     @torch.inference_mode()
     def predict(

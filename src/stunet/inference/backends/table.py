@@ -5,7 +5,9 @@ from importlib.util import find_spec
 
 import torch
 
+from stunet.errors import UserError
 from stunet.inference.backends.base import Backend
+from stunet.inference.backends.compiled_torch_backend import CompiledTorchBackend
 from stunet.inference.backends.onnx_backend import OnnxBackend
 from stunet.inference.backends.openvino_backend import OpenVinoBackend
 from stunet.inference.backends.precision import Precision
@@ -21,6 +23,32 @@ BACKENDS: dict[str, BackendMaker] = {
     "onnx": OnnxBackend,
 }
 """By name."""
+
+COMPILED: dict[str, BackendMaker] = {"torch": CompiledTorchBackend}
+"""By name, those that compile when they are asked to."""
+
+
+def backend_maker(name: str, device: torch.device, compiled: bool) -> tuple[str, BackendMaker]:
+    """A backend's name and maker.
+
+    Args:
+        name: one of `BACKENDS`, or "auto" for the fastest that is installed, or the one in `COMPILED`.
+        device: where it is to run.
+        compiled: whether torch is to compile the network.
+
+    Raises:
+        UserError: a backend that compiles in its own way is to be compiled by torch.
+    """
+    if not compiled:
+        name = fastest_backend(device) if name == "auto" else name
+        return name, BACKENDS[name]
+    name = "torch" if name == "auto" else name
+    if name not in COMPILED:
+        raise UserError(
+            f"Backend {name!r} always compiles its network, in its own way; --compile is for --backend "
+            f"{', '.join(COMPILED)}. Leave one of them out."
+        )
+    return name, COMPILED[name]
 
 
 def fastest_backend(device: torch.device) -> str:

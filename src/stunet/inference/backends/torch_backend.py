@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
+from torch import nn
 
 from stunet.errors import UserError
 from stunet.inference.backends.maps import Features, WindowMaps, head_of
@@ -44,15 +45,19 @@ class TorchBackend:
         self.device, self.precision = device, precision
         networks = [_on_device(network, device) for network in networks]
         self.head = head_of(networks, device)
-        self._maps = WindowMaps(networks, [Features(network) for network in networks]).eval()
+        self._maps: nn.Module = WindowMaps(networks, [Features(network) for network in networks]).eval()
         self._type = cast(torch.dtype, getattr(torch, precision))
 
     @torch.inference_mode()
     def run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
         """The features (B, Z, Y, X, F) of windows (B, C, Z, Y, X)."""
+        return self._run(windows_BCZYX).float()
+
+    def _run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
+        """As `run`, in the precision of the network."""
         windows_BCZYX = windows_BCZYX.to(self.device, memory_format=self._memory_format)
         with torch.autocast(self.device.type, self._type, enabled=self.precision != "float32"):
-            return self._maps(windows_BCZYX).float()
+            return self._maps(windows_BCZYX)
 
     @property
     def _memory_format(self) -> torch.memory_format:
