@@ -10,7 +10,7 @@ from stunet.errors import UserError
 from stunet.training import checkpoints
 from stunet.training.checkpoints import TrainingState, load_optimizer_tensors, newest, optimizer_tensors, rolling, save
 
-STATE = TrainingState(3, [0.1 + 0.2], 0.7, {"train_losses": [1 / 3, float("nan"), 2.0]}, {"scale": 65536.0})
+STATE = TrainingState(3, [0.1 + 0.2], 0.7, {"train_losses": [1 / 3, float("nan"), 2.0]}, {"scale": 65536.0}, [0, 2])
 
 
 def trained_layer(steps=1):

@@ -48,6 +48,7 @@ def test_it_leaves_what_nnunet_leaves(run):
     assert {"plans.json", "dataset.json", "dataset_fingerprint.json", "fold_0"} <= names
     names = {path.name for path in (result.model_folder / "fold_0").iterdir()}
     assert {"checkpoint_final.pth", "checkpoint_best.pth", "progress.png", "debug.json", "validation"} <= names
+    assert {"stunet_checkpoint", "stunet_log.jsonl", "validation_patch.png"} <= names
     assert len(list((result.model_folder / "fold_0" / "validation").glob("*.nii.gz"))) == 2
     assert announced == [1, 2, 3, 4]
     assert set(result.dsc_per_label) == {"1", "2"}
@@ -145,8 +146,8 @@ def test_too_few_cases_or_none(prepared_home, tmp_path):
 
 
 def interrupted_run(settings: TrainingSettings, after: int) -> None:
-    def interrupt(done: int) -> None:
-        if done == after:
+    def interrupt(report) -> None:
+        if report.step == after:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -155,12 +156,12 @@ def interrupted_run(settings: TrainingSettings, after: int) -> None:
 
 @pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(run, home, monkeypatch, tmp_path):
-    """Same seed, no workers: the same weights to the bit, whether the run was interrupted or not."""
+    """With its validation; at every step: test_resume.py."""
     monkeypatch.setenv("nnUNet_results", str(tmp_path))
-    interrupted_run(SETTINGS, after=3)
+    interrupted_run(replace(SETTINGS, save_every=1), after=3)
     fold = tmp_path / DATASET / "STUNetTrainer_tiny__STUNetPlans_tiny__3d_fullres" / "fold_0"
     assert not json.loads((fold / RECORD_NAME).read_text())["finished"]
-    with pytest.raises(UserError, match=r"already holds checkpoint_best.pth"):
+    with pytest.raises(UserError, match=r"already holds stunet_checkpoint"):
         train(SETTINGS)
     for change, sentence in (
         ({"epochs": 1}, "started with epochs 2, not 1"),
@@ -170,7 +171,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(run, home, monkeypatch, tmp_p
         with pytest.raises(UserError, match=sentence):
             train(changed(**change, resume=True))
     announced: list[int] = []
-    resumed = train(replace(SETTINGS, resume=True), announced.append)
+    resumed = train(replace(SETTINGS, resume=True, save_every=1), lambda report: announced.append(report.step))
     assert announced == [3, 4]
     expected, found = weights_in(run[0].model_folder / "fold_0"), weights_in(resumed.model_folder / "fold_0")
     assert all(torch.equal(found[key], value) for key, value in expected.items())
@@ -190,7 +191,10 @@ def test_another_seed_gives_other_weights_and_an_interrupted_validation_is_made_
     )
     (fold / "validation" / "summary.json").unlink()
     announced: list[int] = []
-    assert train(replace(settings, resume=True), announced.append).dsc_per_label == trained.dsc_per_label
+    assert (
+        train(replace(settings, resume=True), lambda report: announced.append(report.step)).dsc_per_label
+        == trained.dsc_per_label
+    )
     assert announced == []
 
 

@@ -2,14 +2,17 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from nnunetv2.run.run_training import maybe_load_checkpoint
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from stunet.networks.stunet import SIZES, STUNet
 from stunet.training import trainers
+from stunet.training.recipes import RECIPES
 from stunet.training.trainers import PolynomialSchedule
 from stunet.weights.official import read_checkpoint
 
@@ -141,6 +144,22 @@ def test_a_sized_trainer_takes_nnunets_own_plans(build):
     assert trainer.network.config.strides[3:] == ((2, 2, 2), (1, 1, 1), (1, 1, 1))
     (loss,) = steps(trainer, 1)
     assert 0 < loss < 10
+
+
+def test_nnunets_own_command_runs_it_and_goes_on_with_it(build, monkeypatch, tmp_path):
+    """`nnUNetv2_train 4 3d_fullres 0 -tr STUNetTrainer_tiny`, and the same with `--c`."""
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")
+    recipe = replace(RECIPES["scratch"], epochs=1, iterations_per_epoch=1)
+    for epochs in (1, 2):
+        trainer = build("STUNetTrainer_tiny", "nnUNetPlans")
+        trainer.follow(replace(recipe, epochs=epochs))
+        if epochs == 2:
+            maybe_load_checkpoint(trainer, continue_training=True, validation_only=False)
+            assert trainer.current_epoch == 1
+        trainer.run_training()
+        assert (Path(trainer.output_folder) / "checkpoint_final.pth").is_file()
+        assert len(trainer.logger.get_value("train_losses", None)) == epochs
 
 
 def test_a_trainer_without_size_builds_what_our_plans_say(build):

@@ -102,7 +102,7 @@ class Train:
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on GPUs and CPUs that have it, else float16 on GPUs and float32 on CPUs."""
     augmentation: Literal["auto", "device", "nnunet"] = "auto"
-    """Augment batches on the device, or samples by nnU-Net's transforms when read; auto: the former, but on mps."""
+    """Augment batches on the device, or samples by nnU-Net's code as they are read; auto: device but on mps."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the network; auto does so on CUDA GPUs."""
     accumulate: int = 1

@@ -44,6 +44,7 @@ class TrainingState:
         best_ema: highest moving average of the pseudo-Dice so far.
         logging: nnU-Net's log: for each quantity its value in each epoch that is done.
         scaler: state of the gradient scaler; {} where there is none.
+        mirror_axes: spatial axes (0, 1, 2 = Z, Y, X) along which the network has seen mirrored copies.
     """
 
     epoch: int
@@ -51,6 +52,7 @@ class TrainingState:
     best_ema: float | None
     logging: dict[str, list[Any]]
     scaler: dict[str, Any]
+    mirror_axes: list[int]
 
 
 # The optimiser's tensors by name
