@@ -487,7 +487,7 @@ class STUNetTrainer(nnUNetTrainer):
         """Where the training stands, but for its tensors."""
         done = {key: plain(values[: self.current_epoch]) for key, values in self.logger.get_checkpoint().items()}
         scaler: dict[str, Any] = {} if self.grad_scaler is None else self.grad_scaler.state_dict()
-        axes = list(self.inference_allowed_mirroring_axes or ())
+        axes: list[int] = list(self.inference_allowed_mirroring_axes or ())
         return TrainingState(self.current_epoch, list(self.epoch_losses), plain(self._best_ema), done, scaler, axes)
 
     def load_state(self, checkpoint: Checkpoint) -> None:
@@ -503,7 +503,7 @@ class STUNetTrainer(nnUNetTrainer):
         """Stand where `state` says."""
         self.current_epoch, self.epoch_losses = state.epoch, list(state.epoch_losses)
         self._best_ema = state.best_ema
-        self.inference_allowed_mirroring_axes = tuple(state.mirror_axes) or None
+        self.inference_allowed_mirroring_axes = tuple(state.mirror_axes) or None  # type: ignore[assignment]
         self.logger.load_checkpoint({key: list(values) for key, values in state.logging.items()})
         if self.grad_scaler is not None and state.scaler:
             self.grad_scaler.load_state_dict(state.scaler)

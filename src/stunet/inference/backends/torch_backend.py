@@ -1,10 +1,9 @@
 """STU-Nets run by torch: on a CPU, on NVIDIA's GPUs, on Apple's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
-from torch import nn
 
 from stunet.errors import UserError
 from stunet.inference.backends.maps import Features, WindowMaps, head_of
@@ -45,7 +44,9 @@ class TorchBackend:
         self.device, self.precision = device, precision
         networks = [_on_device(network, device) for network in networks]
         self.head = head_of(networks, device)
-        self._maps: nn.Module = WindowMaps(networks, [Features(network) for network in networks]).eval()
+        self._maps: Callable[[torch.Tensor], torch.Tensor] = WindowMaps(
+            networks, [Features(network) for network in networks]
+        ).eval()
         self._type = cast(torch.dtype, getattr(torch, precision))
 
     @torch.inference_mode()
