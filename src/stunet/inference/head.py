@@ -41,16 +41,16 @@ class LinearHead:
         """Voxels whose logits fill `CHUNK_BYTES`."""
         return max(1, CHUNK_BYTES // (4 * max(self.num_classes, self.num_features)))
 
-    def logits(self, features_MF: torch.Tensor) -> torch.Tensor:
-        """The logits (M, K) of a list of voxels."""
-        return torch.addmm(self.bias, features_MF, self.weight.T)
+    def logits(self, features_MF: torch.Tensor, out_MK: torch.Tensor | None = None) -> torch.Tensor:
+        """The logits (M, K) of a list of voxels, in `out_MK` where it is given."""
+        return torch.addmm(self.bias, features_MF, self.weight.T, out=out_MK)
 
     def labels(self, features_MF: torch.Tensor) -> torch.Tensor:
         """The class with the highest logit, the first of equals, of a list of voxels; int16 (M,)."""
         labels = torch.empty(len(features_MF), dtype=torch.int16, device=features_MF.device)
         logits_MK = features_MF.new_empty((min(self.chunk, len(features_MF)), self.num_classes))
         for part, result in zip(features_MF.split(self.chunk), labels.split(self.chunk), strict=True):
-            result.copy_(_highest(torch.addmm(self.bias, part, self.weight.T, out=logits_MK[: len(part)])))
+            result.copy_(_highest(self.logits(part, logits_MK[: len(part)])))
         return labels
 
 
