@@ -14,7 +14,7 @@ PICTURE_NAME = "validation_patch.png"
 SHADES = (1, 99)
 """Percentiles of the image that become black and white."""
 
-COLOURS = "nipy_spectral"
+COLOURS = "gist_rainbow"
 
 
 def draw_patch(
