@@ -13,6 +13,7 @@ from stunet.weights.model_file import ModelCard, StateDict
 from stunet.weights.model_folder import read_model_folder
 from stunet.weights.nnunet_plans import DEFAULT_CONFIGURATION, read_v1_plans
 from stunet.weights.official import PUBLISHED_PLAN, Checkpoint, import_official, is_published, read_checkpoint
+from stunet.weights.training_checkpoint import is_training_checkpoint, read_training_checkpoint
 
 
 def import_model(
@@ -24,7 +25,8 @@ def import_model(
     """Weights in our names and their card, ready for `stunet.weights.model_file.save_model`.
 
     Args:
-        source: a `.model` of nnU-Net v1, a `.pth` of v2, or a model folder of v2.
+        source: a `.model` of nnU-Net v1, a `.pth` of v2, a model folder of v2, or a checkpoint of `stunet train`
+            (`.../fold_0/stunet_checkpoint`), by one process or by many.
         plans: nnU-Net's plans: the v1 pickle or a v2 `plans.json`. By default those inside a `.pth`, or the pickle
             that nnU-Net v1 writes beside a `.model`, of the same name with `.pkl` after it.
         strides: of the five downsamplings (Z, Y, X); they override those of the plans.
@@ -34,6 +36,13 @@ def import_model(
         UserError: a file that can't be read safely, another network, one whose strides or preprocessing are unknown,
             with the option that would tell, or an option that the source has no use for.
     """
+    if source.is_dir() and is_training_checkpoint(source):
+        if plans is not None or fold is not None:
+            raise UserError(
+                f"{source} is a checkpoint of one fold, with its plans beside it; leave --plans and -f out."
+            )
+        checkpoint = read_training_checkpoint(source)
+        return _import_checkpoint(checkpoint, checkpoint.plans, strides)
     if source.is_dir():
         if plans is not None or strides is not None:
             raise UserError(f"{source} is a model folder, which has its own plans; leave --plans and --strides out.")

@@ -1,5 +1,6 @@
-"""Where a training stands, on disk: a folder of two safetensors files and a JSON file, which nothing in it can run.
+"""Where a training stands, on disk: a folder of safetensors files and a JSON file, which nothing in it can run.
 
+One process writes two safetensors files; of several that share a network each writes one (`stunet.training.sharded`).
 `stunet_checkpoint` is the newest, `stunet_checkpoint_previous` the one before it. Both appear whole or not at all.
 nnU-Net's own `.pth` files lie beside them for its tools; they are never read here.
 """
@@ -10,27 +11,29 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from stunet.errors import UserError
 from stunet.files import write_json
 from stunet.weights.model_file import StateDict, mismatches, shapes_of
+from stunet.weights.training_checkpoint import OPTIMIZER_SEPARATOR, STATE_NAME, read_parts, require_all_parts
 
 NEWEST, PREVIOUS = "stunet_checkpoint", "stunet_checkpoint_previous"
 
-WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
-"""The three files of a checkpoint."""
+WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", STATE_NAME
+"""The three files of a checkpoint that one process wrote."""
 
 VERSION = 1
 """Rises when older programs could misread a checkpoint."""
 
-SEPARATOR = "::"
+SEPARATOR = OPTIMIZER_SEPARATOR
 """Between a parameter's name and the name of what the optimiser keeps for it."""
 
 
@@ -131,8 +134,9 @@ def save(run_folder: Path, weights: StateDict, optimizer: StateDict, state: Trai
 
 
 def write_state(folder: Path, state: TrainingState) -> None:
-    """The JSON file of a checkpoint."""
-    write_json(folder / STATE, {"version": VERSION, **asdict(state)})
+    """The JSON file of a checkpoint, once the others are there, which it names."""
+    files = sorted(path.name for path in folder.glob("*.safetensors"))
+    write_json(folder / STATE, {"version": VERSION, "files": files, **asdict(state)})
 
 
 # Reading
@@ -140,12 +144,20 @@ def write_state(folder: Path, state: TrainingState) -> None:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `save` wrote; the tensors are memory-mapped."""
+    """What was saved, by one process or by several; its tensors are read when they are asked for."""
 
     folder: Path
-    weights: StateDict
-    optimizer: StateDict
     state: TrainingState
+
+    @cached_property
+    def weights(self) -> StateDict:
+        """The network's, by name."""
+        return read_parts(self.folder)
+
+    @cached_property
+    def optimizer(self) -> StateDict:
+        """What `optimizer_tensors` took."""
+        return read_parts(self.folder, optimizer=True)
 
 
 def newest(run_folder: Path) -> Checkpoint | None:
@@ -173,10 +185,8 @@ def read(folder: Path) -> Checkpoint:
         UserError: files that are missing or damaged, or of another version.
     """
     state = read_state(folder)
-    try:
-        return Checkpoint(folder, load_file(folder / WEIGHTS), load_file(folder / OPTIMIZER), state)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"The checkpoint {folder} is damaged ({error}).") from error
+    require_all_parts(folder)
+    return Checkpoint(folder, state)
 
 
 def read_state(folder: Path) -> TrainingState:

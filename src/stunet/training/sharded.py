@@ -1,0 +1,146 @@
+"""A training's tensors in a folder, each rank's parts in a file of its own, for another number of ranks to read.
+
+torch.distributed.checkpoint does the work: it knows which rank holds which part, writes copies once, and cuts anew for
+the ranks that read. Its usual storage keeps a pickle, which could run code when it is read; here its storage for
+safetensors files is used, whose headers are JSON. `stunet.weights.training_checkpoint` reads the same folder without
+any ranks.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
+from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.tensor import DTensor
+
+from stunet.errors import UserError
+from stunet.training.checkpoints import NEWEST, SEPARATOR, Checkpoint, TrainingState, rolling, write_state
+from stunet.training.parallel import items_of_all_ranks, wait_for_all_ranks
+from stunet.weights.model_file import Shape, mismatches, shapes_of
+
+TESTED_TORCH = "2.13"
+"""The storage for safetensors files is younger than the rest of what is used here."""
+
+
+def save(
+    run_folder: Path,
+    weights: Mapping[str, torch.Tensor],
+    optimizer: Mapping[str, torch.Tensor],
+    state: TrainingState,
+) -> Path:
+    """As `checkpoints.save`, by all ranks together, each writing its parts.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    with ExitStack() as stack:
+        opened = [str(stack.enter_context(rolling(run_folder)))] if dist.get_rank() == 0 else []
+        (folder,) = map(Path, items_of_all_ranks(opened))
+        write_shards(folder, {**weights, **optimizer})
+        if dist.get_rank() == 0:
+            write_state(folder, state)
+    wait_for_all_ranks()
+    return run_folder / NEWEST
+
+
+def load_into(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """As `checkpoints.load_into`, by all ranks together, each reading its parts.
+
+    Raises:
+        UserError: a checkpoint of another network.
+    """
+    parameters, kept = dict(network.named_parameters()), {}
+    for full_name in shapes_in(checkpoint.folder):
+        name, separator, key = full_name.partition(SEPARATOR)
+        if separator and name not in parameters:
+            raise UserError(f"The checkpoint's optimiser belongs to another network: it holds {full_name}.")
+        if separator:
+            kept[full_name] = optimizer.state[parameters[name]][key] = torch.zeros_like(parameters[name])
+    read_shards(checkpoint.folder, {**network.state_dict(), **kept})
+
+
+# Tensors
+
+
+def write_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write tensors by name; all ranks must call it, and it returns when all have written.
+
+    Args:
+        folder: there, and empty.
+        tensors: sharded ones (DTensor) are written part by part, each by a rank that has it; others by one rank.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    contiguous = {name: _contiguous(tensor.detach()) for name, tensor in tensors.items()}
+    writer = _storage("HuggingFaceStorageWriter")(str(folder), save_distributed=True)
+    try:
+        dcp.save(contiguous, storage_writer=writer, no_dist=not dist.is_initialized())
+    except (CheckpointException, OSError) as error:
+        raise UserError(f"{folder}: cannot be written ({_cause(error)}).") from error
+
+
+def read_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Fill tensors by name from what any number of ranks wrote; all ranks must call it.
+
+    Args:
+        folder: that `write_shards` wrote, or any with safetensors files of whole tensors.
+        tensors: sharded as they are on this number of ranks, or whole.
+
+    Raises:
+        UserError: parts that are missing, damaged, or of other shapes.
+    """
+    found = shapes_in(folder)
+    table = mismatches(shapes_of(tensors), {name: shape for name, shape in found.items() if name in tensors})
+    if table:
+        raise UserError(f"The checkpoint {folder} is of another network:\n{table}")
+    reader = _storage("HuggingFaceStorageReader")(str(folder))
+    wanted: dict[str, Any] = {name: tensor.detach() for name, tensor in tensors.items()}
+    try:
+        dcp.load(wanted, storage_reader=reader, no_dist=not dist.is_initialized())
+    except (CheckpointException, OSError, SafetensorError, AssertionError) as error:
+        raise UserError(f"{folder} cannot be read ({_cause(error)}).") from error
+
+
+def shapes_in(folder: Path) -> dict[str, Shape]:
+    """The shape of every tensor in a folder, from the headers of its files.
+
+    Raises:
+        UserError: no files, or damaged ones.
+    """
+    if not any(folder.glob("*.safetensors")):
+        raise UserError(f"{folder} holds no part of a checkpoint (*.safetensors).")
+    try:
+        metadata = _storage("HuggingFaceStorageReader")(str(folder)).read_metadata()
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: a part of the checkpoint is damaged ({error}).") from error
+    return {name: tuple(entry.size) for name, entry in metadata.state_dict_metadata.items()}
+
+
+def _contiguous(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if isinstance(tensor, DTensor) else tensor.contiguous()
+
+
+def _storage(name: str) -> Any:
+    if not hasattr(dcp, name):
+        raise UserError(
+            f"torch {torch.__version__} cannot write or read the checkpoints of several ranks; update it (tested with "
+            f"{TESTED_TORCH})."
+        )
+    return getattr(dcp, name)
+
+
+def _cause(error: BaseException) -> str:
+    """The first sentence of what went wrong on the first rank where something did."""
+    if isinstance(error, CheckpointException) and error.failures:
+        error = next(iter(error.failures.values()))[0]
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
