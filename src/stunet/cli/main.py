@@ -63,7 +63,11 @@ def parse(arguments: Sequence[str] | None = None) -> Command:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; bad input costs a sentence, never a traceback."""
-    command = parse(arguments)
+    return carry_out(parse(arguments))
+
+
+def carry_out(command: Command) -> int:
+    """Run a command that was parsed, and turn its errors into a sentence and an exit code."""
     _show_warnings()
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:

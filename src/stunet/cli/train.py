@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -117,6 +117,10 @@ class Train:
     """Write curves for TensorBoard into the run's folder."""
     wandb: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Send nnU-Net's log to Weights & Biases."""
+    gpus: int = 1
+    """Processes that train together on this machine, one for each GPU; with --device cpu so many on the CPU."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """Several processes: a copy of the network in each (ddp), or a part (fsdp); auto: parts of large and huge."""
     seed: int = 0
     """Of the initial weights and of the batches: the same seed gives the same run."""
     workers: int | None = None
@@ -127,7 +131,20 @@ class Train:
     """Print JSON."""
 
     def run(self) -> int:
-        """Train with a progress bar; nnU-Net's own log goes to stderr."""
+        """Train with a progress bar, or start the processes that do; nnU-Net's own log goes to stderr."""
+        from stunet.training.parallel import is_first_rank, is_started_by_torchrun
+
+        if self.gpus == 1:
+            MESSAGES.quiet = not is_first_rank()
+            return self._train()
+        if is_started_by_torchrun():
+            raise UserError("torchrun has started the processes already; leave --gpus out.")
+        from stunet.training.launch import launch
+
+        return launch(train_on_one_gpu, replace(self, gpus=1), processes=self.gpus)
+
+    def _train(self) -> int:
+        from stunet.training.parallel import is_first_rank
         from stunet.training.run import TrainingSettings, default_device, train
         from stunet.training.stopping import EXIT_CODE, TrainingStopped
 
@@ -150,6 +167,7 @@ class Train:
             picture_every=self.picture_every,
             tensorboard=self.tensorboard,
             wandb=self.wandb,
+            strategy=None if self.strategy == "auto" else self.strategy,
             seed=self.seed,
             workers=self.workers,
             resume=self.resume,
@@ -172,6 +190,8 @@ class Train:
             "seconds": round(result.seconds, 1),
             "next": f"stunet predict -m {result.model_folder} -f {self.fold} -i SCAN.nii.gz -o LABELS.nii.gz",
         }
+        if not is_first_rank():
+            return 0
         if self.json:
             print_json(summary)
         else:
@@ -210,3 +230,10 @@ class Train:
         if self.size is not None:
             return self.size
         return "small" if self.start is None else size_of(self.start)
+
+
+def train_on_one_gpu(command: Train) -> int:
+    """What each of several processes does; its errors become a sentence and an exit code, as those of any command."""
+    from stunet.cli.main import carry_out
+
+    return carry_out(command)

@@ -18,6 +18,7 @@ from stunet.files import write_json
 from stunet.inference.extras import import_extra
 from stunet.networks.stunet import six_strides
 from stunet.training.folders import Folders, find_dataset, set_nnunet_environment
+from stunet.training.parallel import STRATEGIES, Process, Strategy, process_group
 from stunet.training.planners import plans_name
 from stunet.training.precision import TrainingPrecision, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe, departures, spoken
@@ -54,6 +55,8 @@ class TrainingSettings:
         picture_every: epochs between pictures of a validation patch; 0 for none.
         tensorboard: write curves for TensorBoard, too.
         wandb: send nnU-Net's log to Weights & Biases (variables nnUNet_wandb_project and nnUNet_wandb_mode).
+        strategy: "ddp" or "fsdp", how the network is spread where torchrun started several processes; None decides by
+            the size, see `stunet.training.parallel.STRATEGIES`.
         seed: of the initial weights, of the order of the data and of its augmentation: the same seed gives the same
             run, whatever the number of workers.
         workers: processes that load and augment; nnU-Net's choice by default, 0 for none.
@@ -77,6 +80,7 @@ class TrainingSettings:
     picture_every: int = 10
     tensorboard: bool = False
     wandb: bool = False
+    strategy: Strategy | None = None
     seed: int = 0
     workers: int | None = None
     resume: bool = False
@@ -104,7 +108,7 @@ def train(
     on_step: Callable[[StepReport], None] | None = None,
     on_transfer: Callable[[TransferReport], None] = lambda report: None,
 ) -> TrainingResult:
-    """Train, then validate with nnU-Net's own predictor.
+    """Train, then validate with nnU-Net's own predictor; where torchrun started this process, together with the others.
 
     Args:
         settings: what to do.
@@ -118,8 +122,19 @@ def train(
     """
     _check(settings)
     folders = set_nnunet_environment()
+    with process_group(settings.device) as process:
+        return _train(settings, folders, process, on_step, on_transfer)
+
+
+def _train(
+    settings: TrainingSettings,
+    folders: Folders,
+    process: Process,
+    on_step: Callable[[StepReport], None] | None,
+    on_transfer: Callable[[TransferReport], None],
+) -> TrainingResult:
     start = time.perf_counter()
-    _set_variables(settings)
+    _set_variables(settings, process)
     torch.manual_seed(settings.seed)
     trainer = build_trainer(settings, folders)
     if on_step is not None:
@@ -135,11 +150,11 @@ def train(
     return read_result(Path(trainer.output_folder), seconds)
 
 
-def _set_variables(settings: TrainingSettings) -> None:
-    """What nnU-Net reads from its environment."""
+def _set_variables(settings: TrainingSettings, process: Process) -> None:
+    """What nnU-Net reads from its environment; one of several processes sends the log."""
     if settings.workers is not None:
         os.environ["nnUNet_n_proc_DA"] = str(settings.workers)
-    os.environ["nnUNet_wandb_enabled"] = str(int(settings.wandb))
+    os.environ["nnUNet_wandb_enabled"] = str(int(settings.wandb and process.is_first))
 
 
 def default_device() -> str:
@@ -245,6 +260,7 @@ def _configure(trainer: STUNetTrainer, settings: TrainingSettings) -> None:
     trainer.seed = settings.seed
     trainer.precision = settings.precision
     trainer.augmentation = settings.augmentation
+    trainer.strategy = settings.strategy or STRATEGIES[settings.size]
     trainer.compiled = settings.compiled
     trainer.accumulate = settings.accumulate
     trainer.checkpointed_activations = settings.checkpointed_activations
@@ -277,6 +293,8 @@ def _require_images(prepared: Path, images: str, settings: TrainingSettings) -> 
 
 
 def _write_record(trainer: STUNetTrainer, settings: TrainingSettings, seconds: float, finished: bool) -> None:
+    if not trainer.process.is_first:
+        return
     record = {
         "settings": asdict(settings),
         "finished": finished,
@@ -287,6 +305,7 @@ def _write_record(trainer: STUNetTrainer, settings: TrainingSettings, seconds: f
         "weight_decay": trainer.weight_decay,
         "initial_learning_rate": trainer.initial_lr,
         "precision": trainer.precision,
+        "processes": trainer.process.world_size,
         "augments_on_device": trainer.augments_on_device,
         "versions": {name: version(name) for name in ("stunet", "torch", "nnunetv2", "batchgeneratorsv2", "numpy")},
         "machine": {"processor": platform.machine(), "threads": torch.get_num_threads(), "system": platform.system()},

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from stunet.errors import UserError
 from stunet.files import write_json
 from stunet.imaging.plan import PreprocessingPlan
 from stunet.inference.pretrained import read_pretrained
-from stunet.networks.stunet import STUNet
+from stunet.training.parallel import fill
 from stunet.weights.transfer import Task, TransferOptions, transfer
 from stunet.weights.transfer_report import TransferReport
 
@@ -42,7 +42,10 @@ def start_from(trainer: "STUNetTrainer", start: Start) -> TransferReport:
     """
     state_dict, card = read_pretrained(start.model)
     options = TransferOptions(start.keep_head, start.divide_channels, trainer.seed)
-    report = transfer(state_dict, card, cast(STUNet, trainer.bare_network), task_of(trainer), options)
+    network = trainer.bare_network if not trainer.is_sharded else trainer.whole_network()
+    report = transfer(state_dict, card, network, task_of(trainer), options)
+    if trainer.is_sharded:
+        fill(trainer.network, network.state_dict())
     if trainer.local_rank == 0:
         write_json(Path(trainer.output_folder) / TRANSFER_NAME, {"start": start.model, **report.to_dict()})
     return report

@@ -4,6 +4,7 @@ Overridden are the network, the recipe's numbers, the order of the data, the ste
 preprocessing, transforms, loss, validation and logs are nnU-Net's.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import astuple
 from functools import cached_property
@@ -17,19 +18,34 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
-from torch._dynamo import OptimizedModule
-from torch.nn.parallel import DistributedDataParallel
 
 from stunet.errors import UserError
 from stunet.files import replacing
-from stunet.networks.stunet import SIZES, STUNet, six_strides
-from stunet.training import checkpoints
+from stunet.networks.stunet import SIZES, STUNet, build_stunet, six_strides
+from stunet.training import checkpoints, sharded
 from stunet.training.activation_checkpointing import checkpoint_activations
 from stunet.training.augmentation import NNUNET, PAPER, DeviceAugmentation
 from stunet.training.checkpoints import Checkpoint, TrainingState, optimizer_tensors
 from stunet.training.failures import explaining_lack_of_memory, require_finite, what_to_try
 from stunet.training.logs import JsonLines, TensorBoard, TrainingLog, plain
+from stunet.training.loss import spread_over_ranks
 from stunet.training.paper_transforms import with_paper_transforms
+from stunet.training.parallel import (
+    STRATEGIES,
+    Strategy,
+    distribute,
+    first_rank_first,
+    is_true_on_any_rank,
+    items_of_all_ranks,
+    mean_over_ranks,
+    require_even_shares,
+    sum_over_ranks,
+    this_process,
+    unwrapped,
+    wait_for_all_ranks,
+    whole,
+    whole_weights,
+)
 from stunet.training.pictures import PICTURE_NAME, draw_patch
 from stunet.training.planners import NETWORK_CLASS, plans_name
 from stunet.training.precision import InFloat32, TrainingPrecision, autocasting, resolve_precision
@@ -65,7 +81,12 @@ def freeze(network: nn.Module, keys: tuple[str, ...]) -> None:
 class STUNetTrainer(nnUNetTrainer):
     """The paper's training: SGD, Nesterov momentum 0.99, weight decay 1e-3, lr 0.01, 1000 epochs of 250 iterations.
 
+    Where several processes train, each step returns what it would return for the whole batch on one device, so that
+    losses, logs and decisions are the same on all; nnU-Net's own branches for DDP are used in the last validation only.
+
     Attributes:
+        process: this one among those that train.
+        strategy: how the network is spread over several processes; by its size, see `STRATEGIES`.
         size: the STU-Net that is built whatever the plans' network; None builds what our plans say.
         recipe: the numbers; set by `follow`.
         seed: of the order of the data and of its augmentation.
@@ -98,6 +119,9 @@ class STUNetTrainer(nnUNetTrainer):
     ):
         is_continued = plans["continue_training"]  # nnU-Net takes it out
         super().__init__(plans, configuration, fold, dataset_json, device)  # type: ignore[arg-type]
+        self.process = this_process(device.type)
+        self.device, self.is_ddp = self.process.device, False
+        self.strategy: Strategy = STRATEGIES.get(self.size or "", "ddp")
         self.follow(type(self).recipe)
         self.foreground_fraction = self.oversample_foreground_percent  # nnU-Net changes its own to suit each rank
         self.save_every = 5
@@ -130,12 +154,14 @@ class STUNetTrainer(nnUNetTrainer):
         return self.current_epoch * self.num_iterations_per_epoch + len(self.epoch_losses)
 
     @property
-    def bare_network(self) -> nn.Module:
+    def bare_network(self) -> STUNet:
         """The network itself, without what was wrapped around it to compile or to distribute it."""
-        network = self.network
-        while isinstance(network, DistributedDataParallel | OptimizedModule):
-            network = network.module if isinstance(network, DistributedDataParallel) else network._orig_mod
-        return network
+        return unwrapped(self.network)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process holds a part of the network only."""
+        return self.process.world_size > 1 and self.strategy == "fsdp"
 
     @classmethod
     def build_network_architecture(  # type: ignore[override]
@@ -162,18 +188,51 @@ class STUNetTrainer(nnUNetTrainer):
         return network.apply(STUNet.initialize)
 
     def initialize(self) -> None:
-        """As nnU-Net; plans for another network or size than this trainer's are refused first."""
+        """As nnU-Net; plans for another network or size than this trainer's are refused first.
+
+        Raises:
+            UserError: a batch that cannot be shared out evenly over the processes.
+        """
         self._require_fitting_plans()
+        require_even_shares(self.configuration_manager.batch_size, self.process.world_size, self.accumulate)
         self.precision = resolve_precision(self.precision, self.device)
         if self.precision != "float16":
             self.grad_scaler = None
         super().initialize()
-        if self.checkpointed_activations:
-            checkpoint_activations(cast(STUNet, self.bare_network))
+        if self.checkpointed_activations or self.is_sharded:
+            checkpoint_activations(self.bare_network)
         self.network = self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        if self.process.world_size > 1:
+            self._spread()
+
+    def _spread(self) -> None:
+        """Over the processes; the optimiser is made anew, of the parts that are here."""
+        if self.is_sharded and self._wants_compiling():
+            for stage in (*self.bare_network.encoder.stages, *self.bare_network.decoder.stages):
+                stage.compile()
+        self.network = distribute(self.network, self.process, self.strategy)
+        self.optimizer, self.lr_scheduler = self.configure_optimizers()
 
     def _do_i_compile(self) -> bool:
+        """Whether nnU-Net compiles the network as a whole; of a sharded one each stage is compiled."""
+        return self._wants_compiling() and not self.is_sharded
+
+    def _wants_compiling(self) -> bool:
         return super()._do_i_compile() if self.compiled is None else self.compiled
+
+    def set_deep_supervision_enabled(self, enabled: bool) -> None:
+        """As nnU-Net, whatever the network is wrapped in."""
+        self.bare_network.decoder.deep_supervision = enabled
+
+    def print_to_log_file(self, *args: Any, **options: Any) -> None:
+        """As nnU-Net, by the first process only."""
+        if self.local_rank == 0:
+            super().print_to_log_file(*args, **options)
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """As nnU-Net; the first process writes the file of splits, the others read it."""
+        with first_rank_first():
+            return super().do_split()
 
     def _require_fitting_plans(self) -> None:
         """nnU-Net's own plans fit every trainer that has a size; ours fit the trainer of their size."""
@@ -269,14 +328,13 @@ class STUNetTrainer(nnUNetTrainer):
 
     def _seeded(self, loader: Any, stream: Stream) -> SeededBatches:
         global_batch = self.configuration_manager.batch_size
-        slots = slots_of_rank(global_batch, *self._rank_and_world_size())
+        slots = slots_of_rank(global_batch, self.process.rank, self.process.world_size)
         return SeededBatches(loader, slots, global_batch, self.foreground_fraction, self.seed, stream)
-
-    def _rank_and_world_size(self) -> tuple[int, int]:
-        return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if self.is_ddp else (0, 1)
 
     def _build_loss(self) -> nn.Module:
         loss = super()._build_loss()
+        if self.process.world_size > 1:
+            spread_over_ranks(loss)
         return InFloat32(loss, self.device) if self.precision == "bfloat16" else loss
 
     def on_train_start(self) -> None:
@@ -321,12 +379,12 @@ class STUNetTrainer(nnUNetTrainer):
         self.on_epoch_end()
 
     def stop_if_asked(self) -> None:
-        """Save and leave, if this process was told to stop.
+        """Save and leave, if one of the processes was told to stop.
 
         Raises:
-            TrainingStopped: it was.
+            TrainingStopped: one was.
         """
-        if self.stop.is_made:
+        if is_true_on_any_rank(self.stop.is_made):
             folder = self.save_state()
             raise TrainingStopped(f"told to stop after step {self.steps_done}; saved in {folder}, go on with --resume")
 
@@ -338,8 +396,9 @@ class STUNetTrainer(nnUNetTrainer):
     def train_step(self, batch: Batch) -> dict:
         """One iteration: nnU-Net's, in this trainer's precision and number of parts."""
         with explaining_lack_of_memory(self._what_fits):
-            loss = self._step(batch)
-        require_finite(loss, self.steps_done + 1, batch.get("keys", ()), self.last_checkpoint())
+            loss = mean_over_ranks(self._step(batch))
+        cases = batch.get("keys", ()) if math.isfinite(loss) else items_of_all_ranks(batch.get("keys", ()))
+        require_finite(loss, self.steps_done + 1, cases, self.last_checkpoint())
         self.epoch_losses.append(loss)
         self._report(loss)
         return {"loss": loss}
@@ -371,11 +430,10 @@ class STUNetTrainer(nnUNetTrainer):
     @cached_property
     def speed(self) -> Speedometer:
         """Of this training, all ranks together."""
-        _, world_size = self._rank_and_world_size()
         samples = self.configuration_manager.batch_size
-        tflop = tflop_per_sample(cast(STUNet, self.bare_network).config, self.configuration_manager.patch_size)
+        tflop = tflop_per_sample(self.bare_network.config, self.configuration_manager.patch_size)
         peak = peak_tflops(self.device, self.precision)
-        return Speedometer(samples, samples * tflop, peak and peak * world_size)
+        return Speedometer(samples, samples * tflop, peak and peak * self.process.world_size)
 
     def _report(self, loss: float) -> None:
         self.speed.end_step()
@@ -427,7 +485,9 @@ class STUNetTrainer(nnUNetTrainer):
     def validation_step(self, batch: Batch) -> dict:
         """One validation batch of nnU-Net's, in this trainer's precision."""
         with autocasting(self.precision, self.device):
-            return super().validation_step(batch)
+            outputs = super().validation_step(batch)
+        loss = mean_over_ranks(outputs.pop("loss"))
+        return {"loss": loss, **{name: sum_over_ranks(count) for name, count in outputs.items()}}
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
         """SGD over `parameter_groups` and a polynomial decay of each group's rate."""
@@ -463,11 +523,31 @@ class STUNetTrainer(nnUNetTrainer):
 
     def save_checkpoint(self, filename: str) -> None:
         """nnU-Net's own, under a temporary name first: an interrupted write never costs the previous checkpoint."""
-        if self.local_rank != 0 or self.disable_checkpointing:
+        if self.disable_checkpointing:
             super().save_checkpoint(filename)  # writes nothing, and says so
             return
-        with replacing(Path(filename)) as temporary:
-            super().save_checkpoint(str(temporary))
+        spread = self.network, self.optimizer
+        self.network, self.optimizer = self._put_together()  # type: ignore[assignment]
+        try:
+            if self.process.is_first:
+                with replacing(Path(filename)) as temporary:
+                    super().save_checkpoint(str(temporary))
+        finally:
+            self.network, self.optimizer = spread
+        wait_for_all_ranks()
+
+    def _put_together(self) -> tuple[Any, Any]:
+        """Network and optimiser, or what nnU-Net saves of them: whole tensors, which only the first process keeps."""
+        if not self.is_sharded:
+            return self.bare_network, self.optimizer
+        weights = {name: tensor.cpu() for name, tensor in whole_weights(self.network) if self.process.is_first}
+        kept: dict[str, Any] = self.optimizer.state_dict()
+        state = {number: self._whole_state(of_parameter) for number, of_parameter in kept["state"].items()}
+        return _States(weights), _States({**kept, "state": state})
+
+    def _whole_state(self, of_parameter: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        tensors = ((name, whole(tensor)) for name, tensor in of_parameter.items())
+        return {name: tensor.cpu() for name, tensor in tensors if self.process.is_first}
 
     def save_state(self) -> Path:
         """Write all that is needed to go on from here to the bit, and keep the checkpoint before.
@@ -479,9 +559,13 @@ class STUNetTrainer(nnUNetTrainer):
             UserError: it cannot be written.
         """
         network = self.bare_network
-        return checkpoints.save(
-            Path(self.output_folder), network.state_dict(), optimizer_tensors(self.optimizer, network), self.state()
-        )
+        folder, weights = Path(self.output_folder), network.state_dict()
+        if self.is_sharded:
+            return sharded.save(folder, weights, optimizer_tensors(self.optimizer, network), self.state())
+        if self.process.is_first:
+            checkpoints.save(folder, weights, optimizer_tensors(self.optimizer, network), self.state())
+        wait_for_all_ranks()
+        return folder / checkpoints.NEWEST
 
     def state(self) -> TrainingState:
         """Where the training stands, but for its tensors."""
@@ -496,7 +580,8 @@ class STUNetTrainer(nnUNetTrainer):
         Raises:
             UserError: a checkpoint of another network.
         """
-        checkpoints.load_into(checkpoint, self.bare_network, self.optimizer)
+        load_into = sharded.load_into if self.is_sharded else checkpoints.load_into
+        load_into(checkpoint, self.bare_network, self.optimizer)
         self.restore(checkpoint.state)
 
     def restore(self, state: TrainingState) -> None:
@@ -512,6 +597,36 @@ class STUNetTrainer(nnUNetTrainer):
         """The newest of our own; None before the first."""
         folder = Path(self.output_folder) / checkpoints.NEWEST
         return folder if folder.is_dir() else None
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """As nnU-Net; of several processes each has the whole network, and a part of the cases."""
+        if self.process.world_size > 1:
+            self.network = self.whole_network()
+        self.is_ddp = self.process.world_size > 1
+        try:
+            super().perform_actual_validation(save_probabilities)
+        finally:
+            self.is_ddp = False
+            wait_for_all_ranks()
+
+    def whole_network(self) -> STUNet:
+        """The network itself, or a copy of one of which each process holds a part; all processes must ask for it."""
+        if not self.is_sharded:
+            return self.bare_network
+        with torch.device("meta"):
+            network = build_stunet(self.bare_network.config, deep_supervision=True)
+        network.load_state_dict(dict(whole_weights(self.network)), assign=True)
+        return network
+
+
+class _States:
+    """What nnU-Net asks of a network and of an optimiser when it saves them."""
+
+    def __init__(self, states: dict[str, Any]):
+        self._states = states
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._states
 
 
 def _highest(scales: Any) -> torch.Tensor:

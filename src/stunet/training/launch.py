@@ -1,0 +1,69 @@
+"""Several processes that train together: what torchrun starts on each of many nodes, or started here on one machine.
+
+`torchrun --nnodes 4 --nproc-per-node 8 ... -m stunet.training.launch -d 4 -f 0 --size large` takes the options of
+`stunet train`. This is a door like the command line, and the one place of this room that opens it.
+"""
+
+import os
+import sys
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from stunet.errors import UserError
+from stunet.training.stopping import EXIT_CODE
+
+SECONDS_TO_SAVE = 600
+"""How long a process that was told to stop may finish its step and save, before it is killed; torchrun's own is 30."""
+
+
+def launch(function: Callable[..., int], *arguments: Any, processes: int) -> int:
+    """Run a function in several processes on this machine, each told by torchrun's variables who it is.
+
+    Args:
+        function: at the top of a module; returns an exit code.
+        arguments: that can be pickled.
+        processes: how many.
+
+    Returns:
+        The exit code of the process that fared worst.
+
+    Raises:
+        UserError: fewer than one process.
+    """
+    if processes < 1:
+        raise UserError(f"{processes} processes cannot train; --gpus is 1 or more.")
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SECONDS_TO_SAVE))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    try:
+        codes = elastic_launch(config, function)(*arguments)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        return abs(failure.exitcode) or 1
+    except SignalException:
+        return EXIT_CODE
+    return max(codes.values())
+
+
+def main() -> None:
+    """`python -m stunet.training.launch`, as torchrun starts it: `stunet train` with the same options."""
+    from stunet.cli.main import run
+
+    sys.exit(run(["train", *sys.argv[1:]]))
+
+
+if __name__ == "__main__":
+    main()
