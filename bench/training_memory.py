@@ -4,7 +4,8 @@ Each row is a process of its own that takes two steps (so that momentum is there
 deep supervision, backward pass, clipping, SGD with Nesterov momentum. On a CPU the peak is VmHWM less what the process
 held before it built the network, when it had taken a step of a small one, which loads kernels. glibc's malloc is told
 to give freed memory back at once (MALLOC_MMAP_THRESHOLD_): else the peak holds what nobody uses. On a GPU the peak is
-torch's `max_memory_allocated`; what the allocator reserved stands beside it.
+torch's `max_memory_allocated`; what the allocator reserved stands beside it. With --ranks, so many processes share the
+step by FSDP2 (Gloo on CPUs), each with a batch of its own; the first one's memory is shown.
 
     python bench/training_memory.py --sizes small base large --patch 64 64 64 --batch 1 --classes 105
     python bench/training_memory.py --sizes huge --precisions float32 --checkpointed only   # 20 GB
@@ -22,8 +23,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
+from torch.distributed.fsdp import fully_shard
 
-from stunet.networks.stunet import SIZES, config_of_size
+from stunet.networks.stunet import SIZES, STUNet, config_of_size
 from stunet.training.memory import training_memory
 from stunet.training.memory_walk import Patch, Precision, TrainingStep, optimizer_of, prepared_network, run_step
 
@@ -45,23 +48,25 @@ class Row:
     classes: int
     device: str
     threads: int
+    ranks: int
 
     @property
     def step(self) -> TrainingStep:
         """The step."""
         config = config_of_size(self.size, 1, self.classes)
         patch, precision = cast(Patch, tuple(self.patch)), cast(Precision, self.precision)
-        return TrainingStep(config, patch, self.batch_size, precision, self.checkpointed)
+        return TrainingStep(config, patch, self.batch_size, precision, self.checkpointed, self.ranks)
 
 
 def main() -> None:
     """Measure row after row, each in a child process, and print them as they come."""
     arguments = parsed_arguments()
     if arguments.measure is not None:
-        print(json.dumps(measured(Row(**json.loads(arguments.measure)))))
+        measure(Row(**json.loads(arguments.measure)))
         return
     print(f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}, {arguments.device}")
-    print(f"batch {arguments.batch}, patch {'x'.join(map(str, arguments.patch))}, {arguments.classes} classes\n")
+    patch = "x".join(map(str, arguments.patch))
+    print(f"{arguments.ranks} rank(s), batch {arguments.batch}, patch {patch}, {arguments.classes} classes\n")
     print("| size | precision | checkpointed | imports, GB | predicted, GB | measured, GB | s a step | ratio |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for row in rows(arguments):
@@ -79,6 +84,7 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--classes", type=int, default=105)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -86,7 +92,17 @@ def parsed_arguments() -> argparse.Namespace:
 def rows(asked: argparse.Namespace) -> list[Row]:
     """All combinations."""
     return [
-        Row(size, precision, checkpointed, asked.patch, asked.batch, asked.classes, asked.device, asked.threads)
+        Row(
+            size,
+            precision,
+            checkpointed,
+            asked.patch,
+            asked.batch,
+            asked.classes,
+            asked.device,
+            asked.threads,
+            asked.ranks,
+        )
         for size in asked.sizes
         for precision in asked.precisions
         for checkpointed in CHECKPOINTED[asked.checkpointed]
@@ -94,8 +110,9 @@ def rows(asked: argparse.Namespace) -> list[Row]:
 
 
 def in_child(row: Row) -> dict[str, Any]:
-    """What the child process prints."""
-    command = [sys.executable, __file__, "--measure", json.dumps(asdict(row))]
+    """What the child process prints, or the first of them."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(row.ranks)]
+    command = [sys.executable, *(torchrun if row.ranks > 1 else []), __file__, "--measure", json.dumps(asdict(row))]
     child = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **MALLOC})
     return json.loads(child.stdout.splitlines()[-1])
 
@@ -111,11 +128,26 @@ def line(row: Row, found: dict[str, Any]) -> str:
     )
 
 
+def measure(row: Row) -> None:
+    """Print what was measured; of several ranks the first does."""
+    if row.ranks > 1:
+        dist.init_process_group("nccl" if row.device == "cuda" else "gloo")
+    found = measured(row)
+    if row.ranks == 1:
+        print(json.dumps(found))
+        return
+    if dist.get_rank() == 0:
+        print(json.dumps(found), flush=True)
+    dist.destroy_process_group()
+
+
 def measured(row: Row) -> dict[str, float]:
     """Bytes before and at the peak, and seconds of the last step, of this process."""
     torch.set_num_threads(row.threads)
     torch.manual_seed(0)
-    warm_up = TrainingStep(config_of_size("tiny", 1, 3), WARM_UP_PATCH, 1, row.step.precision, row.checkpointed)
+    warm_up = TrainingStep(
+        config_of_size("tiny", 1, 3), WARM_UP_PATCH, 1, row.step.precision, row.checkpointed, row.ranks
+    )
     take_steps(warm_up, row.device)
     before = status_bytes("VmRSS")
     forget_peak(row.device)
@@ -130,6 +162,8 @@ def take_steps(step: TrainingStep, device: str) -> float:
     """Build the network and train it; seconds of the last step."""
     with torch.device(device):
         network = prepared_network(step)
+    if step.ranks > 1:
+        shard(network)
     optimizer = optimizer_of(network)
     for _ in range(STEPS):
         start = time.perf_counter()
@@ -137,6 +171,14 @@ def take_steps(step: TrainingStep, device: str) -> float:
         if device == "cuda":
             torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+def shard(network: STUNet) -> None:
+    """FSDP2, stage by stage; it takes no layout but the plain one."""
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    for stage in (*network.encoder.stages, *network.decoder.stages):
+        fully_shard(stage)
+    fully_shard(network)
 
 
 def forget_peak(device: str) -> None:

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from stunet.cli.fit import parse_memory
+
 TABLE_2 = {"small": (14.60, 0.13), "base": (58.26, 0.51), "large": (440.30, 3.81), "huge": (1457.33, 12.60)}
 
 
@@ -40,4 +42,47 @@ def test_the_table(stunet, capsys):
 )
 def test_what_cannot_be_counted(stunet, capsys, words, sentence):
     assert stunet("models", *words) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_what_fits(stunet, capsys):
+    assert stunet("models", "tiny", "--fit", "4GB", "--classes", 3, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["available"], shown["precision"]) == (4 * 10**9, "bfloat16")
+    kept, recomputed = shown["training"]
+    assert (kept["checkpoint_activations"], recomputed["checkpoint_activations"]) == (False, True)
+    assert recomputed["needed_gigabytes"] < kept["needed_gigabytes"] < 4
+    assert recomputed["largest_batch"] >= kept["largest_batch"] >= 2
+    assert min(kept["largest_patch"]) >= 128 and kept["fsdp_ranks"] == 1
+    (prediction,) = shown["prediction"]
+    assert prediction["fits"] and min(prediction["largest_window"]) > 128
+
+
+def test_the_table_of_what_fits(stunet, capsys):
+    assert stunet("models", "tiny", "--fit", "600 MB", "--patch", 64, 64, 64, "--precision", "float32") == 0
+    captured = capsys.readouterr()
+    assert "Training in 0.6 GB: float32, 105 classes, patch 64x64x64" in captured.out
+    assert "recomputed" in captured.out and "no" in captured.out
+    assert "GPU" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("24GB", 24 * 10**9), ("24 GiB", 24 * 2**30), ("1.5TB", 15 * 10**11), ("640MB", 640 * 10**6)]
+)
+def test_memory_in_words(text, size):
+    assert parse_memory(text) == size
+
+
+@pytest.mark.parametrize("text", ["24", "24gb", "24G", "GB", "1,5GB", "0GB", "1e3GB", "24GB RAM", "nanGB", ""])
+def test_no_memory(stunet, capsys, text):
+    assert stunet("models", "tiny", "--fit", text) == 2
+    assert "24GB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [(["--precision", "float32"], "--fit"), (["--fit", "8GB", "--patch", "50", "64", "64"], "multiple of 32")],
+)
+def test_what_cannot_be_fitted(stunet, capsys, words, sentence):
+    assert stunet("models", "tiny", *words) == 2
     assert sentence in capsys.readouterr().err

@@ -9,7 +9,7 @@ import torch
 
 from stunet.errors import UserError
 from stunet.training import checkpoints
-from stunet.training.failures import explaining_lack_of_memory, require_finite, what_to_try
+from stunet.training.failures import explaining_lack_of_memory, require_finite
 from tests.training.test_trainers import random_batch
 
 
@@ -45,11 +45,3 @@ def test_memory_that_does_not_suffice(build):
         raise torch.OutOfMemoryError("CUDA out of memory")
     with pytest.raises(RuntimeError, match="else"), explaining_lack_of_memory(lambda: pytest.fail("asked in vain")):
         raise RuntimeError("something else")
-
-
-def test_what_was_tried_is_not_proposed_again():
-    assert "--accumulate" not in what_to_try(2, 2, (16, 16, 16), False)
-    assert "--checkpoint-activations" not in what_to_try(2, 1, (16, 16, 16), True)
-    assert what_to_try(2, 2, (16, 16, 16), True) == (
-        "Try a patch smaller than 16 x 16 x 16 (--patch Z Y X), or a smaller network."
-    )

@@ -1,18 +1,19 @@
 """`stunet models`: the sizes and what they cost, and the models that can be had by name."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from stunet.cli.output import Json, print_json, print_table
+from stunet.cli.output import Json, print_json, print_table, progress_bar
 
 
 @dataclass
 class Models:
-    """Show sizes, parameters and cost, and the catalogue of trained models.
+    """Show sizes, parameters and cost, and the catalogue of trained models; or what fits into a memory.
 
     Example: stunet models base --patch 128 128 128
+    Example: stunet models --fit 24GB
     """
 
     name: Annotated[str | None, tyro.conf.Positional] = None
@@ -23,11 +24,37 @@ class Models:
     """Input channels."""
     classes: int = 105
     """Classes, background included; the paper's tables hold for the default."""
+    fit: str | None = None
+    """A memory, such as 24GB or 24GiB: show what trains and predicts in it instead."""
+    precision: Literal["bfloat16", "float32"] | None = None
+    """With --fit: of convolutions; bfloat16 by default, and float16 needs the same."""
     json: Json = False
     """Print JSON."""
 
     def run(self) -> int:
-        """Count on the meta device and print."""
+        """Count without memory and print."""
+        from stunet.errors import UserError
+
+        if self.fit is not None:
+            return self._run_fit(self.fit)
+        if self.precision is not None:
+            raise UserError("--precision is for --fit: what else is counted here does not depend on it.")
+        return self._run_costs()
+
+    def _run_fit(self, memory: str) -> int:
+        from stunet.cli.fit import Question, parse_memory, prediction_rows, print_fit, training_rows
+
+        precision = self.precision or "bfloat16"
+        asked = Question(parse_memory(memory), self._names(), self.patch, self.channels, self.classes, precision)
+        with progress_bar("counting"):
+            training, prediction = training_rows(asked), prediction_rows(asked)
+        if self.json:
+            print_json({**asdict(asked), "training": training, "prediction": prediction})
+        else:
+            print_fit(asked, training, prediction)
+        return 0
+
+    def _run_costs(self) -> int:
         from stunet.weights.catalogue import CATALOGUE, list_models
 
         sizes = [self._cost(name) for name in self._names()]

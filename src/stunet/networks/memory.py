@@ -64,8 +64,14 @@ class Ledger(TorchDispatchMode):
         return int(np.cumsum([0, *self.changes]).max())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        """Run the operation and note what it made."""
-        result = func(*args, **(kwargs or {}))
+        """Run the operation, or in inference mode those of which it consists, and note what it made."""
+        kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled() and func.namespace == "aten":
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        result = func(*args, **kwargs)
         for tensor in _tensors(result):
             self._note(tensor.untyped_storage())
         if func in CONVOLUTIONS:

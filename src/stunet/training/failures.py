@@ -53,15 +53,3 @@ def explaining_lack_of_memory(what_fits: Callable[[], str]) -> Iterator[None]:
         if CPU_ALLOCATOR not in str(error):
             raise
         raise UserError(f"This machine's memory does not suffice for this step. {what_fits()}") from error
-
-
-def what_to_try(batch_size: int, accumulate: int, patch: Sequence[int], is_checkpointed: bool) -> str:
-    """What takes less memory, the cheapest first.
-
-    >>> what_to_try(2, 1, (128, 128, 128), False)
-    'Try --accumulate 2, --checkpoint-activations, or a patch smaller than 128 x 128 x 128 (--patch Z Y X).'
-    """
-    tries = [f"--accumulate {batch_size}"] if accumulate < batch_size else []
-    tries += [] if is_checkpointed else ["--checkpoint-activations"]
-    smaller = f"a patch smaller than {' x '.join(map(str, patch))} (--patch Z Y X)"
-    return f"Try {', '.join(tries)}, or {smaller}." if tries else f"Try {smaller}, or a smaller network."

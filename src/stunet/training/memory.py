@@ -7,6 +7,7 @@ on them; two small steps therefore tell about all others.
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def training_memory(step: TrainingStep) -> TrainingMemory:
 
     Tensors only: what torch itself takes comes on top, and on a GPU what convolutions choose to use for themselves.
     """
-    return _course(step.config, step.precision, step.checkpointed).at_peak(step.voxels, step.ranks)
+    return _course(step.config, step.precision, step.checkpointed).at_peak(step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +66,24 @@ class _Course:
     whole: np.ndarray
     weight_bytes: int
 
-    def at_peak(self, voxels: int, ranks: int) -> TrainingMemory:
-        """The moment when a step of so many voxels takes the most."""
-        changes = self.constant + self.per_voxel * voxels
-        gradients = np.cumsum(np.where(self.is_gradient, changes, 0)) / ranks
+    def at_peak(self, step: TrainingStep) -> TrainingMemory:
+        """The moment when a step takes the most; of several parts, in the first or in the second."""
+        images, *others = (len(part) for part in np.array_split(np.arange(step.batch_size), step.accumulate))
+        first = self._of_part(step, images, has_gradients=False)
+        if not others:
+            return first
+        second = self._of_part(step, others[0], has_gradients=True)
+        return max(first, second, key=lambda memory: memory.peak)
+
+    def _of_part(self, step: TrainingStep, images: int, has_gradients: bool) -> TrainingMemory:
+        """Of a part of the batch, before which gradients of all weights are there, or none."""
+        share = self.weight_bytes // step.ranks
+        changes = self.constant + self.per_voxel * images * prod(step.patch)
         activations = np.cumsum(np.where(self.is_gradient, 0, changes))
-        whole = self.whole if ranks > 1 else np.zeros_like(self.whole)
+        made = np.cumsum(np.where(self.is_gradient, changes, 0)) / step.ranks
+        gradients = np.full_like(made, share) if has_gradients else made
+        whole = self.whole if step.ranks > 1 else np.zeros_like(self.whole)
         moment = int(np.argmax(gradients + activations + whole))
-        share = self.weight_bytes // ranks
         return TrainingMemory(share, share, *(int(part[moment]) for part in (gradients, activations, whole)))
 
 
@@ -82,6 +93,6 @@ def _course(config: STUNetConfig, precision: Precision, checkpointed: bool) -> _
     step = TrainingStep(config, (z, y, x), 1, precision, checkpointed)
     small, large = walked(step), walked(replace(step, patch=(z, y, 2 * x)))
     assert np.array_equal(small.owners, large.owners)
-    per_voxel = (large.changes - small.changes) / step.voxels
-    constant = small.changes - per_voxel * step.voxels
+    per_voxel = (large.changes - small.changes) / prod(step.patch)
+    constant = small.changes - per_voxel * prod(step.patch)
     return _Course(constant, per_voxel, small.is_gradient, small.whole, small.weight_bytes)

@@ -1,10 +1,9 @@
 """One training step of an STU-Net, run without memory: what it takes and gives back, operation by operation."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import prod
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +15,8 @@ from torch import nn
 from stunet.networks.memory import Ledger, bytes_of, without_memory
 from stunet.networks.stunet import STUNet, STUNetConfig, build_stunet
 from stunet.training.activation_checkpointing import checkpoint_activations
+from stunet.training.precision import InFloat32, autocasting
+from stunet.training.step import Target, accumulate_gradients, update
 
 Patch = tuple[int, int, int]
 Precision = Literal["float32", "bfloat16"]
@@ -30,11 +31,12 @@ class TrainingStep:
 
     Attributes:
         config: of the network.
-        patch: voxels (Z, Y, X), at least twice `config.window_multiple`.
+        patch: voxels (Z, Y, X), divisible by `config.window_multiple`, and not equal to it.
         batch_size: images of this process.
         precision: of convolutions; float16 takes what bfloat16 takes.
         checkpointed: activations are computed again instead of kept (`activation_checkpointing.py`).
         ranks: processes over which weights, gradients and momentum are cut (FSDP); 1 for a plain step or for DDP.
+        accumulate: in how many parts the gradient of the batch is computed.
     """
 
     config: STUNetConfig
@@ -43,19 +45,14 @@ class TrainingStep:
     precision: Precision = "bfloat16"
     checkpointed: bool = False
     ranks: int = 1
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         multiple = self.config.window_multiple
-        if any(n % m or n < 2 * m for n, m in zip(self.patch, multiple, strict=True)):
-            least = tuple(2 * m for m in multiple)
-            raise ValueError(f"a patch to train on is {least} or larger, in steps of {multiple}")
-        if min(self.batch_size, self.ranks) < 1:
-            raise ValueError("batch size and ranks are 1 or more")
-
-    @property
-    def voxels(self) -> int:
-        """Of the batch."""
-        return self.batch_size * prod(self.patch)
+        if any(n < 1 or n % m for n, m in zip(self.patch, multiple, strict=True)) or self.patch == multiple:
+            raise ValueError(f"a patch to train on is larger than {multiple}, and divisible by it, unlike {self.patch}")
+        if min(self.batch_size, self.ranks) < 1 or not 1 <= self.accumulate <= self.batch_size:
+            raise ValueError("batch size and ranks are 1 or more, and parts are at most as many as images")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +63,8 @@ class Walk:
         changes: bytes taken, or with a minus given back, in order; weights and momentum are there before.
         owners: for each change, the number of the tensor that it is about.
         is_gradient: for each change, whether it is about a weight's gradient.
-        whole: for each change, bytes of weights and gradients that are whole then where stages are sharded (FSDP2).
+        whole: for each change, bytes of weights and gradients that are whole then where stages are sharded (FSDP2);
+            of a batch in parts, for the first.
         weight_bytes: of all weights.
     """
 
@@ -82,11 +80,9 @@ def walked(step: TrainingStep) -> Walk:
     with without_memory():
         network = prepared_network(step)
         optimizer = optimizer_of(network)
-        for parameter in network.parameters():  # a first update makes the momentum
-            parameter.grad = torch.zeros_like(parameter)
-        optimizer.step()
-        held = [*network.parameters(), *(state["momentum_buffer"] for state in optimizer.state.values())]
-        ledger = Ledger(held)
+        for parameter in network.parameters():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        ledger = Ledger([*network.parameters(), *(state["momentum_buffer"] for state in optimizer.state.values())])
         forward_ends = _noted_ends(_stages(network), ledger)
         with ledger:
             run_step(network, optimizer, step)
@@ -119,26 +115,27 @@ def optimizer_of(network: nn.Module) -> torch.optim.Optimizer:
 
 
 def run_step(network: STUNet, optimizer: torch.optim.Optimizer, step: TrainingStep) -> None:
-    """One iteration on noise and background: as the trainer's, with nnU-Net's loss."""
+    """One iteration of the trainer's, on noise and background."""
     device = network.head.weight.device
-    strides = np.cumprod(step.config.strides, axis=0)[: len(DEEP_SUPERVISION_WEIGHTS)]
+    loss = InFloat32(_nnunet_loss(), device)
+
+    def loss_of(image_BCZYX: torch.Tensor, target: Target) -> torch.Tensor:
+        with autocasting(step.precision, device):
+            return loss(network(image_BCZYX), target)
+
+    scales = np.cumprod(step.config.strides, axis=0)[: len(DEEP_SUPERVISION_WEIGHTS)]
+    sizes = [[n // s for n, s in zip(step.patch, scale, strict=True)] for scale in scales.tolist()]
     image_BCZYX = torch.randn(step.batch_size, step.config.input_channels, *step.patch, device=device)
-    sizes = [[n // s for n, s in zip(step.patch, stride, strict=True)] for stride in strides.tolist()]
     target = [torch.zeros(step.batch_size, 1, *size, dtype=torch.int16, device=device) for size in sizes]
     optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(device.type, torch.bfloat16, enabled=step.precision == "bfloat16"):
-        logits = [scale.float() for scale in network(image_BCZYX)]
-    loss = _loss()(logits, target)
-    del logits
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 12)
-    optimizer.step()
+    accumulate_gradients(loss_of, image_BCZYX, target, step.accumulate)
+    update(network, optimizer)
 
 
-def _loss() -> Callable[[list[torch.Tensor], list[torch.Tensor]], torch.Tensor]:
+def _nnunet_loss() -> nn.Module:
     dice = {"batch_dice": False, "smooth": 1e-5, "do_bg": False, "ddp": False}
     loss = DC_and_CE_loss(dice, {}, dice_class=MemoryEfficientSoftDiceLoss)
-    return cast(Callable, DeepSupervisionWrapper(loss, DEEP_SUPERVISION_WEIGHTS))
+    return DeepSupervisionWrapper(loss, DEEP_SUPERVISION_WEIGHTS)
 
 
 # Where stages are sharded
@@ -174,10 +171,11 @@ def _whole_bytes(
     """
     own = [bytes_of(stage.parameters()) for stage in _stages(network)]
     whole = np.full(changes, 2 * (bytes_of(network.parameters()) - sum(own)))
-    for number, (start, stop) in enumerate(pairwise([0, *forward_ends])):
-        whole[start:stop] += 2 * own[number]
+    first_pass = forward_ends[: len(own)]
+    for size, (start, stop) in zip(own, pairwise([0, *first_pass]), strict=True):
+        whole[start:stop] += 2 * size
     order = np.argsort(backward_ends)
-    ends = [forward_ends[-1], *(backward_ends[number] for number in order)]
+    ends = [first_pass[-1], *(backward_ends[number] for number in order)]
     sizes = [0, *(own[number] for number in order), 0]
     for place, (start, stop) in enumerate(pairwise(ends)):
         before, now, after = sizes[place : place + 3]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -29,7 +30,7 @@ def parts_of(image_BCZYX: torch.Tensor, target: Target, number: int) -> Iterator
     size = image_BCZYX.shape[0]
     if not 1 <= number <= size:
         raise ValueError(f"a batch of {size} cannot be cut into {number} parts")
-    for rows in torch.arange(size).tensor_split(number):
+    for rows in np.array_split(np.arange(size), number):
         part = slice(int(rows[0]), int(rows[-1]) + 1)
         cut = target[part] if isinstance(target, torch.Tensor) else [scale[part] for scale in target]
         yield image_BCZYX[part], cut, len(rows) / size

@@ -26,9 +26,11 @@ from stunet.training import checkpoints, sharded
 from stunet.training.activation_checkpointing import checkpoint_activations
 from stunet.training.augmentation import NNUNET, PAPER, DeviceAugmentation
 from stunet.training.checkpoints import Checkpoint, TrainingState, optimizer_tensors
-from stunet.training.failures import explaining_lack_of_memory, require_finite, what_to_try
+from stunet.training.failures import explaining_lack_of_memory, require_finite
+from stunet.training.fit import device_bytes, suggest_fit
 from stunet.training.logs import JsonLines, TensorBoard, TrainingLog, plain
 from stunet.training.loss import spread_over_ranks
+from stunet.training.memory_walk import TrainingStep
 from stunet.training.paper_transforms import with_paper_transforms
 from stunet.training.parallel import (
     STRATEGIES,
@@ -423,9 +425,16 @@ class STUNetTrainer(nnUNetTrainer):
             return self.loss(self.network(image_BCZYX), target)
 
     def _what_fits(self) -> str:
-        return what_to_try(
-            self.batch_size, self.accumulate, self.configuration_manager.patch_size, self.checkpointed_activations
+        z, y, x = (int(n) for n in self.configuration_manager.patch_size)
+        step = TrainingStep(
+            cast(STUNet, self.bare_network).config,
+            (z, y, x),
+            self.batch_size,
+            "float32" if self.precision == "float32" else "bfloat16",
+            self.checkpointed_activations,
+            accumulate=self.accumulate,
         )
+        return suggest_fit(step, device_bytes(self.device))
 
     @cached_property
     def speed(self) -> Speedometer:

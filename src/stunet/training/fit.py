@@ -1,0 +1,162 @@
+"""What fits into a given memory: batches, patches, numbers of processes, and what to change in a step that does not."""
+
+import os
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+import torch
+
+from stunet.networks.stunet import SIZES
+from stunet.training.memory import training_memory
+from stunet.training.memory_walk import Patch, TrainingStep
+
+PROCESS_BYTES = 500_000_000
+"""What a process takes beside its tensors: on a CPU torch and nnU-Net themselves (bench/training_memory.py)."""
+
+MOST_IMAGES = 256
+"""Larger batches are not looked for."""
+
+LONGEST_EDGE = 512
+"""Larger patches are not looked for."""
+
+MOST_RANKS = 256
+"""More processes are not looked for."""
+
+
+def needed_bytes(step: TrainingStep) -> int:
+    """What a process needs for a step: its tensors, and `PROCESS_BYTES`."""
+    return training_memory(step).peak + PROCESS_BYTES
+
+
+def fits(step: TrainingStep, available_bytes: int) -> bool:
+    """Whether a step can be taken in so much memory."""
+    return needed_bytes(step) <= available_bytes
+
+
+def largest_batch(step: TrainingStep, available_bytes: int) -> int:
+    """Images that fit, the step's patch and all else given; 0 if not even one does."""
+    return _fitting(MOST_IMAGES, lambda images: replace(step, batch_size=images, accumulate=1), available_bytes)
+
+
+def largest_cube(step: TrainingStep, available_bytes: int) -> Patch | None:
+    """The largest patch of equal edges that fits, the step's batch and all else given; None if none does."""
+    multiple = max(step.config.window_multiple)
+    longest = LONGEST_EDGE // multiple - 1
+    steps = _fitting(longest, lambda number: replace(step, patch=_cube((number + 1) * multiple)), available_bytes)
+    return _cube((steps + 1) * multiple) if steps else None
+
+
+def fewest_ranks(step: TrainingStep, available_bytes: int) -> int | None:
+    """Processes of so much memory each that can take the step together (FSDP); None if no number of them can.
+
+    Args:
+        step: as each of them sees it; `ranks` is looked for.
+        available_bytes: of each.
+    """
+    numbers = range(1, MOST_RANKS + 1)
+    return next((ranks for ranks in numbers if fits(replace(step, ranks=ranks), available_bytes)), None)
+
+
+def _fitting(most: int, step_of: Callable[[int], TrainingStep], available_bytes: int) -> int:
+    """The largest number from 1 to `most` whose step fits, 0 if none does; larger numbers need more."""
+    return bisect_right(range(1, most + 1), available_bytes, key=lambda number: needed_bytes(step_of(number)))
+
+
+def _cube(edge: int) -> Patch:
+    return edge, edge, edge
+
+
+def device_bytes(device: torch.device) -> int:
+    """The memory of a GPU, or of this machine."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def suggest_fit(step: TrainingStep, available_bytes: int) -> str:
+    """What to change so that a step fits, in sentences for people.
+
+    Changes that leave the result as it is come first; only if none of them suffices, a smaller patch or network.
+
+    Args:
+        step: one that ran out of memory, or would.
+        available_bytes: see `device_bytes`.
+    """
+    needed = f"This step needs about {_spoken(needed_bytes(step))}; there are {_spoken(available_bytes)}."
+    if fits(step, available_bytes):
+        needed += " Something else holds the rest."
+        available_bytes = needed_bytes(step) - 1
+    changes = _harmless_changes(step, available_bytes) or _harmful_changes(step, available_bytes)
+    if not changes:
+        return f"{needed} No smaller patch or network fits."
+    spoken = (f"{options} ({_spoken(needed_bytes(changed))})" for options, changed in changes.items())
+    return f"{needed} What fits: {', or '.join(spoken)}."
+
+
+def _harmless_changes(step: TrainingStep, available_bytes: int) -> dict[str, TrainingStep]:
+    """Options of `stunet train` that cost time alone, and the steps that they make."""
+    in_parts, checkpointed = _in_parts(step), replace(step, checkpointed=True)
+    changes = {_options(step, changed): changed for changed in (in_parts, checkpointed) if changed != step}
+    fitting = {options: changed for options, changed in changes.items() if fits(changed, available_bytes)}
+    both = _in_parts(checkpointed)
+    if not fitting and fits(both, available_bytes) and both != step:
+        fitting[_options(step, both)] = both
+    return fitting
+
+
+def _harmful_changes(step: TrainingStep, available_bytes: int) -> dict[str, TrainingStep]:
+    """The largest smaller patch and the largest smaller network that fit, each with all that costs time alone."""
+    frugal = _in_parts(replace(step, checkpointed=True))
+    smaller = [_smaller_patch(frugal, available_bytes), _smaller_network(frugal, available_bytes)]
+    return {_options(step, changed): changed for changed in smaller if changed is not None}
+
+
+def _in_parts(step: TrainingStep) -> TrainingStep:
+    return replace(step, accumulate=step.batch_size)
+
+
+def _options(before: TrainingStep, after: TrainingStep) -> str:
+    """What to add to `stunet train`."""
+    options = []
+    if after.config != before.config:
+        options.append(f"--size {_name_of(after)}")
+    if after.patch != before.patch:
+        options.append(f"--patch {' '.join(map(str, after.patch))}")
+    if after.accumulate != before.accumulate:
+        options.append(f"--accumulate {after.accumulate}")
+    if after.checkpointed != before.checkpointed:
+        options.append("--checkpoint-activations")
+    return " ".join(options)
+
+
+def _name_of(step: TrainingStep) -> str:
+    return next(
+        name for name, size in SIZES.items() if (size.width, size.depth) == (step.config.width, step.config.depth)
+    )
+
+
+def _smaller_network(step: TrainingStep, available_bytes: int) -> TrainingStep | None:
+    """The step of the largest smaller size that fits."""
+    smaller = (size for size in reversed(SIZES.values()) if size.width < step.config.width)
+    steps = (replace(step, config=replace(step.config, width=size.width, depth=size.depth)) for size in smaller)
+    return next((changed for changed in steps if fits(changed, available_bytes)), None)
+
+
+def _smaller_patch(step: TrainingStep, available_bytes: int) -> TrainingStep | None:
+    """The step with its longest edge shortened, again and again, until it fits."""
+    multiple = step.config.window_multiple
+    while not fits(step, available_bytes):
+        edges = [edge if edge > 2 * m else 0 for edge, m in zip(step.patch, multiple, strict=True)]
+        if not any(edges):
+            return None
+        patch = list(step.patch)
+        axis = edges.index(max(edges))
+        patch[axis] -= multiple[axis]
+        step = replace(step, patch=cast(Patch, tuple(patch)))
+    return step
+
+
+def _spoken(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
