@@ -103,7 +103,7 @@ def trainers(dataset: str, size: str, asked: argparse.Namespace) -> dict[str, An
     """nnU-Net's and ours, initialised on one plan, with the same weights."""
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-    from stunet.training.folders import nnunet_folders
+    from stunet.folders import nnunet_folders
     from stunet.training.planners import plans_name
     from stunet.training.prepare import prepare
     from stunet.training.recipes import RECIPES

@@ -1,6 +1,7 @@
 import os
 
-from stunet.training.folders import TRAINER_FOLDER, nnunet_folders, set_nnunet_environment
+from stunet.folders import nnunet_folders
+from stunet.training.folders import TRAINER_FOLDER, set_nnunet_environment
 from tests.training.conftest import environment
 
 

@@ -13,9 +13,9 @@ import torch
 
 from stunet.cli.main import parse
 from stunet.errors import UserError
+from stunet.folders import nnunet_folders
 from stunet.inference.import_model import import_model
 from stunet.training import checkpoints
-from stunet.training.folders import nnunet_folders
 from stunet.training.parallel import Process, whole_weights
 from stunet.training.recipes import RECIPES
 from stunet.training.run import TrainingSettings, build_trainer, trainer_class

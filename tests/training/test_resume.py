@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from stunet.errors import UserError
+from stunet.folders import nnunet_folders
 from stunet.training import checkpoints
-from stunet.training.folders import nnunet_folders
 from stunet.training.logs import LOG_NAME
 from stunet.training.recipes import RECIPES
 from stunet.training.run import TrainingSettings, build_trainer

@@ -12,8 +12,8 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from stunet.errors import UserError
+from stunet.folders import nnunet_folders
 from stunet.inference.predictor import InferenceConfig, Predictor
-from stunet.training.folders import nnunet_folders
 from stunet.training.recipes import RECIPES
 from stunet.training.run import RECORD_NAME, TrainingSettings, build_trainer, train
 from tests.training.conftest import DATASET, environment

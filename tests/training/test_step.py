@@ -1,4 +1,4 @@
-"""The step in parts against the step as a whole. (That the whole is nnU-Net's: test_trainers.py.)"""
+"""The step in parts against the step as a whole. (That the whole is nnU-Net's: test_trainer.py.)"""
 
 import pytest
 import torch

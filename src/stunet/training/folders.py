@@ -4,9 +4,7 @@ import os
 from pathlib import Path
 
 from stunet.files import made_folder
-from stunet.folders import Folders, find_dataset, nnunet_folders
-
-__all__ = ["TRAINER_FOLDER", "Folders", "find_dataset", "nnunet_folders", "set_nnunet_environment"]
+from stunet.folders import Folders, nnunet_folders
 
 TRAINER_FOLDER = Path(__file__).parent / "nnunet_names"
 """nnU-Net imports every module of this folder when it looks for a trainer by name (variable nnUNet_extTrainer)."""

@@ -1,7 +1,8 @@
 """The two augmentations that the paper names and nnU-Net's defaults leave out, added to nnU-Net's transforms.
 
 Section 4 names additive brightness, gamma, rotation, scaling, mirror and elastic deformation, without numbers. The
-numbers here are those that nnU-Net 1.7, the paper's framework, holds ready for the two.
+numbers are those that nnU-Net 1.7, the paper's framework, holds ready for the two (`stunet.training.augmentation`); but
+for the strength of the deformation, which batchgeneratorsv2 wants as the largest displacement.
 """
 
 from collections.abc import Sequence
@@ -18,20 +19,11 @@ from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 
-BRIGHTNESS_PROBABILITY = 0.15
-"""Of an image (nnU-Net 1.7: additive_brightness_p_per_sample)."""
+from stunet.training.augmentation.elastic import ElasticDeformation
+from stunet.training.augmentation.intensity import AdditiveBrightness
 
-BRIGHTNESS_CHANNEL_PROBABILITY = 0.5
-"""Of each channel of such an image (additive_brightness_p_per_channel)."""
-
-BRIGHTNESS_SIGMA = 0.1
-"""Standard deviation of what is added to a whole channel, which has been normalised to about 1 (mean 0)."""
-
-ELASTIC_PROBABILITY = 0.2
-"""Of an image (p_eldef)."""
-
-ELASTIC_SIGMA_VOXELS = (9.0, 13.0)
-"""Smoothness of the displacement: the Gaussian's standard deviation is drawn from here (elastic_deform_sigma)."""
+BRIGHTNESS, ELASTIC = AdditiveBrightness(), ElasticDeformation()
+"""How often, how much and how smoothly: as on the device."""
 
 ELASTIC_LARGEST_VOXELS = 7.0
 """The largest displacement along an axis is drawn from 0 to this, or to an eighth of a short axis. nnU-Net 1.7 draws a
@@ -44,7 +36,7 @@ ELASTIC_LARGEST_FRACTION = 1 / 8
 
 def elastic_scale(*_: Any, patch_size: Sequence[int], dim: int, **__: Any) -> float:
     """The smoothness as a fraction of an axis' length, which is how batchgeneratorsv2 wants it."""
-    return float(np.random.uniform(*ELASTIC_SIGMA_VOXELS)) / patch_size[dim]
+    return float(np.random.uniform(*ELASTIC.deviation)) / patch_size[dim]
 
 
 def elastic_magnitude(*_: Any, patch_size: Sequence[int], dim: int, **__: Any) -> float:
@@ -60,12 +52,12 @@ def with_paper_transforms(transforms: ComposeTransforms) -> ComposeTransforms:
     """
     added = RandomTransform(
         BrightnessAdditiveTransform(
-            mu=0.0,
-            sigma=BRIGHTNESS_SIGMA,
+            mu=BRIGHTNESS.mean,
+            sigma=BRIGHTNESS.deviation,
             synchronize_channels=False,  # synchronised channels would get a uniform draw from (mu, sigma)
-            p_per_channel=BRIGHTNESS_CHANNEL_PROBABILITY,
+            p_per_channel=BRIGHTNESS.channel_probability,
         ),
-        apply_probability=BRIGHTNESS_PROBABILITY,
+        apply_probability=BRIGHTNESS.probability,
     )
     changed: list[BasicTransform] = []
     for transform in transforms.transforms:
@@ -79,7 +71,7 @@ def with_paper_transforms(transforms: ComposeTransforms) -> ComposeTransforms:
 
 def _elastic(transform: SpatialTransform) -> SpatialTransform:
     transform = copy(transform)
-    transform.p_elastic_deform = ELASTIC_PROBABILITY
+    transform.p_elastic_deform = ELASTIC.probability
     transform.elastic_deform_scale = elastic_scale
     transform.elastic_deform_magnitude = elastic_magnitude
     return transform

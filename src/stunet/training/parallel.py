@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from stunet.errors import UserError
-from stunet.networks.stunet import STUNet
+from stunet.networks.stunet import STUNet, build_stunet
 
 Strategy = Literal["ddp", "fsdp"]
 
@@ -225,6 +225,14 @@ def whole_weights(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """
     for name, tensor in unwrapped(network).state_dict().items():
         yield name, whole(tensor.detach())
+
+
+def whole_network(network: nn.Module) -> STUNet:
+    """A copy, with deep supervision, of a network of which each rank holds a part; all ranks must ask for it."""
+    with torch.device("meta"):
+        copy = build_stunet(unwrapped(network).config, deep_supervision=True)
+    copy.load_state_dict(dict(whole_weights(network)), assign=True)
+    return copy
 
 
 def fill(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:

@@ -1,11 +1,14 @@
 """A picture of what a network has learnt so far: a patch of a validation case, the reference and the prediction."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from stunet.files import replacing
 
@@ -55,3 +58,21 @@ def fullest_slice(labels_ZYX: np.ndarray) -> int:
     """
     per_slice = (labels_ZYX > 0).sum(axis=(1, 2))
     return int(per_slice.argmax()) if per_slice.any() else len(labels_ZYX) // 2
+
+
+def highest_resolution(scales: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+    """The first of the outputs, or of the targets, where there is deep supervision."""
+    return scales if isinstance(scales, torch.Tensor) else scales[0]
+
+
+def predicted_labels(logits_KZYX: torch.Tensor, manager: LabelManager) -> np.ndarray:
+    """Labels (Z, Y, X) of a network's logits."""
+    return np.asarray(manager.convert_logits_to_segmentation(logits_KZYX.float().cpu()))
+
+
+def reference_labels(target_KZYX: torch.Tensor, manager: LabelManager) -> np.ndarray:
+    """Labels (Z, Y, X) of a target, also where it is one mask for each region."""
+    if not manager.has_regions:
+        return target_KZYX[0].numpy()
+    regions = target_KZYX[: manager.num_segmentation_heads].float()
+    return np.asarray(manager.convert_probabilities_to_segmentation(regions))

@@ -4,6 +4,7 @@ from typing import Any
 
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from stunet.networks.stunet import PUBLISHED_STRIDES, SIZES, six_strides
 from stunet.weights.official import PUBLISHED_PLAN
@@ -119,3 +120,28 @@ class PublishedPlanner(STUNetPlanner):
 
 
 PLANNERS: dict[str, type[STUNetPlanner]] = {"nnunet": STUNetPlanner, "published": PublishedPlanner}
+
+
+def require_fitting_plans(plans: str, configuration: ConfigurationManager, size: str | None, trainer: str) -> None:
+    """nnU-Net's own plans fit every trainer that has a size; ours fit the trainer of their size.
+
+    Args:
+        plans: name of the plans.
+        configuration: one of theirs.
+        size: that the trainer builds; None if it builds what our plans say.
+        trainer: its name, for messages.
+
+    Raises:
+        ValueError: the trainer cannot build a network by these plans.
+    """
+    planned = configuration.network_arch_init_kwargs
+    if "strides" not in planned:
+        raise ValueError(f"The plans {plans} name no strides. Make new ones with `stunet prepare`.")
+    if configuration.network_arch_class_name != NETWORK_CLASS:
+        if size is None:
+            raise ValueError(f"{trainer} builds what STU-Net plans say, and {plans} are for another network.")
+    elif size is not None and (planned["width"], planned["depth"]) != (SIZES[size].width, SIZES[size].depth):
+        raise ValueError(
+            f"{trainer} builds {size!r}, but the plans {plans} are for width {planned['width']}, depth "
+            f"{planned['depth']}. Use -p {plans_name(size)}."
+        )

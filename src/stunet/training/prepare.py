@@ -10,11 +10,12 @@ from pathlib import Path
 from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
 
 from stunet.errors import UserError
+from stunet.folders import find_dataset
 from stunet.networks.stunet import SIZES
 from stunet.training import MAX_PROCESSES
 from stunet.training.cases import find_cases
 from stunet.training.fingerprint import extract_fingerprint
-from stunet.training.folders import find_dataset, set_nnunet_environment
+from stunet.training.folders import set_nnunet_environment
 from stunet.training.planners import PLANNERS, plans_name
 from stunet.training.preprocessing import preprocess_images
 

@@ -15,9 +15,10 @@ import torch
 
 from stunet.errors import UserError
 from stunet.files import write_json
+from stunet.folders import Folders, find_dataset
 from stunet.inference.extras import import_extra
 from stunet.networks.stunet import six_strides
-from stunet.training.folders import Folders, find_dataset, set_nnunet_environment
+from stunet.training.folders import set_nnunet_environment
 from stunet.training.parallel import STRATEGIES, Process, Strategy, process_group
 from stunet.training.planners import plans_name
 from stunet.training.precision import TrainingPrecision, resolve_precision
@@ -25,7 +26,8 @@ from stunet.training.recipes import RECIPES, Recipe, departures, spoken
 from stunet.training.resuming import RECORD_NAME, SUMMARY, Origin, checkpoint_to_resume, is_trained
 from stunet.training.start import Start, start_from
 from stunet.training.throughput import StepReport
-from stunet.training.trainers import FINE_TUNERS, TRAINERS, Augmentation, STUNetTrainer
+from stunet.training.trainer import Augmentation, STUNetTrainer
+from stunet.training.trainers import FINE_TUNERS, TRAINERS
 from stunet.weights.transfer_report import TransferReport
 
 NUM_FOLDS = 5

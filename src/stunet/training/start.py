@@ -13,7 +13,7 @@ from stunet.weights.transfer import Task, TransferOptions, transfer
 from stunet.weights.transfer_report import TransferReport
 
 if TYPE_CHECKING:
-    from stunet.training.trainers import STUNetTrainer
+    from stunet.training.trainer import STUNetTrainer
 
 TRANSFER_NAME = "stunet_transfer.json"
 """The report of the transfer, in the fold's folder."""

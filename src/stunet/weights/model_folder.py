@@ -1,12 +1,12 @@
 """A model folder as nnU-Net v2 writes it: `plans.json`, `dataset.json`, and `fold_*` with their checkpoints."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stunet.errors import UserError
+from stunet.files import read_json_object
 from stunet.weights.model_file import Architecture, ModelCard, StateDict, existing_file
 from stunet.weights.nnunet_plans import DEFAULT_CONFIGURATION, NetworkPlan, network_plan
 from stunet.weights.official import CITATION, Checkpoint, architecture_of, read_checkpoint, require_stunet_trainer
@@ -119,14 +119,7 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
             f"{folder} is not a model folder of nnU-Net v2: {name} is missing. Give the folder that holds plans.json, "
             "dataset.json and fold_0, e.g. .../nnUNetTrainer__nnUNetPlans__3d_fullres."
         )
-    file = existing_file(folder / name)
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not valid JSON ({error}).") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} should hold a JSON object, not a {type(content).__name__}.")
-    return content
+    return read_json_object(existing_file(folder / name))
 
 
 def _chosen_folds(path: Path, folds: Sequence[int | str] | None) -> tuple[str, ...]:

@@ -9,12 +9,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from stunet.errors import UserError
+from stunet.files import read_json_object
 from stunet.weights.model_file import Shape, StateDict
 from stunet.weights.official import Checkpoint
 
@@ -62,28 +62,18 @@ def read_training_checkpoint(folder: Path) -> Checkpoint:
     require_all_parts(folder)
     fold = folder.resolve().parent
     trainer, _, configuration = [*fold.parent.name.split("__"), "", ""][:3]
-    state = _read_json(folder / STATE_NAME)
+    state = read_json_object(folder / STATE_NAME)
     return Checkpoint(
         path=folder,
         state_dict=read_parts(folder),
         official_names=False,
         trainer=trainer,
-        plans=_read_json(fold.parent / "plans.json"),
+        plans=read_json_object(fold.parent / "plans.json"),
         configuration=configuration,
-        dataset=_read_json(fold.parent / "dataset.json"),
+        dataset=read_json_object(fold.parent / "dataset.json"),
         mirror_axes=tuple(int(axis) for axis in state.get("mirror_axes", ())),
         epoch=state.get("epoch"),
     )
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}, which tells how the weights are to be used, cannot be read ({error}).") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} should hold a JSON object, not a {type(content).__name__}.")
-    return content
 
 
 def read_parts(folder: Path, optimizer: bool = False) -> StateDict:
@@ -111,7 +101,7 @@ def require_all_parts(folder: Path) -> None:
     Raises:
         UserError: a file or a part that is missing, damaged or contradictory.
     """
-    for name in _read_json(folder / STATE_NAME).get("files", ()):
+    for name in read_json_object(folder / STATE_NAME).get("files", ()):
         if not (folder / str(name)).is_file():
             raise UserError(f"The checkpoint {folder} is damaged: {name} is missing.")
     for name, parts in _parts_by_name(folder).items():

@@ -41,8 +41,8 @@ class GaussianNoise:
 
 
 @dataclass(frozen=True)
-class MultiplicativeBrightness:
-    """Multiplies by a factor. Number: the factor.
+class _ByFactor:
+    """Changes a channel by a factor. Number: the factor.
 
     Attributes:
         probability: that a sample is changed.
@@ -59,6 +59,10 @@ class MultiplicativeBrightness:
     def draw(self, random: np.random.Generator) -> Numbers:
         """A factor."""
         return (draw_around_one(random, *self.factor),)
+
+
+class MultiplicativeBrightness(_ByFactor):
+    """Multiplies by a factor."""
 
     def apply(self, image_ZYX: torch.Tensor, numbers: Numbers, noise: torch.Generator) -> None:
         """Multiply."""
@@ -94,25 +98,8 @@ class AdditiveBrightness:
         image_ZYX.add_(numbers[0])
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """Stretches around the mean, within the range that the channel had. Number: the factor.
-
-    Attributes:
-        probability: that a sample is changed.
-        factor: the range, on both sides of 1.
-        channel_probability: that a channel of such a sample is changed.
-        shared: one factor for all channels.
-    """
-
-    probability: float = 0.15
-    factor: tuple[float, float] = (0.75, 1.25)
-    channel_probability: float = 1.0
-    shared: bool = False
-
-    def draw(self, random: np.random.Generator) -> Numbers:
-        """A factor."""
-        return (draw_around_one(random, *self.factor),)
+class Contrast(_ByFactor):
+    """Stretches around the mean by a factor, within the range that the channel had."""
 
     def apply(self, image_ZYX: torch.Tensor, numbers: Numbers, noise: torch.Generator) -> None:
         """Stretch, then clip."""

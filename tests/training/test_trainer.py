@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from nnunetv2.run.run_training import maybe_load_checkpoint
-from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from stunet.networks.stunet import SIZES, STUNet
 from stunet.training import trainers
 from stunet.training.recipes import RECIPES
-from stunet.training.trainers import PolynomialSchedule
 from stunet.weights.official import read_checkpoint
 
 NAMES = [f"STUNetTrainer{size}{ft}" for size in ("", *(f"_{name}" for name in SIZES)) for ft in ("", "_ft")]
@@ -53,15 +51,6 @@ def test_the_numbers_of_the_paper(tiny):
     assert isinstance(tiny.optimizer, torch.optim.SGD)
     assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (1e-2, 0.99, True, 1e-3)
     assert (tiny.num_epochs, tiny.num_iterations_per_epoch, tiny.configuration_manager.batch_size) == (1000, 250, 2)
-
-
-def test_the_schedule_is_nnunets():
-    optimizers = [torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.01) for _ in range(2)]
-    ours, theirs = PolynomialSchedule(optimizers[0], 1000), PolyLRScheduler(optimizers[1], 0.01, 1000)
-    for epoch in range(1000):
-        ours.step(epoch)
-        theirs.step(epoch)
-        assert optimizers[0].param_groups[0]["lr"] == optimizers[1].param_groups[0]["lr"]
 
 
 def test_fine_tuning_has_two_rates_in_one_ratio(build):

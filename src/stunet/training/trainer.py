@@ -1,0 +1,562 @@
+"""nnU-Net's trainer for STU-Nets.
+
+Overridden are the network, the recipe's numbers, the order of the data, the step, and the checkpoints. Planning,
+preprocessing, transforms, loss, validation and logs are nnU-Net's.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import nn
+
+from stunet.errors import UserError
+from stunet.files import replacing
+from stunet.networks.stunet import SIZES, STUNet, six_strides
+from stunet.training import checkpoints, sharded
+from stunet.training.activation_checkpointing import checkpoint_activations
+from stunet.training.augmentation import NNUNET, PAPER, DeviceAugmentation
+from stunet.training.checkpoints import Checkpoint, TrainingState, optimizer_tensors
+from stunet.training.failures import explaining_lack_of_memory, require_finite
+from stunet.training.fit import device_bytes, suggest_fit
+from stunet.training.logs import JsonLines, TensorBoard, TrainingLog, plain
+from stunet.training.loss import spread_over_ranks
+from stunet.training.memory_walk import TrainingStep
+from stunet.training.nnunet_checkpoint import put_together
+from stunet.training.optimizer import PolynomialSchedule, make_optimizer
+from stunet.training.paper_transforms import with_paper_transforms
+from stunet.training.parallel import (
+    STRATEGIES,
+    Strategy,
+    distribute,
+    first_rank_first,
+    is_true_on_any_rank,
+    items_of_all_ranks,
+    mean_over_ranks,
+    require_even_shares,
+    sum_over_ranks,
+    this_process,
+    unwrapped,
+    wait_for_all_ranks,
+    whole_network,
+)
+from stunet.training.pictures import (
+    PICTURE_NAME,
+    draw_patch,
+    highest_resolution,
+    predicted_labels,
+    reference_labels,
+)
+from stunet.training.planners import require_fitting_plans
+from stunet.training.precision import InFloat32, TrainingPrecision, autocasting, resolve_precision
+from stunet.training.recipes import RECIPES, Recipe
+from stunet.training.sampling import (
+    Batch,
+    SeededBatches,
+    Stream,
+    batches,
+    device_seed,
+    no_worker_processes,
+    slots_of_rank,
+)
+from stunet.training.step import Target, accumulate_gradients, to_device, update
+from stunet.training.stopping import StopRequest, TrainingStopped
+from stunet.training.throughput import Speedometer, StepReport, peak_tflops, tflop_per_sample
+
+Augmentation = Literal["auto", "device", "nnunet"]
+"""Who augments: the device that trains, or nnU-Net's transforms in the processes that read."""
+
+ITERATIONS_PER_VALIDATION_ITERATION = 5
+"""nnU-Net's proportion: 250 iterations and 50 validation batches in an epoch."""
+
+
+class STUNetTrainer(nnUNetTrainer):
+    """The paper's training: SGD, Nesterov momentum 0.99, weight decay 1e-3, lr 0.01, 1000 epochs of 250 iterations.
+
+    Where several processes train, each step returns what it would return for the whole batch on one device, so that
+    losses, logs and decisions are the same on all; nnU-Net's own branches for DDP are used in the last validation only.
+
+    Attributes:
+        process: this one among those that train.
+        strategy: how the network is spread over several processes; by its size, see `STRATEGIES`.
+        size: the STU-Net that is built whatever the plans' network; None builds what our plans say.
+        recipe: the numbers; set by `follow`.
+        seed: of the order of the data and of its augmentation.
+        precision: see `resolve_precision`.
+        augmentation: "device", "nnunet", or "auto", which is the device where it can.
+        compiled: compile the network; None leaves it to nnU-Net, which compiles on CUDA GPUs.
+        accumulate: in how many parts the gradient of a batch is computed.
+        checkpointed_activations: recompute the activations of each stage instead of keeping them.
+        on_step: called after each training step, for progress displays.
+        save_every: epochs between checkpoints.
+        picture_every: epochs between pictures of a validation patch; 0 for none.
+        tensorboard: write curves for TensorBoard, too.
+        epoch_losses: of the steps done in this epoch.
+    """
+
+    network: nn.Module
+    logger: TrainingLog
+    dataloader_train: Any
+    dataloader_val: Any
+    size: str | None = None
+    recipe: Recipe = RECIPES["scratch"]
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int | str,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net inspects this signature)
+    ):
+        is_continued = plans["continue_training"]  # nnU-Net takes it out
+        super().__init__(plans, configuration, fold, dataset_json, device)  # type: ignore[arg-type]
+        self.process = this_process(device.type)
+        self.device, self.is_ddp = self.process.device, False
+        self.strategy: Strategy = STRATEGIES.get(self.size or "", "ddp")
+        self.follow(type(self).recipe)
+        self.foreground_fraction = self.oversample_foreground_percent  # nnU-Net changes its own to suit each rank
+        self.save_every = 5
+        self.seed = 0
+        self.precision: TrainingPrecision = "auto"
+        self.augmentation: Augmentation = "auto"
+        self.augment: DeviceAugmentation | None = None
+        self.compiled: bool | None = None
+        self.accumulate = 1
+        self.checkpointed_activations = False
+        self.on_step: Callable[[StepReport], None] = lambda report: None
+        self.picture_every = 0
+        self.tensorboard = False
+        self.epoch_losses: list[float] = []
+        self.stop = StopRequest()
+        self.logger = TrainingLog(self.output_folder, is_continued)
+
+    def follow(self, recipe: Recipe) -> None:
+        """Take the numbers of a recipe over; patch and batch size are the plans'."""
+        self.recipe = recipe
+        self.num_epochs = recipe.epochs
+        self.num_iterations_per_epoch = recipe.iterations_per_epoch
+        self.num_val_iterations_per_epoch = max(1, recipe.iterations_per_epoch // ITERATIONS_PER_VALIDATION_ITERATION)
+        self.initial_lr = recipe.learning_rate
+        self.weight_decay = recipe.weight_decay
+
+    @property
+    def steps_done(self) -> int:
+        """Iterations since the start of the training."""
+        return self.current_epoch * self.num_iterations_per_epoch + len(self.epoch_losses)
+
+    @property
+    def bare_network(self) -> STUNet:
+        """The network itself, without what was wrapped around it to compile or to distribute it."""
+        return unwrapped(self.network)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process holds a part of the network only."""
+        return self.process.world_size > 1 and self.strategy == "fsdp"
+
+    @classmethod
+    def build_network_architecture(  # type: ignore[override]
+        cls,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """The trainer's size with the plan's strides, or what our plans say (nnU-Net calls this to predict, too)."""
+        if cls.size is None:
+            return nnUNetTrainer.build_network_architecture(
+                plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
+            )
+        network = STUNet(
+            num_input_channels,
+            num_output_channels,
+            SIZES[cls.size].width,
+            SIZES[cls.size].depth,
+            six_strides(configuration_manager.pool_op_kernel_sizes),
+            deep_supervision=enable_deep_supervision,
+        )
+        return network.apply(STUNet.initialize)
+
+    def initialize(self) -> None:
+        """As nnU-Net; plans for another network or size than this trainer's are refused first.
+
+        Raises:
+            UserError: a batch that cannot be shared out evenly over the processes.
+        """
+        require_fitting_plans(self.plans_manager.plans_name, self.configuration_manager, self.size, type(self).__name__)
+        require_even_shares(self.configuration_manager.batch_size, self.process.world_size, self.accumulate)
+        self.precision = resolve_precision(self.precision, self.device)
+        if self.precision != "float16":
+            self.grad_scaler = None
+        super().initialize()
+        if self.checkpointed_activations or self.is_sharded:
+            checkpoint_activations(self.bare_network)
+        self.network = self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        if self.process.world_size > 1:
+            self._spread()
+
+    def _spread(self) -> None:
+        """Over the processes; the optimiser is made anew, of the parts that are here."""
+        if self.is_sharded and self._wants_compiling():
+            for stage in (*self.bare_network.encoder.stages, *self.bare_network.decoder.stages):
+                stage.compile()
+        self.network = distribute(self.network, self.process, self.strategy)
+        self.optimizer, self.lr_scheduler = self.configure_optimizers()
+
+    def _do_i_compile(self) -> bool:
+        """Whether nnU-Net compiles the network as a whole; of a sharded one each stage is compiled."""
+        return self._wants_compiling() and not self.is_sharded
+
+    def _wants_compiling(self) -> bool:
+        return super()._do_i_compile() if self.compiled is None else self.compiled
+
+    def set_deep_supervision_enabled(self, enabled: bool) -> None:
+        """As nnU-Net, whatever the network is wrapped in."""
+        self.bare_network.decoder.deep_supervision = enabled
+
+    def print_to_log_file(self, *args: Any, **options: Any) -> None:
+        """As nnU-Net, by the first process only."""
+        if self.local_rank == 0:
+            super().print_to_log_file(*args, **options)
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """As nnU-Net; the first process writes the file of splits, the others read it."""
+        with first_rank_first():
+            return super().do_split()
+
+    def _get_deep_supervision_scales(self) -> list[list[float]] | None:
+        """One scale for each of the five heads, from the six strides (nnU-Net's plans may have fewer)."""
+        if not self.enable_deep_supervision:
+            return None
+        strides = six_strides(self.configuration_manager.pool_op_kernel_sizes)
+        return [list(scale) for scale in 1 / np.cumprod(np.vstack(strides), axis=0)][:-1]
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:  # noqa: N802
+        """As nnU-Net; without mirroring, no axes for the augmentation, and none for the checkpoint's later users."""
+        rotation, dummy_2d, initial_patch_size, axes = (
+            super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        )
+        if not self.recipe.mirror:
+            axes = self.inference_allowed_mirroring_axes = None
+        return rotation, dummy_2d, initial_patch_size, axes
+
+    def get_training_transforms(  # type: ignore[override]
+        self,
+        patch_size: Any,
+        rotation_for_DA: Any,
+        deep_supervision_scales: Any,
+        mirror_axes: Any,
+        do_dummy_2d_data_aug: bool,
+        **options: Any,
+    ) -> BasicTransform | None:
+        """nnU-Net's; None where the device augments: the loader's crops then are as they were read."""
+        geometry = (patch_size, rotation_for_DA, deep_supervision_scales, mirror_axes, do_dummy_2d_data_aug)
+        if not self.augments_on_device:
+            transforms = nnUNetTrainer.get_training_transforms(*geometry, **options)
+            return with_paper_transforms(transforms) if self.recipe.paper_transforms else transforms
+        self.augment = DeviceAugmentation(
+            *geometry,
+            use_mask_for_norm=options["use_mask_for_norm"],
+            regions=options["regions"],
+            ignore_label=options["ignore_label"],
+            extras=PAPER if self.recipe.paper_transforms else NNUNET,
+        )
+        return None
+
+    @property
+    def augments_on_device(self) -> bool:
+        """Whether whole batches are augmented where the network is, instead of each sample where it is read."""
+        if self.augmentation == "auto":
+            return self._refusal is None
+        if self.augmentation == "device" and self._refusal is not None:
+            raise UserError(f"--augmentation device is not possible here. {self._refusal}")
+        return self.augmentation == "device"
+
+    @property
+    def _refusal(self) -> str | None:
+        return DeviceAugmentation.refusal(self.configuration_manager.patch_size, self.is_cascaded, self.device)
+
+    def get_dataloaders(self) -> tuple[Iterator[Batch], Iterator[Batch]]:
+        """nnU-Net's loaders, driven by seeds: batches from the step at which the training stands."""
+        workers = get_allowed_n_proc_DA()
+        with no_worker_processes():
+            training, validation = (augmenter.data_loader for augmenter in super().get_dataloaders())
+        validation_batches = self._seeded(validation, "validation")
+        self._picture_batch = validation_batches[0] if self.picture_every else {}
+        return (
+            batches(
+                self._seeded(training, "training"),
+                range(self.steps_done, self.num_epochs * self.num_iterations_per_epoch),
+                workers,
+                self.device.type == "cuda",
+            ),
+            batches(
+                validation_batches,
+                range(
+                    self.current_epoch * self.num_val_iterations_per_epoch,
+                    self.num_epochs * self.num_val_iterations_per_epoch,
+                ),
+                (workers + 1) // 2,
+                self.device.type == "cuda",
+            ),
+        )
+
+    def _seeded(self, loader: Any, stream: Stream) -> SeededBatches:
+        global_batch = self.configuration_manager.batch_size
+        slots = slots_of_rank(global_batch, self.process.rank, self.process.world_size)
+        return SeededBatches(loader, slots, global_batch, self.foreground_fraction, self.seed, stream)
+
+    def _build_loss(self) -> nn.Module:
+        loss = super()._build_loss()
+        if self.process.world_size > 1:
+            spread_over_ranks(loss)
+        return InFloat32(loss, self.device) if self.precision == "bfloat16" else loss
+
+    def on_train_start(self) -> None:
+        """As nnU-Net, and open the logs where the training stands."""
+        super().on_train_start()
+        if self.local_rank == 0:
+            folder = Path(self.output_folder)
+            self.logger.loggers.append(JsonLines(folder, self.steps_done, self.current_epoch))
+            if self.tensorboard:
+                self.logger.loggers.append(TensorBoard(folder, self.steps_done))
+
+    def run_training(self) -> None:
+        """nnU-Net's loop, which can be left after any step, and entered again there.
+
+        Raises:
+            TrainingStopped: SIGTERM came; a checkpoint was saved.
+            UserError: the loss is no number any more, or memory is used up.
+        """
+        self.on_train_start()
+        if not self.steps_done:
+            self.save_state()
+        with self.stop.listening():
+            while self.current_epoch < self.num_epochs:
+                self.run_epoch()
+        self.on_train_end()
+
+    def run_epoch(self) -> None:
+        """One epoch, or what is left of it, and its validation."""
+        self.on_epoch_start()
+        self.on_train_epoch_start()
+        while len(self.epoch_losses) < self.num_iterations_per_epoch:
+            self.train_step(next(self.dataloader_train))
+            self.stop_if_asked()
+        self.on_train_epoch_end([{"loss": loss} for loss in self.epoch_losses])
+        with torch.no_grad():
+            self.on_validation_epoch_start()
+            outputs = []
+            for _ in range(self.num_val_iterations_per_epoch):
+                outputs.append(self.validation_step(next(self.dataloader_val)))
+                self.stop_if_asked()
+            self.on_validation_epoch_end(outputs)
+        self.on_epoch_end()
+
+    def stop_if_asked(self) -> None:
+        """Save and leave, if one of the processes was told to stop.
+
+        Raises:
+            TrainingStopped: one was.
+        """
+        if is_true_on_any_rank(self.stop.is_made):
+            folder = self.save_state()
+            raise TrainingStopped(f"told to stop after step {self.steps_done}; saved in {folder}, go on with --resume")
+
+    def on_train_epoch_start(self) -> None:
+        """As nnU-Net, and start to measure the speed."""
+        super().on_train_epoch_start()
+        self.speed.start_epoch()
+
+    def train_step(self, batch: Batch) -> dict:
+        """One iteration: nnU-Net's, in this trainer's precision and number of parts."""
+        with explaining_lack_of_memory(self._what_fits):
+            loss = mean_over_ranks(self._step(batch))
+        cases = batch.get("keys", ()) if math.isfinite(loss) else items_of_all_ranks(batch.get("keys", ()))
+        require_finite(loss, self.steps_done + 1, cases, self.last_checkpoint())
+        self.epoch_losses.append(loss)
+        self._report(loss)
+        return {"loss": loss}
+
+    def _on_device(self, batch: Batch) -> tuple[torch.Tensor, Target]:
+        """Images and target of a training batch, augmented."""
+        image_BCZYX, target = batch["data"].to(self.device, non_blocking=True), to_device(batch["target"], self.device)
+        if self.augment is None:
+            return image_BCZYX, target
+        seeds = [device_seed(self.seed, batch["step"], slot) for slot in batch["slots"]]
+        return self.augment(image_BCZYX, cast(torch.Tensor, target), seeds)
+
+    def _step(self, batch: Batch) -> float:
+        image_BCZYX, target = self._on_device(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = accumulate_gradients(self._loss_of, image_BCZYX, target, self.accumulate, self.grad_scaler)
+        update(self.network, self.optimizer, self.grad_scaler)
+        return float(loss)
+
+    def _loss_of(self, image_BCZYX: torch.Tensor, target: Target) -> torch.Tensor:
+        with autocasting(self.precision, self.device):
+            return self.loss(self.network(image_BCZYX), target)
+
+    def _what_fits(self) -> str:
+        z, y, x = (int(n) for n in self.configuration_manager.patch_size)
+        step = TrainingStep(
+            cast(STUNet, self.bare_network).config,
+            (z, y, x),
+            self.batch_size,
+            "float32" if self.precision == "float32" else "bfloat16",
+            self.checkpointed_activations,
+            accumulate=self.accumulate,
+        )
+        return suggest_fit(step, device_bytes(self.device))
+
+    @cached_property
+    def speed(self) -> Speedometer:
+        """Of this training, all ranks together."""
+        samples = self.configuration_manager.batch_size
+        tflop = tflop_per_sample(self.bare_network.config, self.configuration_manager.patch_size)
+        peak = peak_tflops(self.device, self.precision)
+        return Speedometer(samples, samples * tflop, peak and peak * self.process.world_size)
+
+    def _report(self, loss: float) -> None:
+        self.speed.end_step()
+        averages = self.logger.get_value("ema_fg_dice", step=None)
+        report = self.speed.report(
+            self.steps_done,
+            self.num_epochs * self.num_iterations_per_epoch,
+            self.current_epoch,
+            loss,
+            averages[-1] if averages else None,
+            self.optimizer.param_groups[0]["lr"],
+        )
+        self.logger.log_step(report)
+        self.on_step(report)
+
+    def on_epoch_end(self) -> None:
+        """As nnU-Net; then our own checkpoint and picture, where they are due."""
+        super().on_epoch_end()
+        self.epoch_losses = []
+        is_last = self.current_epoch == self.num_epochs
+        if is_last or self.current_epoch % self.save_every == 0:
+            self.save_state()
+        if self.picture_every and (is_last or self.current_epoch % self.picture_every == 0):
+            self.draw_picture()
+
+    def draw_picture(self) -> None:
+        """What the network makes of one and the same validation patch."""
+        image_BCZYX, target = self._picture_batch["data"][-1:], highest_resolution(self._picture_batch["target"])[-1]
+        self.network.eval()
+        with torch.no_grad(), autocasting(self.precision, self.device):
+            logits = highest_resolution(self.network(image_BCZYX.to(self.device)))[0]
+        if self.local_rank == 0:
+            draw_patch(
+                Path(self.output_folder) / PICTURE_NAME,
+                f"{self._picture_batch['keys'][-1]}, epoch {self.current_epoch}",
+                image_BCZYX[0, 0].numpy(),
+                reference_labels(target, self.label_manager),
+                predicted_labels(logits, self.label_manager),
+            )
+
+    def validation_step(self, batch: Batch) -> dict:
+        """One validation batch of nnU-Net's, in this trainer's precision."""
+        with autocasting(self.precision, self.device):
+            outputs = super().validation_step(batch)
+        loss = mean_over_ranks(outputs.pop("loss"))
+        return {"loss": loss, **{name: sum_over_ranks(count) for name, count in outputs.items()}}
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        """The recipe's SGD, and a polynomial decay of each group's rate."""
+        optimizer = make_optimizer(self.bare_network, self.recipe, fused=self.device.type == "cuda")
+        return optimizer, PolynomialSchedule(optimizer, self.num_epochs)
+
+    def on_train_end(self) -> None:
+        """As nnU-Net, and end the processes that load."""
+        super().on_train_end()
+        self.dataloader_train = self.dataloader_val = None
+
+    def save_checkpoint(self, filename: str) -> None:
+        """nnU-Net's own, under a temporary name first: an interrupted write never costs the previous checkpoint."""
+        if self.disable_checkpointing:
+            super().save_checkpoint(filename)  # writes nothing, and says so
+            return
+        spread = self.network, self.optimizer
+        if self.is_sharded:
+            self.network, self.optimizer = put_together(*spread, keep=self.process.is_first)  # type: ignore[assignment]
+        else:
+            self.network = self.bare_network
+        try:
+            if self.process.is_first:
+                with replacing(Path(filename)) as temporary:
+                    super().save_checkpoint(str(temporary))
+        finally:
+            self.network, self.optimizer = spread
+        wait_for_all_ranks()
+
+    def save_state(self) -> Path:
+        """Write all that is needed to go on from here to the bit, and keep the checkpoint before.
+
+        Returns:
+            The checkpoint's folder.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        network = self.bare_network
+        folder, weights = Path(self.output_folder), network.state_dict()
+        if self.is_sharded:
+            return sharded.save(folder, weights, optimizer_tensors(self.optimizer, network), self.state())
+        if self.process.is_first:
+            checkpoints.save(folder, weights, optimizer_tensors(self.optimizer, network), self.state())
+        wait_for_all_ranks()
+        return folder / checkpoints.NEWEST
+
+    def state(self) -> TrainingState:
+        """Where the training stands, but for its tensors."""
+        done = {key: plain(values[: self.current_epoch]) for key, values in self.logger.get_checkpoint().items()}
+        scaler: dict[str, Any] = {} if self.grad_scaler is None else self.grad_scaler.state_dict()
+        axes: list[int] = list(self.inference_allowed_mirroring_axes or ())
+        return TrainingState(self.current_epoch, list(self.epoch_losses), plain(self._best_ema), done, scaler, axes)
+
+    def load_state(self, checkpoint: Checkpoint) -> None:
+        """Go on from what `save_state` wrote; the trainer is initialised.
+
+        Raises:
+            UserError: a checkpoint of another network.
+        """
+        load_into = sharded.load_into if self.is_sharded else checkpoints.load_into
+        load_into(checkpoint, self.bare_network, self.optimizer)
+        self.restore(checkpoint.state)
+
+    def restore(self, state: TrainingState) -> None:
+        """Stand where `state` says."""
+        self.current_epoch, self.epoch_losses = state.epoch, list(state.epoch_losses)
+        self._best_ema = state.best_ema
+        self.inference_allowed_mirroring_axes = tuple(state.mirror_axes) or None  # type: ignore[assignment]
+        self.logger.load_checkpoint({key: list(values) for key, values in state.logging.items()})
+        if self.grad_scaler is not None and state.scaler:
+            self.grad_scaler.load_state_dict(state.scaler)
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest of our own; None before the first."""
+        folder = Path(self.output_folder) / checkpoints.NEWEST
+        return folder if folder.is_dir() else None
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """As nnU-Net; of several processes each has the whole network, and a part of the cases."""
+        if self.process.world_size > 1:
+            self.network = whole_network(self.network) if self.is_sharded else self.bare_network
+        self.is_ddp = self.process.world_size > 1
+        try:
+            super().perform_actual_validation(save_probabilities)
+        finally:
+            self.is_ddp = False
+            wait_for_all_ranks()
