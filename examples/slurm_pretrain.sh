@@ -3,7 +3,7 @@
 #
 #   sbatch examples/slurm_pretrain.sh
 #
-# Prepare the dataset once beforehand: stunet prepare -d 501 --size huge
+# Prepare the dataset once beforehand: stunet prepare -d 501 --size huge --plan published
 #SBATCH --job-name=stunet-pretrain
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1
@@ -21,7 +21,7 @@ export STUNET_HOME=${STUNET_HOME:?set it to a folder that all nodes see}
 # how long torchrun waits for a training that was told to stop; its own 30 s may not do to save
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=540
 
-FOLDS="$STUNET_HOME"/results/Dataset${DATASET}_*/STUNetTrainer_${SIZE}__STUNetPlans_${SIZE}__3d_fullres/fold_$FOLD
+FOLDS="$STUNET_HOME"/results/Dataset${DATASET}_*/STUNetTrainer_${SIZE}__STUNetPublishedPlans_${SIZE}__3d_fullres/fold_$FOLD
 RESUME=()
 if compgen -G "$FOLDS/stunet_checkpoint*" > /dev/null; then RESUME=(--resume); fi
 
@@ -33,7 +33,7 @@ HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun torchrun \
     --nnodes "$SLURM_NNODES" --nproc-per-node "$SLURM_GPUS_ON_NODE" \
     --rdzv-backend c10d --rdzv-endpoint "$HEAD:29500" --rdzv-id "$SLURM_JOB_ID" \
-    -m stunet.training.launch -d $DATASET -f $FOLD --size $SIZE --recipe pretrain \
+    -m stunet.training.launch -d $DATASET -f $FOLD --size $SIZE --plan published --recipe pretrain \
     --batch-size $((SLURM_NNODES * SLURM_GPUS_ON_NODE)) --workers 6 ${RESUME[@]+"${RESUME[@]}"} &
 wait $!
 code=$?

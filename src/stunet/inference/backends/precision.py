@@ -15,8 +15,8 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 def default_precision(device: torch.device) -> Precision:
     """float16 on NVIDIA's GPUs, as nnU-Net; else float32.
 
-    bfloat16 is twice as fast on CPUs that have it, but moves labels where two classes are nearly equal, so it is for
-    the user to choose.
+    bfloat16 is nearly twice as fast where CPUs have it, but moves labels where two classes are nearly equal, so it is
+    for the user to choose.
     """
     return "float16" if device.type == "cuda" else "float32"
 
