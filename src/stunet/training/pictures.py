@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import rc_context, rcParamsDefault
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
@@ -18,6 +19,10 @@ SHADES = (1, 99)
 """Percentiles of the image that become black and white."""
 
 COLOURS = "gist_rainbow"
+"""Of labels."""
+
+DIFFERENT = ListedColormap(["orange"])
+"""Of voxels whose labels differ."""
 
 
 def draw_patch(
@@ -34,20 +39,28 @@ def draw_patch(
     """
     z = fullest_slice(reference_ZYX)
     image, reference, prediction = image_ZYX[z], reference_ZYX[z], prediction_ZYX[z]
-    shown = {"image": None, "reference": reference, "prediction": prediction, "different": prediction != reference}
-    colours = Normalize(0, max(1, int(reference_ZYX.max()), int(prediction_ZYX.max())))
+    highest = max(1, int(reference_ZYX.max()), int(prediction_ZYX.max()))
+    shown: list[tuple[str, np.ndarray | None, str | Colormap, int]] = [
+        ("image", None, COLOURS, highest),
+        ("reference", reference, COLOURS, highest),
+        ("prediction", prediction, COLOURS, highest),
+        ("different", (prediction != reference).astype(int), DIFFERENT, 1),
+    ]
     low, high = np.percentile(image, SHADES)
-    figure = Figure(figsize=(12, 3.4), layout="constrained")
-    figure.suptitle(f"{title}, slice {z} of {len(image_ZYX)}")
-    for axis, (name, labels) in zip(figure.subplots(1, 4), shown.items(), strict=True):
-        axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
-        if labels is not None:
-            axis.imshow(np.ma.masked_equal(labels, 0), cmap=COLOURS, norm=colours, alpha=0.6, interpolation="nearest")
-        axis.set_title(name)
-        axis.set_axis_off()
-    with replacing(path) as temporary:
-        FigureCanvasAgg(figure)
-        figure.savefig(temporary, format="png", dpi=100)
+    rows, columns = image.shape
+    with rc_context(rcParamsDefault):  # nnU-Net draws its curves in letters two and a half times as large
+        figure = Figure(figsize=(12, min(9.0, 3 * rows / columns) + 0.8), layout="constrained")
+        figure.suptitle(f"{title}, slice {z} of {len(image_ZYX)}")
+        for axis, (name, labels, colours, most) in zip(figure.subplots(1, 4), shown, strict=True):
+            axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+            if labels is not None:
+                marked = np.ma.masked_equal(labels, 0)
+                axis.imshow(marked, cmap=colours, vmin=0, vmax=most, alpha=0.6, interpolation="nearest")
+            axis.set_title(name)
+            axis.set_axis_off()
+        with replacing(path) as temporary:
+            FigureCanvasAgg(figure)
+            figure.savefig(temporary, format="png", dpi=100)
 
 
 def fullest_slice(labels_ZYX: np.ndarray) -> int:

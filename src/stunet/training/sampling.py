@@ -36,8 +36,8 @@ Batch = dict[str, Any]
 def slots_of_rank(global_batch_size: int, rank: int = 0, world_size: int = 1) -> range:
     """The slots of the global batch that fall to a rank: consecutive, and as even as nnU-Net divides them.
 
-    >>> [list(slots_of_rank(5, rank, 2)) for rank in range(2)]
-    [[0, 1, 2], [3, 4]]
+    >>> slots_of_rank(5, 0, 2), slots_of_rank(5, 1, 2)
+    (range(0, 3), range(3, 5))
     """
     share, rest = divmod(global_batch_size, world_size)
     start = rank * share + min(rank, rest)
@@ -47,8 +47,8 @@ def slots_of_rank(global_batch_size: int, rank: int = 0, world_size: int = 1) ->
 def is_foreground_slot(slot: int, global_batch_size: int, foreground_fraction: float) -> bool:
     """Whether the patch of a slot must show foreground: nnU-Net's rule, on the global batch.
 
-    >>> [is_foreground_slot(slot, 2, 0.33) for slot in range(2)]
-    [False, True]
+    >>> is_foreground_slot(0, 2, 0.33), is_foreground_slot(1, 2, 0.33)
+    (False, True)
     """
     return slot >= round(global_batch_size * (1 - foreground_fraction))
 
