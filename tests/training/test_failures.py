@@ -10,7 +10,7 @@ import torch
 from stunet.errors import UserError
 from stunet.training import checkpoints
 from stunet.training.failures import explaining_lack_of_memory, require_finite
-from tests.training.test_trainers import random_batch
+from tests.training.batches import random_batch
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])

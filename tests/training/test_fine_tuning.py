@@ -16,8 +16,8 @@ from stunet.training.recipes import FLAT_LEARNING_RATE, RECIPES
 from stunet.training.run import RECORD_NAME, TrainingSettings, build_trainer, train
 from stunet.training.start import TRANSFER_NAME, Start, size_of, start_from, task_of
 from stunet.weights.transfer import replace_head
+from tests.training.batches import steps
 from tests.training.conftest import DATASET, environment
-from tests.training.test_trainers import steps
 from tests.weights import samples
 
 FINETUNE = RECIPES["finetune"]
