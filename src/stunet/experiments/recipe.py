@@ -1,13 +1,13 @@
 """What an experiment is: the runs that make a table or figure of the paper, and what the paper prints for them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal, Protocol
 
 from stunet.errors import UserError
-from stunet.experiments.results import Measurement
+from stunet.experiments.results import Measurement, Setting
 
 Profile = Literal["full", "mini"]
 
@@ -59,8 +59,8 @@ def measured(
     value: float | None,
     expected: Expected | None = None,
     target: str | None = None,
-    setting: dict[str, str | int | float | bool | None] | None = None,
-    cases: dict[str, float | None] | None = None,
+    setting: Setting | None = None,
+    cases: Mapping[str, float | None] | None = None,
 ) -> Measurement:
     """A measurement beside what the paper prints for it; fields as those of `Measurement`."""
     measurement = Measurement(system, metric, value, target, setting or {}, cases=cases or {})
@@ -87,6 +87,11 @@ class Workplace:
     data: dict[str, Path]
     gpus: int = 0
     resume: bool = False
+
+
+def nothing_more(measurements: Sequence[Measurement]) -> Sequence[Measurement]:
+    """Of a recipe whose table shows what its runs measure and nothing else."""
+    return ()
 
 
 class Run(Protocol):
@@ -127,6 +132,7 @@ class Recipe:
         mini: the runs on little data; where they are the same, that is no mini.
         elsewhere: where others published results to compare with, a sentence each.
         remarks: sentences that belong beside its results.
+        derive: what the table shows besides, computed from what all runs measured: means of several rows.
     """
 
     name: str
@@ -137,6 +143,7 @@ class Recipe:
     mini: tuple[Run, ...]
     elsewhere: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    derive: Callable[[Sequence[Measurement]], Sequence[Measurement]] = nothing_more
 
     def __post_init__(self) -> None:
         for runs in (self.full, self.mini):
