@@ -1,6 +1,7 @@
 """Every mapping in the folder against Table 9 of the paper, and a perfect prediction of a dataset in its own labels."""
 
 import math
+import re
 
 import nibabel
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from stunet.evaluation.mapped import evaluate_mapped
 from stunet.labels.mapping import list_mappings, load_mapping, remap_labels
 from stunet.labels.ontology import LABELS
+from tests.conftest import REPOSITORY
 
 TABLE_9 = {
     "msd_liver": (1, 131),
@@ -120,6 +122,10 @@ def test_the_facts_beside_the_project(shared_data):
 @pytest.mark.parametrize("name", MAPPINGS)
 def test_names_and_sources(name):
     mapping = load_mapping(name)
+    listed = sum(target.is_listed for target in mapping.targets)
+    row = rf"\| `{name}` \| {mapping.title}.* \| {listed} \| {mapping.cases} \| (.*) \|"
+    in_docs = re.search(row, (REPOSITORY / "docs" / "direct-inference.md").read_text(encoding="utf-8"))
+    assert in_docs is not None and mapping.licence.startswith(in_docs[1])
     assert all(structure in LABELS[1:] for target in mapping.targets for structure in target.structures)
     assert mapping.source.startswith("http") and mapping.licence and mapping.ids_from
     for target in mapping.targets:

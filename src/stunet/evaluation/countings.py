@@ -39,8 +39,11 @@ COUNTINGS: dict[str, Callable[[DatasetMapping, Scores], float]] = {
 """The countings of a dataset of Table 9, by name."""
 
 
+def countings_of(mapping: DatasetMapping) -> tuple[str, ...]:
+    """The countings that a dataset has: only "evaluable" if it is not in Table 9."""
+    return tuple(COUNTINGS) if mapping.table9_row is not None else ("evaluable",)
+
+
 def counted_means(mapping: DatasetMapping, scores: Scores) -> dict[str, float]:
-    """Name of a counting -> mean; only "evaluable" for a dataset that is not in Table 9."""
-    if mapping.table9_row is None:
-        return {"evaluable": evaluable_mean(mapping, scores)}
-    return {name: mean(mapping, scores) for name, mean in COUNTINGS.items()}
+    """Name of a counting -> mean."""
+    return {name: COUNTINGS[name](mapping, scores) for name in countings_of(mapping)}

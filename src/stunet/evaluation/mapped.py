@@ -1,19 +1,19 @@
 """Predictions scored on another dataset: both label maps are merged into the dataset's targets and then compared."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stunet.errors import UserError
+from stunet.evaluation.cases import EvaluationConfig
 from stunet.evaluation.countings import counted_means
 from stunet.evaluation.report import EvaluationReport, evaluate
-from stunet.files import write_json
-from stunet.imaging.formats.table import read_labels
-from stunet.imaging.volume import Volume
 from stunet.labels.mapping import DatasetMapping, remap_labels
+
+METRIC = "dsc"
+"""What the paper's means are of."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class MappedReport:
 
     Attributes:
         mapping: the dataset's.
-        report: scores by the integers of `mapping.target_names`, of all targets.
+        report: scores by the integers of `mapping.target_names`, of all targets; DSC is among its metrics.
         evaluable: names of the targets that the classes of the predictions can give.
     """
 
@@ -33,8 +33,14 @@ class MappedReport:
     @property
     def scores(self) -> dict[str, float]:
         """Name of an evaluable target -> mean DSC over the cases, nan if no case has it."""
-        per_target = {self.report.names[label]: value for label, value in self.report.per_label.items()}
+        means = self.report.label_means(METRIC)
+        per_target = {name: means[label] for label, name in self.report.names.items()}
         return {name: per_target[name] for name in self.evaluable}
+
+    def cases_of(self, target: str) -> dict[str, float]:
+        """Name of a case -> DSC of a target, nan where neither prediction nor reference has it."""
+        labels = {name: label for label, name in self.report.names.items()}
+        return {case.case: case.scores[METRIC].get(labels[target], math.nan) for case in self.report.cases}
 
     @property
     def means(self) -> dict[str, float]:
@@ -55,22 +61,21 @@ class MappedReport:
         return (*self.mapping.remarks, *of_targets, *(of_cases if found != self.mapping.cases else ()))
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: what the report gives, and what the mapping adds."""
+        """For JSON: what the mapping adds to the scores; nan becomes null."""
         return {
             "mapping": self.mapping.name,
             "means": {name: None if math.isnan(mean) else mean for name, mean in self.means.items()},
             "not_evaluable": list(self.not_evaluable),
             "remarks": list(self.remarks),
-            **self.report.to_dict(),
         }
-
-    def save(self, path: str | Path) -> None:
-        """Write `to_dict` as JSON."""
-        write_json(Path(path), self.to_dict())
 
 
 def evaluate_mapped(
-    prediction: str | Path, reference: str | Path, mapping: DatasetMapping, names: Sequence[str] | None
+    prediction: str | Path,
+    reference: str | Path,
+    mapping: DatasetMapping,
+    names: Sequence[str] | None,
+    config: EvaluationConfig | None = None,
 ) -> MappedReport:
     """Score predictions on a dataset's own reference labels.
 
@@ -80,40 +85,27 @@ def evaluate_mapped(
         mapping: the dataset's.
         names: class names of the predictions by integer, background first; None if the predictions have the dataset's
             own labels.
+        config: what is measured, DSC among it; by default DSC.
 
     Raises:
         UserError: as `evaluate`, or a label that the predictions' names or the dataset do not have.
     """
-    reference_table = mapping.reference_table()
-    prediction_table = reference_table if names is None else mapping.prediction_table(names)
-    report = evaluate(
-        prediction,
-        reference,
-        mapping.target_names,
-        read_prediction=partial(read_merged, table=prediction_table),
-        read_reference=partial(read_merged, table=reference_table),
+    config = merging(config or EvaluationConfig(), mapping, names)
+    return as_mapped(evaluate(prediction, reference, mapping.target_names, config), mapping, names)
+
+
+def merging(config: EvaluationConfig, mapping: DatasetMapping, names: Sequence[str] | None) -> EvaluationConfig:
+    """What is measured, after both label maps were merged into targets; arguments as of `evaluate_mapped`."""
+    of_reference = mapping.reference_table()
+    of_prediction = of_reference if names is None else mapping.prediction_table(names)
+    return replace(
+        config,
+        renumber_prediction=partial(remap_labels, table=of_prediction),
+        renumber_reference=partial(remap_labels, table=of_reference),
     )
+
+
+def as_mapped(report: EvaluationReport, mapping: DatasetMapping, names: Sequence[str] | None) -> MappedReport:
+    """A report of merged label maps, with what the mapping says of it; arguments as of `evaluate_mapped`."""
     evaluable = tuple(mapping.target_names.values()) if names is None else mapping.evaluable(names)
     return MappedReport(mapping, report, evaluable)
-
-
-def read_merged(path: Path, table: Mapping[int, int]) -> Volume:
-    """A label map whose labels are merged into targets.
-
-    Args:
-        path: a NIfTI file.
-        table: label -> target, of `DatasetMapping.prediction_table` or `reference_table`.
-
-    Returns:
-        Volume with array (1, Z, Y, X) of uint8.
-
-    Raises:
-        UserError: as `read_labels`, or a label without an entry.
-    """
-    labels = read_labels(path)
-    try:
-        return replace(labels, array=remap_labels(labels.array, table))
-    except ValueError as error:
-        raise UserError(
-            f"{path}: {error} in the mapping. Is it the right dataset, and the right numbering of the predictions?"
-        ) from error
