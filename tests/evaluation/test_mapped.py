@@ -1,6 +1,6 @@
 """Predictions in four numberings scored on a dataset's own labels."""
 
-import json
+import math
 
 import nibabel
 import numpy as np
@@ -52,21 +52,28 @@ def test_remarks(tmp_path, amos):
     assert remarks[-1] == "Cases scored: 1; AMOS-CT has 200 in the paper."
 
 
-def test_saved_as_json(tmp_path, amos):
+def test_for_json(tmp_path, amos):
     prediction = write(tmp_path / "p.nii.gz", [LABELS.index("liver"), 0, 0, 0])
-    evaluate_mapped(prediction, amos, load_mapping("amos_ct"), LABELS).save(tmp_path / "report.json")
-    saved = json.loads((tmp_path / "report.json").read_text())
-    assert (saved["mapping"], saved["not_evaluable"]) == ("amos_ct", ["prostate_uterus"])
-    assert saved["cases"]["reference"]["liver"] == 1.0 and saved["per_label"]["spleen"] is None
-    assert saved["means"]["Table 9"] == 0.25
+    content = evaluate_mapped(prediction, amos, load_mapping("amos_ct"), LABELS).to_dict()
+    assert (content["mapping"], content["not_evaluable"]) == ("amos_ct", ["prostate_uterus"])
+    assert content["means"]["Table 9"] == 0.25
+    nobody = write(tmp_path / "nobody.nii.gz", [0, 0, 0, 0])
+    means = evaluate_mapped(nobody, nobody, load_mapping("btcv"), LABELS).to_dict()["means"]
+    assert set(means.values()) == {None}
+
+
+def test_scores_of_cases(tmp_path, amos):
+    scored = evaluate_mapped(amos, amos, load_mapping("amos_ct"), None)
+    assert scored.cases_of("liver") == {"reference": 1.0}
+    assert math.isnan(scored.cases_of("spleen")["reference"])
 
 
 def test_labels_that_the_mapping_does_not_know(tmp_path, amos):
     odd = write(tmp_path / "odd.nii.gz", [6, 16, 0, 0])
-    with pytest.raises(UserError, match=r"odd\.nii\.gz: the label 16 has no entry in the mapping\. Is it the right"):
+    with pytest.raises(UserError, match=r"odd\.nii\.gz: the label 16 is none that the mapping knows"):
         evaluate_mapped(amos, odd, load_mapping("amos_ct"), LABELS)
     odd = write(tmp_path / "odd.nii.gz", [105, 0, 0, 0])
-    with pytest.raises(UserError, match=r"odd\.nii\.gz: the label 105 has no entry"):
+    with pytest.raises(UserError, match=r"odd\.nii\.gz: the label 105 is none that the mapping knows"):
         evaluate_mapped(odd, amos, load_mapping("amos_ct"), LABELS)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from stunet.evaluation.cases import EvaluationConfig
     from stunet.evaluation.report import EvaluationReport
     from stunet.evaluation.result import EvaluationResult
+    from stunet.labels.mapping import DatasetMapping
 
 MetricName = Literal["dsc", "nsd", "hd95"]
 
@@ -38,6 +39,10 @@ class Evaluate:
     """Write the report here: .json has everything, .csv every score, .md and .tex the tables. Several may be given."""
     names: Path | None = None
     """A dataset.json of nnU-Net's whose labels are scored, and no other may occur; by default every value that does."""
+    mapping: str | None = None
+    """Score the 104 structures on another dataset's references: btcv, amos_ct, ... or a .toml file of your own."""
+    numbering: Literal["stunet", "totalsegmentator-v1", "totalsegmentator-v2", "dataset"] = "stunet"
+    """With --mapping: how the predictions are numbered; `dataset` is as the references are."""
     metrics: tuple[MetricName, ...] = ("dsc",)
     """What is measured; the first one ranks the cases."""
     tolerance: str = "totalsegmentator"
@@ -75,6 +80,8 @@ class Evaluate:
             return 0
         for table in tables(result):
             print_table(table.title, table.columns, table.rows)
+        for remark in result.mapped.remarks if result.mapped else ():
+            MESSAGES.print(remark, soft_wrap=True, markup=False)
         return 0
 
     def _check(self) -> None:
@@ -88,6 +95,10 @@ class Evaluate:
             raise UserError("--pictures draws the worst cases; say how many with --worst 5.")
         if self.images is not None and self.pictures is None:
             raise UserError("--images is for pictures; name their folder with --pictures.")
+        if self.mapping is not None and (self.names is not None or "dsc" not in self.metrics):
+            raise UserError(
+                "--mapping brings its own names and counts DSC; leave --names out, and dsc among --metrics."
+            )
         if self.worst < 0 or (self.workers is not None and self.workers < 1) or self.seed < 0:
             raise UserError("--worst and --seed count from 0, --workers from 1.")
 
@@ -100,7 +111,8 @@ class Evaluate:
         system, other_system = self._systems()
         against = {} if self.against is None else {other_system: self._evaluate(self.against, names)}
         bootstrap = Bootstrap(seed=self.seed)
-        return conclude(system, report, against, bootstrap, with_groups=self.groups, worst=self.worst)
+        result = conclude(system, report, against, bootstrap, with_groups=self.groups, worst=self.worst)
+        return self._with_mapping(result)
 
     def _evaluate(self, prediction: Path, names: dict[int, str] | None) -> "EvaluationReport":
         from stunet.evaluation.report import evaluate
@@ -117,11 +129,14 @@ class Evaluate:
 
     def _config(self) -> "EvaluationConfig":
         from stunet.evaluation.cases import EvaluationConfig
+        from stunet.evaluation.mapped import merging
         from stunet.evaluation.tolerances import read_tolerances
 
         workers = self.workers or min(MOST_WORKERS, os.cpu_count() or 1)
         metrics = tuple(dict.fromkeys(self.metrics))
-        return EvaluationConfig(metrics, read_tolerances(self.tolerance), workers=workers)
+        config = EvaluationConfig(metrics, read_tolerances(self.tolerance), workers=workers)
+        mapping = self._mapping()
+        return config if mapping is None else merging(config, mapping, self._numbering())
 
     def _systems(self) -> tuple[str, str]:
         """The names of both systems: those of their folders, or the whole paths where these are alike."""
@@ -141,7 +156,30 @@ class Evaluate:
                 draw_worst_case(worst, pairs[worst.case], result.report, folder, self.images)
         MESSAGES.print(f"{len(result.worst)} pictures in {folder}", markup=False, soft_wrap=True)
 
+    def _with_mapping(self, result: "EvaluationResult") -> "EvaluationResult":
+        """With the means of a dataset's countings, where there is a mapping."""
+        from stunet.evaluation.mapped import as_mapped
+
+        mapping = self._mapping()
+        if mapping is None:
+            return result
+        return replace(result, mapped=as_mapped(result.report, mapping, self._numbering()))
+
+    def _mapping(self) -> "DatasetMapping | None":
+        from stunet.labels.mapping import load_mapping
+
+        return None if self.mapping is None else load_mapping(self.mapping)
+
+    def _numbering(self) -> tuple[str, ...] | None:
+        """Class names of the predictions by integer; None where they are numbered as the references."""
+        from stunet.labels.mapping import NUMBERINGS
+
+        return NUMBERINGS.get(self.numbering)
+
     def _names(self) -> dict[int, str] | None:
+        mapping = self._mapping()
+        if mapping is not None:
+            return mapping.target_names
         if self.names is not None:
             return _names_in(self.names)
         if not self.groups:

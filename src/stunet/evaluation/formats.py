@@ -102,6 +102,8 @@ def notes(result: EvaluationResult) -> list[str]:
             "p: Wilcoxon's signed-rank test over cases, two-sided; that of a label is corrected for the number of "
             "labels by Holm's method."
         )
+    if result.mapped is not None:
+        said += result.mapped.remarks
     return said
 
 

@@ -64,6 +64,7 @@ class MappedReport:
         """For JSON: what the mapping adds to the scores; nan becomes null."""
         return {
             "mapping": self.mapping.name,
+            "title": self.mapping.title,
             "means": {name: None if math.isnan(mean) else mean for name, mean in self.means.items()},
             "not_evaluable": list(self.not_evaluable),
             "remarks": list(self.remarks),

@@ -7,6 +7,7 @@ from typing import Any
 
 from stunet.evaluation.bootstrap import Bootstrap, Interval
 from stunet.evaluation.comparison import Comparison, Difference, compare
+from stunet.evaluation.mapped import MappedReport
 from stunet.evaluation.metrics import METRICS
 from stunet.evaluation.report import EvaluationReport
 from stunet.evaluation.summary import Estimate, MetricSummary, summarise
@@ -41,6 +42,7 @@ class EvaluationResult:
         summaries: one for each metric.
         opponent: the system that it is compared with, if any.
         worst: its worst cases, the worst first.
+        mapped: the same scores as those of another dataset's targets, if they are.
     """
 
     system: str
@@ -49,6 +51,7 @@ class EvaluationResult:
     summaries: tuple[MetricSummary, ...]
     opponent: Opponent | None = None
     worst: tuple[WorstCase, ...] = ()
+    mapped: MappedReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; nan becomes null."""
@@ -64,6 +67,8 @@ class EvaluationResult:
                 "metrics": _metrics(self.opponent.report, self.opponent.summaries),
                 "differences": {comparison.name: _comparison(comparison) for comparison in self.opponent.comparisons},
             }
+        if self.mapped is not None:
+            content["dataset"] = self.mapped.to_dict()
         if self.worst:
             content["worst_cases"] = [asdict(case) for case in self.worst]
         return content

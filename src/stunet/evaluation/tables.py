@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from stunet.evaluation.bootstrap import Interval
 from stunet.evaluation.comparison import Comparison, Difference
+from stunet.evaluation.mapped import MappedReport
 from stunet.evaluation.metrics import METRICS, Metric
 from stunet.evaluation.result import EvaluationResult, Opponent
 from stunet.evaluation.summary import Estimate, MetricSummary
@@ -34,6 +35,8 @@ class Table:
 def tables(result: EvaluationResult) -> list[Table]:
     """All tables of an evaluation."""
     made = [_means(result)]
+    if result.mapped is not None:
+        made.append(_countings(result.mapped))
     if result.opponent is not None:
         for ours, theirs, comparison in zip(
             result.summaries, result.opponent.summaries, result.opponent.comparisons, strict=True
@@ -42,6 +45,12 @@ def tables(result: EvaluationResult) -> list[Table]:
     if result.worst:
         made.append(_worst(result))
     return made
+
+
+def _countings(mapped: MappedReport) -> Table:
+    """The mean of a dataset, counted in each way."""
+    rows = tuple((name, ABSENT if math.isnan(mean) else f"{mean:.4f}") for name, mean in mapped.means.items())
+    return Table(f"DSC on {mapped.mapping.title}, by which targets are counted", ("targets", "mean"), rows)
 
 
 def _means(result: EvaluationResult) -> Table:

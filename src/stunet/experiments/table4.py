@@ -76,8 +76,8 @@ _PUBLISHED_RUNS = tuple(
 TABLE4 = Recipe(
     name="table4",
     title="Direct inference on 14 datasets",
-    shows="Larger models pre-trained on TotalSegmentator have a higher mean DSC on 14 datasets that they were not trained "
-    "on, without any adaptation.",
+    shows="Larger models pre-trained on TotalSegmentator have a higher mean DSC on 14 datasets that they were not "
+    "trained on, without any adaptation.",
     source="Table 4, section 4.2.1; targets and cases: Table 9, appendices A and B",
     full=(*_PUBLISHED_RUNS, *_OWN_RUNS),
     mini=_OWN_RUNS,

@@ -148,14 +148,14 @@ def remap_labels(labels: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
     if labels.size == 0:
         return labels.astype(np.uint8)
     if labels.min() < 0:
-        raise ValueError(f"the label {labels.min()} has no entry")
+        raise ValueError(f"the label {labels.min()} is negative")
     lookup = np.full(max(int(labels.max()), *entries) + 1, _UNKNOWN, dtype=np.uint8)
     lookup[list(entries)] = list(entries.values())
     remapped = lookup[labels]
     if (remapped == _UNKNOWN).any():
         unknown = np.unique(labels[remapped == _UNKNOWN])
         listed = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-        raise ValueError(f"the label {listed} has no entry")
+        raise ValueError(f"the label {listed} is none that the mapping knows; check the dataset and the numbering")
     return remapped
 
 
