@@ -109,7 +109,7 @@ class Evaluate:
         names = self._names()
         report = self._evaluate(self.prediction, names)
         system, other_system = self._systems()
-        against = {} if self.against is None else {other_system: self._evaluate(self.against, names)}
+        against = None if self.against is None else (other_system, self._evaluate(self.against, names))
         bootstrap = Bootstrap(seed=self.seed)
         result = conclude(system, report, against, bootstrap, with_groups=self.groups, worst=self.worst)
         return self._with_mapping(result)
@@ -140,11 +140,10 @@ class Evaluate:
 
     def _systems(self) -> tuple[str, str]:
         """The names of both systems: those of their folders, or the whole paths where these are alike."""
-        if self.against is None:
-            return self.prediction.name, ""
-        if self.prediction.name != self.against.name:
-            return self.prediction.name, self.against.name
-        return str(self.prediction), str(self.against)
+        from stunet.imaging.formats.table import without_suffix
+
+        ours, theirs = (without_suffix(path) for path in (self.prediction, self.against or Path()))
+        return (ours, theirs) if ours != theirs else (str(self.prediction), str(self.against))
 
     def _draw(self, result: "EvaluationResult", folder: Path) -> None:
         from stunet.evaluation.cases import pair_files

@@ -49,10 +49,15 @@ class Bootstrap:
                 chunk[:] = (times_drawn @ known) / (times_drawn @ is_known)
         return means
 
-    def interval(self, statistics: np.ndarray) -> Interval:
-        """The central range of a statistic of all resamples; those where it is nan say nothing."""
+    def interval(self, statistics: np.ndarray, cases: int) -> Interval:
+        """The central range of a statistic of all resamples; those where it is nan say nothing.
+
+        Args:
+            statistics: (resamples,).
+            cases: how many it is made of; a single one leaves nothing to resample, and there is no interval.
+        """
         known = statistics[np.isfinite(statistics)]
-        if not known.size:
+        if not known.size or cases < 2:
             return Interval(math.nan, math.nan)
         outside = (1 - self.confidence) / 2
         low, high = np.quantile(known, (outside, 1 - outside))

@@ -85,13 +85,15 @@ def _difference(ours: _Resampled, theirs: _Resampled, column: int) -> Difference
     """Of one label."""
     first, second = ours.scores[:, column], theirs.scores[:, column]
     value = mean_ignoring_nan(first.tolist()) - mean_ignoring_nan(second.tolist())
-    interval = ours.bootstrap.interval(ours.label_means[:, column] - theirs.label_means[:, column])
-    return Difference(value, interval, *wilcoxon(first, second))
+    p_value, cases = wilcoxon(first, second)
+    interval = ours.bootstrap.interval(ours.label_means[:, column] - theirs.label_means[:, column], cases)
+    return Difference(value, interval, p_value, cases)
 
 
 def _difference_of_means(ours: _Resampled, theirs: _Resampled) -> Difference:
-    interval = ours.bootstrap.interval(mean_over_labels(ours.label_means) - mean_over_labels(theirs.label_means))
-    return Difference(ours.mean - theirs.mean, interval, *wilcoxon(ours.case_means, theirs.case_means))
+    p_value, cases = wilcoxon(ours.case_means, theirs.case_means)
+    differences = mean_over_labels(ours.label_means) - mean_over_labels(theirs.label_means)
+    return Difference(ours.mean - theirs.mean, ours.bootstrap.interval(differences, cases), p_value, cases)
 
 
 def wilcoxon(first: np.ndarray, second: np.ndarray) -> tuple[float, int]:

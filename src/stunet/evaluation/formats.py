@@ -12,6 +12,9 @@ from stunet.evaluation.result import EvaluationResult, number
 from stunet.evaluation.tables import Table, tables
 from stunet.files import replacing
 
+ROWS_OF_A_PAGE = 45
+"""Longer tables run over pages in LaTeX."""
+
 
 def as_json(result: EvaluationResult) -> str:
     """Every score, mean, interval, test and setting; nan is null."""
@@ -47,27 +50,20 @@ def _markdown_table(table: Table) -> str:
 
 
 def as_latex(result: EvaluationResult) -> str:
-    """The tables, for a document that loads `booktabs`, and as comments how to read them."""
+    """The tables, for a document that loads `booktabs` and `longtable`, and as comments how to read them."""
     return "\n".join([*(f"% {note}" for note in notes(result)), *map(_latex_table, tables(result))])
 
 
 def _latex_table(table: Table) -> str:
-    rows = [" & ".join(map(_latex, row)) + r" \\" for row in table.rows]
-    # the last row of means stands apart from the labels
-    body = [*rows[:-1], r"\midrule", rows[-1]] if table.rows[-1][0] == "mean" else rows
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_latex(table.title)}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
-        r"\toprule",
-        " & ".join(map(_latex, table.columns)) + r" \\",
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
+    heading, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (table.columns, *table.rows))
+    body = [r"\toprule", heading, r"\midrule", *rows, r"\bottomrule"]
+    columns = "l" + "r" * (len(table.columns) - 1)
+    caption = rf"\caption{{{_latex(table.title)}}}"
+    if len(rows) > ROWS_OF_A_PAGE:
+        lines = [rf"\begin{{longtable}}{{{columns}}}", caption + r" \\", *body, r"\end{longtable}"]
+    else:
+        tabular = [rf"\begin{{tabular}}{{{columns}}}", *body, r"\end{tabular}"]
+        lines = [r"\begin{table}", r"\centering", caption, *tabular, r"\end{table}"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,6 @@
 """All that an evaluation says of a system: its scores, their means and intervals, another system's, the worst cases."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -77,7 +76,7 @@ class EvaluationResult:
 def conclude(
     system: str,
     report: EvaluationReport,
-    against: Mapping[str, EvaluationReport] | None = None,
+    against: tuple[str, EvaluationReport] | None = None,
     bootstrap: Bootstrap | None = None,
     with_groups: bool = False,
     worst: int = 0,
@@ -87,7 +86,7 @@ def conclude(
     Args:
         system: what was evaluated.
         report: its scores.
-        against: the name and the scores of one other system, of the same cases.
+        against: the name and the scores of another system, of the same cases.
         bootstrap: how intervals are found.
         with_groups: also the groups of Table 3.
         worst: how many cases to list.
@@ -97,15 +96,13 @@ def conclude(
     """
     bootstrap = bootstrap or Bootstrap()
     metrics = report.config.metrics
-    opponent = None
-    for name, other in (against or {}).items():
-        opponent = Opponent(
-            name,
-            other,
-            tuple(summarise(other, metric, bootstrap, with_groups) for metric in metrics),
-            tuple(compare(report, other, metric, bootstrap) for metric in metrics),
-        )
     summaries = tuple(summarise(report, metric, bootstrap, with_groups) for metric in metrics)
+    opponent = None
+    if against is not None:
+        name, other = against
+        theirs = tuple(summarise(other, metric, bootstrap, with_groups) for metric in metrics)
+        comparisons = tuple(compare(report, other, metric, bootstrap) for metric in metrics)
+        opponent = Opponent(name, other, theirs, comparisons)
     return EvaluationResult(system, report, bootstrap, summaries, opponent, worst_cases(report, worst))
 
 

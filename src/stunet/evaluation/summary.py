@@ -89,6 +89,6 @@ class _Resampling:
     def estimate(self, value: float, names: Sequence[str]) -> Estimate:
         """The mean of some labels' means."""
         columns = [self._columns[name] for name in names]
-        interval = self._bootstrap.interval(mean_over_labels(self._label_means[:, columns]))
         cases = int(np.isfinite(self._scores[:, columns]).any(axis=1).sum())
+        interval = self._bootstrap.interval(mean_over_labels(self._label_means[:, columns]), cases)
         return Estimate(value, interval, cases)

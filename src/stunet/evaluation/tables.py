@@ -99,8 +99,8 @@ def _estimate(estimate: Estimate, metric: Metric) -> str:
 
 
 def _interval(interval: Interval, metric: Metric) -> str:
-    """Nothing where there is none, and where a single case leaves nothing to resample."""
-    if math.isnan(interval.low) or interval.low == interval.high:
+    """Nothing where there is none."""
+    if math.isnan(interval.low):
         return ""
     return f" [{_value(interval.low, metric)}, {_value(interval.high, metric)}]"
 

@@ -1,10 +1,12 @@
 """The worst cases of an evaluation, which say more than its mean, and pictures of them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from stunet.errors import UserError
 from stunet.evaluation.cases import CasePair, CaseScore, read_pair
@@ -13,7 +15,10 @@ from stunet.evaluation.report import EvaluationReport
 from stunet.files import made_folder
 from stunet.imaging.formats.table import SUFFIXES, read_volume
 from stunet.imaging.preview import save_preview
-from stunet.imaging.volume import Volume, check_same_grid
+from stunet.imaging.volume import Volume, check_same_grid, voxel_to_world
+
+SURROUNDINGS_MM = 50.0
+"""Of a structure, that its picture shows."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,31 @@ def draw_worst_case(
     """
     prediction, reference = read_pair(pair, report.config)
     scan = _black(reference) if images is None else _scan(images, worst.case, reference)
-    only = [np.where(labels.array[0] == worst.label, worst.label, 0) for labels in (prediction, reference)]
-    metric = METRICS[report.config.metrics[0]]
+    masks = [labels.array[0] == worst.label for labels in (prediction, reference)]
+    box = _box_around(masks[0] | masks[1], reference.spacing)
+    predicted, true = (np.where(mask[box], worst.label, 0) for mask in masks)
     path = made_folder(folder) / picture_name(worst)
-    title = f"{worst.case}, {worst.structure}: {metric.title} {worst.score:.3f} {metric.unit}".rstrip()
-    save_preview(path, scan, only[0], {worst.label: worst.structure}, only[1], title=title)
+    save_preview(path, _cut(scan, box), predicted, {worst.label: worst.structure}, true, title=_title(worst, report))
     return path
+
+
+def _title(worst: WorstCase, report: EvaluationReport) -> str:
+    metric = METRICS[report.config.metrics[0]]
+    score = f"{worst.score:.{metric.decimals}f} {metric.unit}".rstrip()
+    return f"{metric.title} {score}: {worst.structure}, {worst.case}"
+
+
+def _box_around(mask_ZYX: np.ndarray, spacing: Sequence[float]) -> tuple[slice, ...]:
+    (tight,) = ndimage.find_objects(mask_ZYX.astype(np.uint8))
+    margins = [math.ceil(SURROUNDINGS_MM / mm) for mm in spacing]
+    return tuple(slice(max(0, side.start - n), side.stop + n) for side, n in zip(tight, margins, strict=True))
+
+
+def _cut(scan: Volume, box: tuple[slice, ...]) -> Volume:
+    """A part of a scan, at its place in space."""
+    affine = scan.affine.copy()
+    affine[:3, 3] = voxel_to_world(scan.affine, [side.start for side in reversed(box)])
+    return Volume(scan.array[(slice(1), *box)], affine, stated_spacing=scan.stated_spacing)
 
 
 def _black(reference: Volume) -> Volume:
