@@ -72,11 +72,12 @@ def test_some_runs_alone(tmp_path):
         run_recipe(asked, "full", Workplace(tmp_path, {}), ["unet"])
 
 
-def test_runs_without_their_data_are_left_out_and_named(tmp_path):
+def test_missing_data_are_named_before_anything_is_done(tmp_path):
     asked = recipe(Run("a", 0.5, ("amos22",)), Run("b", 0.6, ("flare22",)))
     with pytest.raises(UserError, match="--data amos22=FOLDER --data flare22=FOLDER"):
         run_recipe(asked, "full", Workplace(tmp_path, {}))
-    results = run_recipe(asked, "full", Workplace(tmp_path, {"flare22": tmp_path}))
+    assert CALLS == []
+    results = run_recipe(asked, "full", Workplace(tmp_path, {"flare22": tmp_path}), ["b"])
     assert [m.system for m in results.measurements] == ["b"]
     assert results.remarks == ("Not done: a.",)
 

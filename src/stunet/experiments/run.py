@@ -44,15 +44,14 @@ def run_recipe(
         recipe: what to do.
         profile: "full" or "mini".
         workplace: where, with which data and GPUs; `resume` keeps the runs that are done.
-        only: patterns of keys ("stunet-b*"); () are all runs. Runs whose data were not given are left out, and named
-            in the remarks.
+        only: patterns of keys ("stunet-b*"); () are all runs.
         on_run: told of each run that begins.
 
     Returns:
         The results of all runs that are done, earlier ones included.
 
     Raises:
-        UserError: no run to do, data that are missing or bad, or runs that are done already and not to be resumed.
+        UserError: no run to do, data that are missing or bad, runs that are done already and not to be resumed.
     """
     chosen = _chosen(recipe, profile, workplace, only)
     done = _done_runs(recipe.runs(profile), workplace.folder)
@@ -76,24 +75,23 @@ def run_recipe(
 
 
 def _chosen(recipe: Recipe, profile: Profile, workplace: Workplace, only: Sequence[str]) -> list[Run]:
-    """The runs that were asked for and whose data were given.
+    """The runs that were asked for.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or data of one were not given.
     """
     runs = recipe.runs(profile)
     asked = [run for run in runs if not only or any(fnmatch(run.key, pattern) for pattern in only)]
     if not asked:
         raise UserError(f"No run of {recipe.name} is called {', '.join(only)}. They are: {_keys(runs)}.")
-    possible = [run for run in asked if set(run.datasets) <= set(workplace.data)]
-    if not possible:
-        missing = dict.fromkeys(name for run in asked for name in run.datasets if name not in workplace.data)
+    missing = dict.fromkeys(name for run in asked for name in run.datasets if name not in workplace.data)
+    if missing:
         options = " ".join(f"--data {name}=FOLDER" for name in missing)
         raise UserError(
-            f"{recipe.name} ({profile}) needs data, datasets in nnU-Net's raw layout: {options}. "
-            f"`stunet experiment show {recipe.name}` says where they come from."
+            f"{recipe.name} ({profile}) needs datasets in nnU-Net's raw layout: {options}. `stunet experiment show "
+            f"{recipe.name} --profile {profile}` says what they are, and --only chooses some of its runs."
         )
-    return possible
+    return asked
 
 
 def _keys(runs: Sequence[Run]) -> str:
