@@ -1,5 +1,6 @@
 """`stunet experiment`: the paper's tables and figures, rerun."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
@@ -109,13 +110,13 @@ class Run:
         workplace = self._workplace(recipe)
         with stdout_to_stderr():
             results = run_recipe(recipe, self.profile, workplace, self.only, _tell)
-        written = [workplace.folder / RESULTS_NAME, *write_tables(results, workplace.folder)]
+        path = workplace.folder / RESULTS_NAME
+        written = [path, *write_tables(path, workplace.folder)]
         if self.json:
             print_json({"folder": str(workplace.folder), **asdict(results)})
             return 0
         print_results(results)
-        names = ", ".join(path.name for path in written)
-        MESSAGES.print(f"In {workplace.folder}: {names}", soft_wrap=True, markup=False)
+        _name_files(written)
         return 0
 
     def _workplace(self, recipe: "Recipe") -> "Workplace":
@@ -133,7 +134,7 @@ class Run:
 
 @dataclass
 class Plot:
-    """Draw the figure of an experiment from its results file, as PDF, SVG and PNG.
+    """Draw the figure of an experiment from its results file, as PDF and PNG, beside that file.
 
     Example: stunet experiment plot figure4 --profile mini
     """
@@ -149,7 +150,21 @@ class Plot:
 
     def run(self) -> int:
         """Read, draw, write."""
-        raise UserError("Not yet.")
+        from stunet.experiments.plots import plot
+        from stunet.experiments.registry import find_recipe
+        from stunet.experiments.run import RESULTS_NAME, experiment_folder
+
+        folder = self.output or experiment_folder(find_recipe(self.name), self.profile)
+        if not (folder / RESULTS_NAME).is_file():
+            raise UserError(
+                f"{folder} has no {RESULTS_NAME}. Run first: stunet experiment run {self.name} --profile {self.profile}"
+            )
+        written = plot(folder / RESULTS_NAME, folder)
+        if self.json:
+            print_json({"figures": [str(path) for path in written]})
+        else:
+            _name_files(written)
+        return 0
 
 
 Action = Union[  # noqa: UP007 (tyro reads the annotations)
@@ -172,13 +187,17 @@ class Experiment:
 
 
 def print_results(results: "Results") -> None:
-    """The tables, and on stderr what belongs beside them."""
-    from stunet.experiments.tables import tables_of
+    """The table, and on stderr what belongs beside it."""
+    from stunet.experiments.table_layout import table_of
 
-    for table in tables_of(results):
-        print_table(f"{results.experiment}, {results.profile}", table.columns, table.rows)
-    for remark in results.remarks:
+    table = table_of(results)
+    print_table(table.title, table.header, table.rows)
+    for remark in table.remarks:
         MESSAGES.print(remark, soft_wrap=True, markup=False)
+
+
+def _name_files(paths: Sequence[Path]) -> None:
+    MESSAGES.print(f"In {paths[0].parent}: {', '.join(path.name for path in paths)}", soft_wrap=True, markup=False)
 
 
 def _tell(key: str, done: int, total: int) -> None:
@@ -239,11 +258,11 @@ def _claim_rows(recipe: "Recipe", profile: ProfileOption, hours: float) -> list[
 
 def _shown_run(run: "OneRun") -> dict[str, Any]:
     """A run in a line, with what the paper prints for it."""
-    from stunet.experiments.tables import shown_number
+    from stunet.experiments.table_layout import paper_text
 
-    expected = [m for m in run.expected() if m.paper is not None]
-    numbers = [" ".join(filter(None, (m.target, m.metric, shown_number(m.paper, m)))) for m in expected]
-    systems = dict.fromkeys(m.system for m in run.expected())
+    expected = run.expected()
+    numbers = [" ".join(filter(None, (m.target, m.metric, paper_text(m)))) for m in expected if m.paper is not None]
+    systems = dict.fromkeys(m.system for m in expected)
     return {
         "run": run.key,
         "system": ", ".join(systems),

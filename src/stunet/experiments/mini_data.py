@@ -1,6 +1,7 @@
 """The data of the `mini` profile: real images, few of them, and what is trained on them."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from stunet.datasets.raw import DESCRIPTION, SPLITS, dataset_description
@@ -61,9 +62,9 @@ EPOCHS = 2
 """Of every mini training."""
 
 
-def short(iterations: int, recipe: str = "scratch", **more: object) -> Schedule:
-    """A schedule of so many iterations in all."""
-    return Schedule(recipe, EPOCHS, iterations // EPOCHS, **more)  # type: ignore[arg-type]
+def short(iterations: int, schedule: Schedule = Schedule()) -> Schedule:  # noqa: B008 (frozen)
+    """The schedule with so many iterations in all."""
+    return replace(schedule, epochs=EPOCHS, iterations=iterations // EPOCHS)
 
 
 def data_with_minis(given: dict[str, Path], folder: Path) -> dict[str, Path]:

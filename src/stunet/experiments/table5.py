@@ -30,7 +30,7 @@ ROWS = (
 )
 """Key, the paper's name, the network, the weights that it starts with, DSC (%) of the seven columns, their mean."""
 
-PRETRAINING = TrainingRun("pretraining", "STU-Net, tiny", "tiny", ABDOMEN, (), short(60, patch=(64, 64, 64)))
+PRETRAINING = TrainingRun("pretraining", "STU-Net, tiny", "tiny", ABDOMEN, (), short(60, Schedule(patch=(64, 64, 64))))
 """Of the mini; its own score is not shown."""
 
 MINI_ROWS = (
@@ -51,7 +51,7 @@ def _full() -> tuple[Run, ...]:
             network=network,
             cases=data.cases,
             targets=(Target(data.cases.name, (), expected),),
-            schedule=Schedule("finetune" if start else "scratch", learning_rate=data.learning_rate),
+            schedule=Schedule("finetune" if start else None, learning_rate=data.learning_rate),
             start=start,
             classes=data.classes,
             channels=data.channels,
@@ -69,7 +69,7 @@ def _mini() -> tuple[Run, ...]:
             network=network,
             cases=data.cases,
             targets=(Target(data.cases.name),),
-            schedule=short(80, "finetune" if after else "scratch"),
+            schedule=short(80, Schedule("finetune" if after else None)),
             after=after,
             classes=data.classes,
         )

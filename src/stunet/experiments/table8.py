@@ -10,7 +10,7 @@ Expected: best with 4,000 epochs and mirroring in both: 88.25 % on FLARE22, 77.0
 
 from dataclasses import dataclass
 
-from stunet.experiments.mini_data import ABDOMEN, EPOCHS, HIPPOCAMPUS, STSPET, short
+from stunet.experiments.mini_data import ABDOMEN, HIPPOCAMPUS, STSPET, short
 from stunet.experiments.paper_data import (
     AUTOPET_LEARNING_RATE,
     AUTOPET_PET,
@@ -83,22 +83,21 @@ def _pretraining(row: Row, is_mini: bool) -> TrainingRun:
     key = row.pretraining or ""
     mirror = row.pretrained_with_mirror
     if is_mini:
-        schedule = Schedule("scratch", EPOCHS, row.epochs * MINI_ITERATIONS // EPOCHS, mirror=mirror, patch=MINI_PATCH)
+        schedule = short(row.epochs * MINI_ITERATIONS, Schedule(mirror=mirror, patch=MINI_PATCH))
         return TrainingRun(key, "STU-Net, tiny", "tiny", ABDOMEN, (), schedule)
     schedule = Schedule("pretrain", 1000 * row.epochs, mirror=mirror)
     return TrainingRun(key, "STU-Net-L", "large", TOTALSEGMENTATOR, (), schedule, plan="published")
 
 
 def _fine_tuning(row: Row, data: Downstream, expected: Expected | None, is_mini: bool) -> TrainingRun:
-    recipe = "finetune" if row.epochs else "scratch"
-    full = Schedule(recipe, learning_rate=data.learning_rate, mirror=row.mirror)
+    schedule = Schedule("finetune" if row.epochs else None, learning_rate=data.learning_rate, mirror=row.mirror)
     return TrainingRun(
         key=f"{row.key}-{data.cases.source}",
         system="STU-Net, tiny" if is_mini else "STU-Net-L",
         network="tiny" if is_mini else "large",
         cases=data.cases,
         targets=(Target(data.cases.name, (), expected),),
-        schedule=short(50, recipe, mirror=row.mirror) if is_mini else full,
+        schedule=short(50, schedule) if is_mini else schedule,
         after=row.pretraining,
         setting={
             "pre-train epochs": f"{row.epochs}k" if row.epochs else None,

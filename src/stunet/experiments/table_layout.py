@@ -145,6 +145,11 @@ def _three(measurement: Measurement | None) -> list[str]:
     return [number_text(paper, decimals), number_text(ours, decimals), difference_text(difference, decimals)]
 
 
+def paper_text(measurement: Measurement) -> str:
+    """The paper's number as it prints it."""
+    return _three(measurement)[0]
+
+
 def number_text(number: float | None, decimals: int | None) -> str:
     """With so many decimals, or with four significant digits where that is None.
 
