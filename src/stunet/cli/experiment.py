@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import tyro
+from rich.console import Console
 
-from stunet.cli.output import MESSAGES, Json, print_json, print_table, stdout_to_stderr
+from stunet.cli.output import MESSAGES, RESULTS, Json, print_json, print_table, stdout_to_stderr
 from stunet.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from stunet.experiments.results import Results
 
 ProfileOption = Literal["full", "mini"]
+
+TABLE_WIDTH = 140
+"""Letters in a line of results, at least."""
 
 
 @dataclass
@@ -67,8 +71,8 @@ class Show:
             print_json({**_claims(recipe, self.profile), "gpu_hours": round(hours, 1), "runs": runs})
             return 0
         print_table(recipe.name, ("", ""), _claim_rows(recipe, self.profile, hours))
-        rows = [(r["run"], r["system"], r["needs"], f"{r['gpu_hours']:.1f}", r["paper"]) for r in runs]
-        print_table("Its runs", ("run", "system", "needs", "A100 hours", "paper"), rows)
+        columns = ("run", "system", "needs", *(("gpu_hours", "paper") if self.profile == "full" else ()))
+        print_table("Its runs", columns, [[str(run[column]) for column in columns] for run in runs])
         return 0
 
 
@@ -191,7 +195,8 @@ def print_results(results: "Results") -> None:
     from stunet.experiments.table_layout import table_of
 
     table = table_of(results)
-    print_table(table.title, table.header, table.rows)
+    wide = Console(width=max(RESULTS.width, TABLE_WIDTH), highlight=False)  # no word is worth cutting
+    print_table(table.title, table.header, table.rows, wide)
     for remark in table.remarks:
         MESSAGES.print(remark, soft_wrap=True, markup=False)
 
@@ -246,9 +251,9 @@ def _claims(recipe: "Recipe", profile: ProfileOption) -> dict[str, Any]:
 
 def _claim_rows(recipe: "Recipe", profile: ProfileOption, hours: float) -> list[tuple[str, str]]:
     claims = _claims(recipe, profile)
-    cost = f"{hours:,.0f} hours of an A100" if hours >= 1 else "no GPU"
+    cost = f"{hours:,.0f} hours of an A100" if hours >= 1 else "a minute of a CPU"
     if profile == "mini" and recipe.mini_minutes:
-        cost = f"about {recipe.mini_minutes} minutes of a CPU"
+        cost = f"about {recipe.mini_minutes} minutes of one thread of a CPU"
     rows = [("what", recipe.title), ("claim", recipe.shows), ("source", recipe.source), ("cost", cost)]
     for name, data in claims["data"].items():
         rows.append((f"--data {name}=", " ".join(filter(None, (f"{data['says']}.", data["command"])))))
