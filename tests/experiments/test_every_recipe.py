@@ -1,5 +1,6 @@
 """Every recipe says what it does and costs, and expects what the paper prints."""
 
+import re
 from itertools import chain
 
 import pytest
@@ -172,6 +173,12 @@ def test_the_cost_of_a_training_is_near_what_dkfz_measured():
     measured_hours = {"small": 10, "base": 15, "large": 51}
     for network, hours in measured_hours.items():
         assert training_hours(network, 250_000) == pytest.approx(hours, rel=0.08)
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if "hours of an A100" in m.__doc__], ids=name_of)
+def test_the_cost_in_the_docstring_is_the_runs(module):
+    (stated,) = re.findall(r"about ([\d,]+) hours of an A100 in all", module.__doc__)
+    assert int(stated.replace(",", "")) == pytest.approx(module.RECIPE.gpu_hours("full"), rel=0.02)
 
 
 def test_percent_as_printed():

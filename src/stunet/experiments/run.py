@@ -44,7 +44,8 @@ def run_recipe(
         recipe: what to do.
         profile: "full" or "mini".
         workplace: where, with which data and GPUs; `resume` keeps the runs that are done.
-        only: patterns of keys ("stunet-b*"); () are all runs.
+        only: patterns of keys ("stunet-b*"); () are all runs whose data were given. The others are named in the
+            remarks.
         on_run: told of each run that begins.
 
     Returns:
@@ -75,23 +76,25 @@ def run_recipe(
 
 
 def _chosen(recipe: Recipe, profile: Profile, workplace: Workplace, only: Sequence[str]) -> list[Run]:
-    """The runs that were asked for.
+    """The runs that `only` names, or else those whose data were given.
 
     Raises:
-        UserError: there is none, or data of one were not given.
+        UserError: there is none, or data of a run that `only` names were not given.
     """
     runs = recipe.runs(profile)
     asked = [run for run in runs if not only or any(fnmatch(run.key, pattern) for pattern in only)]
     if not asked:
         raise UserError(f"No run of {recipe.name} is called {', '.join(only)}. They are: {_keys(runs)}.")
     missing = dict.fromkeys(name for run in asked for name in run.datasets if name not in workplace.data)
-    if missing:
+    possible = [run for run in asked if not missing.keys() & set(run.datasets)]
+    is_worth_while = not missing or any(run.datasets for run in possible)
+    if not is_worth_while or (only and missing):
         options = " ".join(f"--data {name}=FOLDER" for name in missing)
         raise UserError(
-            f"{recipe.name} ({profile}) needs datasets in nnU-Net's raw layout: {options}. `stunet experiment show "
-            f"{recipe.name} --profile {profile}` says what they are, and --only chooses some of its runs."
+            f"{recipe.name} ({profile}) needs data: {options}. `stunet experiment show {recipe.name} --profile "
+            f"{profile}` says what they are, and --only chooses some of its runs."
         )
-    return asked
+    return possible
 
 
 def _keys(runs: Sequence[Run]) -> str:
