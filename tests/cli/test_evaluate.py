@@ -63,3 +63,33 @@ def test_paths_that_cannot_be_right(stunet, capsys, pair, tmp_path):
     assert "lost.nii.gz" in capsys.readouterr().err
     assert stunet("evaluate", *pair, "-o", tmp_path / "lost" / "report.json") == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+@pytest.fixture
+def segthor(tmp_path):
+    """Esophagus and aorta in SegTHOR's own labels, and what finds the aorta, in TotalSegmentator's numbering."""
+    for name, values in (("reference", [1, 1, 4, 4, 0, 0, 2, 2]), ("prediction", [0, 0, 7, 7, 0, 0, 0, 0])):
+        array = np.array(values, np.uint8).reshape(2, 2, 2)
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    return ["-p", tmp_path / "prediction.nii.gz", "-r", tmp_path / "reference.nii.gz", "--mapping", "segthor"]
+
+
+def test_another_dataset(stunet, capsys, segthor, tmp_path):
+    options = ["--numbering", "totalsegmentator-v1"]
+    assert stunet("evaluate", *segthor, *options, "--json", "-o", tmp_path / "report.json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["per_label"] == {"esophagus": 0.0, "trachea": None, "aorta": 1.0}
+    assert shown["means"] == {"Table 9": 0.5, "evaluable": 0.5, "released script": 0.5}
+    assert shown == json.loads((tmp_path / "report.json").read_text())
+    assert stunet("evaluate", *segthor, *options) == 0
+    shown = capsys.readouterr()
+    assert "DSC, SegThor" in shown.out and "mean, Table 9" in shown.out and "KeyError for the trachea" in shown.err
+
+
+def test_a_mapping_that_does_not_fit(stunet, capsys, segthor, names):
+    assert stunet("evaluate", *segthor[:-1], "segtor") == 2
+    assert "no mapping 'segtor'" in capsys.readouterr().err
+    assert stunet("evaluate", *segthor, "--numbering", "dataset") == 2
+    assert "prediction.nii.gz: the label 7 has no entry" in capsys.readouterr().err
+    assert stunet("evaluate", *segthor, "--names", names({"labels": {}})) == 2
+    assert "leave --names out" in capsys.readouterr().err
