@@ -234,7 +234,7 @@ def _needs(recipe: "Recipe") -> str:
 
 def _claims(recipe: "Recipe", profile: ProfileOption) -> dict[str, Any]:
     """What a recipe says of itself."""
-    from stunet.experiments.paper_data import DATA_SOURCES
+    from stunet.experiments.paper_data import data_source
 
     return {
         "name": recipe.name,
@@ -242,7 +242,7 @@ def _claims(recipe: "Recipe", profile: ProfileOption) -> dict[str, Any]:
         "shows": recipe.shows,
         "source": recipe.source,
         "profile": profile,
-        "data": {name: asdict(DATA_SOURCES[name]) for name in recipe.datasets(profile)},
+        "data": {name: asdict(data_source(name)) for name in recipe.datasets(profile)},
         "elsewhere": list(recipe.elsewhere),
         "remarks": list(recipe.all_remarks(profile)),
         "mini_minutes": recipe.mini_minutes,

@@ -46,6 +46,7 @@ DATA_SOURCES: dict[str, DataSource] = {
     "autopet22_pet": DataSource(
         "AutoPET22: PET alone", f"{_CONVERT} autopet22 FOLDER --id 28 --only-labelled --modality PET"
     ),
+    "model": DataSource("A model of your own: a file, or a model folder of nnU-Net"),
     "hippocampus": DataSource(
         "Task04 Hippocampus of the Medical Segmentation Decathlon: MR, 26 cases are used",
         f"{_CONVERT} msd Task04_Hippocampus --id 4",
@@ -58,6 +59,17 @@ DATA_SOURCES: dict[str, DataSource] = {
     ),
 }
 """By the names that `--data` takes."""
+
+
+def data_source(name: str) -> DataSource:
+    """Where a dataset comes from that `--data` names; those of direct inference are read off their mappings."""
+    from stunet.labels.mapping import load_mapping
+
+    if name in DATA_SOURCES:
+        return DATA_SOURCES[name]
+    mapping = load_mapping(name)
+    return DataSource(f"{mapping.title}: {mapping.cases} annotated scans; {mapping.source}")
+
 
 TOTALSEGMENTATOR = Cases(1, "TotalSegmentator", "totalsegmentator")
 TOTALSEGMENTATOR_CLASSES = 105
