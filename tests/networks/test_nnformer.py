@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from stunet.networks.cost import count_macs, count_parameters, count_torchinfo_mult_adds
+from stunet.networks.network import twin_of
 from stunet.networks.nnformer import NNFormer, NNFormerConfig, build_nnformer
 
 SMALL = {"width": 12, "heads": 3, "window_sizes": (4, 4, 4, 2)}
@@ -164,6 +165,26 @@ def test_unused_heads_are_not_computed():
     assert called == [2]
     network.decoder.deep_supervision = True
     assert len(network(image)) == 3
+
+
+def test_features_are_the_logits_at_full_resolution():
+    network, image = small_network(deep_supervision=True).eval(), torch.randn(1, 2, 32, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(network.head(network.forward_features(image)), network(image)[0])
+
+
+def test_arguments_build_the_network_again():
+    network = NNFormer(2, 3, **SMALL, token_size=(4, 4, 4))
+    twin = twin_of(network)
+    assert twin.config == network.config
+    assert {k: v.shape for k, v in twin.state_dict().items()} == {k: v.shape for k, v in network.state_dict().items()}
+
+
+def test_strides_of_the_heads_are_those_of_their_logits():
+    network = small_network(deep_supervision=True)
+    sizes = [x.shape[2:] for x in network(torch.zeros(1, 2, 16, 32, 64))]
+    expected = [[n // s for n, s in zip((16, 32, 64), stride, strict=True)] for stride in network.supervision_strides]
+    assert [list(size) for size in sizes] == expected
 
 
 def test_declared_parameters_are_all_that_classes_and_channels_change():

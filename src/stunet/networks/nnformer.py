@@ -5,18 +5,19 @@ The two finer stages attend within small windows, every other layer in shifted o
 stages, the paper's bottleneck, within windows that are to hold the whole map (GV-MSA). In place of concatenation, the
 decoder asks the encoder by skip attention. With the defaults it is the network of Table 3 of the STU-Net paper.
 
-The paper names no stochastic depth, so there is none here.
+There is neither dropout nor stochastic depth: training and evaluation give the same answer.
 
 Letters in tensor names: B batch, C input channels, F features, K classes, Z Y X space (of voxels or of tokens).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import torch
 from torch import nn
 
+from stunet.networks.network import Network
 from stunet.networks.window_attention import INITIAL_STD, SelfAttention, Size, SkipAttention, WindowGrid
 
 NUM_STAGES = 4
@@ -27,6 +28,13 @@ LOCAL_STAGES = 2
 
 HIDDEN_MULTIPLE = 4
 """Features inside a layer's perceptron, as a multiple of the tokens'."""
+
+WIDTH, HEADS, DEPTH = 192, 6, 2
+"""Of the network in Table 3 of the STU-Net paper, as the two that follow; see `NNFormerConfig`."""
+
+TOKEN_SIZE: Size = (2, 4, 4)
+
+WINDOW_SIZES = (4, 4, 8, 4)
 
 
 @dataclass(frozen=True)
@@ -45,11 +53,11 @@ class NNFormerConfig:
 
     input_channels: int
     num_classes: int
-    width: int = 192
-    heads: int = 6
-    depth: int = 2
-    token_size: Size = (2, 4, 4)
-    window_sizes: tuple[int, ...] = (4, 4, 8, 4)
+    width: int = WIDTH
+    heads: int = HEADS
+    depth: int = DEPTH
+    token_size: Size = TOKEN_SIZE
+    window_sizes: tuple[int, ...] = WINDOW_SIZES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "token_size", tuple(int(n) for n in self.token_size))
@@ -69,9 +77,19 @@ class NNFormerConfig:
         return tuple(self.width * 2**stage for stage in range(NUM_STAGES))
 
     @property
-    def window_multiple(self) -> Size:
-        """The numbers (Z, Y, X) by which an image's size must be divisible."""
-        return cast(Size, tuple(n * 2 ** (NUM_STAGES - 1) for n in self.token_size))
+    def arguments(self) -> dict[str, Any]:
+        """Those of `NNFormer` but channels and classes, as plans hold them."""
+        fields = {**asdict(self), "token_size": list(self.token_size), "window_sizes": list(self.window_sizes)}
+        return {name: value for name, value in fields.items() if name not in ("input_channels", "num_classes")}
+
+
+def window_multiple_of(token_size: Size) -> Size:
+    """The numbers (Z, Y, X) by which a window's size must be divisible: a token, halved at each stage but the first.
+
+    >>> window_multiple_of((2, 4, 4))
+    (16, 32, 32)
+    """
+    return cast(Size, tuple(n * 2 ** (NUM_STAGES - 1) for n in token_size))
 
 
 class _TokenNorm(nn.LayerNorm):
@@ -212,34 +230,29 @@ class Decoder(nn.Module):
     """Three stages up and a head for each, a transposed convolution that makes a token's voxels.
 
     Attributes:
-        deep_supervision: nnU-Net's switch; on, `forward` returns the logits of all heads.
+        deep_supervision: nnU-Net's switch; on, `NNFormer.forward` returns the logits of all heads.
     """
 
     def __init__(self, config: NNFormerConfig, deep_supervision: bool):
         super().__init__()
         self.deep_supervision = deep_supervision
-        stages = range(NUM_STAGES - 2, -1, -1)
-        self.stages = nn.ModuleList([DecoderStage(config, stage) for stage in stages])
-        size = config.token_size
-        self.seg_layers = nn.ModuleList(
-            nn.ConvTranspose3d(config.features_per_stage[stage], config.num_classes, size, size) for stage in stages
-        )
+        features, token = config.features_per_stage[-2::-1], config.token_size
+        self.stages = nn.ModuleList([DecoderStage(config, stage) for stage in range(NUM_STAGES - 2, -1, -1)])
+        self.seg_layers = nn.ModuleList([nn.ConvTranspose3d(f, config.num_classes, token, token) for f in features])
 
-    def forward(self, skips: list[torch.Tensor]) -> torch.Tensor | list[torch.Tensor]:
-        """Logits of the encoder's maps (finest first), or with deep supervision three of them, finest first."""
-        x, maps = skips[-1], []
-        for stage, skip in zip(self.stages, reversed(skips[:-1]), strict=True):
-            x = stage(x, skip)
-            maps.append(x.movedim(4, 1))
-        if not self.deep_supervision:
-            return self.seg_layers[-1](maps[-1])
-        return [head(x) for head, x in zip(reversed(self.seg_layers), reversed(maps), strict=True)]
+    def forward(self, skips: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The encoder's maps (B, Z, Y, X, F), finest first, to the decoder's (B, F, Z, Y, X), coarsest first."""
+        x_BZYXF, maps = skips[-1], []
+        for stage, skip_BZYXF in zip(self.stages, reversed(skips[:-1]), strict=True):
+            x_BZYXF = stage(x_BZYXF, skip_BZYXF)
+            maps.append(x_BZYXF.movedim(4, 1))
+        return maps
 
 
-class NNFormer(nn.Module):
+class NNFormer(Network):
     """nnFormer: image in, logits out.
 
-    nnU-Net writes the name of this class and its arguments into its plans, so both are promises.
+    Its head makes several voxels of a token, so that features at full resolution there are none but the logits.
 
     Args:
         input_channels: channels of the image.
@@ -249,61 +262,75 @@ class NNFormer(nn.Module):
         depth: layers of a stage.
         token_size: voxels of a token.
         window_sizes: for each stage.
-        deep_supervision: return the logits of all three heads, finest first, instead of the finest alone.
+        deep_supervision: return the logits of all three heads, highest resolution first, instead of the last alone.
 
     Raises:
         ValueError: an argument that no nnFormer can have.
     """
 
     head_keys = ("decoder.seg_layers.",)
-    """Prefixes of the parameters that depend on the classes."""
-
     stem_keys = ("encoder.embedding.0.weight",)
-    """Parameters that depend on the number of input channels."""
-
     encoder_keys = ("encoder.",)
-    """Prefixes of the encoder's parameters."""
+    patch_multiple = window_multiple_of(TOKEN_SIZE)
+    supervises_deeply = True
 
     def __init__(
         self,
         input_channels: int,
         num_classes: int,
-        width: int = 192,
-        heads: int = 6,
-        depth: int = 2,
-        token_size: Sequence[int] = (2, 4, 4),
-        window_sizes: Sequence[int] = (4, 4, 8, 4),
+        width: int = WIDTH,
+        heads: int = HEADS,
+        depth: int = DEPTH,
+        token_size: Sequence[int] = TOKEN_SIZE,
+        window_sizes: Sequence[int] = WINDOW_SIZES,
         deep_supervision: bool = False,
     ):
-        super().__init__()
-        self.config = NNFormerConfig(
-            input_channels,
-            num_classes,
-            width,
-            heads,
-            depth,
-            cast(Size, tuple(token_size)),
-            tuple(window_sizes),
+        config = NNFormerConfig(
+            input_channels, num_classes, width, heads, depth, cast(Size, tuple(token_size)), tuple(window_sizes)
         )
-        self.encoder = Encoder(self.config)
-        self.decoder = Decoder(self.config, deep_supervision)
+        super().__init__(input_channels, num_classes, config.arguments)
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config, deep_supervision)
+
+    @property
+    def window_multiple(self) -> Size:
+        """Tokens, and the halvings of their maps."""
+        return window_multiple_of(self.config.token_size)
+
+    @property
+    def supervision_strides(self) -> tuple[Size, ...]:
+        """Of the three heads."""
+        return tuple((2**stage,) * 3 for stage in range(NUM_STAGES - 1))
+
+    def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
+        """The logits (B, K, Z, Y, X); `head` is the identity.
+
+        Raises:
+            ValueError: a window whose size `window_multiple` does not divide.
+        """
+        return self.decoder.seg_layers[-1](self._decoder_maps(image_BCZYX)[-1])
 
     def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         """Logits (B, K, Z, Y, X), or with deep supervision a list of three: at full, half and a quarter of the size.
 
         Raises:
-            ValueError: an image whose size `config.window_multiple` does not divide.
+            ValueError: a window whose size `window_multiple` does not divide.
         """
-        size, multiple = image_BCZYX.shape[2:], self.config.window_multiple
-        if any(n % m for n, m in zip(size, multiple, strict=True)):
-            raise ValueError(f"a window of {tuple(size)} voxels is not divisible by nnFormer's {multiple}")
+        if not self.decoder.deep_supervision:
+            return self.forward_features(image_BCZYX)
+        maps, heads = self._decoder_maps(image_BCZYX), self.decoder.seg_layers
+        return [head(x) for head, x in zip(reversed(heads), reversed(maps), strict=True)]
+
+    def _decoder_maps(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
+        self.require_fitting(image_BCZYX)
         return self.decoder(self.encoder(image_BCZYX))
 
     @staticmethod
     def initialize(module: nn.Module) -> None:
-        """Truncated normal weights of one linear layer; convolutions keep torch's (`network.apply`)."""
+        """Normal weights of one linear layer; convolutions keep torch's (`network.apply`)."""
         if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=INITIAL_STD)
+            nn.init.normal_(module.weight, std=INITIAL_STD)
             nn.init.zeros_(module.bias)
 
 

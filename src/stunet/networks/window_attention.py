@@ -124,7 +124,7 @@ class _Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.position_ZYXH = nn.Parameter(torch.empty(*(2 * w - 1 for w in window), heads))
-        nn.init.trunc_normal_(self.position_ZYXH, std=INITIAL_STD)
+        nn.init.normal_(self.position_ZYXH, std=INITIAL_STD)
         self.project = nn.Linear(features, features)
 
     def _split(self, tokens_WNF: torch.Tensor) -> torch.Tensor:
