@@ -71,6 +71,7 @@ SYSTEMS = [
     ("swin_unetr_s", "15.71", "0.19", 0.2047),
     ("swin_unetr_b", "62.19", "0.76", 0.7732),
     ("swin_unetr_l", "248.1", "2.99", 3.0014),
+    ("nnformer", "153.97", "2.04", 0.4735),
 ]
 
 
@@ -89,7 +90,7 @@ def test_every_published_network_is_counted():
     assert {name for name, entry in NETWORKS.items() if entry.published} == {row[0] for row in SYSTEMS}
 
 
-SMALL = [("nnunet_tiny", 64), ("unet3d_tiny", 32), ("unetr_tiny", 32), ("swin_unetr_tiny", 64)]
+SMALL = [("nnunet_tiny", 64), ("unet3d_tiny", 32), ("unetr_tiny", 32), ("swin_unetr_tiny", 64), ("nnformer_tiny", 64)]
 
 
 @pytest.mark.parametrize(("name", "edge"), SMALL)

@@ -14,6 +14,7 @@ WINDOWS = {
     "unet3d": (32, 32, 32),
     "unetr": (32, 32, 32),
     "swin_unetr": (64, 32, 32),
+    "nnformer": (32, 64, 64),
 }
 """Two of a size (Z, Y, X) that each kind of network takes, or one of the slowest kind."""
 
@@ -23,7 +24,7 @@ OPTIONS = {
 }
 """What a plan would decide."""
 
-TINY = ["tiny", "nnunet_tiny", "unet3d_tiny", "unetr_tiny", "swin_unetr_tiny"]
+TINY = ["tiny", "nnunet_tiny", "unet3d_tiny", "unetr_tiny", "swin_unetr_tiny", "nnformer_tiny"]
 """One of each kind, small enough to run."""
 
 

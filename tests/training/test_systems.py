@@ -20,8 +20,8 @@ from stunet.training.run import TrainingResult, TrainingSettings, build_trainer,
 from stunet.weights.model_file import OtherArchitecture, build_network_from, read_model, save_model
 from tests.training.conftest import DATASET, environment
 
-SYSTEMS = ["nnunet_tiny", "unet3d_tiny", "unetr_tiny", "swin_unetr_tiny"]
-SMALLEST = {"swin_unetr_tiny": (32, 64, 32)}
+SYSTEMS = ["nnunet_tiny", "unet3d_tiny", "unetr_tiny", "swin_unetr_tiny", "nnformer_tiny"]
+SMALLEST = {"swin_unetr_tiny": (32, 64, 32), "nnformer_tiny": (32, 64, 32)}
 
 
 def settings_for(name: str, **changes: object) -> TrainingSettings:

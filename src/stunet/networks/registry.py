@@ -18,6 +18,7 @@ CLASSES: dict[str, str] = {
     "unet3d": "stunet.networks.unet3d.UNet3D",
     "unetr": "stunet.networks.unetr.UNETR",
     "swin_unetr": "stunet.networks.swin_unetr.SwinUNETR",
+    "nnformer": "stunet.networks.nnformer.NNFormer",
 }
 """The classes of networks, by the names that model files hold; nnU-Net's plans hold the classes' own."""
 
@@ -64,6 +65,11 @@ class NetworkEntry:
 def _stunet(title: str, published: Published | None, depth: int = 1, width: int = 1, **arguments: str) -> NetworkEntry:
     """STU-Net-B with `depth` times its blocks and `width` times its features, or with another way down or up."""
     return NetworkEntry(title, "stunet", {**_numbers(scale(depth, width)), **arguments}, published)
+
+
+def _tiny(difference: str, **arguments: object) -> NetworkEntry:
+    """The tiny STU-Net, but for one thing."""
+    return NetworkEntry(f"STU-Net, tiny ({difference})", "stunet", {**_numbers(SIZES["tiny"]), **arguments})
 
 
 def _nnunet_star(published: Published, depth: int = 1, width: int = 1) -> NetworkEntry:
@@ -115,12 +121,20 @@ NETWORKS: dict[str, NetworkEntry] = {
     "swin_unetr_s": NetworkEntry("SwinUNETR-S", "swin_unetr", {"feature_size": 24}, Published("15.71", "0.19", (3,))),
     "swin_unetr_b": NetworkEntry("SwinUNETR-B", "swin_unetr", {"feature_size": 48}, Published("62.19", "0.76", (3,))),
     "swin_unetr_l": NetworkEntry("SwinUNETR-L", "swin_unetr", {"feature_size": 96}, Published("248.1", "2.99", (3,))),
+    "nnformer": NetworkEntry("nnFormer", "nnformer", {}, Published("153.97", "2.04", (3,))),
+    "tiny_convolution": _tiny("convolution down", downsampling="convolution"),
+    "tiny_transposed": _tiny("transposed convolution up", upsampling="transposed"),
+    "tiny_trilinear": _tiny("trilinear up", upsampling="trilinear"),
+    "tiny_d2": _tiny("d=2", depth=2),
     "nnunet_tiny": NetworkEntry("nnU-Net, tiny", "nnunet", {"width": 8, "max_features": 80}),
+    "nnunet_tiny_w2": NetworkEntry("nnU-Net, tiny (w=2)", "nnunet", {"width": 16, "max_features": 160}),
+    "nnunet_tiny_d2": NetworkEntry("nnU-Net, tiny (d=2)", "nnunet", {"width": 8, "max_features": 80, "depth": 2}),
     "unet3d_tiny": NetworkEntry("3D U-Net, tiny", "unet3d", {"width": 4}),
     "unetr_tiny": NetworkEntry(
         "UNETR, tiny", "unetr", {"feature_size": 4, "hidden_size": 48, "mlp_dim": 96, "num_heads": 4}
     ),
     "swin_unetr_tiny": NetworkEntry("SwinUNETR, tiny", "swin_unetr", {"feature_size": 12}),
+    "nnformer_tiny": NetworkEntry("nnFormer, tiny", "nnformer", {"width": 24, "heads": 3}),
     "tiny_d2": NetworkEntry("STU-Net, tiny (d=2)", "stunet", {"width": 8, "depth": 2}),
     "tiny_convolution": NetworkEntry(
         "STU-Net, tiny, convolution down", "stunet", {**TINY, "downsampling": "convolution"}

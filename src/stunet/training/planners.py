@@ -176,14 +176,15 @@ def require_fitting_plans(plans: str, configuration: ConfigurationManager, size:
     """
     planned = configuration.network_arch_init_kwargs
     kind = kind_of(configuration.network_arch_class_name)
+    takes_strides = kind is None or "strides" in find_class(kind).planned_arguments
+    if takes_strides and "strides" not in planned:
+        raise ValueError(f"The plans {plans} name no strides. Make new ones with `stunet prepare`.")
     if size is None:
         if kind is None:
             raise ValueError(f"{trainer} builds what STU-Net plans say, and {plans} are for another network.")
         return
     if kind not in (None, "stunet"):
         raise ValueError(f"{trainer} builds {size!r}, but the plans {plans} are for {kind}. Use -p {plans_name(size)}.")
-    if "strides" not in planned:
-        raise ValueError(f"The plans {plans} name no strides. Make new ones with `stunet prepare`.")
     if kind == "stunet" and (planned["width"], planned["depth"]) != (SIZES[size].width, SIZES[size].depth):
         raise ValueError(
             f"{trainer} builds {size!r}, but the plans {plans} are for width {planned['width']}, depth "
