@@ -84,10 +84,8 @@ def _numbers(size: object) -> dict[str, int]:
     return {name: value for name, value in asdict(size).items() if name != "million_parameters"}  # type: ignore[call-overload]
 
 
-TINY = _numbers(SIZES["tiny"])
-
 NETWORKS: dict[str, NetworkEntry] = {
-    "tiny": NetworkEntry("STU-Net, tiny", "stunet", TINY),
+    "tiny": NetworkEntry("STU-Net, tiny", "stunet", _numbers(SIZES["tiny"])),
     "small": NetworkEntry("STU-Net-S", "stunet", _numbers(SIZES["small"]), Published("14.60", "0.13", (2, 3))),
     "base": NetworkEntry("STU-Net-B", "stunet", _numbers(SIZES["base"]), Published("58.26", "0.51", (2, 3, 6, 7))),
     "large": NetworkEntry("STU-Net-L", "stunet", _numbers(SIZES["large"]), Published("440.30", "3.81", (2, 3, 7))),
@@ -135,14 +133,6 @@ NETWORKS: dict[str, NetworkEntry] = {
     ),
     "swin_unetr_tiny": NetworkEntry("SwinUNETR, tiny", "swin_unetr", {"feature_size": 12}),
     "nnformer_tiny": NetworkEntry("nnFormer, tiny", "nnformer", {"width": 24, "heads": 3}),
-    "tiny_d2": NetworkEntry("STU-Net, tiny (d=2)", "stunet", {"width": 8, "depth": 2}),
-    "tiny_convolution": NetworkEntry(
-        "STU-Net, tiny, convolution down", "stunet", {**TINY, "downsampling": "convolution"}
-    ),
-    "tiny_transposed": NetworkEntry("STU-Net, tiny, transposed up", "stunet", {**TINY, "upsampling": "transposed"}),
-    "tiny_trilinear": NetworkEntry("STU-Net, tiny, trilinear up", "stunet", {**TINY, "upsampling": "trilinear"}),
-    "nnunet_tiny_w2": NetworkEntry("nnU-Net, tiny (w=2)", "nnunet", {"width": 16, "max_features": 160}),
-    "nnunet_tiny_d2": NetworkEntry("nnU-Net, tiny (d=2)", "nnunet", {"width": 8, "max_features": 80, "depth": 2}),
 }
 """All networks by name: STU-Net's sizes (Table 2), its variants and scalings (Tables 6 and 7), nnU-Net and its
 scalings, and the other systems of Tables 1 and 3. Those with "tiny" in their names are ours, for laptops and tests."""
