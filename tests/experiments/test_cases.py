@@ -43,7 +43,7 @@ def test_the_datasets_own_split_and_links(dataset, tmp_path):
     assert made.name == "Dataset007_AMOSCT"
     image = made / "imagesTr/case_3_0000.nii.gz"
     assert image.is_symlink() and image.resolve() == dataset / "imagesTr/case_3_0000.nii.gz"
-    assert json.loads((made / "dataset.json").read_text())["numTraining"] == 8
+    assert json.loads((made / "dataset.json").read_text())["numTraining"] == 10
     assert set(validation_labels(made)) == {"case_8", "case_9"}
     assert fold_of(None, made) == 0
 

@@ -72,11 +72,15 @@ def test_some_runs_alone(tmp_path):
         run_recipe(asked, "full", Workplace(tmp_path, {}), ["unet"])
 
 
-def test_runs_without_their_data_are_left_out_and_named(tmp_path):
+def test_runs_without_their_data_are_named(tmp_path):
     asked = recipe(Run("a", 0.5, ("amos22",)), Run("b", 0.6, ("flare22",)))
     with pytest.raises(UserError, match="--data amos22=FOLDER --data flare22=FOLDER"):
         run_recipe(asked, "full", Workplace(tmp_path, {}))
-    results = run_recipe(asked, "full", Workplace(tmp_path, {"flare22": tmp_path}))
+    given = Workplace(tmp_path, {"flare22": tmp_path})
+    with pytest.raises(UserError, match="--data amos22=FOLDER"):
+        run_recipe(asked, "full", given, ["a", "b"])
+    assert CALLS == []
+    results = run_recipe(asked, "full", given)
     assert [m.system for m in results.measurements] == ["b"]
     assert results.remarks == ("Not done: a.",)
 

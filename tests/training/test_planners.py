@@ -3,7 +3,7 @@ import json
 import pytest
 
 from stunet.networks.stunet import SIZES
-from stunet.training.planners import STUNetPlanner, plans_name, stunet_architecture
+from stunet.training.planners import STUNetPlanner, planned_architecture, plans_name
 from tests.training.conftest import DATASET
 
 
@@ -41,7 +41,9 @@ def test_sizes_share_the_images(plans):
 @pytest.mark.parametrize(("number", "cut"), [(3, 6), (6, 6), (7, 6)])
 def test_strides_are_padded_or_cut(number, cut):
     strides = [[1, 1, 1]] + [[2, 2, 2]] * (number - 1)
-    planned = stunet_architecture({"arch_kwargs": {"strides": strides}}, "base")["arch_kwargs"]["strides"]
+    planned = planned_architecture({"arch_kwargs": {"strides": strides}}, (128, 128, 128), "base")["arch_kwargs"][
+        "strides"
+    ]
     assert len(planned) == cut
     assert planned == (strides + [[1, 1, 1]] * 5)[:6]
 

@@ -90,7 +90,8 @@ def make_dataset(cases: Cases, data: Mapping[str, Path], raw: Path) -> Path:
     made_folder(raw)
     with replacing_files_in(folder) as temporary:
         _link(temporary, {name: files[name] for name in (*split.train, *split.val)}, description, cases)
-        write_json(temporary / DESCRIPTION, {**description, "labels": kept, "numTraining": len(split.train)})
+        number = len(split.train) + len(split.val)
+        write_json(temporary / DESCRIPTION, {**description, "labels": kept, "numTraining": number})
         write_json(temporary / SPLITS, [{"train": list(split.train), "val": list(split.val)}])
         if cases.fractions:
             write_subsets(temporary, [cases_of(fraction, split) for fraction in cases.fractions], SUBSET_SEED)

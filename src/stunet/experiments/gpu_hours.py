@@ -35,6 +35,6 @@ def training_hours(network: str, iterations: int, classes: int = 105, channels: 
 
 @cache
 def _macs(network: str, classes: int, channels: int) -> int:
-    from stunet.experiments.counting import count_network
+    from stunet.networks.cost import cost_of
 
-    return count_network(network, channels, classes).macs
+    return cost_of(network, channels, classes).macs

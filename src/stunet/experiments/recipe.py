@@ -130,6 +130,7 @@ class Recipe:
         source: where in the paper, "Table 5, section 4.2.2".
         full: the runs of the paper's experiment.
         mini: the runs on little data; where they are the same, that is no mini.
+        mini_minutes: of one thread of a CPU that `mini` was measured to take; 0 where it is not worth saying.
         elsewhere: where others published results to compare with, a sentence each.
         remarks: sentences that belong beside its results.
         derive: what the table shows besides, computed from what all runs measured: means of several rows.
@@ -141,6 +142,7 @@ class Recipe:
     source: str
     full: tuple[Run, ...]
     mini: tuple[Run, ...]
+    mini_minutes: int = 0
     elsewhere: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     derive: Callable[[Sequence[Measurement]], Sequence[Measurement]] = nothing_more

@@ -44,15 +44,15 @@ def run_recipe(
         recipe: what to do.
         profile: "full" or "mini".
         workplace: where, with which data and GPUs; `resume` keeps the runs that are done.
-        only: patterns of keys ("stunet-b*"); () are all runs. Runs whose data were not given are left out, and named
-            in the remarks.
+        only: patterns of keys ("stunet-b*"); () are all runs whose data were given. The others are named in the
+            remarks.
         on_run: told of each run that begins.
 
     Returns:
         The results of all runs that are done, earlier ones included.
 
     Raises:
-        UserError: no run to do, data that are missing or bad, or runs that are done already and not to be resumed.
+        UserError: no run to do, data that are missing or bad, runs that are done already and not to be resumed.
     """
     chosen = _chosen(recipe, profile, workplace, only)
     done = _done_runs(recipe.runs(profile), workplace.folder)
@@ -76,22 +76,23 @@ def run_recipe(
 
 
 def _chosen(recipe: Recipe, profile: Profile, workplace: Workplace, only: Sequence[str]) -> list[Run]:
-    """The runs that were asked for and whose data were given.
+    """The runs that `only` names, or else those whose data were given.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or data of a run that `only` names were not given.
     """
     runs = recipe.runs(profile)
     asked = [run for run in runs if not only or any(fnmatch(run.key, pattern) for pattern in only)]
     if not asked:
         raise UserError(f"No run of {recipe.name} is called {', '.join(only)}. They are: {_keys(runs)}.")
-    possible = [run for run in asked if set(run.datasets) <= set(workplace.data)]
-    if not possible:
-        missing = dict.fromkeys(name for run in asked for name in run.datasets if name not in workplace.data)
+    missing = dict.fromkeys(name for run in asked for name in run.datasets if name not in workplace.data)
+    possible = [run for run in asked if not missing.keys() & set(run.datasets)]
+    is_worth_while = not missing or any(run.datasets for run in possible)
+    if not is_worth_while or (only and missing):
         options = " ".join(f"--data {name}=FOLDER" for name in missing)
         raise UserError(
-            f"{recipe.name} ({profile}) needs data, datasets in nnU-Net's raw layout: {options}. "
-            f"`stunet experiment show {recipe.name}` says where they come from."
+            f"{recipe.name} ({profile}) needs data: {options}. `stunet experiment show {recipe.name} --profile "
+            f"{profile}` says what they are, and --only chooses some of its runs."
         )
     return possible
 

@@ -1,9 +1,9 @@
 """Table 4: direct inference on 14 datasets that the models were not trained on.
 
-    stunet experiment run table4 --data btcv=FOLDER --data word=FOLDER --gpus 1
-
-runs the published STU-Nets on the datasets that are given; with `--data model=FILE` a model of your own, too. Full
-size: 2494 scans for each model. What to expect: the paper's values within what the three countings leave open.
+Command: `stunet experiment run table4 --data btcv=FOLDER --data word=FOLDER --gpus 1` runs the published STU-Nets on
+the datasets that are given; with `--data model=FILE` a model of your own, too.
+Cost: 2494 scans for each of three models, about 41 hours of an A100 in all.
+Expected: the paper's values within what the three countings leave open; mean DSC 80.71, 82.83 and 84.02 % for B, L, H.
 """
 
 from collections.abc import Sequence
@@ -73,7 +73,7 @@ _PUBLISHED_RUNS = tuple(
     for dataset, printed in PRINTED.items()
 )
 
-TABLE4 = Recipe(
+RECIPE = Recipe(
     name="table4",
     title="Direct inference on 14 datasets",
     shows="Larger models pre-trained on TotalSegmentator have a higher mean DSC on 14 datasets that they were not "

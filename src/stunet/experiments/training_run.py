@@ -18,6 +18,7 @@ from stunet.files import made_folder
 if TYPE_CHECKING:
     from stunet.evaluation.report import EvaluationReport
     from stunet.training.run import TrainingSettings
+    from stunet.training.start import Start
 
 CONFIGURATION = "3d_fullres"
 
@@ -29,8 +30,7 @@ class Schedule:
     """How long and how fast; what is None is the training recipe's own, see `stunet.training.recipes`.
 
     Attributes:
-        recipe: of `stunet.training.recipes`: "scratch", "pretrain" or "finetune", which is the paper's for its own
-            systems, or that of a system that the paper compares with.
+        recipe: "pretrain" or "finetune"; None trains the network from scratch, by the recipe of its kind.
         epochs: each learning rate decays over them.
         iterations: in an epoch.
         learning_rate: the first one.
@@ -38,7 +38,7 @@ class Schedule:
         patch: voxels (Z, Y, X) of an image in a batch.
     """
 
-    recipe: str = "scratch"
+    recipe: Literal["pretrain", "finetune"] | None = None
     epochs: int = 1000
     iterations: int = 250
     learning_rate: float | None = None
@@ -116,11 +116,12 @@ class TrainingRun:
 
     def settings(self, dataset: str, fold: int, workplace: Workplace) -> "TrainingSettings":
         """What `stunet train` would be told."""
-        from stunet.training.recipes import find_recipe
+        from stunet.training.recipes import find_recipe, recipe_of
         from stunet.training.run import TrainingSettings
 
         schedule = self.schedule
-        recipe = find_recipe(schedule.recipe).with_changes(
+        recipe = find_recipe(schedule.recipe) if schedule.recipe else recipe_of(self.network)
+        recipe = recipe.with_changes(
             epochs=schedule.epochs,
             iterations_per_epoch=schedule.iterations,
             learning_rate=schedule.learning_rate,
@@ -142,7 +143,7 @@ class TrainingRun:
             resume=workplace.resume and _was_begun(run_folder(workplace.folder, self.key), dataset, fold),
         )
 
-    def _start(self, folder: Path) -> "Start | None":  # noqa: F821
+    def _start(self, folder: Path) -> "Start | None":
         from stunet.training.start import Start
 
         if self.after is None:
