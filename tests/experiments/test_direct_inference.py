@@ -178,10 +178,14 @@ def test_folders_that_are_no_datasets(empty_files, tmp_path):
         find_annotated_cases(empty_files("labelsTr/a.nii.gz", "labelsTr/lost.nii.gz"))
 
 
-def test_what_a_run_needs():
+def test_what_a_run_needs(tmp_path):
     run = DirectInferenceRun("STU-Net-B", "btcv", "base", "80.96")
     assert run.key == "base-btcv" and run.datasets == ("btcv",)
     assert [m.setting["counting"] for m in run.expected()] == ["Table 9", "evaluable", "released script"]
     assert {m.paper for m in run.expected()} == {0.8096}
     assert DirectInferenceRun("own model", "btcv").datasets == ("btcv", "model")
+    trained_before = DirectInferenceRun("STU-Net, tiny", "btcv", after="pretraining", data="example")
+    assert trained_before.key == "pretraining-btcv" and trained_before.datasets == ("example",)
+    with pytest.raises(UserError, match="model of the run pretraining is needed"):
+        trained_before.measure(Workplace(tmp_path, {"example": tmp_path}))
     assert 0 < run.gpu_hours() < DirectInferenceRun("STU-Net-H", "btcv", "huge").gpu_hours()

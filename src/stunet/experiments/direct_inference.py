@@ -176,28 +176,33 @@ class DirectInferenceRun:
 
     Attributes:
         system: as the paper names it.
-        dataset: name of its mapping, and what `--data` calls its folder.
-        model: a name of the catalogue, which is also the size of the network; None for a model of one's own.
+        dataset: name of its mapping.
+        model: a name of the catalogue, which is also the size of the network; None for another model.
         printed: the mean DSC in percent that the paper prints, None if it has none.
+        after: key of the run of this experiment whose model it is; None for a model of the catalogue, or of one's own.
+        data: what `--data` calls the dataset's folder; by default as its mapping.
     """
 
     system: str
     dataset: str
     model: str | None = None
     printed: str | None = None
+    after: str | None = None
+    data: str | None = None
 
     @property
     def key(self) -> str:
         """Name of the run: "base-btcv"."""
-        return f"{self.model or 'own'}-{self.dataset}"
+        return f"{self.model or self.after or 'own'}-{self.dataset}"
 
     @property
     def datasets(self) -> tuple[str, ...]:
         """Names for `--data`."""
-        return (self.dataset, OWN_MODEL) if self.model is None else (self.dataset,)
+        is_own = self.model is None and self.after is None
+        return (self._data, OWN_MODEL) if is_own else (self._data,)
 
     def gpu_hours(self) -> float:
-        """Of the prediction, roughly; 0 for a model of one's own, whose size is not known."""
+        """Of the prediction, roughly; 0 for a model whose size is not known."""
         if self.model is None:
             return 0.0
         return load_mapping(self.dataset).cases * _seconds_per_case(self.model) / 3600
@@ -221,11 +226,22 @@ class DirectInferenceRun:
         from stunet.inference.predictor import InferenceConfig, Predictor
 
         config = InferenceConfig(device="cuda" if workplace.gpus else "cpu")
-        predictor = Predictor(self.model or workplace.data[OWN_MODEL], config)
+        predictor = Predictor(self._model(workplace), config)
         folder = workplace.folder / "predictions" / self.key
-        dataset, mapping = workplace.data[self.dataset], load_mapping(self.dataset)
+        dataset, mapping = workplace.data[self._data], load_mapping(self.dataset)
         mapped = direct_inference(dataset, mapping, predictor, folder, workplace.resume)
         return measurements_of(mapped, self.system, self._printed)
+
+    def _model(self, workplace: Workplace) -> str | Path:
+        from stunet.experiments.training_run import trained_model
+
+        if self.after is not None:
+            return trained_model(workplace.folder, self.after)
+        return self.model or workplace.data[OWN_MODEL]
+
+    @property
+    def _data(self) -> str:
+        return self.data or self.dataset
 
     @property
     def _printed(self) -> Expected | None:

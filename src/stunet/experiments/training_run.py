@@ -148,12 +148,19 @@ class TrainingRun:
 
         if self.after is None:
             return None if self.start is None else Start(self.start)
-        trained = sorted(run_folder(folder, self.after).glob("Dataset*/*/fold_*/checkpoint_final.pth"))
-        if not trained:
-            raise UserError(
-                f"The run {self.key} fine-tunes the model of {self.after}, which is not there: run it first."
-            )
-        return Start(str(trained[0].parents[1]))
+        return Start(str(trained_model(folder, self.after)))
+
+
+def trained_model(folder: Path, key: str) -> Path:
+    """The model folder that a run of an experiment left.
+
+    Raises:
+        UserError: it is not there.
+    """
+    trained = sorted(run_folder(folder, key).glob("Dataset*/*/fold_*/checkpoint_final.pth"))
+    if not trained:
+        raise UserError(f"The model of the run {key} is needed, which is not there: run it first.")
+    return trained[0].parents[1]
 
 
 def run_folder(folder: Path, key: str) -> Path:
