@@ -38,7 +38,10 @@ def write_model(path: Path, network: torch.nn.Module) -> Path:
 
 
 def trained_network(image_ZYX: np.ndarray, labels_ZYX: np.ndarray, iterations: int) -> torch.nn.Module:
-    """A tiny network that has seen random patches of one scan, in the normalisation of the published weights."""
+    """A tiny network that has seen random patches of one scan, in the normalisation of the published weights.
+
+    Rare structures weigh more, so that a few iterations find something else than background.
+    """
     network = samples.network("tiny", 1, len(LABELS)).train()
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
     image = torch.from_numpy((image_ZYX - image_ZYX.mean()) / image_ZYX.std()).float()
@@ -46,12 +49,13 @@ def trained_network(image_ZYX: np.ndarray, labels_ZYX: np.ndarray, iterations: i
     missing = [max(PATCH - size, 0) for size in image.shape]
     pads = [n for size in reversed(missing) for n in (size // 2, size - size // 2)]
     image, labels = functional.pad(image, pads), functional.pad(labels, pads)
+    weight = 1 / torch.sqrt(torch.bincount(labels.flatten(), minlength=len(LABELS)) + 100.0)
     random = np.random.default_rng(0)
     for _ in range(iterations):
         starts = [int(random.integers(size - PATCH + 1)) for size in image.shape]
         place = tuple(slice(start, start + PATCH) for start in starts)
         logits = network(image[place][None, None])
-        loss = functional.cross_entropy(logits, labels[place][None])
+        loss = functional.cross_entropy(logits, labels[place][None], weight=weight)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -60,15 +64,15 @@ def trained_network(image_ZYX: np.ndarray, labels_ZYX: np.ndarray, iterations: i
 
 @pytest.fixture(scope="module")
 def dataset(shared_data, tmp_path_factory):
-    """The crop of TotalSegmentator's example as a dataset of two cases in nnU-Net's raw layout."""
+    """Both halves of the crop of TotalSegmentator's example as a dataset in nnU-Net's raw layout."""
     folder = tmp_path_factory.mktemp("data") / "Dataset600_Example"
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir(parents=True)
     example = shared_data / "totalseg_example"
     scan, labels = (nibabel.load(example / f"ct_crop{rest}.nii.gz") for rest in ("", "_labels_stunet104"))
-    for case, z in (("lower", slice(0, 15)), ("upper", slice(15, 30))):
-        nibabel.save(scan.slicer[:, :, z], folder / "imagesTr" / f"{case}_0000.nii.gz")
-        nibabel.save(labels.slicer[:, :, z], folder / "labelsTr" / f"{case}.nii.gz")
+    for case, y in (("back", slice(0, 50)), ("front", slice(50, 101))):
+        nibabel.save(scan.slicer[:, y], folder / "imagesTr" / f"{case}_0000.nii.gz")
+        nibabel.save(labels.slicer[:, y], folder / "labelsTr" / f"{case}.nii.gz")
     return folder
 
 
@@ -83,7 +87,7 @@ def models(shared_data, tmp_path_factory):
     torch.set_num_threads(1)
     files = {
         name: write_model(folder / f"{name}.model", trained_network(image_ZYX, labels_ZYX, iterations))
-        for name, iterations in (("trained", 30), ("untrained", 0))
+        for name, iterations in (("trained", 40), ("untrained", 0))
     }
     torch.set_num_threads(threads)
     return files
@@ -105,11 +109,11 @@ def test_table4_end_to_end(dataset, models, tmp_path):
     found = values_by_target(results)
     before = values_by_target(own_run(tmp_path / "untrained", dataset, models["untrained"]))
     print(f"mean DSC {before['TotalSegmentator']:.3f} untrained, {found['TotalSegmentator']:.3f} trained")
-    assert found["TotalSegmentator"] > before["TotalSegmentator"]
-    assert found["liver"] > 0.3
+    assert found["TotalSegmentator"] > 2 * before["TotalSegmentator"]
+    assert found["liver"] > 0.1 and found["liver"] > 2 * (before["liver"] or 0)
     assert found["brain"] is None  # in no scan, and not predicted
     predictions = tmp_path / "trained" / "predictions" / "own-totalsegmentator"
-    for case in ("lower", "upper"):
+    for case in ("back", "front"):
         predicted, truth = (
             nibabel.load(path / f"{case}.nii.gz").get_fdata() == LABELS.index("liver")
             for path in (predictions, dataset / "labelsTr")
@@ -125,29 +129,29 @@ def test_table4_end_to_end(dataset, models, tmp_path):
 def test_resumed_predictions_are_kept_and_another_models_refused(dataset, models, tmp_path):
     mapping = load_mapping("msd_liver")
     predictor = Predictor(models["untrained"], InferenceConfig(device="cpu"))
-    btcv = tmp_path / "livers"
+    livers = tmp_path / "livers"
     for part, files in (("images", "imagesTr"), ("labels", "labelsTr")):
-        (btcv / part).mkdir(parents=True)
+        (livers / part).mkdir(parents=True)
         for path in (dataset / files).iterdir():
             image = nibabel.load(path)
             if part == "labels":
                 liver = np.asarray(image.dataobj) == LABELS.index("liver")
                 image = nibabel.Nifti1Image(liver.astype(np.uint8), image.affine)
-            nibabel.save(image, btcv / part / path.name)
+            nibabel.save(image, livers / part / path.name)
     predictions = tmp_path / "predictions"
-    first = direct_inference(btcv, mapping, predictor, predictions)
+    first = direct_inference(livers, mapping, predictor, predictions)
     assert first.scores.keys() == {"liver"} and first.means.keys() == {"Table 9", "evaluable", "released script"}
     times = {path.name: path.stat().st_mtime_ns for path in predictions.glob("*.nii.gz")}
-    assert times.keys() == {"lower.nii.gz", "upper.nii.gz"}
-    (predictions / "upper.nii.gz").unlink()
-    again = direct_inference(btcv, mapping, predictor, predictions, resume=True)
+    assert times.keys() == {"back.nii.gz", "front.nii.gz"}
+    (predictions / "front.nii.gz").unlink()
+    again = direct_inference(livers, mapping, predictor, predictions, resume=True)
     assert again.scores == first.scores
-    assert (predictions / "lower.nii.gz").stat().st_mtime_ns == times["lower.nii.gz"]
+    assert (predictions / "back.nii.gz").stat().st_mtime_ns == times["back.nii.gz"]
     with pytest.raises(UserError, match="holds predictions already: go on with --resume"):
-        direct_inference(btcv, mapping, predictor, predictions)
+        direct_inference(livers, mapping, predictor, predictions)
     other = Predictor(models["trained"], InferenceConfig(device="cpu"))
     with pytest.raises(UserError, match=r"predictions of another model than .*trained\.safetensors"):
-        direct_inference(btcv, mapping, other, predictions, resume=True)
+        direct_inference(livers, mapping, other, predictions, resume=True)
 
 
 @pytest.fixture
