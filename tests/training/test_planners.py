@@ -53,7 +53,7 @@ def test_a_variant_is_for_the_trainer_that_builds_what_plans_say():
         network_arch_class_name=architecture["network_class_name"], network_arch_init_kwargs=architecture["arch_kwargs"]
     )
     require_fitting_plans("plans", configuration, None, "STUNetTrainer")
-    with pytest.raises(ValueError, match="variant.*STUNetTrainer"):
+    with pytest.raises(ValueError, match=r"variant.*STUNetTrainer"):
         require_fitting_plans("plans", configuration, "tiny", "STUNetTrainer_tiny")
 
 
