@@ -32,7 +32,7 @@ def no_variables(monkeypatch):
 
 @pytest.mark.parametrize("command", ["prepare", "train"])
 @pytest.mark.parametrize(
-    ("options", "sentence"), [(["-d", 5], "no folder Dataset005_*"), (["-d", 4, "--size", "big"], "no size 'big'")]
+    ("options", "sentence"), [(["-d", 5], "no folder Dataset005_*"), (["-d", 4, "--size", "big"], "no network 'big'")]
 )
 def test_what_cannot_be_trained(stunet, capsys, no_variables, command, options, sentence):
     assert stunet(command, *options, "--json") == 2

@@ -191,7 +191,7 @@ def test_a_split_of_the_raw_dataset_comes_along(few):
 
 
 def test_an_unknown_size_plan_or_dataset(home):
-    with pytest.raises(UserError, match=r"no size 'gigantic'.*tiny, small"):
+    with pytest.raises(UserError, match=r"no network 'gigantic'.*tiny, small"):
         prepare("4", "gigantic")
     with pytest.raises(UserError, match=r"no plan 'mine'.*nnunet, published"):
         prepare("4", "tiny", plan="mine")

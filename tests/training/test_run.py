@@ -116,7 +116,7 @@ def test_nothing_to_resume(home):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"size": "gigantic"}, "no size 'gigantic'"),
+        ({"size": "gigantic"}, "no network 'gigantic'"),
         ({"size": "huge"}, "stunet prepare -d 4 --size huge"),
         ({"device": "tpu"}, "no device 'tpu'.*cpu"),
         ({"fold": "most"}, "A fold is .* not 'most'"),

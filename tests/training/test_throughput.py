@@ -17,8 +17,8 @@ def test_a_step_is_three_forward_passes():
     with FlopCounterMode(display=False) as counter:
         sum(output.sum() for output in network(torch.zeros(1, 1, 64, 64, 64))).backward()
     counted = counter.get_total_flops() / 1e12
-    print(f"ours {tflop_per_sample(CONFIG, (64, 64, 64)):.5f}, torch's {counted:.5f} TFLOP")
-    assert tflop_per_sample(CONFIG, (64, 64, 64)) == pytest.approx(counted, rel=0.02)
+    print(f"ours {tflop_per_sample(network, (64, 64, 64)):.5f}, torch's {counted:.5f} TFLOP")
+    assert tflop_per_sample(network, (64, 64, 64)) == pytest.approx(counted, rel=0.02)
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ class Models:
     """
 
     name: Annotated[str | None, tyro.conf.Positional] = None
-    """One size; all of them by default."""
+    """One size, or another network of the paper; all sizes by default."""
+    systems: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Show the networks that the paper compares with, and its variants of STU-Net, too."""
     patch: tuple[int, int, int] = (128, 128, 128)
     """Patch in voxels (Z, Y, X); the paper's tables hold for the default."""
     channels: int = 1
@@ -57,7 +59,7 @@ class Models:
     def _run_costs(self) -> int:
         from stunet.weights.catalogue import CATALOGUE, list_models
 
-        sizes = [self._cost(name) for name in self._names()]
+        sizes = [self._cost(name) for name in self._networks()]
         stored = {model.entry.name for model in list_models()}
         catalogue = [
             {
@@ -76,6 +78,14 @@ class Models:
             self._print(sizes, catalogue)
         return 0
 
+    def _networks(self) -> list[str]:
+        from stunet.networks.registry import find_network, list_networks
+
+        if self.name is not None:
+            find_network(self.name)
+            return [self.name]
+        return list_networks() if self.systems else self._names()
+
     def _names(self) -> list[str]:
         from stunet.errors import UserError
         from stunet.networks.stunet import SIZES
@@ -86,18 +96,19 @@ class Models:
 
     def _cost(self, name: str) -> dict[str, Any]:
         from stunet.errors import UserError
-        from stunet.networks.cost import network_cost
-        from stunet.networks.stunet import SIZES, STUNetConfig
+        from stunet.networks.cost import cost_of
+        from stunet.networks.registry import find_network
 
-        size = SIZES[name]
+        entry = find_network(name)
         try:
-            cost = network_cost(STUNetConfig(self.channels, self.classes, size.width, size.depth), self.patch)
+            cost = cost_of(name, self.channels, self.classes, self.patch)
         except ValueError as error:
             raise UserError(f"{error}. Each number of --patch must be a multiple of 32, and 64 at least.") from error
         return {
             "name": name,
-            "width": size.width,
-            "depth": size.depth,
+            "title": entry.title,
+            "width": entry.arguments.get("width"),
+            "depth": entry.arguments.get("depth"),
             "parameters_million": round(cost.parameters / 1e6, 2),
             "mult_adds_tera": round(cost.torchinfo_mult_adds / 1e12, 2),
             "macs_tera": round(cost.macs / 1e12, 4),
@@ -107,13 +118,12 @@ class Models:
     def _print(self, sizes: list[dict[str, Any]], catalogue: list[dict[str, Any]]) -> None:
         patch = "x".join(map(str, self.patch))
         print_table(
-            f"STU-Nets with {self.channels} input channel(s), {self.classes} classes, for a patch of {patch}",
-            ("size", "width", "depth", "parameters, M", "MACs, T", "at inference, T", "torchinfo mult-adds, T"),
+            f"Networks with {self.channels} input channel(s), {self.classes} classes, for a patch of {patch}",
+            ("name", "", "parameters, M", "MACs, T", "at inference, T", "torchinfo mult-adds, T"),
             [
                 (
                     row["name"],
-                    str(row["width"]),
-                    str(row["depth"]),
+                    row["title"],
                     f"{row['parameters_million']:.2f}",
                     f"{row['macs_tera']:.3f}",
                     f"{row['inference_macs_tera']:.3f}",

@@ -10,7 +10,7 @@ from stunet.cli.output import Json, print_json, print_table, progress_bar, stdou
 
 @dataclass
 class Prepare:
-    """Check, plan and preprocess a dataset for an STU-Net, all by nnU-Net.
+    """Check, plan and preprocess a dataset for an STU-Net or another network, all by nnU-Net.
 
     What was interrupted goes on where it stopped, when it is started again.
 
@@ -19,8 +19,8 @@ class Prepare:
 
     dataset: Annotated[str, tyro.conf.arg(aliases=["-d"])]
     """Number or name of a dataset in the raw folder (STUNET_HOME/raw, or nnUNet_raw where that is set)."""
-    size: str = "small"
-    """tiny, small, base, large or huge."""
+    size: Annotated[str, tyro.conf.arg(aliases=["--network"])] = "small"
+    """tiny, small, base, large or huge; or another network: nnunet, nnunet_star, unetr_b, ... (`stunet models`)."""
     configuration: Annotated[str, tyro.conf.arg(aliases=["-c"])] = "3d_fullres"
     """3d_fullres or 3d_lowres."""
     plan: Literal["nnunet", "published"] = "nnunet"

@@ -55,7 +55,7 @@ def spoken_report(report: "StepReport") -> str:
 
 @dataclass
 class Train:
-    """Train an STU-Net with the paper's settings inside nnU-Net, and validate it.
+    """Train an STU-Net, or a network that the paper compares it with, by the paper's settings inside nnU-Net.
 
     Examples: stunet train -d 4 -f 0 --size small --epochs 40 --batch-size 2
               stunet train -d 4 -f 0 --from base --epochs 100
@@ -75,14 +75,15 @@ class Train:
     """What stays as it is at the start."""
     flat_lr: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Fine-tune all at one rate, 0.001 as in the official code, instead of the body at a tenth of the head's."""
-    size: str | None = None
-    """tiny, small, base, large or huge; by default that of the model of --from, or small."""
+    size: Annotated[str | None, tyro.conf.arg(aliases=["--network"])] = None
+    """tiny, small, base, large or huge, or another network, as prepared; by default that of --from, or small."""
     configuration: Annotated[str, tyro.conf.arg(aliases=["-c"])] = "3d_fullres"
     """3d_fullres or 3d_lowres."""
     plan: Literal["nnunet", "published"] = "nnunet"
     """Which plan the dataset was prepared with."""
-    recipe: Literal["scratch", "pretrain", "finetune"] | None = None
-    """The paper's numbers; by default finetune with --from, and scratch without. Printed at the start."""
+    recipe: str | None = None
+    """The paper's numbers: scratch, pretrain or finetune; by default finetune with --from, and else scratch, or that of
+    another network. Printed at the start."""
     epochs: int | None = None
     """Instead of the recipe's; the learning rates decay over them."""
     iterations: int | None = None
@@ -199,9 +200,11 @@ class Train:
         return 0
 
     def _recipe(self) -> "Recipe":
-        from stunet.training.recipes import find_recipe
+        from stunet.training.recipes import find_recipe, recipe_of
 
-        recipe = find_recipe(self.recipe or ("scratch" if self.start is None else "finetune"))
+        recipe = find_recipe("finetune" if self.start else recipe_of(self._size()).name)
+        if self.recipe is not None:
+            recipe = find_recipe(self.recipe)
         if self.flat_lr:
             recipe = recipe.at_one_rate()
         return recipe.with_changes(

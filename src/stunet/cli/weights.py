@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Union
+from typing import TYPE_CHECKING, Annotated, Union
 
 import tyro
 
 from stunet.cli.output import MESSAGES, Json, print_json, print_table
+
+if TYPE_CHECKING:
+    from stunet.weights.model_file import AnyArchitecture
 
 
 @dataclass
@@ -67,7 +70,7 @@ class Import:
             "size": card.architecture.size,
             "classes": card.architecture.num_classes,
             "channels": list(card.channels),
-            "strides": [list(stride) for stride in card.architecture.strides],
+            "strides": _strides(card.architecture),
             "spacing_mm": list(card.preprocessing["spacing"]),
             "patch": list(card.preprocessing["patch_size"]),
             "output": str(self.output),
@@ -120,6 +123,12 @@ class Export:
         else:
             print_table(f"Exported {self.source}", ("", "value"), [(k, str(v)) for k, v in summary.items()])
         return 0
+
+
+def _strides(architecture: "AnyArchitecture") -> list[list[int]] | None:
+    """Of each stage; None where the network's size tells all."""
+    strides = getattr(architecture, "strides", None)
+    return None if strides is None else [list(stride) for stride in strides]
 
 
 def _nnunet_command(size: str) -> str:

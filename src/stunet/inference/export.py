@@ -8,22 +8,23 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from stunet.errors import UserError
+from stunet.extras import import_extra
 from stunet.files import write_json
 from stunet.inference.backends.onnx_backend import CPU_PROVIDER, session_options
 from stunet.inference.export_card import export_card
-from stunet.inference.extras import import_extra
 from stunet.inference.head import mean_head
 from stunet.inference.model import Model
 from stunet.inference.onnx_graph import INPUT, OnnxGraph, build_graph
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
+from stunet.weights.model_file import stunet_on
 
 Format = Literal["onnx", "openvino"]
 
@@ -62,10 +63,11 @@ def export_model(model: Model, to: Format, path: Path) -> Exported:
         path: ending in .onnx or .xml; its folder exists.
 
     Raises:
-        UserError: a path that ends otherwise or cannot be written, a package that is not installed, or a file whose
-            answers are not those of torch.
+        UserError: another network than an STU-Net, a path that ends otherwise or cannot be written, a package that is
+            not installed, or a file whose answers are not those of torch.
     """
     require_path(path, to)
+    stunet_on(model.card)
     _, write, run = _FORMATS[to]
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
@@ -120,18 +122,18 @@ class MeanLogits(nn.Module):
 
 def logits_graph(model: Model) -> OnnxGraph:
     """The graph that is exported: windows (B, C, Z, Y, X) of the plan's size to logits (B, K, Z, Y, X)."""
-    config, space = model.networks[0].config, model.plan.patch_size
+    networks, space = cast(Sequence[STUNet], model.networks), model.plan.patch_size
     return build_graph(
-        MeanLogits(model.networks).eval(),
-        ("batch", config.input_channels, *space),
+        MeanLogits(networks).eval(),
+        ("batch", networks[0].input_channels, *space),
         OUTPUT,
-        ("batch", config.num_classes, *space),
+        ("batch", networks[0].num_classes, *space),
     )
 
 
 def example_window(model: Model) -> np.ndarray:
     """A window (1, C, Z, Y, X) of noise, the same each time."""
-    shape = (1, model.networks[0].config.input_channels, *model.plan.patch_size)
+    shape = (1, model.networks[0].input_channels, *model.plan.patch_size)
     return torch.randn(shape, generator=torch.Generator().manual_seed(0)).numpy()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from stunet.errors import UserError
 from stunet.imaging.plan import PreprocessingPlan
 from stunet.inference.import_model import import_model, preprocessing_of
-from stunet.networks.stunet import STUNet
+from stunet.networks.network import Network
 from stunet.weights.catalogue import CATALOGUE, get_model
 from stunet.weights.model_file import ModelCard, StateDict, build_network_from, read_model
 from stunet.weights.model_folder import read_model_folder
@@ -30,7 +30,7 @@ class Model:
         source: what it was loaded from, as the user named it.
     """
 
-    networks: tuple[STUNet, ...]
+    networks: tuple[Network, ...]
     plan: PreprocessingPlan
     card: ModelCard
     source: str
@@ -56,6 +56,7 @@ def load_model(source: str | Path, folds: Sequence[Fold] | None = None) -> Model
     state_dicts, card = read_weights(source, folds)
     plan = _plan_on(card, str(source))
     networks = tuple(build_network_from(card, state_dict) for state_dict in state_dicts)
+    _require_fitting_patch(plan, networks[0], str(source))
     return Model(networks, plan, card, str(source))
 
 
@@ -108,14 +109,23 @@ def _plan_on(card: ModelCard, source: str) -> PreprocessingPlan:
     return plan
 
 
-def _require_consistent(plan: PreprocessingPlan, card: ModelCard, source: str) -> None:
-    """Refuse a plan that the network cannot follow."""
-    multiple = card.architecture.config.window_multiple
+def _require_fitting_patch(plan: PreprocessingPlan, network: Network, source: str) -> None:
+    """Refuse a patch that the network does not take."""
+    multiple = network.window_multiple
     if any(size < 1 or size % divisor for size, divisor in zip(plan.patch_size, multiple, strict=True)):
         raise UserError(
             f"{source} cannot be used: its patch of {plan.patch_size} voxels is not divisible by {multiple}, as its "
             "network's strides demand."
         )
+    if network.window_size not in (None, tuple(plan.patch_size)):
+        raise UserError(
+            f"{source} cannot be used: its patch is {plan.patch_size} voxels, and its network was built for "
+            f"{network.window_size}."
+        )
+
+
+def _require_consistent(plan: PreprocessingPlan, card: ModelCard, source: str) -> None:
+    """Refuse a plan that the network cannot follow."""
     if len(plan.normalization) != card.architecture.input_channels:
         raise UserError(
             f"{source} cannot be used: it normalises {len(plan.normalization)} channel(s), and its network takes "

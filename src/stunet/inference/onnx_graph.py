@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from stunet import __version__
-from stunet.inference.extras import import_extra
+from stunet.extras import import_extra
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto

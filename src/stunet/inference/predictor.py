@@ -128,7 +128,7 @@ class Predictor:
 
     def _make_backend(self, device: torch.device) -> Backend:
         """What the configuration names, or the fastest."""
-        name, make = backend_maker(self.config.backend, device, self.config.compiled)
+        name, make = backend_maker(self.config.backend, device, self.config.compiled, self.model.networks)
         precision = cast(Precision, self.config.precision)
         if self.config.precision == "auto":
             precision = "float32" if name == "onnx" else default_precision(device)

@@ -6,17 +6,26 @@ Everything is counted on the meta device, where tensors have shapes but no memor
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from stunet.networks.network import Network, twin_of, without_weights
+from stunet.networks.registry import find_class, find_network
 from stunet.networks.stunet import STUNetConfig, build_stunet
 
 Patch = tuple[int, int, int]
 
 TABLE_PATCH: Patch = (128, 128, 128)
 """The patch (Z, Y, X) for which the paper's tables count."""
+
+TABLE_CHANNELS = 1
+"""Channels of the image for which they count: CT."""
+
+TABLE_CLASSES = 105
+"""Classes for which they count: the 104 of TotalSegmentator and background."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +53,55 @@ def network_cost(config: STUNetConfig, patch: Sequence[int] = TABLE_PATCH) -> Ne
     Raises:
         ValueError: a patch that the strides do not divide.
     """
-    with torch.device("meta"):
-        network = build_stunet(config, deep_supervision=True)
-        image = torch.empty(1, config.input_channels, *patch)
+    with without_weights():
+        return _cost(build_stunet(config, deep_supervision=True), patch)
+
+
+def cost_of(
+    name: str,
+    input_channels: int = TABLE_CHANNELS,
+    num_classes: int = TABLE_CLASSES,
+    patch: Sequence[int] = TABLE_PATCH,
+) -> NetworkCost:
+    """Count the cost of any network that has a name, by default as the paper's tables do.
+
+    Args:
+        name: one of `stunet.networks.registry.NETWORKS`.
+        input_channels: channels of the image.
+        num_classes: classes, background included.
+        patch: voxels (Z, Y, X).
+
+    Raises:
+        UserError: an unknown name, or a network whose package is not installed.
+        ValueError: a patch that the network does not take.
+    """
+    entry = find_network(name)
+    network_class = find_class(entry.network)
+    options: dict[str, Any] = {"deep_supervision": network_class.supervises_deeply}
+    if "window_size" in network_class.planned_arguments:
+        options["window_size"] = list(patch)
+    with without_weights():
+        return _cost(entry.build(input_channels, num_classes, **options), patch)
+
+
+def training_macs(network: Network, patch: Sequence[int]) -> int:
+    """Multiply-accumulates of a training forward pass of one patch (Z, Y, X), all heads; its weights are not touched.
+
+    Raises:
+        ValueError: a patch that the network does not take.
+    """
+    twin = twin_of(network, deep_supervision=network.supervises_deeply)
+    with without_weights():
+        return count_macs(twin, torch.empty(1, network.input_channels, *patch))
+
+
+def _cost(network: Network, patch: Sequence[int]) -> NetworkCost:
+    """Of a network on the meta device whose heads are all switched on; they are switched off."""
+    image = torch.empty(1, network.input_channels, *patch)
     macs, mult_adds = count_macs(network, image), count_torchinfo_mult_adds(network, image)
     network.eval()
-    network.decoder.deep_supervision = False
+    if network.supervises_deeply:
+        network.decoder.deep_supervision = False
     return NetworkCost(count_parameters(network), macs, count_macs(network, image), mult_adds)
 
 
@@ -69,8 +121,8 @@ def count_macs(network: nn.Module, image_BCZYX: torch.Tensor) -> int:
 def count_torchinfo_mult_adds(network: nn.Module, image_BCZYX: torch.Tensor) -> int:
     """The number that torchinfo calls mult-adds.
 
-    For each layer with parameters: a convolution's parameters (bias included) times its output's voxels, any other
-    layer's parameters once; times the batch.
+    For each layer without layers in it: a convolution's parameters (bias included) times its output's voxels, any other
+    layer's parameters once; times the batch. A transformer's batch is that of its attention: of images or of windows.
     """
     counted: list[int] = []
 
@@ -80,8 +132,8 @@ def count_torchinfo_mult_adds(network: nn.Module, image_BCZYX: torch.Tensor) -> 
         voxels = math.prod(output.shape[2:]) if is_convolution else 1
         counted.append(own * voxels * output.shape[0])
 
-    layers = [module for module in network.modules() if any(True for _ in module.parameters(recurse=False))]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
+    layers = [module for module in network.modules() if not any(True for _ in module.children())]
+    hooks = [layer.register_forward_hook(count) for layer in layers if any(True for _ in layer.parameters())]
     try:
         with torch.no_grad():
             network(image_BCZYX)

@@ -4,9 +4,8 @@ Letters in tensor names: B batch, C input channels, F features, K classes, Z Y X
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from math import prod
-from typing import cast
+from dataclasses import asdict, dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -20,6 +19,7 @@ from stunet.networks.blocks import (
     Upsampling,
     build_upsampling,
 )
+from stunet.networks.network import Network, product_of, strides_of_heads
 
 NUM_STAGES = 6
 """Resolution stages of every STU-Net (Table 1)."""
@@ -129,7 +129,13 @@ class STUNetConfig:
     @property
     def window_multiple(self) -> Stride:
         """The numbers (Z, Y, X) by which a window's size must be divisible."""
-        return cast(Stride, tuple(prod(axis_strides) for axis_strides in zip(*self.strides, strict=True)))
+        return product_of(self.strides)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Those of `STUNet` but channels and classes, as plans hold them."""
+        fields = {**asdict(self), "strides": [list(stride) for stride in self.strides]}
+        return {name: value for name, value in fields.items() if name not in ("input_channels", "num_classes")}
 
 
 def _stage(in_channels: int, out_channels: int, stride: Stride, depth: int) -> nn.Sequential:
@@ -192,7 +198,7 @@ class Decoder(nn.Module):
         return outputs
 
 
-class STUNet(nn.Module):
+class STUNet(Network):
     """STU-Net: image in, logits out.
 
     nnU-Net writes the name of this class and its arguments into its plans, so both are promises.
@@ -212,13 +218,10 @@ class STUNet(nn.Module):
     """
 
     head_keys = ("decoder.seg_layers.",)
-    """Prefixes of the parameters that depend on the classes."""
-
     stem_keys = ("encoder.stages.0.0.conv1.weight", "encoder.stages.0.0.shortcut.weight")
-    """Parameters that depend on the number of input channels."""
-
     encoder_keys = ("encoder.",)
-    """Prefixes of the encoder's parameters."""
+    planned_arguments = ("strides",)
+    supervises_deeply = True
 
     def __init__(
         self,
@@ -231,8 +234,7 @@ class STUNet(nn.Module):
         upsampling: Upsampling = "nearest",
         deep_supervision: bool = False,
     ):
-        super().__init__()
-        self.config = STUNetConfig(
+        config = STUNetConfig(
             input_channels,
             num_classes,
             width,
@@ -241,8 +243,20 @@ class STUNet(nn.Module):
             downsampling,
             upsampling,
         )
+        super().__init__(input_channels, num_classes, config.arguments)
+        self.config = config
         self.encoder = Encoder(self.config)
         self.decoder = Decoder(self.config, deep_supervision)
+
+    @property
+    def window_multiple(self) -> Stride:
+        """The product of the strides along each axis."""
+        return self.config.window_multiple
+
+    @property
+    def supervision_strides(self) -> tuple[Stride, ...]:
+        """Of the five heads."""
+        return strides_of_heads(self.config.strides)
 
     @property
     def head(self) -> nn.Conv3d:
@@ -269,10 +283,13 @@ class STUNet(nn.Module):
         heads = self.decoder.seg_layers
         return [head(x) for head, x in zip(reversed(heads), reversed(features), strict=True)]
 
+    @staticmethod
+    def fitted_strides(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
+        """Six, see `six_strides`."""
+        return six_strides(strides)
+
     def _decoder_features(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
-        size, multiple = image_BCZYX.shape[2:], self.config.window_multiple
-        if any(n % m for n, m in zip(size, multiple, strict=True)):
-            raise ValueError(f"a window of {tuple(size)} voxels is not divisible by the strides' product {multiple}")
+        self.require_fitting(image_BCZYX)
         return self.decoder(self.encoder(image_BCZYX))
 
     @staticmethod

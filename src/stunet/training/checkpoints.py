@@ -82,10 +82,11 @@ def load_optimizer_tensors(
     parameters = dict(network.named_parameters())
     for full_name, tensor in tensors.items():
         name, _, key = full_name.partition(SEPARATOR)
-        if name not in parameters or parameters[name].shape != tensor.shape:
+        if name not in parameters or tensor.shape not in (parameters[name].shape, ()):
             raise UserError(f"The checkpoint's optimiser belongs to another network: it holds {full_name}.")
         with torch.no_grad():
-            optimizer.state[parameters[name]][key] = torch.empty_like(parameters[name]).copy_(tensor)
+            like = tensor if tensor.shape == () else parameters[name]  # AdamW counts its steps in one number
+            optimizer.state[parameters[name]][key] = torch.empty_like(like).copy_(tensor)
 
 
 # Writing

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
 
+from stunet.extras import import_extra
 from stunet.files import replacing
-from stunet.inference.extras import import_extra
 from stunet.training.throughput import StepReport
 
 LOG_NAME = "stunet_log.jsonl"

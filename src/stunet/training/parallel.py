@@ -22,7 +22,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from stunet.errors import UserError
-from stunet.networks.stunet import STUNet, build_stunet
+from stunet.networks.network import Network, twin_of
+from stunet.networks.stunet import STUNet
 
 Strategy = Literal["ddp", "fsdp"]
 
@@ -152,7 +153,8 @@ def distribute(network: nn.Module, process: Process, strategy: Strategy) -> nn.M
     the ranks.
 
     Args:
-        network: an STU-Net, compiled or not, on the process's device; with "fsdp" it is changed in place.
+        network: one of ours, compiled or not, on the process's device; with "fsdp" an STU-Net, which is changed in
+            place.
         process: this one; if it is alone, the network is returned as it is.
         strategy: "ddp" or "fsdp".
     """
@@ -165,12 +167,12 @@ def distribute(network: nn.Module, process: Process, strategy: Strategy) -> nn.M
             network, device_ids=device_ids, find_unused_parameters=True, gradient_as_bucket_view=True
         )
     _send_weights_of_rank_0(network)
-    return _shard(unwrapped(network), process)
+    return _shard(cast(STUNet, unwrapped(network)), process)
 
 
-def unwrapped(network: nn.Module) -> STUNet:
-    """The STU-Net inside of what `distribute` and `torch.compile` returned; its keys are the published ones."""
-    while not isinstance(network, STUNet):
+def unwrapped(network: nn.Module) -> Network:
+    """The network inside of what `distribute` and `torch.compile` returned; its keys are the published ones."""
+    while not isinstance(network, Network):
         network = cast(nn.Module, getattr(network, "_orig_mod", None) or network.module)
     return network
 
@@ -227,10 +229,9 @@ def whole_weights(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         yield name, whole(tensor.detach())
 
 
-def whole_network(network: nn.Module) -> STUNet:
+def whole_network(network: nn.Module) -> Network:
     """A copy, with deep supervision, of a network of which each rank holds a part; all ranks must ask for it."""
-    with torch.device("meta"):
-        copy = build_stunet(unwrapped(network).config, deep_supervision=True)
+    copy = twin_of(unwrapped(network), deep_supervision=True)
     copy.load_state_dict(dict(whole_weights(network)), assign=True)
     return copy
 

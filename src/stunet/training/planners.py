@@ -1,16 +1,19 @@
-"""Plans for STU-Nets: nnU-Net's own spacing, patch and batch, or those of the published weights, with our network."""
+"""Plans for our networks: nnU-Net's own spacing, patch and batch, or those of the published weights."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
-from stunet.networks.stunet import PUBLISHED_STRIDES, SIZES, six_strides
+from stunet.networks.network import Network
+from stunet.networks.registry import CLASSES, find_class, find_network, kind_of
+from stunet.networks.stunet import PUBLISHED_STRIDES, SIZES
 from stunet.weights.official import PUBLISHED_PLAN
 
-NETWORK_CLASS = "stunet.networks.stunet.STUNet"
-"""What nnU-Net finds with pydoc.locate when it builds the network of our plans."""
+STUNET_CLASS = CLASSES["stunet"]
+"""What nnU-Net finds with pydoc.locate when it builds the network of plans for STU-Nets."""
 
 PREFIXES = {"nnunet": "STUNetPlans", "published": "STUNetPublishedPlans"}
 """What the names of plans and of their images begin with, for each kind of plan."""
@@ -20,40 +23,62 @@ PUBLISHED_BATCH_SIZE = 2
 
 
 def plans_name(size: str, plan: str = "nnunet") -> str:
-    """What nnU-Net calls the plans of a size: "STUNetPlans_small"."""
+    """What nnU-Net calls the plans of a size, or of another network: "STUNetPlans_small", "STUNetPlans_unetr_b"."""
     return f"{PREFIXES[plan]}_{size}"
 
 
 def images_folder_name(configuration: str, plan: str = "nnunet") -> str:
-    """What nnU-Net calls the folder of a configuration's preprocessed images; all sizes share it."""
+    """What nnU-Net calls the folder of a configuration's preprocessed images; all networks share it."""
     return f"{PREFIXES[plan]}_{configuration}"
 
 
-def stunet_architecture(architecture: dict[str, Any], size: str) -> dict[str, Any]:
-    """The `architecture` entry of a configuration, with nnU-Net's network replaced by an STU-Net.
+def planned_architecture(architecture: dict[str, Any], patch: Sequence[int], size: str) -> dict[str, Any]:
+    """The `architecture` entry of a configuration, with nnU-Net's network replaced by one of ours.
 
     Args:
-        architecture: nnU-Net's own entry for a 3D configuration; only its strides are used.
-        size: one of `SIZES`.
+        architecture: nnU-Net's own entry for a 3D configuration; its strides and kernels are used where ours takes any.
+        patch: voxels (Z, Y, X) of the configuration.
+        size: a name in `NETWORKS`.
     """
-    chosen = SIZES[size]
-    strides = six_strides(architecture["arch_kwargs"]["strides"])
+    entry = find_network(size)
+    network_class, planned = find_class(entry.network), architecture["arch_kwargs"]
+    decided: dict[str, Any] = {
+        "strides": [list(stride) for stride in network_class.fitted_strides(planned["strides"])],
+        "kernel_sizes": planned.get("kernel_sizes"),
+        "window_size": [int(n) for n in patch],
+    }
     return {
-        "network_class_name": NETWORK_CLASS,
-        "arch_kwargs": {"width": chosen.width, "depth": chosen.depth, "strides": [list(s) for s in strides]},
+        "network_class_name": CLASSES[entry.network],
+        "arch_kwargs": {**entry.arguments, **{name: decided[name] for name in network_class.planned_arguments}},
         "_kw_requires_import": [],
     }
+
+
+def fitted_patch(patch: Sequence[int], multiples: Sequence[int]) -> list[int]:
+    """The smallest patch (Z, Y, X) that is no smaller, of whose edges a network takes multiples, and leaves it two
+    voxels at the bottom.
+
+    >>> fitted_patch([40, 56, 40], (16, 32, 32))
+    [48, 64, 64]
+    >>> fitted_patch([20, 20, 20], (32, 32, 32))
+    [32, 32, 64]
+    """
+    fitted = [-(-int(n) // multiple) * multiple for n, multiple in zip(patch, multiples, strict=True)]
+    if fitted == list(multiples) and max(fitted) > 1:
+        fitted[-1] *= 2
+    return fitted
 
 
 class STUNetPlanner(ExperimentPlanner):
     """nnU-Net's planner, whose 3D configurations get an STU-Net of six stages and 3x3x3 kernels (section 3.2, Table 1).
 
-    Spacing, patch, batch and strides are nnU-Net's; strides are padded with (1, 1, 1) or cut to five. All sizes share
-    one set of preprocessed images.
+    Spacing, patch, batch and strides are nnU-Net's; strides are padded with (1, 1, 1) or cut to five. Other networks
+    take the strides as they are, or none; the patch grows to the next one that they take. All networks share one set of
+    preprocessed images.
 
     Args:
         dataset_name_or_id: of a dataset in nnU-Net's raw folder whose fingerprint is there.
-        size: one of `SIZES`.
+        size: a name in `stunet.networks.registry.NETWORKS`, such as that of a size.
         options: further arguments of nnU-Net's planner.
     """
 
@@ -62,8 +87,13 @@ class STUNetPlanner(ExperimentPlanner):
         options.setdefault("plans_name", plans_name(size))
         super().__init__(dataset_name_or_id, **options)
 
+    @property
+    def network_class(self) -> type[Network]:
+        """Of the network that is planned for."""
+        return find_class(find_network(self.size).network)
+
     def generate_data_identifier(self, configuration_name: str) -> str:
-        """The folder of the preprocessed images: the same for all sizes."""
+        """The folder of the preprocessed images: the same for all networks."""
         return images_folder_name(configuration_name)
 
     def save_plans(self, plans: dict[str, Any]) -> None:
@@ -71,7 +101,9 @@ class STUNetPlanner(ExperimentPlanner):
         del plans["configurations"]["2d"]
         for configuration in plans["configurations"].values():
             if "architecture" in configuration:
-                configuration["architecture"] = stunet_architecture(configuration["architecture"], self.size)
+                patch = fitted_patch(configuration["patch_size"], self.network_class.patch_multiple)
+                configuration["patch_size"] = patch
+                configuration["architecture"] = planned_architecture(configuration["architecture"], patch, self.size)
         super().save_plans(plans)
 
 
@@ -84,7 +116,7 @@ class PublishedPlanner(STUNetPlanner):
 
     Args:
         dataset_name_or_id: of a dataset in nnU-Net's raw folder whose fingerprint is there.
-        size: one of `SIZES`.
+        size: a name in `stunet.networks.registry.NETWORKS`.
         options: further arguments of nnU-Net's planner.
     """
 
@@ -93,7 +125,7 @@ class PublishedPlanner(STUNetPlanner):
         super().__init__(dataset_name_or_id, size, **{"plans_name": plans_name(size, "published"), **options, **fixed})
 
     def generate_data_identifier(self, configuration_name: str) -> str:
-        """The folder of the preprocessed images: the same for all sizes, and another than that of nnU-Net's plan."""
+        """The folder of the preprocessed images: the same for all networks, and another than that of nnU-Net's plan."""
         return images_folder_name(configuration_name, "published")
 
     def determine_reader_writer(self) -> type:
@@ -115,11 +147,19 @@ class PublishedPlanner(STUNetPlanner):
         fullres.pop("next_stage", None)
         fullres["patch_size"] = list(PUBLISHED_PLAN["patch_size"])
         fullres["batch_size"] = PUBLISHED_BATCH_SIZE
-        fullres["architecture"]["arch_kwargs"]["strides"] = [list(stride) for stride in PUBLISHED_STRIDES]
+        arguments = fullres["architecture"]["arch_kwargs"]
+        arguments["strides"] = [list(stride) for stride in PUBLISHED_STRIDES]
+        arguments["kernel_sizes"] = [[3, 3, 3]] * len(PUBLISHED_STRIDES)
         super().save_plans(plans)
 
 
 PLANNERS: dict[str, type[STUNetPlanner]] = {"nnunet": STUNetPlanner, "published": PublishedPlanner}
+
+
+def planned_class(configuration: ConfigurationManager) -> type[Network] | None:
+    """The class of ours that plans name; None where they name another network."""
+    kind = kind_of(configuration.network_arch_class_name)
+    return None if kind is None else find_class(kind)
 
 
 def require_fitting_plans(plans: str, configuration: ConfigurationManager, size: str | None, trainer: str) -> None:
@@ -135,13 +175,21 @@ def require_fitting_plans(plans: str, configuration: ConfigurationManager, size:
         ValueError: the trainer cannot build a network by these plans.
     """
     planned = configuration.network_arch_init_kwargs
-    if "strides" not in planned:
+    kind = kind_of(configuration.network_arch_class_name)
+    takes_strides = kind is None or "strides" in find_class(kind).planned_arguments
+    if takes_strides and "strides" not in planned:
         raise ValueError(f"The plans {plans} name no strides. Make new ones with `stunet prepare`.")
-    if configuration.network_arch_class_name != NETWORK_CLASS:
-        if size is None:
+    if size is None:
+        if kind is None:
             raise ValueError(f"{trainer} builds what STU-Net plans say, and {plans} are for another network.")
-    elif size is not None and (planned["width"], planned["depth"]) != (SIZES[size].width, SIZES[size].depth):
+        return
+    if kind not in (None, "stunet"):
+        raise ValueError(f"{trainer} builds {size!r}, but the plans {plans} are for {kind}. Use -p {plans_name(size)}.")
+    if kind == "stunet" and (planned["width"], planned["depth"]) != (SIZES[size].width, SIZES[size].depth):
         raise ValueError(
             f"{trainer} builds {size!r}, but the plans {plans} are for width {planned['width']}, depth "
             f"{planned['depth']}. Use -p {plans_name(size)}."
         )
+    variants = planned.get("downsampling", "residual"), planned.get("upsampling", "nearest")
+    if kind == "stunet" and variants != ("residual", "nearest"):
+        raise ValueError(f"{trainer} builds {size!r}, but the plans {plans} are for a variant. Use STUNetTrainer.")

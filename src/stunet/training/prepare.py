@@ -1,4 +1,4 @@
-"""Fingerprint, plans and preprocessed images of a dataset: nnU-Net's, for an STU-Net."""
+"""Fingerprint, plans and preprocessed images of a dataset: nnU-Net's, for an STU-Net or another network."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment
 
 from stunet.errors import UserError
 from stunet.folders import find_dataset
-from stunet.networks.stunet import SIZES
+from stunet.networks.registry import find_network
 from stunet.training import MAX_PROCESSES
 from stunet.training.cases import find_cases
 from stunet.training.fingerprint import extract_fingerprint
@@ -29,7 +29,7 @@ class PreparedDataset:
 
     Attributes:
         dataset: full name, "Dataset004_Hippocampus".
-        plans_file: the plans of this size.
+        plans_file: the plans of this size or network.
         configuration: the configuration that was preprocessed, "3d_fullres".
         cases: number of preprocessed cases.
     """
@@ -48,13 +48,13 @@ def prepare(
     plan: str = "nnunet",
     on_case: OnCase = lambda stage, done, total: None,
 ) -> PreparedDataset:
-    """Check the dataset and extract its fingerprint, plan for an STU-Net, and preprocess, all by nnU-Net.
+    """Check the dataset and extract its fingerprint, plan for the network, and preprocess, all by nnU-Net.
 
     What was interrupted goes on where it stopped; a case counts when it is whole and no file of it has changed since.
 
     Args:
         dataset: number or name of a dataset in nnU-Net's raw layout.
-        size: one of `SIZES`.
+        size: of the STU-Net, or another name in `stunet.networks.registry.NETWORKS`.
         configuration: "3d_fullres" or "3d_lowres".
         processes: how many cases at a time; by default one for each processor, eight at most.
         plan: "nnunet", or "published" for that of the published weights (`PublishedPlanner`).
@@ -64,9 +64,9 @@ def prepare(
         UserError: an unknown dataset, size, plan or configuration, or cases that nnU-Net refuses, each named with the
             reason.
     """
-    for known, asked, what in ((SIZES, size, "size"), (PLANNERS, plan, "plan")):
-        if asked not in known:
-            raise UserError(f"There is no {what} {asked!r}. Known are: {', '.join(known)}.")
+    find_network(size)
+    if plan not in PLANNERS:
+        raise UserError(f"There is no plan {plan!r}. Known are: {', '.join(PLANNERS)}.")
     folders = set_nnunet_environment()
     name = find_dataset(dataset, folders.raw)
     description, cases = find_cases(folders.raw / name)

@@ -18,6 +18,16 @@ from stunet.training.pool import each_case
 STAMP_PREFIX = "stunet_images_"
 """How the file begins that says what the images of a folder were made by."""
 
+OF_THE_NETWORK = (
+    "architecture",
+    "patch_size",
+    "batch_size",
+    "batch_dice",
+    "median_image_size_in_voxels",
+    "next_stage",
+)
+"""What a configuration holds that does not change its images."""
+
 PARTIAL_FOLDER = ".partial"
 """Holds the files of a case until all are there; nnU-Net does not look into folders."""
 
@@ -107,9 +117,8 @@ def stamp_path(folder: Path) -> Path:
 def _stamp(plans: PlansManager, configuration: str, description: dict[str, Any]) -> dict[str, Any]:
     """All that decides what the images look like; the network is no part of it."""
     chosen = plans.get_configuration(configuration).configuration
-    others = ("architecture", "batch_size", "batch_dice", "median_image_size_in_voxels", "next_stage")
     return {
-        "configuration": {key: value for key, value in chosen.items() if key not in others},
+        "configuration": {key: value for key, value in chosen.items() if key not in OF_THE_NETWORK},
         "transpose_forward": list(plans.transpose_forward),
         "reader": plans.plans["image_reader_writer"],
         "intensities": plans.foreground_intensity_properties_per_channel,
@@ -122,8 +131,11 @@ def _require_made_by(folder: Path, stamp: dict[str, Any]) -> None:
     """Start anew if the folder's images were made by something else, or it is not known by what."""
     path = stamp_path(folder)
     stamp = json.loads(json.dumps(stamp))
-    with suppress(OSError, ValueError):
-        if json.loads(path.read_text(encoding="utf-8")) == stamp:
+    with suppress(OSError, ValueError, AttributeError):
+        made_by = json.loads(path.read_text(encoding="utf-8"))
+        for key in OF_THE_NETWORK:  # older stamps hold the patch
+            made_by["configuration"].pop(key, None)
+        if made_by == stamp:
             return
     shutil.rmtree(folder, ignore_errors=True)
     made_folder(folder)

@@ -1,13 +1,31 @@
-"""The paper's trainings, as numbers: from scratch, pre-training and fine-tuning (sections 3.4 and 4)."""
+"""The paper's trainings, as numbers: from scratch, pre-training and fine-tuning (sections 3.4 and 4).
+
+Section 4.1 trains the systems that it compares with for as many epochs within nnU-Net, each with the optimiser, the
+learning rate and its decay that its own paper reports.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from stunet.errors import UserError
+from stunet.networks.registry import find_network
 
 FLAT_LEARNING_RATE = 1e-3
 """Of all parameters, in the fine-tuning trainers of the official code (uni-medical/STU-Net)."""
+
+
+Optimizer = Literal["sgd", "adamw"]
+Schedule = Literal["polynomial", "cosine"]
+
+NNUNET_WEIGHT_DECAY = 3e-5
+"""nnU-Net's own (Isensee et al., 2021), and nnFormer's, which was trained within it."""
+
+TRANSFORMER_WEIGHT_DECAY = 1e-5
+"""Of UNETR and Swin UNETR in their official code; their papers state none."""
+
+WARM_UP = 0.05
+"""Of UNETR and Swin UNETR: 50 epochs in their official code, here of 1000."""
 
 
 @dataclass(frozen=True)
@@ -15,14 +33,18 @@ class Recipe:
     """How long, how fast and on what a network is trained; "section 4" is its paragraph on implementation details.
 
     Attributes:
-        name: "scratch", "pretrain" or "finetune".
-        epochs: how many; each learning rate is its first one times (1 - epoch / epochs) ** 0.9 (section 4).
+        name: "scratch", "pretrain" or "finetune", or the kind of network that it is for.
+        epochs: how many; the learning rates decay over them, see `schedule`.
         iterations_per_epoch: 250 (section 4, and nnU-Net).
         learning_rate: the first one, 0.01 (section 4; AutoPET alone was trained with 0.001).
         body_learning_rate_factor: all but the heads learns at this fraction of `learning_rate`; 0.1 in fine-tuning
             (section 3.4).
         freeze_encoder: the encoder does not learn at all: it stays as it is when the training starts.
-        momentum: of SGD, Nesterov's; 0.99 (section 4).
+        optimizer: "sgd", with Nesterov's momentum (section 4), or "adamw".
+        schedule: "polynomial", each learning rate is its first one times (1 - epoch / epochs) ** 0.9 (section 4); or
+            "cosine", half a wave down to 0.
+        warm_up: part of the epochs in which the learning rates rise in equal steps; the decay comes after it.
+        momentum: of SGD; 0.99 (section 4). AdamW has torch's own betas.
         weight_decay: 1e-3 (section 4; nnU-Net's own is 3e-5).
         mirror: augment by mirrored copies (section 4; Table 8 shows that pre-training needs it).
         paper_transforms: additive brightness and elastic deformation, which section 4 names for all its trainings and
@@ -40,6 +62,9 @@ class Recipe:
     learning_rate: float = 0.01
     body_learning_rate_factor: float = 1.0
     freeze_encoder: bool = False
+    optimizer: Optimizer = "sgd"
+    schedule: Schedule = "polynomial"
+    warm_up: float = 0.0
     momentum: float = 0.99
     weight_decay: float = 1e-3
     mirror: bool = True
@@ -56,6 +81,8 @@ class Recipe:
             raise UserError(
                 "The learning rate must be above 0, its factor for the body and the weight decay not below."
             )
+        if not 0 <= self.warm_up < 1:
+            raise UserError(f"The warm-up is a part of the epochs, from 0 to below 1, not {self.warm_up}.")
         if not 0 < self.momentum < 1:
             raise UserError(f"The momentum lies between 0 and 1 (Nesterov's), not at {self.momentum}.")
 
@@ -99,8 +126,28 @@ RECIPES: dict[str, Recipe] = {
             "pretrain", epochs=4000, batch_size=2, patch=(128, 128, 128), spacing=(1.5, 1.5, 1.5), classes=104
         ),  # section 3.4: 4000 epochs with mirroring; section 4: the patch; 104 classes of TotalSegmentator at 1.5 mm
         Recipe("finetune", body_learning_rate_factor=0.1),
+        Recipe("nnunet", weight_decay=NNUNET_WEIGHT_DECAY),
+        Recipe("unet3d", weight_decay=NNUNET_WEIGHT_DECAY),  # its paper states no numbers: nnU-Net's
+        Recipe("nnformer", weight_decay=NNUNET_WEIGHT_DECAY),  # Zhou et al., 2021, section 4: nnU-Net's
+        Recipe(
+            "unetr",
+            learning_rate=1e-4,
+            optimizer="adamw",
+            schedule="cosine",
+            warm_up=WARM_UP,
+            weight_decay=TRANSFORMER_WEIGHT_DECAY,
+        ),  # Hatamizadeh et al., 2022: AdamW, 0.0001; warm-up and cosine are the official code's
+        Recipe(
+            "swin_unetr",
+            learning_rate=8e-4,
+            optimizer="adamw",
+            schedule="cosine",
+            warm_up=WARM_UP,
+            weight_decay=TRANSFORMER_WEIGHT_DECAY,
+        ),  # Hatamizadeh et al., 2021: 0.0008, linear warm-up, cosine; AdamW is the official code's
     )
 }
+"""By name."""
 
 
 def find_recipe(name: str) -> Recipe:
@@ -112,6 +159,22 @@ def find_recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise UserError(f"There is no recipe {name!r}. Known are: {', '.join(RECIPES)}.")
     return RECIPES[name]
+
+
+def recipe_of(network: str) -> Recipe:
+    """The recipe for training a network from scratch.
+
+    Args:
+        network: a name in `stunet.networks.registry.NETWORKS`.
+
+    Raises:
+        UserError: an unknown name.
+
+    >>> recipe_of("small").name, recipe_of("unetr_b").optimizer
+    ('scratch', 'adamw')
+    """
+    kind = find_network(network).network
+    return RECIPES["scratch" if kind == "stunet" else kind]
 
 
 def departures(recipe: Recipe, spacing: Sequence[float], classes: int) -> list[str]:

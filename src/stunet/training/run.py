@@ -1,7 +1,6 @@
 """One training run: a prepared dataset becomes an nnU-Net v2 model folder."""
 
 import json
-import math
 import os
 import platform
 import time
@@ -14,10 +13,11 @@ from typing import Any
 import torch
 
 from stunet.errors import UserError
+from stunet.extras import import_extra
 from stunet.files import write_json
 from stunet.folders import Folders, find_dataset
-from stunet.inference.extras import import_extra
-from stunet.networks.stunet import six_strides
+from stunet.networks.network import product_of
+from stunet.networks.registry import find_class, find_network, kind_of
 from stunet.training.folders import set_nnunet_environment
 from stunet.training.parallel import STRATEGIES, Process, Strategy, process_group
 from stunet.training.planners import plans_name
@@ -27,7 +27,7 @@ from stunet.training.resuming import RECORD_NAME, SUMMARY, Origin, checkpoint_to
 from stunet.training.start import Start, start_from
 from stunet.training.throughput import StepReport
 from stunet.training.trainer import Augmentation, STUNetTrainer
-from stunet.training.trainers import FINE_TUNERS, TRAINERS
+from stunet.training.trainers import FINE_TUNERS, TRAINERS, STUNetTrainer_ft
 from stunet.weights.transfer_report import TransferReport
 
 NUM_FOLDS = 5
@@ -41,7 +41,7 @@ class TrainingSettings:
     Attributes:
         dataset: number or name of a prepared dataset.
         fold: 0 to 4 of nnU-Net's five-fold split, or "all".
-        size: one of `TRAINERS`.
+        size: of the STU-Net, or another name in `stunet.networks.registry.NETWORKS`.
         configuration: "3d_fullres" or "3d_lowres".
         plan: "nnunet" or "published", one that the dataset was prepared with.
         recipe: how long, how fast and on what; see `stunet.training.recipes`.
@@ -165,8 +165,7 @@ def default_device() -> str:
 
 
 def _check(settings: TrainingSettings) -> None:
-    if settings.size not in TRAINERS:
-        raise UserError(f"There is no size {settings.size!r}. Known are: {', '.join(TRAINERS)}.")
+    find_network(settings.size)
     available = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),
@@ -229,9 +228,13 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
 
 
 def trainer_class(settings: TrainingSettings) -> type[STUNetTrainer]:
-    """The trainer whose name the results are filed under: `_ft` where the body learns more slowly than the heads."""
-    table = FINE_TUNERS if settings.recipe.name == "finetune" else TRAINERS
-    return table[settings.size]
+    """The trainer whose name the results are filed under: `_ft` where the body learns more slowly than the heads.
+
+    Sizes of STU-Net have trainers of their own; other networks are built by the one that builds what its plans say.
+    """
+    if settings.recipe.name == "finetune":
+        return FINE_TUNERS.get(settings.size, STUNetTrainer_ft)
+    return TRAINERS.get(settings.size, STUNetTrainer)
 
 
 def _put_into_plan(settings: TrainingSettings, configuration: dict[str, Any]) -> None:
@@ -244,17 +247,32 @@ def _put_into_plan(settings: TrainingSettings, configuration: dict[str, Any]) ->
         configuration["batch_size"] = settings.recipe.batch_size
     if settings.recipe.patch is not None:
         configuration["patch_size"] = list(settings.recipe.patch)
-    strides = six_strides(configuration["architecture"]["arch_kwargs"]["strides"])
-    multiples = [math.prod(axis) for axis in zip(*strides, strict=True)]
+    multiples = _put_window_into_network(configuration)
     if any(edge % multiple for edge, multiple in zip(configuration["patch_size"], multiples, strict=True)):
         raise UserError(
             f"A patch of {spoken(configuration['patch_size'])} voxels (Z, Y, X) does not fit the network of this plan: "
             f"its edges must be multiples of {', '.join(map(str, multiples))}."
         )
-    if configuration["patch_size"] == multiples:
+    if list(configuration["patch_size"]) == multiples:
         raise UserError(f"A patch of {spoken(multiples)} voxels leaves one voxel at the bottom; give a larger one.")
     if settings.accumulate > configuration["batch_size"]:
         raise UserError(f"A batch of {configuration['batch_size']} cannot be cut into {settings.accumulate} parts.")
+
+
+def _put_window_into_network(configuration: dict[str, Any]) -> list[int]:
+    """Tell a network that is built for one window the patch.
+
+    Returns:
+        The numbers (Z, Y, X) by which the patch must be divisible.
+    """
+    architecture = configuration["architecture"]
+    network_class = find_class(kind_of(architecture["network_class_name"]) or "stunet")
+    arguments = architecture["arch_kwargs"]
+    if "window_size" in network_class.planned_arguments:
+        arguments["window_size"] = [int(n) for n in configuration["patch_size"]]
+    if "strides" in arguments:
+        return list(product_of(network_class.fitted_strides(arguments["strides"])))
+    return list(network_class.patch_multiple)
 
 
 def _configure(trainer: STUNetTrainer, settings: TrainingSettings) -> None:
@@ -262,7 +280,7 @@ def _configure(trainer: STUNetTrainer, settings: TrainingSettings) -> None:
     trainer.seed = settings.seed
     trainer.precision = settings.precision
     trainer.augmentation = settings.augmentation
-    trainer.strategy = settings.strategy or STRATEGIES[settings.size]
+    trainer.strategy = settings.strategy or STRATEGIES.get(settings.size, "ddp")
     trainer.compiled = settings.compiled
     trainer.accumulate = settings.accumulate
     trainer.checkpointed_activations = settings.checkpointed_activations

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from stunet.errors import UserError
 from stunet.files import write_json
 from stunet.imaging.plan import PreprocessingPlan
 from stunet.inference.pretrained import read_pretrained
+from stunet.networks.stunet import STUNet
 from stunet.training.parallel import fill
+from stunet.weights.model_file import stunet_on
 from stunet.weights.transfer import Task, TransferOptions, transfer
 from stunet.weights.transfer_report import TransferReport
 
@@ -40,9 +42,13 @@ def start_from(trainer: "STUNetTrainer", start: Start) -> TransferReport:
     Raises:
         UserError: no such model, one of another size, or no common class where the head is to be kept.
     """
+    network = trainer.bare_network
+    if not isinstance(network, STUNet):
+        raise UserError("A training of another network than an STU-Net starts with random weights; leave --from out.")
     state_dict, card = read_pretrained(start.model)
     options = TransferOptions(start.keep_head, start.divide_channels, trainer.seed)
-    network = trainer.bare_network if not trainer.is_sharded else trainer.whole_network()
+    if trainer.is_sharded:
+        network = cast(STUNet, trainer.whole_network())
     report = transfer(state_dict, card, network, task_of(trainer), options)
     if trainer.is_sharded:
         fill(trainer.network, network.state_dict())
@@ -55,9 +61,9 @@ def size_of(model: str) -> str:
     """The size of a model to start from, e.g. "base".
 
     Raises:
-        UserError: no such model.
+        UserError: no such model, or one of another network than an STU-Net.
     """
-    return read_pretrained(model)[1].architecture.size
+    return stunet_on(read_pretrained(model)[1]).size
 
 
 def task_of(trainer: "STUNetTrainer") -> Task:

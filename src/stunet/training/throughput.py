@@ -2,12 +2,13 @@
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from stunet.networks.cost import network_cost
-from stunet.networks.stunet import STUNetConfig
+from stunet.networks.cost import training_macs
+from stunet.networks.network import Network
 from stunet.training.precision import TrainingPrecision
 
 PASSES = 3
@@ -70,9 +71,9 @@ class StepReport:
     seconds_left: float | None
 
 
-def tflop_per_sample(config: STUNetConfig, patch: tuple[int, ...]) -> float:
+def tflop_per_sample(network: Network, patch: Sequence[int]) -> float:
     """10^12 operations that a training step needs for one image of `patch` voxels (Z, Y, X)."""
-    return network_cost(config, patch).macs * OPERATIONS_PER_MAC * PASSES / 1e12
+    return training_macs(network, patch) * OPERATIONS_PER_MAC * PASSES / 1e12
 
 
 def peak_tflops(device: torch.device, precision: TrainingPrecision) -> float | None:

@@ -1,4 +1,4 @@
-"""nnU-Net's trainer for STU-Nets.
+"""nnU-Net's trainer for STU-Nets, and for the networks that the paper compares them with.
 
 Overridden are the network, the recipe's numbers, the order of the data, the step, and the checkpoints. Planning,
 preprocessing, transforms, loss, validation and logs are nnU-Net's.
@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import numpy as np
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -20,6 +19,7 @@ from torch import nn
 
 from stunet.errors import UserError
 from stunet.files import replacing
+from stunet.networks.network import Network
 from stunet.networks.stunet import SIZES, STUNet, six_strides
 from stunet.training import checkpoints, sharded
 from stunet.training.activation_checkpointing import checkpoint_activations
@@ -31,7 +31,7 @@ from stunet.training.logs import JsonLines, TensorBoard, TrainingLog, plain
 from stunet.training.loss import spread_over_ranks
 from stunet.training.memory_walk import TrainingStep
 from stunet.training.nnunet_checkpoint import put_together
-from stunet.training.optimizer import PolynomialSchedule, make_optimizer
+from stunet.training.optimizer import make_optimizer, make_schedule
 from stunet.training.paper_transforms import with_paper_transforms
 from stunet.training.parallel import (
     STRATEGIES,
@@ -55,7 +55,7 @@ from stunet.training.pictures import (
     predicted_labels,
     reference_labels,
 )
-from stunet.training.planners import require_fitting_plans
+from stunet.training.planners import planned_class, require_fitting_plans
 from stunet.training.precision import InFloat32, TrainingPrecision, autocasting, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe
 from stunet.training.sampling import (
@@ -154,7 +154,7 @@ class STUNetTrainer(nnUNetTrainer):
         return self.current_epoch * self.num_iterations_per_epoch + len(self.epoch_losses)
 
     @property
-    def bare_network(self) -> STUNet:
+    def bare_network(self) -> Network:
         """The network itself, without what was wrapped around it to compile or to distribute it."""
         return unwrapped(self.network)
 
@@ -195,20 +195,32 @@ class STUNetTrainer(nnUNetTrainer):
         """
         require_fitting_plans(self.plans_manager.plans_name, self.configuration_manager, self.size, type(self).__name__)
         require_even_shares(self.configuration_manager.batch_size, self.process.world_size, self.accumulate)
+        planned = None if self.size is not None else planned_class(self.configuration_manager)
+        if planned is not None:
+            self.enable_deep_supervision = planned.supervises_deeply
+            self._require_possible_for(planned)
         self.precision = resolve_precision(self.precision, self.device)
         if self.precision != "float16":
             self.grad_scaler = None
         super().initialize()
         if self.checkpointed_activations or self.is_sharded:
-            checkpoint_activations(self.bare_network)
+            checkpoint_activations(cast(STUNet, self.bare_network))
         self.network = self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if self.process.world_size > 1:
             self._spread()
 
+    def _require_possible_for(self, network_class: type[Network]) -> None:
+        if network_class is not STUNet and (self.is_sharded or self.checkpointed_activations):
+            raise UserError(
+                "Only STU-Nets are cut into parts or recompute their activations; leave --strategy fsdp and "
+                "--checkpoint-activations out."
+            )
+
     def _spread(self) -> None:
         """Over the processes; the optimiser is made anew, of the parts that are here."""
         if self.is_sharded and self._wants_compiling():
-            for stage in (*self.bare_network.encoder.stages, *self.bare_network.decoder.stages):
+            network = cast(STUNet, self.bare_network)
+            for stage in (*network.encoder.stages, *network.decoder.stages):
                 stage.compile()
         self.network = distribute(self.network, self.process, self.strategy)
         self.optimizer, self.lr_scheduler = self.configure_optimizers()
@@ -221,8 +233,9 @@ class STUNetTrainer(nnUNetTrainer):
         return super()._do_i_compile() if self.compiled is None else self.compiled
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
-        """As nnU-Net, whatever the network is wrapped in."""
-        self.bare_network.decoder.deep_supervision = enabled
+        """As nnU-Net, whatever the network is wrapped in; nothing where it has one head."""
+        if self.bare_network.supervises_deeply:
+            self.bare_network.decoder.deep_supervision = enabled
 
     def print_to_log_file(self, *args: Any, **options: Any) -> None:
         """As nnU-Net, by the first process only."""
@@ -235,11 +248,10 @@ class STUNetTrainer(nnUNetTrainer):
             return super().do_split()
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
-        """One scale for each of the five heads, from the six strides (nnU-Net's plans may have fewer)."""
+        """One scale for each of the network's heads; None where it has one."""
         if not self.enable_deep_supervision:
             return None
-        strides = six_strides(self.configuration_manager.pool_op_kernel_sizes)
-        return [list(scale) for scale in 1 / np.cumprod(np.vstack(strides), axis=0)][:-1]
+        return [[1 / n for n in stride] for stride in self.bare_network.supervision_strides]
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:  # noqa: N802
         """As nnU-Net; without mirroring, no axes for the augmentation, and none for the checkpoint's later users."""
@@ -408,9 +420,12 @@ class STUNetTrainer(nnUNetTrainer):
             return self.loss(self.network(image_BCZYX), target)
 
     def _what_fits(self) -> str:
+        network = self.bare_network
+        if not isinstance(network, STUNet):
+            return "Give a smaller --patch or --batch-size, or --accumulate."
         z, y, x = (int(n) for n in self.configuration_manager.patch_size)
         step = TrainingStep(
-            cast(STUNet, self.bare_network).config,
+            network.config,
             (z, y, x),
             self.batch_size,
             "float32" if self.precision == "float32" else "bfloat16",
@@ -423,7 +438,7 @@ class STUNetTrainer(nnUNetTrainer):
     def speed(self) -> Speedometer:
         """Of this training, all ranks together."""
         samples = self.configuration_manager.batch_size
-        tflop = tflop_per_sample(self.bare_network.config, self.configuration_manager.patch_size)
+        tflop = tflop_per_sample(self.bare_network, self.configuration_manager.patch_size)
         peak = peak_tflops(self.device, self.precision)
         return Speedometer(samples, samples * tflop, peak and peak * self.process.world_size)
 
@@ -474,9 +489,9 @@ class STUNetTrainer(nnUNetTrainer):
         return {"loss": loss, **{name: sum_over_ranks(count) for name, count in outputs.items()}}
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-        """The recipe's SGD, and a polynomial decay of each group's rate."""
+        """The recipe's optimiser, and its decay of each group's rate."""
         optimizer = make_optimizer(self.bare_network, self.recipe, fused=self.device.type == "cuda")
-        return optimizer, PolynomialSchedule(optimizer, self.num_epochs)
+        return optimizer, make_schedule(optimizer, self.recipe, self.num_epochs)
 
     def on_train_end(self) -> None:
         """As nnU-Net, and end the processes that load."""

@@ -7,6 +7,7 @@ read without touching the weights, and the weights are memory-mapped, so `huge` 
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,7 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from stunet.errors import UserError
 from stunet.files import replacing
-from stunet.networks.stunet import SIZES, Stride, STUNet, STUNetConfig, build_stunet
+from stunet.networks.network import Network, without_weights
+from stunet.networks.registry import CLASSES, find_class
+from stunet.networks.stunet import SIZES, Stride, STUNetConfig, build_stunet
 
 StateDict = dict[str, torch.Tensor]
 """Tensors by name, in the names of `stunet.networks`."""
@@ -37,16 +40,45 @@ MAX_HEADER_BYTES = 25_000_000
 READABLE_BY_ALL = 0o644
 """Mode of a model file; safetensors writes files that their owner alone can read, and models are shared."""
 
+LAYER_COUNTS = ("depth", "depths", "stages")
+"""Arguments of networks that say how many layers there are: a card may not claim more than there are tensors."""
+
 SHOWN_MISMATCHES = 12
 """Rows of the table that reports wrong shapes; the rest are counted."""
 
 
+class _Buildable(ABC):
+    """What both kinds of architecture can tell of their network."""
+
+    @abstractmethod
+    def build(self) -> Network:
+        """A new network.
+
+        Raises:
+            ValueError: numbers or names that no such network can have.
+            UserError: its package is not installed.
+        """
+
+    def without_weights(self) -> Network:
+        """The network on the meta device: `huge` costs nothing.
+
+        Raises:
+            ValueError, UserError: as `build`.
+        """
+        with without_weights():
+            return self.build()
+
+    def shapes(self) -> dict[str, Shape]:
+        """The shape of every tensor of the network."""
+        return shapes_of(self.without_weights().state_dict())
+
+
 @dataclass(frozen=True)
-class Architecture:
-    """Which network the weights belong to.
+class Architecture(_Buildable):
+    """Which STU-Net the weights belong to.
 
     Attributes:
-        network: its name in `stunet.networks`; "stunet".
+        network: "stunet".
         input_channels: channels of the image.
         num_classes: classes, background included.
         width, depth, strides, downsampling, upsampling: see `stunet.networks.stunet.STUNetConfig`.
@@ -69,7 +101,7 @@ class Architecture:
             ValueError: numbers or names that no STU-Net can have.
         """
         if self.network != "stunet":
-            raise ValueError(f"the network is {self.network!r}; this version of stunet reads 'stunet' only")
+            raise ValueError(f"the network is {self.network!r}, not 'stunet'")
         arguments = {name: value for name, value in asdict(self).items() if name != "network"}
         return STUNetConfig(**arguments)
 
@@ -79,11 +111,73 @@ class Architecture:
         names = [name for name, size in SIZES.items() if (size.width, size.depth) == (self.width, self.depth)]
         return names[0] if names else f"width {self.width}, depth {self.depth}"
 
-    def shapes(self) -> dict[str, Shape]:
-        """The shape of every tensor of the network, found on the meta device: `huge` costs nothing."""
-        with torch.device("meta"):
-            network = build_stunet(self.config)
-        return shapes_of(network.state_dict())
+    @property
+    def layers(self) -> int:
+        """A number of layers, of which each has a tensor or more."""
+        return self.depth
+
+    def build(self) -> Network:
+        """A new STU-Net."""
+        return build_stunet(self.config)
+
+
+@dataclass(frozen=True)
+class OtherArchitecture(_Buildable):
+    """Which other network the weights belong to.
+
+    Attributes:
+        network: one of `stunet.networks.registry.CLASSES`; no other class is ever looked up.
+        input_channels: channels of the image.
+        num_classes: classes, background included.
+        arguments: the network's own: numbers, text, and lists of them.
+    """
+
+    network: str
+    input_channels: int
+    num_classes: int
+    arguments: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.network not in CLASSES:
+            raise ValueError(f"its network is {self.network!r}, and this stunet knows {', '.join(CLASSES)}")
+        if not all(_is_plain(value) for value in self.arguments.values()):
+            raise ValueError(f"arguments of a network are numbers, text and lists of them, not {self.arguments}")
+
+    @property
+    def size(self) -> str:
+        """The network's name and its arguments, for people."""
+        return ", ".join([self.network, *(f"{name} {value}" for name, value in self.arguments.items())])
+
+    @property
+    def layers(self) -> int:
+        """A number of layers, of which each has a tensor or more."""
+        lists = [value for value in self.arguments.values() if isinstance(value, list | tuple)]
+        counts = [value for name in LAYER_COUNTS for value in _numbers_in(self.arguments.get(name))]
+        return max(0, sum(counts), *map(len, lists))
+
+    def build(self) -> Network:
+        """A new network, as `Network` describes it."""
+        network_class: Any = find_class(self.network)
+        try:
+            return network_class(self.input_channels, self.num_classes, **self.arguments)
+        except UserError:
+            raise
+        except Exception as error:  # constructors of other packages raise anything
+            raise ValueError(f"no {self.network} can have the arguments {self.arguments} ({error})") from error
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return isinstance(value, int | float | str)
+
+
+def _numbers_in(value: object) -> list[int]:
+    items = value if isinstance(value, list | tuple) else [value]
+    return [item for item in items if isinstance(item, int)]
+
+
+AnyArchitecture = Architecture | OtherArchitecture
 
 
 @dataclass(frozen=True)
@@ -105,7 +199,7 @@ class ModelCard:
     """
 
     name: str
-    architecture: Architecture
+    architecture: AnyArchitecture
     preprocessing: Mapping[str, Any]
     labels: tuple[str, ...]
     channels: tuple[str, ...]
@@ -152,10 +246,8 @@ def _known_fields(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _typed_fields(card: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a card that JSON cannot hold in their own type, and those whose type matters to others."""
-    architecture = _known_fields(Architecture, card["architecture"])
-    architecture["strides"] = tuple(tuple(int(s) for s in stride) for stride in architecture["strides"])
     return {
-        "architecture": Architecture(**architecture),
+        "architecture": _architecture(card["architecture"]),
         "preprocessing": dict(card["preprocessing"]),
         "labels": tuple(str(label) for label in card["labels"]),
         "channels": tuple(str(channel) for channel in card["channels"]),
@@ -163,6 +255,25 @@ def _typed_fields(card: Mapping[str, Any]) -> dict[str, Any]:
         "training": dict(card.get("training", {})),
         "metrics": dict(card.get("metrics", {})),
     }
+
+
+def _architecture(fields_on_card: Mapping[str, Any]) -> AnyArchitecture:
+    if fields_on_card["network"] != "stunet":
+        return OtherArchitecture(**_known_fields(OtherArchitecture, fields_on_card))
+    architecture = _known_fields(Architecture, fields_on_card)
+    architecture["strides"] = tuple(tuple(int(s) for s in stride) for stride in architecture["strides"])
+    return Architecture(**architecture)
+
+
+def stunet_on(card: ModelCard) -> Architecture:
+    """The card's architecture, which must be an STU-Net's.
+
+    Raises:
+        UserError: it is another network's.
+    """
+    if isinstance(card.architecture, OtherArchitecture):
+        raise UserError(f"{card.name!r} is a {card.architecture.network}, and this is for STU-Nets only.")
+    return card.architecture
 
 
 # Writing
@@ -204,7 +315,7 @@ def save_model(
 
 def _stored(tensor: torch.Tensor, dtype: str | None) -> torch.Tensor:
     tensor = tensor.detach().cpu().contiguous()
-    return tensor.to(torch.float16) if dtype == "float16" else tensor
+    return tensor.to(torch.float16) if dtype == "float16" and tensor.is_floating_point() else tensor
 
 
 # Reading
@@ -240,7 +351,7 @@ def read_model(path: str | Path) -> tuple[StateDict, ModelCard]:
         raise UserError(f"{path} is damaged ({error}); get it again.") from error
 
 
-def build_network_from(card: ModelCard, state_dict: Mapping[str, torch.Tensor]) -> STUNet:
+def build_network_from(card: ModelCard, state_dict: Mapping[str, torch.Tensor]) -> Network:
     """The card's network with these weights, in evaluation mode and float32.
 
     The network is laid out on the meta device and takes the tensors over, so the weights are in memory once.
@@ -251,9 +362,9 @@ def build_network_from(card: ModelCard, state_dict: Mapping[str, torch.Tensor]) 
     table = mismatches(card.architecture.shapes(), shapes_of(state_dict))
     if table:
         raise UserError(f"The weights of model {card.name!r} do not fit its architecture:\n{table}")
-    with torch.device("meta"):
-        network = build_stunet(card.architecture.config)
-    network.load_state_dict({key: tensor.float() for key, tensor in state_dict.items()}, assign=True)
+    network = card.architecture.without_weights()
+    own = network.state_dict()
+    network.load_state_dict({key: tensor.to(own[key].dtype) for key, tensor in state_dict.items()}, assign=True)
     return network.eval()
 
 
@@ -309,8 +420,8 @@ def _card_in(metadata: Mapping[str, str], path: Path) -> ModelCard:
 
 def _require_fit(card: ModelCard, shapes: Mapping[str, Shape], path: Path) -> None:
     architecture = card.architecture
-    if architecture.depth > len(shapes):
-        raise UserError(f"{path}: its card claims depth {architecture.depth}, but it holds {len(shapes)} tensors.")
+    if architecture.layers > len(shapes):
+        raise UserError(f"{path}: its card claims depth {architecture.layers}, but it holds {len(shapes)} tensors.")
     try:
         table = mismatches(architecture.shapes(), shapes)
     except (ValueError, TypeError, RuntimeError) as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 from stunet.errors import UserError
 from stunet.files import read_json_object
-from stunet.weights.model_file import Architecture, ModelCard, StateDict, existing_file
+from stunet.weights.model_file import AnyArchitecture, ModelCard, StateDict, existing_file
 from stunet.weights.nnunet_plans import DEFAULT_CONFIGURATION, NetworkPlan, network_plan
 from stunet.weights.official import CITATION, Checkpoint, architecture_of, read_checkpoint, require_stunet_trainer
 
@@ -40,7 +40,7 @@ class ModelFolder:
     trainer: str
     folds: tuple[str, ...]
     checkpoints: tuple[Checkpoint, ...]
-    architecture: Architecture
+    architecture: AnyArchitecture
     labels: tuple[str, ...]
     channels: tuple[str, ...]
     mirror_axes: tuple[int, ...]
@@ -144,7 +144,7 @@ def _checkpoint_in(fold: Path) -> Path:
     return next(fold / name for name in CHECKPOINTS if (fold / name).is_file())
 
 
-def _common_architecture(checkpoints: Sequence[Checkpoint], plan: NetworkPlan) -> Architecture:
+def _common_architecture(checkpoints: Sequence[Checkpoint], plan: NetworkPlan) -> AnyArchitecture:
     """The network that all folds have."""
     architectures = [architecture_of(checkpoint, plan) for checkpoint in checkpoints]
     for checkpoint, architecture in zip(checkpoints, architectures, strict=True):
@@ -153,7 +153,7 @@ def _common_architecture(checkpoints: Sequence[Checkpoint], plan: NetworkPlan) -
     return architectures[0]
 
 
-def _require_names(path: Path, architecture: Architecture, plan: NetworkPlan) -> None:
+def _require_names(path: Path, architecture: AnyArchitecture, plan: NetworkPlan) -> None:
     for names, number, what in (
         (plan.labels, architecture.num_classes, "labels"),
         (plan.channels, architecture.input_channels, "channel_names"),

@@ -8,7 +8,7 @@ import pickle
 import pickletools
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -16,13 +16,14 @@ from typing import Any, cast
 import numpy as np
 
 from stunet.errors import UserError
+from stunet.networks.registry import CLASSES, kind_of
 from stunet.networks.stunet import Stride, six_strides
 from stunet.weights.model_file import existing_file
 
 MAX_PLANS_BYTES = 256 * 2**20
 """The published plans have 20 MB at most, for they list every training case."""
 
-STUNET_CLASS = "stunet.networks.stunet.STUNet"
+STUNET_CLASS = CLASSES["stunet"]
 """The network's name in the plans that our planners write."""
 
 STUNET_TRAINER = "STUNetTrainer"
@@ -37,10 +38,12 @@ class NetworkPlan:
     """What an nnU-Net plan says about the network and its classes.
 
     Attributes:
-        strides: six strides (Z, Y, X), the first (1, 1, 1).
+        strides: six strides (Z, Y, X), the first (1, 1, 1), of an STU-Net.
         channels: what each input channel shows.
         labels: class names, background first; () where the plan does not say.
         downsampling, upsampling: see `stunet.networks.stunet.STUNetConfig`.
+        network: one of `stunet.networks.registry.CLASSES`; nnU-Net's own plans are for STU-Nets, too.
+        arguments: of another network than an STU-Net.
     """
 
     strides: tuple[Stride, ...]
@@ -48,6 +51,8 @@ class NetworkPlan:
     labels: tuple[str, ...] = ()
     downsampling: str = "residual"
     upsampling: str = "nearest"
+    network: str = "stunet"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 def to_strides(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
@@ -209,11 +214,15 @@ class _PlainUnpickler(pickle.Unpickler):
 def _network_plan_v2(plans: Mapping[str, Any], configuration: str, dataset: Mapping[str, Any]) -> NetworkPlan:
     chosen = _configuration(plans, configuration)
     arguments = chosen.get("architecture", {}).get("arch_kwargs", {})
+    named = network_class(plans, configuration)
+    kind = kind_of(named)
+    if kind not in (None, "stunet"):
+        return NetworkPlan((), _channels(dataset), _labels(dataset), network=str(kind), arguments=arguments)
     strides = arguments.get("strides", chosen.get("pool_op_kernel_sizes"))
     if strides is None:
         raise UserError(f"These plans name no strides for {configuration}.")
     plan = partial(NetworkPlan, to_strides(strides), _channels(dataset), _labels(dataset))
-    if network_class(plans, configuration) != STUNET_CLASS:
+    if named != STUNET_CLASS:
         return plan()
     return plan(arguments.get("downsampling", "residual"), arguments.get("upsampling", "nearest"))
 

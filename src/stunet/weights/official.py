@@ -18,10 +18,13 @@ import torch
 
 from stunet.errors import UserError
 from stunet.labels.ontology import BACKGROUND, LABELS
+from stunet.networks.registry import kind_of
 from stunet.networks.stunet import ISOTROPIC_STRIDES, PUBLISHED_STRIDES, SIZES
 from stunet.weights.model_file import (
+    AnyArchitecture,
     Architecture,
     ModelCard,
+    OtherArchitecture,
     Shape,
     StateDict,
     existing_file,
@@ -30,7 +33,6 @@ from stunet.weights.model_file import (
 )
 from stunet.weights.nnunet_plans import (
     DEFAULT_CONFIGURATION,
-    STUNET_CLASS,
     STUNET_TRAINER,
     NetworkPlan,
     network_class,
@@ -273,7 +275,9 @@ def _tensors_in(weights: Any, path: Path) -> StateDict:
     tensors = {str(key): value for key, value in named.items() if isinstance(value, torch.Tensor)}
     if not tensors or len(tensors) < len(named):
         raise UserError(f"{path} holds no weights: neither 'state_dict' (nnU-Net v1) nor 'network_weights' (v2).")
-    odd = [key for key, t in tensors.items() if not (t.is_floating_point() and t.layout == torch.strided)]
+    real = {key for key, t in tensors.items() if t.is_floating_point() and t.layout == torch.strided}
+    indices = {key for key, t in tensors.items() if real and t.dtype == torch.int64}
+    odd = [key for key in tensors if key not in real | indices]
     if odd:
         raise UserError(f"{path} is not an STU-Net: {odd[0]} holds no real numbers.")
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > path.stat().st_size:
@@ -336,19 +340,34 @@ def import_official(
     )
 
 
-def architecture_of(checkpoint: Checkpoint, plan: NetworkPlan) -> Architecture:
-    """The STU-Net whose shapes the checkpoint has, with the plan's strides and variants.
+def architecture_of(checkpoint: Checkpoint, plan: NetworkPlan) -> AnyArchitecture:
+    """The STU-Net whose shapes the checkpoint has, with the plan's strides and variants; or the plan's other network.
 
     Raises:
-        UserError: no STU-Net, with a table of the shapes that differ.
+        UserError: no STU-Net and not the plan's network, with a table of the shapes that differ.
     """
     shapes = shapes_of(checkpoint.state_dict)
+    if plan.network != "stunet":
+        return _other_architecture(checkpoint, plan, shapes)
     size = _size_in(shapes)
     if size is None:
         listed = ", ".join(list(shapes)[:3])
         raise UserError(f"{checkpoint.path} is not an STU-Net: its first tensors are {listed}.")
     architecture = Architecture("stunet", *size, plan.strides, plan.downsampling, plan.upsampling)
     _require_fit(architecture, shapes, checkpoint)
+    return architecture
+
+
+def _other_architecture(checkpoint: Checkpoint, plan: NetworkPlan, shapes: Mapping[str, Shape]) -> OtherArchitecture:
+    if not plan.channels or not plan.labels:
+        raise UserError(f"{checkpoint.path} does not say how many channels and classes its {plan.network} has.")
+    try:
+        architecture = OtherArchitecture(plan.network, len(plan.channels), len(plan.labels), plan.arguments)
+        table = mismatches(architecture.shapes(), shapes) if architecture.layers <= len(shapes) else "too many layers"
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"{checkpoint.path} is not a {plan.network} ({str(error).splitlines()[0]}).") from error
+    if table:
+        raise UserError(f"{checkpoint.path} is not the {plan.network} of its plans:\n{table}")
     return architecture
 
 
@@ -396,6 +415,8 @@ def _plan_of(
         plan = _PUBLISHED
     if strides is None:
         return plan
+    if plan is not None and plan.network != "stunet":
+        raise UserError(f"{checkpoint.path} is a {plan.network}, whose strides are in its plans; leave --strides out.")
     return replace(plan or NetworkPlan(ISOTROPIC_STRIDES), strides=to_strides(strides))
 
 
@@ -411,10 +432,10 @@ def require_stunet_trainer(checkpoint: Checkpoint, plans: Mapping[str, Any]) -> 
     if "configurations" not in plans or (checkpoint.trainer or "").startswith(STUNET_TRAINER):
         return
     network = network_class(plans, checkpoint.configuration or DEFAULT_CONFIGURATION)
-    if network != STUNET_CLASS:
+    if kind_of(network) is None:
         trainer = checkpoint.trainer or "an unknown trainer"
         raise UserError(
-            f"{checkpoint.path} was trained by {trainer} with the network {network}, and stunet reads STU-Nets only."
+            f"{checkpoint.path} was trained by {trainer} with the network {network}, which stunet does not know."
         )
 
 
@@ -448,7 +469,7 @@ def _published_preprocessing(checkpoint: Checkpoint, plans: Mapping[str, Any] | 
     return PUBLISHED_PLAN
 
 
-def _labels_for(checkpoint: Checkpoint, architecture: Architecture, named: Sequence[str]) -> tuple[str, ...]:
+def _labels_for(checkpoint: Checkpoint, architecture: AnyArchitecture, named: Sequence[str]) -> tuple[str, ...]:
     """The class names, if there are as many as the network has outputs; "class_1" and so on if there are none."""
     if not named and architecture.num_classes == len(LABELS) and checkpoint.official_names:
         return LABELS
@@ -462,7 +483,7 @@ def _labels_for(checkpoint: Checkpoint, architecture: Architecture, named: Seque
     return labels
 
 
-def _channels_for(checkpoint: Checkpoint, architecture: Architecture, named: Sequence[str]) -> tuple[str, ...]:
+def _channels_for(checkpoint: Checkpoint, architecture: AnyArchitecture, named: Sequence[str]) -> tuple[str, ...]:
     channels = tuple(named) or tuple(f"channel_{index}" for index in range(architecture.input_channels))
     if len(channels) != architecture.input_channels:
         raise UserError(

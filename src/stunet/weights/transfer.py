@@ -16,7 +16,7 @@ from torch import nn
 
 from stunet.errors import UserError
 from stunet.networks.stunet import STUNet, STUNetConfig
-from stunet.weights.model_file import Architecture, ModelCard, StateDict
+from stunet.weights.model_file import Architecture, ModelCard, StateDict, stunet_on
 from stunet.weights.transfer_report import TransferReport, listed, remarks_on
 
 
@@ -71,7 +71,7 @@ def transfer(
         options: how.
 
     Raises:
-        UserError: a source of another width or depth, or no class in common where the head is to be kept.
+        UserError: a source of another kind, width or depth, or no class in common where the head is to be kept.
         ValueError: a task that the network was not built for.
     """
     _require_same_size(card, network.config)
@@ -128,8 +128,9 @@ def with_channels(
     """A model's weights for another number of input channels, which share those of the source in turn.
 
     Raises:
-        UserError: no channel at all.
+        UserError: no channel at all, or another network than an STU-Net.
     """
+    stunet_on(card)
     if channels < 1:
         raise UserError(f"A network has one input channel or more, not {channels}.")
     sources = [channel % len(card.channels) for channel in range(channels)]
@@ -210,7 +211,7 @@ def _rows_to_keep(card: ModelCard, task: Task) -> dict[int, int]:
 
 
 def _require_same_size(card: ModelCard, config: STUNetConfig) -> None:
-    source = card.architecture
+    source = stunet_on(card)
     if (source.width, source.depth) != (config.width, config.depth):
         here = Architecture("stunet", 1, 1, config.width, config.depth, config.strides)
         raise UserError(
@@ -270,7 +271,7 @@ def _report(
         rows_new=tuple(name for label, name in enumerate(task.labels) if label not in rows),
         parameters_kept=sum(sizes[key] for key in (*loaded, *stem)) + kept_in_heads,
         parameters=sum(sizes.values()),
-        source_strides=card.architecture.strides if card.preprocessing else None,
+        source_strides=stunet_on(card).strides if card.preprocessing else None,
         strides=network.config.strides,
         remarks=tuple(remarks_on(card, network.config, task.channels, task.preprocessing, channel_sources)),
     )

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stunet.networks.stunet import Stride, STUNetConfig
-from stunet.weights.model_file import ModelCard
+from stunet.weights.model_file import ModelCard, stunet_on
 
 SHOWN_NAMES = 3
 """Names that a row of the report's table lists; the rest are counted."""
@@ -111,7 +111,7 @@ def remarks_on(
 
 
 def _on_network(card: ModelCard, config: STUNetConfig) -> list[str]:
-    source = card.architecture
+    source = stunet_on(card)
     remarks = []
     if card.preprocessing and source.strides != config.strides:
         remarks.append("Strides differ: the weights fit all the same, and fine-tuning adapts them.")

@@ -1,4 +1,4 @@
-"""STU-Nets that torch compiles for the machine: on a CPU by its C++ compiler, on NVIDIA's GPUs as CUDA graphs."""
+"""Networks that torch compiles for the machine: on a CPU by its C++ compiler, on NVIDIA's GPUs as CUDA graphs."""
 
 import os
 import threading
@@ -11,7 +11,7 @@ from stunet.errors import UserError
 from stunet.files import home_folder, made_folder
 from stunet.inference.backends.precision import Precision
 from stunet.inference.backends.torch_backend import TorchBackend
-from stunet.networks.stunet import STUNet
+from stunet.networks.network import Network
 
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 """Where torch's compiler, Inductor, keeps what it made; without it in the system's temporary folder."""
@@ -42,7 +42,7 @@ class CompiledTorchBackend(TorchBackend):
 
     def __init__(
         self,
-        networks: Sequence[STUNet],
+        networks: Sequence[Network],
         device: torch.device,
         precision: Precision,
         window_size: Sequence[int],
@@ -50,7 +50,7 @@ class CompiledTorchBackend(TorchBackend):
         super().__init__(networks, device, precision, window_size)
         _keep_compiled_code()
         self._maps = torch.compile(self._maps, dynamic=False, mode=MODES.get(device.type))
-        self.run(torch.zeros(1, networks[0].config.input_channels, *window_size))
+        self.run(torch.zeros(1, networks[0].input_channels, *window_size))
 
     @torch.inference_mode()
     def run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:

@@ -1,18 +1,19 @@
 """What every backend computes: from windows to the maps that are averaged, channels last."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
 
 from stunet.inference.head import LinearHead, identity_head, mean_head
-from stunet.networks.stunet import STUNet
+from stunet.networks.network import Network
 
 
 class Features(nn.Module):
     """A network without its heads: windows to the decoder's last features (B, F, Z, Y, X)."""
 
-    def __init__(self, network: STUNet):
+    def __init__(self, network: Network):
         super().__init__()
         self.network = network
 
@@ -31,7 +32,7 @@ class WindowMaps(nn.Module):
         bodies: what gives each network's last features: `Features` of it, or a rewritten form.
     """
 
-    def __init__(self, networks: Sequence[STUNet], bodies: Sequence[nn.Module]):
+    def __init__(self, networks: Sequence[Network], bodies: Sequence[nn.Module]):
         super().__init__()
         self.bodies = nn.ModuleList(bodies)
         self.heads = nn.ModuleList([network.head for network in networks])
@@ -49,12 +50,17 @@ class WindowMaps(nn.Module):
         return (total / len(features)).movedim(1, -1)
 
 
-def head_of(networks: Sequence[STUNet], device: torch.device) -> LinearHead:
+def head_of(networks: Sequence[Network], device: torch.device) -> LinearHead:
     """From the maps of `WindowMaps` to the mean logits."""
     if _has_few_classes(networks):
-        return identity_head(networks[0].config.num_classes, device)
-    return mean_head([network.head for network in networks], device)
+        return identity_head(networks[0].num_classes, device)
+    return mean_head([cast(nn.Conv3d, network.head) for network in networks], device)
 
 
-def _has_few_classes(networks: Sequence[STUNet]) -> bool:
-    return networks[0].config.num_classes <= sum(network.head.in_channels for network in networks)
+def _has_few_classes(networks: Sequence[Network]) -> bool:
+    return networks[0].num_classes <= sum(_features_of(network) for network in networks)
+
+
+def _features_of(network: Network) -> int:
+    """Of a network without a linear head they are the logits."""
+    return network.head.in_channels if isinstance(network.head, nn.Conv3d) else network.num_classes

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from stunet.errors import UserError
+from stunet.extras import import_extra
 from stunet.inference.backends.maps import WindowMaps, head_of
 from stunet.inference.backends.precision import Precision, require_precision
-from stunet.inference.extras import import_extra
 from stunet.inference.onnx_graph import INPUT, OnnxGraph, build_graph
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
@@ -77,7 +77,7 @@ class OnnxBackend:
 
 def _graph(networks: Sequence[STUNet], space: Sequence[int | str], num_features: int) -> OnnxGraph:
     maps = WindowMaps(networks, [fuse(network) for network in networks]).eval()
-    return build_graph(maps, ("B", networks[0].config.input_channels, *space), OUTPUT, ("B", *space, num_features))
+    return build_graph(maps, ("B", networks[0].input_channels, *space), OUTPUT, ("B", *space, num_features))
 
 
 def session_options() -> "SessionOptions":

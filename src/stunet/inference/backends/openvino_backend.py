@@ -16,10 +16,10 @@ import torch
 from torch.nn import functional
 
 from stunet.errors import UserError
+from stunet.extras import import_extra
 from stunet.files import home_folder, made_folder
 from stunet.inference.backends.maps import WindowMaps, head_of
 from stunet.inference.backends.precision import Precision, require_precision
-from stunet.inference.extras import import_extra
 from stunet.inference.onnx_graph import LayerWriter, build_graph, instance_norm_in_one_node
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
@@ -147,7 +147,7 @@ def _convert(networks: Sequence[STUNet], precision: Precision, window_size: tupl
     openvino = import_extra("openvino", "cpu")
     graph = build_graph(
         WindowMaps(networks, [fuse(network) for network in networks]).eval(),
-        (1, networks[0].config.input_channels, *window_size),
+        (1, networks[0].input_channels, *window_size),
         "maps",
         (1, *window_size, head_of(networks, torch.device("cpu")).num_features),
         NORMS[precision],

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 
@@ -12,9 +13,10 @@ from stunet.inference.backends.onnx_backend import OnnxBackend
 from stunet.inference.backends.openvino_backend import OpenVinoBackend
 from stunet.inference.backends.precision import Precision
 from stunet.inference.backends.torch_backend import TorchBackend
+from stunet.networks.network import Network
 from stunet.networks.stunet import STUNet
 
-BackendMaker = Callable[[Sequence[STUNet], torch.device, Precision, Sequence[int]], Backend]
+BackendMaker = Callable[[Sequence[Any], torch.device, Precision, Sequence[int]], Backend]
 """Makes a backend from networks, a device, a precision and the size of the windows (Z, Y, X)."""
 
 BACKENDS: dict[str, BackendMaker] = {
@@ -28,17 +30,24 @@ COMPILED: dict[str, BackendMaker] = {"torch": CompiledTorchBackend}
 """By name, those that compile when they are asked to."""
 
 
-def backend_maker(name: str, device: torch.device, compiled: bool) -> tuple[str, BackendMaker]:
+def backend_maker(
+    name: str, device: torch.device, compiled: bool, networks: Sequence[Network] = ()
+) -> tuple[str, BackendMaker]:
     """A backend's name and maker.
 
     Args:
         name: one of `BACKENDS`, or "auto" for the fastest that is installed, or the one in `COMPILED`.
         device: where it is to run.
         compiled: whether torch is to compile the network.
+        networks: that are to run; torch alone runs others than STU-Nets.
 
     Raises:
-        UserError: a backend that compiles in its own way is to be compiled by torch.
+        UserError: a backend that compiles in its own way is to be compiled by torch, or to run another network.
     """
+    if any(not isinstance(network, STUNet) for network in networks):
+        name = "torch" if name == "auto" else name
+        if name not in COMPILED:
+            raise UserError(f"Backend {name!r} runs STU-Nets only; take --backend torch for this model.")
     if not compiled:
         name = fastest_backend(device) if name == "auto" else name
         return name, BACKENDS[name]

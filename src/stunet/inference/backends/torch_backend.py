@@ -1,4 +1,4 @@
-"""STU-Nets run by torch: on a CPU, on NVIDIA's GPUs, on Apple's."""
+"""Networks run by torch: on a CPU, on NVIDIA's GPUs, on Apple's."""
 
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -8,7 +8,7 @@ import torch
 from stunet.errors import UserError
 from stunet.inference.backends.maps import Features, WindowMaps, head_of
 from stunet.inference.backends.precision import PRECISIONS, Precision, require_precision
-from stunet.networks.stunet import STUNet, build_stunet
+from stunet.networks.network import Network, twin_of
 
 OFFERED: dict[str, tuple[Precision, ...]] = {
     "cpu": ("float32", "bfloat16"),
@@ -19,7 +19,7 @@ OFFERED: dict[str, tuple[Precision, ...]] = {
 
 
 class TorchBackend:
-    """One or several STU-Nets of one architecture; fulfils `Backend`.
+    """One or several networks of one architecture; fulfils `Backend`.
 
     Args:
         networks: in evaluation mode; they stay where and as they are.
@@ -35,7 +35,7 @@ class TorchBackend:
 
     def __init__(
         self,
-        networks: Sequence[STUNet],
+        networks: Sequence[Network],
         device: torch.device,
         precision: Precision = "float32",
         window_size: Sequence[int] = (),
@@ -66,13 +66,12 @@ class TorchBackend:
         return torch.contiguous_format if self.precision == "float32" else torch.channels_last_3d
 
 
-def _on_device(network: STUNet, device: torch.device) -> STUNet:
+def _on_device(network: Network, device: torch.device) -> Network:
     """The network itself if it is there already, else a copy; the weights are never twice on one device."""
     weights = network.state_dict()
     if all(tensor.device == device for tensor in weights.values()):
         return network
-    with torch.device("meta"):
-        copy = build_stunet(network.config)
+    copy = twin_of(network)
     copy.load_state_dict({key: tensor.to(device) for key, tensor in weights.items()}, assign=True)
     return copy.eval()
 

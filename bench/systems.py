@@ -1,0 +1,173 @@
+"""Every system that the paper compares: some iterations of our trainer on the same cases, and one case predicted.
+
+    python bench/systems.py --data shared/data/Dataset004_Hippocampus [--networks unetr_tiny ...] [--iterations 20]
+
+One row for each network, measured in a process of its own: nnU-Net's loss of one and the same validation batch before
+and after the iterations (in evaluation mode, without deep supervision's other heads), median seconds an iteration, the
+process's largest memory, and the Dice of the hippocampus (all of its parts as one) in a case that none was trained on,
+predicted from the folder that the training leaves. Cases are those of the dataset's mini.json; patches are the plan's,
+or the next larger that a network takes. The optimiser and its rates are each system's own.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+NETWORKS = (
+    "tiny",
+    "tiny_convolution",
+    "tiny_transposed",
+    "tiny_trilinear",
+    "tiny_d2",
+    "nnunet_tiny",
+    "nnunet_tiny_w2",
+    "nnunet_tiny_d2",
+    "unet3d_tiny",
+    "unetr_tiny",
+    "swin_unetr_tiny",
+    "nnformer_tiny",
+)
+BATCH_SIZE = 2
+BYTES_OF_MAXRSS = 1 if platform.system() == "Darwin" else 1024
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one network's process measured."""
+
+    network: str
+    patch: list[int]
+    parameters: int
+    loss_before: float
+    loss_after: float
+    seconds: float
+    memory: int
+    dice: float
+
+
+def main() -> None:
+    """Prepare once, then a process for each network, then the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a dataset in nnU-Net's raw layout, with a mini.json")
+    parser.add_argument("--networks", nargs="+", default=NETWORKS)
+    parser.add_argument("--iterations", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.home is not None:
+        print(json.dumps(asdict(measure(asked.networks[0], asked))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link(asked.data, Path(folder) / "raw" / asked.data.name)
+        print(HEADING)
+        for network in asked.networks:
+            print(line(row_of(network, Path(folder), asked)), flush=True)
+
+
+def link(source: Path, raw: Path) -> None:
+    """Links to the cases of mini.json that are for training."""
+    cases = json.loads((source / "mini.json").read_text())["train"]
+    for folder in ("imagesTr", "labelsTr"):
+        (raw / folder).mkdir(parents=True)
+    for case in cases:
+        (raw / "imagesTr" / f"{case}_0000.nii.gz").symlink_to((source / "imagesTr" / f"{case}_0000.nii.gz").resolve())
+        (raw / "labelsTr" / f"{case}.nii.gz").symlink_to((source / "labelsTr" / f"{case}.nii.gz").resolve())
+    description = json.loads((source / "dataset.json").read_text())
+    (raw / "dataset.json").write_text(json.dumps({**description, "numTraining": len(cases)}))
+
+
+def row_of(network: str, home: Path, asked: argparse.Namespace) -> Row:
+    """From a process of its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("nnUNet_")}
+    command = [sys.executable, __file__, "--data", str(asked.data), "--home", str(home), "--networks", network]
+    command += ["--iterations", str(asked.iterations), "--threads", str(asked.threads)]
+    environment |= {"STUNET_HOME": str(home), "nnUNet_n_proc_DA": "0"}
+    output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return Row(**json.loads(output.splitlines()[-1]))
+
+
+def measure(network: str, asked: argparse.Namespace) -> Row:
+    """Train, and predict."""
+    from stunet.folders import nnunet_folders
+    from stunet.training.prepare import prepare
+    from stunet.training.recipes import recipe_of
+    from stunet.training.run import TrainingSettings, build_trainer
+
+    torch.set_num_threads(asked.threads)
+    number = str(int(asked.data.name[7:10]))
+    prepare(number, network, processes=1)
+    recipe = recipe_of(network).with_changes(
+        epochs=1, iterations_per_epoch=asked.iterations, batch_size=BATCH_SIZE, mirror=False
+    )
+    settings = TrainingSettings(number, "all", network, recipe=recipe, precision="float32", picture_every=0, workers=0)
+    torch.manual_seed(settings.seed)
+    trainer = build_trainer(settings, nnunet_folders())
+    trainer.on_train_start()
+    trainer.on_train_epoch_start()
+    batch = next(trainer.dataloader_val)
+    before = loss_of(trainer, batch)
+    trainer.network.train()
+    seconds = []
+    for _ in range(asked.iterations):
+        start = time.perf_counter()
+        trainer.train_step(next(trainer.dataloader_train))
+        seconds.append(time.perf_counter() - start)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_OF_MAXRSS
+    after = loss_of(trainer, batch)
+    trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
+    parameters = sum(parameter.numel() for parameter in trainer.bare_network.parameters())
+    patch = [int(n) for n in trainer.configuration_manager.patch_size]
+    dice = dice_of_unseen_case(Path(trainer.output_folder).parent, asked.data)
+    return Row(network, patch, parameters, before, after, statistics.median(seconds), memory, dice)
+
+
+def loss_of(trainer: Any, batch: dict[str, Any]) -> float:
+    """Of the highest resolution alone, which is the same for all networks."""
+    trainer.network.eval()
+    target = batch["target"][0] if isinstance(batch["target"], list) else batch["target"]
+    loss = trainer.loss.loss if trainer.enable_deep_supervision else trainer.loss
+    trainer.set_deep_supervision_enabled(False)
+    with torch.no_grad():
+        value = float(loss(trainer.network(batch["data"]), target))
+    trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
+    return value
+
+
+def dice_of_unseen_case(model: Path, data: Path) -> float:
+    """Of foreground and background, in the first case of mini.json's that is not for training, by `Predictor`."""
+    from stunet.imaging.formats.table import read_labels
+    from stunet.inference.predictor import InferenceConfig, Predictor
+
+    case = json.loads((data / "mini.json").read_text())["val"][0]
+    predictor = Predictor(model, InferenceConfig(precision="float32"))
+    found = np.asarray(predictor.predict(data / "imagesTr" / f"{case}_0000.nii.gz").labels) > 0
+    reference = np.asarray(read_labels(data / "labelsTr" / f"{case}.nii.gz").array).reshape(found.shape) > 0
+    return 2 * float((found & reference).sum()) / max(1, int(found.sum()) + int(reference.sum()))
+
+
+HEADING = """| network | patch | parameters, M | loss before | after | s an iteration | peak memory, MB | Dice |
+|---|---|---|---|---|---|---|---|"""
+
+
+def line(row: Row) -> str:
+    """Of the table."""
+    patch = " x ".join(map(str, row.patch))
+    numbers = f"{row.parameters / 1e6:.2f} | {row.loss_before:.3f} | {row.loss_after:.3f} | {row.seconds:.2f}"
+    return f"| `{row.network}` | {patch} | {numbers} | {row.memory / 1e6:.0f} | {row.dice:.2f} |"
+
+
+if __name__ == "__main__":
+    main()

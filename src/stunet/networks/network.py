@@ -1,0 +1,149 @@
+"""What every network here answers to; trainer, predictor and model files know no more of it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import prod
+from typing import Any, ClassVar, TypeVar, cast
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from stunet.networks.blocks import Stride
+
+AnyNetwork = TypeVar("AnyNetwork", bound="Network")
+
+
+class Network(nn.Module):
+    """An image (B, C, Z, Y, X) in, logits (B, K, Z, Y, X) out.
+
+    nnU-Net writes the name of a network's class and its arguments into plans, and model files hold them, so both are
+    promises. A network takes `input_channels`, `num_classes` and `deep_supervision`, and arguments of its own with
+    defaults: numbers, text, and lists of them.
+
+    Attributes:
+        head_keys: prefixes of the parameters that depend on the classes.
+        stem_keys: convolutions (O, C, ...) whose shapes depend on the number of input channels.
+        encoder_keys: prefixes of the encoder's parameters.
+        planned_arguments: those that a dataset's plan decides: of "strides", "kernel_sizes" and "window_size".
+        patch_multiple: numbers (Z, Y, X) by which a window must be divisible whatever the plan says.
+        supervises_deeply: whether it has heads at several resolutions. They are switched as nnU-Net does it, by
+            `network.decoder.deep_supervision`; on, `forward` returns the logits of all, highest resolution first.
+        input_channels: channels of the image, C.
+        num_classes: classes, background included, K.
+        arguments: the network's own, as its class takes them.
+    """
+
+    head_keys: ClassVar[tuple[str, ...]]
+    stem_keys: ClassVar[tuple[str, ...]]
+    encoder_keys: ClassVar[tuple[str, ...]]
+    planned_arguments: ClassVar[tuple[str, ...]] = ()
+    patch_multiple: ClassVar[Stride] = (1, 1, 1)
+    supervises_deeply: ClassVar[bool] = False
+
+    def __init__(self, input_channels: int, num_classes: int, arguments: dict[str, Any]):
+        super().__init__()
+        self.input_channels = input_channels
+        self.num_classes = num_classes
+        self.arguments = arguments
+
+    @property
+    def window_multiple(self) -> Stride:
+        """The numbers (Z, Y, X) by which a window's size must be divisible."""
+        return self.patch_multiple
+
+    @property
+    def window_size(self) -> Stride | None:
+        """The only window (Z, Y, X) that the network takes; None for those that take any multiple."""
+        return None
+
+    @property
+    def supervision_strides(self) -> tuple[Stride, ...]:
+        """How many of the image's voxels (Z, Y, X) meet in one of each head's, the highest resolution first."""
+        return ((1, 1, 1),)
+
+    @property
+    def head(self) -> nn.Module:
+        """From the features to the logits: a 1x1x1 convolution, or the identity where features are logits already."""
+        return nn.Identity()
+
+    def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
+        """The features (B, F, Z, Y, X) from which `head` makes the logits; deep supervision is off.
+
+        Raises:
+            ValueError: a window that the network does not take.
+        """
+        return self(image_BCZYX)
+
+    @staticmethod
+    def fitted_strides(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
+        """The strides (Z, Y, X) of an nnU-Net plan's stages, as this network takes them."""
+        return tuple(cast(Stride, tuple(int(s) for s in stride)) for stride in strides)
+
+    def require_fitting(self, image_BCZYX: torch.Tensor) -> None:
+        """Check the size of a window.
+
+        Raises:
+            ValueError: the network does not take it.
+        """
+        size, multiple = tuple(image_BCZYX.shape[2:]), self.window_multiple
+        if self.window_size is not None and size != self.window_size:
+            raise ValueError(f"this network was built for windows of {self.window_size} voxels, not {size}")
+        if any(n % m for n, m in zip(size, multiple, strict=True)):
+            raise ValueError(f"a window of {size} voxels is not divisible by the strides' product {multiple}")
+
+
+def product_of(strides: Sequence[Sequence[int]]) -> Stride:
+    """The product along each axis.
+
+    >>> product_of([(1, 1, 1), (2, 2, 2), (1, 2, 2)])
+    (2, 4, 4)
+    """
+    return cast(Stride, tuple(prod(axis) for axis in zip(*strides, strict=True)))
+
+
+def strides_of_heads(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
+    """`Network.supervision_strides` of a U-Net with a head at each stage but the deepest.
+
+    Args:
+        strides: of the stages (Z, Y, X), full resolution first.
+    """
+    return tuple(product_of(strides[: stage + 1]) for stage in range(len(strides) - 1))
+
+
+def require_no_deep_supervision(network: str, asked: bool) -> None:
+    """Of a network with one head only.
+
+    Raises:
+        ValueError: deep supervision was asked for.
+    """
+    if asked:
+        raise ValueError(f"{network} has one head; there is nothing to supervise deeply")
+
+
+class _ReadableNumbers(TorchFunctionMode):
+    """Rates of dropout, which constructors read one by one, are real numbers even on the meta device."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        """Make ranges on the CPU, and all else where it would be."""
+        if func is torch.linspace:
+            return func(*args, **{**(kwargs or {}), "device": "cpu"})
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Within, networks are built on the meta device: their tensors have shapes but no memory."""
+    with torch.device("meta"), _ReadableNumbers():
+        yield
+
+
+def twin_of(network: AnyNetwork, deep_supervision: bool = False) -> AnyNetwork:
+    """A network as this one was built, without weights."""
+    with without_weights():
+        return type(network)(
+            network.input_channels,
+            network.num_classes,
+            deep_supervision=deep_supervision,  # type: ignore[call-arg]
+            **network.arguments,
+        )

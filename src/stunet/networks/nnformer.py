@@ -1,0 +1,348 @@
+"""nnFormer (Zhou et al., "nnFormer: Volumetric Medical Image Segmentation via a 3D Transformer", arXiv 2109.03201).
+
+Convolutions make tokens of an image; four encoder stages and three decoder stages of transformer layers work on them.
+The two finer stages attend within small windows, every other layer in shifted ones (LV-MSA, SLV-MSA); the two coarser
+stages, the paper's bottleneck, within windows that are to hold the whole map (GV-MSA). In place of concatenation, the
+decoder asks the encoder by skip attention. With the defaults it is the network of Table 3 of the STU-Net paper.
+
+There is neither dropout nor stochastic depth: training and evaluation give the same answer.
+
+Letters in tensor names: B batch, C input channels, F features, K classes, Z Y X space (of voxels or of tokens).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from stunet.networks.network import Network
+from stunet.networks.window_attention import INITIAL_STD, SelfAttention, Size, SkipAttention, WindowGrid
+
+NUM_STAGES = 4
+"""Resolution stages of the encoder; the decoder has one less."""
+
+LOCAL_STAGES = 2
+"""The first stages, whose windows are local and alternately shifted; the windows of the others are global."""
+
+HIDDEN_MULTIPLE = 4
+"""Features inside a layer's perceptron, as a multiple of the tokens'."""
+
+WIDTH, HEADS, DEPTH = 192, 6, 2
+"""Of the network in Table 3 of the STU-Net paper, as the two that follow; see `NNFormerConfig`."""
+
+TOKEN_SIZE: Size = (2, 4, 4)
+
+WINDOW_SIZES = (4, 4, 8, 4)
+
+
+@dataclass(frozen=True)
+class NNFormerConfig:
+    """All that is needed to build an nnFormer. The defaults are those of Table 3 of the STU-Net paper.
+
+    Attributes:
+        input_channels: channels of the image.
+        num_classes: classes, background included.
+        width: features of the first stage; each further stage has twice as many.
+        heads: attention heads of the first stage; each further stage has twice as many.
+        depth: transformer layers of each stage, in the decoder the skip attention included.
+        token_size: voxels (Z, Y, X) of one token, each 1, 2 or 4 (the paper's patch size).
+        window_sizes: for each stage, tokens along each axis of a window.
+    """
+
+    input_channels: int
+    num_classes: int
+    width: int = WIDTH
+    heads: int = HEADS
+    depth: int = DEPTH
+    token_size: Size = TOKEN_SIZE
+    window_sizes: tuple[int, ...] = WINDOW_SIZES
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "token_size", tuple(int(n) for n in self.token_size))
+        object.__setattr__(self, "window_sizes", tuple(int(n) for n in self.window_sizes))
+        if min(self.input_channels, self.num_classes, self.width, self.heads, self.depth) < 1:
+            raise ValueError(f"channels, classes, width, heads and depth must be 1 or more, not {self}")
+        if self.width % 2 or self.width % self.heads:
+            raise ValueError(f"a width of {self.width} is odd or not divisible by {self.heads} heads")
+        if len(self.token_size) != 3 or not set(self.token_size) <= {1, 2, 4}:
+            raise ValueError(f"a token's three sizes are each 1, 2 or 4, not {self.token_size}")
+        if len(self.window_sizes) != NUM_STAGES or min(self.window_sizes) < 1:
+            raise ValueError(f"an nnFormer has {NUM_STAGES} window sizes of 1 or more, not {self.window_sizes}")
+
+    @property
+    def features_per_stage(self) -> tuple[int, ...]:
+        """Features of the four stages, finest first."""
+        return tuple(self.width * 2**stage for stage in range(NUM_STAGES))
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Those of `NNFormer` but channels and classes, as plans hold them."""
+        fields = {**asdict(self), "token_size": list(self.token_size), "window_sizes": list(self.window_sizes)}
+        return {name: value for name, value in fields.items() if name not in ("input_channels", "num_classes")}
+
+
+def window_multiple_of(token_size: Size) -> Size:
+    """The numbers (Z, Y, X) by which a window's size must be divisible: a token, halved at each stage but the first.
+
+    >>> window_multiple_of((2, 4, 4))
+    (16, 32, 32)
+    """
+    return cast(Size, tuple(n * 2 ** (NUM_STAGES - 1) for n in token_size))
+
+
+class _TokenNorm(nn.LayerNorm):
+    """Layer normalisation of each voxel's features in a map (B, F, Z, Y, X)."""
+
+    def forward(self, map_BFZYX: torch.Tensor) -> torch.Tensor:
+        """A map of the same shape."""
+        return super().forward(map_BFZYX.movedim(1, 4)).movedim(4, 1)
+
+
+class Embedding(nn.Sequential):
+    """Voxels to tokens: four convolutions 3x3x3, the first and the third strided, GELU and norm between them."""
+
+    def __init__(self, config: NNFormerConfig):
+        first = cast(Size, tuple(min(n, 2) for n in config.token_size))
+        second = cast(Size, tuple(n // s for n, s in zip(config.token_size, first, strict=True)))
+        width, half = config.width, config.width // 2
+        super().__init__(
+            *(nn.Conv3d(config.input_channels, half, 3, first, padding=1), nn.GELU(), _TokenNorm(half)),
+            *(nn.Conv3d(half, half, 3, padding=1), nn.GELU(), _TokenNorm(half)),
+            *(nn.Conv3d(half, width, 3, second, padding=1), nn.GELU(), _TokenNorm(width)),
+            *(nn.Conv3d(width, width, 3, padding=1), _TokenNorm(width)),
+        )
+
+
+class Downsampling(nn.Sequential):
+    """GELU, norm and a convolution 3x3x3 of stride 2: half the size, twice the features."""
+
+    def __init__(self, features: int):
+        convolution = nn.Conv3d(features, 2 * features, 3, stride=2, padding=1)
+        super().__init__(nn.GELU(), _TokenNorm(features), convolution)
+
+
+class Upsampling(nn.Sequential):
+    """Norm and a transposed convolution of stride 2: twice the size, half the features."""
+
+    def __init__(self, features: int):
+        super().__init__(_TokenNorm(features), nn.ConvTranspose3d(features, features // 2, 2, stride=2))
+
+
+class Perceptron(nn.Sequential):
+    """Linear, GELU, linear on each token."""
+
+    def __init__(self, features: int):
+        hidden = HIDDEN_MULTIPLE * features
+        super().__init__(nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, features))
+
+
+class SelfAttentionLayer(nn.Module):
+    """A transformer layer: norm, self-attention, residual; norm, perceptron, residual."""
+
+    def __init__(self, features: int, heads: int, window: Size, shifted: bool):
+        super().__init__()
+        self.window, self.shifted = window, shifted
+        self.norm1, self.norm2 = nn.LayerNorm(features), nn.LayerNorm(features)
+        self.attention = SelfAttention(features, heads, window)
+        self.perceptron = Perceptron(features)
+
+    def forward(self, x_BZYXF: torch.Tensor) -> torch.Tensor:
+        """A map (B, Z, Y, X, F) to one of the same shape."""
+        grid = WindowGrid.over(cast(Size, tuple(x_BZYXF.shape[1:4])), self.window, self.shifted)
+        y = x_BZYXF + self.attention(self.norm1(x_BZYXF), grid)
+        return y + self.perceptron(self.norm2(y))
+
+
+class SkipAttentionLayer(nn.Module):
+    """The decoder's first layer of a stage: as a transformer layer, but the decoder's map asks the encoder's.
+
+    One norm serves both maps, and the residual is their sum.
+    """
+
+    def __init__(self, features: int, heads: int, window: Size):
+        super().__init__()
+        self.window = window
+        self.norm1, self.norm2 = nn.LayerNorm(features), nn.LayerNorm(features)
+        self.attention = SkipAttention(features, heads, window)
+        self.perceptron = Perceptron(features)
+
+    def forward(self, x_BZYXF: torch.Tensor, skip_BZYXF: torch.Tensor) -> torch.Tensor:
+        """The up-sampled map and the encoder's, both (B, Z, Y, X, F), to one of the same shape."""
+        grid = WindowGrid.over(cast(Size, tuple(x_BZYXF.shape[1:4])), self.window, shifted=False)
+        y = x_BZYXF + skip_BZYXF + self.attention(self.norm1(x_BZYXF), self.norm1(skip_BZYXF), grid)
+        return y + self.perceptron(self.norm2(y))
+
+
+def _self_attention_layer(config: NNFormerConfig, stage: int, layer: int) -> SelfAttentionLayer:
+    shifted = stage < LOCAL_STAGES and layer % 2 == 1
+    return SelfAttentionLayer(config.features_per_stage[stage], *_heads_and_window(config, stage), shifted)
+
+
+def _heads_and_window(config: NNFormerConfig, stage: int) -> tuple[int, Size]:
+    return config.heads * 2**stage, cast(Size, (config.window_sizes[stage],) * 3)
+
+
+class Encoder(nn.Module):
+    """Tokens and four stages of self-attention; each begins with down-sampling, except the first."""
+
+    def __init__(self, config: NNFormerConfig):
+        super().__init__()
+        self.embedding = Embedding(config)
+        self.downsamples = nn.ModuleList([Downsampling(f) for f in config.features_per_stage[:-1]])
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(_self_attention_layer(config, stage, layer) for layer in range(config.depth)))
+            for stage in range(NUM_STAGES)
+        )
+        self.norms = nn.ModuleList([nn.LayerNorm(f) for f in config.features_per_stage])
+
+    def forward(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
+        """The normalised maps (B, Z, Y, X, F) of the four stages, finest first."""
+        x_BFZYX = self.embedding(image_BCZYX)
+        skips = []
+        for s, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
+            if s:
+                x_BFZYX = self.downsamples[s - 1](x_BFZYX)
+            x_BZYXF = stage(x_BFZYX.movedim(1, 4))
+            skips.append(norm(x_BZYXF))
+            x_BFZYX = x_BZYXF.movedim(4, 1)
+        return skips
+
+
+class DecoderStage(nn.Module):
+    """Up-sampling, skip attention, and the stage's further layers of self-attention."""
+
+    def __init__(self, config: NNFormerConfig, stage: int):
+        super().__init__()
+        features = config.features_per_stage[stage]
+        self.upsample = Upsampling(2 * features)
+        self.join = SkipAttentionLayer(features, *_heads_and_window(config, stage))
+        self.layers = nn.Sequential(*(_self_attention_layer(config, stage, layer) for layer in range(1, config.depth)))
+
+    def forward(self, x_BZYXF: torch.Tensor, skip_BZYXF: torch.Tensor) -> torch.Tensor:
+        """The coarser map (B, Z/2, Y/2, X/2, 2F) and the encoder's (B, Z, Y, X, F) to one of the latter's shape."""
+        up_BZYXF = self.upsample(x_BZYXF.movedim(4, 1)).movedim(1, 4)
+        return self.layers(self.join(up_BZYXF, skip_BZYXF))
+
+
+class Decoder(nn.Module):
+    """Three stages up and a head for each, a transposed convolution that makes a token's voxels.
+
+    Attributes:
+        deep_supervision: nnU-Net's switch; on, `NNFormer.forward` returns the logits of all heads.
+    """
+
+    def __init__(self, config: NNFormerConfig, deep_supervision: bool):
+        super().__init__()
+        self.deep_supervision = deep_supervision
+        features, token = config.features_per_stage[-2::-1], config.token_size
+        self.stages = nn.ModuleList([DecoderStage(config, stage) for stage in range(NUM_STAGES - 2, -1, -1)])
+        self.seg_layers = nn.ModuleList([nn.ConvTranspose3d(f, config.num_classes, token, token) for f in features])
+
+    def forward(self, skips: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The encoder's maps (B, Z, Y, X, F), finest first, to the decoder's (B, F, Z, Y, X), coarsest first."""
+        x_BZYXF, maps = skips[-1], []
+        for stage, skip_BZYXF in zip(self.stages, reversed(skips[:-1]), strict=True):
+            x_BZYXF = stage(x_BZYXF, skip_BZYXF)
+            maps.append(x_BZYXF.movedim(4, 1))
+        return maps
+
+
+class NNFormer(Network):
+    """nnFormer: image in, logits out.
+
+    Its head makes several voxels of a token, so that features at full resolution there are none but the logits.
+
+    Args:
+        input_channels: channels of the image.
+        num_classes: classes, background included.
+        width: see `NNFormerConfig`, as for the four that follow.
+        heads: of the first stage.
+        depth: layers of a stage.
+        token_size: voxels of a token.
+        window_sizes: for each stage.
+        deep_supervision: return the logits of all three heads, highest resolution first, instead of the last alone.
+
+    Raises:
+        ValueError: an argument that no nnFormer can have.
+    """
+
+    head_keys = ("decoder.seg_layers.",)
+    stem_keys = ("encoder.embedding.0.weight",)
+    encoder_keys = ("encoder.",)
+    patch_multiple = window_multiple_of(TOKEN_SIZE)
+    supervises_deeply = True
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        width: int = WIDTH,
+        heads: int = HEADS,
+        depth: int = DEPTH,
+        token_size: Sequence[int] = TOKEN_SIZE,
+        window_sizes: Sequence[int] = WINDOW_SIZES,
+        deep_supervision: bool = False,
+    ):
+        config = NNFormerConfig(
+            input_channels, num_classes, width, heads, depth, cast(Size, tuple(token_size)), tuple(window_sizes)
+        )
+        super().__init__(input_channels, num_classes, config.arguments)
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config, deep_supervision)
+
+    @property
+    def window_multiple(self) -> Size:
+        """Tokens, and the halvings of their maps."""
+        return window_multiple_of(self.config.token_size)
+
+    @property
+    def supervision_strides(self) -> tuple[Size, ...]:
+        """Of the three heads."""
+        return tuple((2**stage,) * 3 for stage in range(NUM_STAGES - 1))
+
+    def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
+        """The logits (B, K, Z, Y, X); `head` is the identity.
+
+        Raises:
+            ValueError: a window whose size `window_multiple` does not divide.
+        """
+        return self.decoder.seg_layers[-1](self._decoder_maps(image_BCZYX)[-1])
+
+    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        """Logits (B, K, Z, Y, X), or with deep supervision a list of three: at full, half and a quarter of the size.
+
+        Raises:
+            ValueError: a window whose size `window_multiple` does not divide.
+        """
+        if not self.decoder.deep_supervision:
+            return self.forward_features(image_BCZYX)
+        maps, heads = self._decoder_maps(image_BCZYX), self.decoder.seg_layers
+        return [head(x) for head, x in zip(reversed(heads), reversed(maps), strict=True)]
+
+    def _decoder_maps(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
+        self.require_fitting(image_BCZYX)
+        return self.decoder(self.encoder(image_BCZYX))
+
+    @staticmethod
+    def initialize(module: nn.Module) -> None:
+        """Normal weights of one linear layer; convolutions keep torch's (`network.apply`)."""
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=INITIAL_STD)
+            nn.init.zeros_(module.bias)
+
+
+def build_nnformer(config: NNFormerConfig, deep_supervision: bool = False) -> NNFormer:
+    """The network that `config` describes."""
+    return NNFormer(
+        config.input_channels,
+        config.num_classes,
+        config.width,
+        config.heads,
+        config.depth,
+        config.token_size,
+        config.window_sizes,
+        deep_supervision,
+    )

@@ -1,0 +1,177 @@
+"""nnU-Net, nnU-Net* and its scaled versions, with which Tables 3, 6 and 7 compare STU-Net; of nnU-Net's own classes."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import nn
+
+from stunet.extras import import_extra
+from stunet.networks.blocks import NEGATIVE_SLOPE, Stride
+from stunet.networks.network import Network, product_of, strides_of_heads
+from stunet.networks.stunet import BASE_WIDTH, ISOTROPIC_STRIDES
+
+CONVOLUTIONS_PER_STAGE = 2
+"""Of nnU-Net, in the encoder and in the decoder."""
+
+MAX_FEATURES = 320
+"""Of nnU-Net; nnU-Net* has 512 (section 4.3.1)."""
+
+NEEDED_EXTRA = "train"
+"""What installs nnU-Net's classes: nnunetv2 depends on them."""
+
+
+class NNUNet(Network):
+    """nnU-Net's U-Net: plain convolutions, instance norm, LeakyReLU, strides to go down, transposed ones to go up.
+
+    The layers are those of `PlainConvUNet` (package dynamic_network_architectures), which nnU-Net v2 uses. As in
+    nnU-Net 1.7, with which the paper worked, up-sampling and heads have no bias; so count the parameters of Table 7.
+
+    Args:
+        input_channels: channels of the image.
+        num_classes: classes, background included.
+        width: features of the first stage; each stage has twice those of the one above, `max_features` at most.
+        depth: 1 for nnU-Net's two convolutions in each stage, d for d times as many (section 4.3.2).
+        max_features: 320 for nnU-Net, 512 for nnU-Net*.
+        strides: of each stage (Z, Y, X), the first (1, 1, 1).
+        kernel_sizes: of each stage (Z, Y, X); 3 x 3 x 3 by default.
+        deep_supervision: return the logits of all heads, highest resolution first, instead of the last alone.
+
+    Raises:
+        UserError: nnU-Net's classes are not installed.
+        ValueError: an argument that no nnU-Net can have.
+    """
+
+    head_keys = ("decoder.seg_layers.",)
+    stem_keys = ("encoder.stages.0.0.convs.0.all_modules.0.weight",)
+    encoder_keys = ("encoder.",)
+    planned_arguments = ("strides", "kernel_sizes")
+    supervises_deeply = True
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        width: int = BASE_WIDTH,
+        depth: int = 1,
+        max_features: int = MAX_FEATURES,
+        strides: Sequence[Sequence[int]] = ISOTROPIC_STRIDES,
+        kernel_sizes: Sequence[Sequence[int]] | None = None,
+        deep_supervision: bool = False,
+    ):
+        kernel_sizes = [(3, 3, 3)] * len(strides) if kernel_sizes is None else kernel_sizes
+        _require_possible(input_channels, num_classes, width, depth, max_features, strides, kernel_sizes)
+        arguments = {
+            "width": width,
+            "depth": depth,
+            "max_features": max_features,
+            "strides": [list(stride) for stride in strides],
+            "kernel_sizes": [list(size) for size in kernel_sizes],
+        }
+        super().__init__(input_channels, num_classes, arguments)
+        unet = import_extra("dynamic_network_architectures.architectures.unet", NEEDED_EXTRA).PlainConvUNet(
+            input_channels,
+            len(strides),
+            [min(width * 2**stage, max_features) for stage in range(len(strides))],
+            nn.Conv3d,
+            self.arguments["kernel_sizes"],
+            self.arguments["strides"],
+            CONVOLUTIONS_PER_STAGE * depth,
+            num_classes,
+            CONVOLUTIONS_PER_STAGE * depth,
+            conv_bias=True,
+            norm_op=nn.InstanceNorm3d,
+            norm_op_kwargs={"affine": True},
+            nonlin=nn.LeakyReLU,
+            nonlin_kwargs={"negative_slope": NEGATIVE_SLOPE, "inplace": True},
+            deep_supervision=deep_supervision,
+        )
+        self.encoder = unet.encoder
+        self.decoder = unet.decoder
+        _as_in_version_1(self.decoder)
+        _name_each_weight_once(self)
+
+    @property
+    def window_multiple(self) -> Stride:
+        """The product of the strides along each axis."""
+        return product_of(self.arguments["strides"])
+
+    @property
+    def supervision_strides(self) -> tuple[Stride, ...]:
+        """Of the decoder's stages; all but the deepest stage have a head."""
+        return strides_of_heads(self.arguments["strides"])
+
+    @property
+    def head(self) -> nn.Conv3d:
+        """The 1x1x1 convolution from the last features to logits at full resolution."""
+        return self.decoder.seg_layers[-1]
+
+    def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
+        """The decoder's last features (B, F, Z, Y, X).
+
+        Raises:
+            ValueError: a window whose size the strides do not divide.
+        """
+        return self._decoder_features(image_BCZYX)[-1]
+
+    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        """Logits (B, K, Z, Y, X), or with deep supervision a list, highest resolution first.
+
+        Raises:
+            ValueError: a window whose size the strides do not divide.
+        """
+        features = self._decoder_features(image_BCZYX)
+        if not self.decoder.deep_supervision:
+            return self.head(features[-1])
+        return [head(x) for head, x in zip(reversed(self.decoder.seg_layers), reversed(features), strict=True)]
+
+    def _decoder_features(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
+        """Features of the decoder's stages, deepest first."""
+        self.require_fitting(image_BCZYX)
+        skips = self.encoder(image_BCZYX)
+        x = skips.pop()
+        outputs = []
+        for upsample, stage in zip(self.decoder.transpconvs, self.decoder.stages, strict=True):
+            x = stage(torch.cat([upsample(x), skips.pop()], dim=1))
+            outputs.append(x)
+        return outputs
+
+    @staticmethod
+    def initialize(module: nn.Module) -> None:
+        """nnU-Net's own initialisation of one module (`network.apply`)."""
+        initialization = import_extra("dynamic_network_architectures.initialization.weight_init", NEEDED_EXTRA)
+        initialization.InitWeights_He(NEGATIVE_SLOPE)(module)
+
+
+def _require_possible(
+    input_channels: int,
+    num_classes: int,
+    width: int,
+    depth: int,
+    max_features: int,
+    strides: Sequence[Sequence[int]],
+    kernel_sizes: Sequence[Sequence[int]],
+) -> None:
+    if min(input_channels, num_classes, width, depth, max_features) < 1:
+        raise ValueError("channels, classes, width, depth and features of an nnU-Net are 1 or more")
+    sizes = [*strides, *kernel_sizes]
+    if len(strides) < 2 or len(kernel_sizes) != len(strides) or any(len(s) != 3 or min(s) < 1 for s in sizes):
+        raise ValueError("an nnU-Net has two stages or more, each with a stride and a kernel of three numbers")
+    if max(strides[0]) > 1:
+        raise ValueError(f"the first stage of an nnU-Net keeps the resolution: its stride is 1, 1, 1, not {strides[0]}")
+
+
+def _as_in_version_1(decoder: nn.Module) -> None:
+    """Take the biases away that nnU-Net 1.7 does not have: of the transposed convolutions, and of the heads."""
+    for layers in (decoder.transpconvs, decoder.seg_layers):
+        for layer in cast(nn.ModuleList, layers):
+            layer.register_parameter("bias", None)
+
+
+def _name_each_weight_once(network: NNUNet) -> None:
+    """Forget second names of layers, by which nnU-Net's state dicts hold each weight twice or three times."""
+    del network.decoder.encoder
+    for module in network.modules():
+        if hasattr(module, "all_modules"):
+            for alias in ("conv", "norm", "nonlin"):
+                delattr(module, alias)

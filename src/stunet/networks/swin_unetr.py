@@ -1,0 +1,82 @@
+"""Swin UNETR (Hatamizadeh et al., BrainLes 2021), of MONAI, with which Table 3 compares STU-Net."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from stunet.extras import import_extra
+from stunet.networks.blocks import Stride
+from stunet.networks.network import Network, require_no_deep_supervision
+
+
+class SwinUNETR(Network):
+    """Swin UNETR: attention within shifted windows as encoder, convolutions as decoder; one head.
+
+    Args:
+        input_channels: channels of the image.
+        num_classes: classes, background included.
+        feature_size: features at full resolution: 24 for SwinUNETR-S, 48 for -B, 96 for -L (section 4.1).
+        depths: transformer layers in each of the four stages.
+        num_heads: of attention in each stage.
+        deep_supervision: not possible.
+
+    Raises:
+        UserError: MONAI is not installed.
+        ValueError: an argument that no Swin UNETR can have.
+    """
+
+    head_keys = ("head_layer.",)
+    stem_keys = (
+        "body.swinViT.patch_embed.proj.weight",
+        "body.encoder1.layer.conv1.conv.weight",
+        "body.encoder1.layer.conv3.conv.weight",
+    )
+    encoder_keys = ("body.swinViT.",)
+    patch_multiple: Stride = (32, 32, 32)
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        feature_size: int = 24,
+        depths: Sequence[int] = (2, 2, 2, 2),
+        num_heads: Sequence[int] = (3, 6, 12, 24),
+        deep_supervision: bool = False,
+    ):
+        require_no_deep_supervision("a Swin UNETR", deep_supervision)
+        if len(depths) != 4 or len(num_heads) != 4:
+            raise ValueError(f"a Swin UNETR has four stages, not {len(depths)} depths and {len(num_heads)} heads")
+        arguments = {"feature_size": feature_size, "depths": list(depths), "num_heads": list(num_heads)}
+        super().__init__(input_channels, num_classes, arguments)
+        self.body = import_extra("monai.networks.nets.swin_unetr", "baselines").SwinUNETR(
+            in_channels=input_channels,
+            out_channels=num_classes,
+            feature_size=feature_size,
+            depths=tuple(depths),
+            num_heads=tuple(num_heads),
+        )
+        self.head_layer = self.body.out.conv.conv
+        self.body.out = nn.Identity()
+
+    @property
+    def head(self) -> nn.Conv3d:
+        """The 1x1x1 convolution from the last features to logits."""
+        return self.head_layer
+
+    def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
+        """The decoder's last features (B, F, Z, Y, X).
+
+        Raises:
+            ValueError: a window whose edges are no multiples of 32.
+        """
+        self.require_fitting(image_BCZYX)
+        return self.body(image_BCZYX)
+
+    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
+        """Logits (B, K, Z, Y, X).
+
+        Raises:
+            ValueError: a window whose edges are no multiples of 32.
+        """
+        return self.head(self.forward_features(image_BCZYX))

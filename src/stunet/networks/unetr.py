@@ -1,0 +1,111 @@
+"""UNETR (Hatamizadeh et al., WACV 2022), of MONAI, with which Table 3 compares STU-Net."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import nn
+
+from stunet.extras import import_extra
+from stunet.networks.blocks import Stride
+from stunet.networks.network import Network, require_no_deep_supervision
+
+TOKEN_EDGE = 16
+"""Voxels along each axis that become one token."""
+
+
+class UNETR(Network):
+    """UNETR: a vision transformer of twelve layers as encoder, convolutions as decoder; one head.
+
+    Its positional embedding is for one size of window. MONAI's layer norms before cross-attention, of which there is
+    none, are left out: the paper does not count them.
+
+    Args:
+        input_channels: channels of the image.
+        num_classes: classes, background included.
+        feature_size: features of the decoder at full resolution: 16 for UNETR-S, 32 for UNETR-B.
+        hidden_size: length of a token.
+        mlp_dim: features within the transformer's layers.
+        num_heads: of attention.
+        window_size: (Z, Y, X), multiples of 16.
+        deep_supervision: not possible.
+
+    Raises:
+        UserError: MONAI is not installed.
+        ValueError: an argument that no UNETR can have.
+    """
+
+    head_keys = ("head_layer.",)
+    stem_keys = (
+        "body.vit.patch_embedding.patch_embeddings.weight",
+        "body.encoder1.layer.conv1.conv.weight",
+        "body.encoder1.layer.conv3.conv.weight",
+    )
+    encoder_keys = ("body.vit.",)
+    planned_arguments = ("window_size",)
+    patch_multiple: Stride = (TOKEN_EDGE,) * 3
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        feature_size: int = 16,
+        hidden_size: int = 768,
+        mlp_dim: int = 3072,
+        num_heads: int = 12,
+        window_size: Sequence[int] = (128, 128, 128),
+        deep_supervision: bool = False,
+    ):
+        require_no_deep_supervision("a UNETR", deep_supervision)
+        if len(window_size) != 3 or any(n < TOKEN_EDGE or n % TOKEN_EDGE for n in window_size):
+            raise ValueError(f"a UNETR's window has three edges, multiples of {TOKEN_EDGE}, not {window_size}")
+        arguments = {
+            "feature_size": feature_size,
+            "hidden_size": hidden_size,
+            "mlp_dim": mlp_dim,
+            "num_heads": num_heads,
+            "window_size": [int(n) for n in window_size],
+        }
+        super().__init__(input_channels, num_classes, arguments)
+        self.body = import_extra("monai.networks.nets.unetr", "baselines").UNETR(
+            input_channels,
+            num_classes,
+            tuple(window_size),
+            feature_size=feature_size,
+            hidden_size=hidden_size,
+            mlp_dim=mlp_dim,
+            num_heads=num_heads,
+            proj_type="conv",
+            norm_name="instance",
+        )
+        self.head_layer = self.body.out.conv.conv
+        self.body.out = nn.Identity()
+        for block in self.body.vit.blocks:
+            block.norm_cross_attn = nn.Identity()
+
+    @property
+    def window_size(self) -> Stride:
+        """The only window (Z, Y, X) that the network takes."""
+        return cast(Stride, tuple(self.arguments["window_size"]))
+
+    @property
+    def head(self) -> nn.Conv3d:
+        """The 1x1x1 convolution from the last features to logits."""
+        return self.head_layer
+
+    def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
+        """The decoder's last features (B, F, Z, Y, X).
+
+        Raises:
+            ValueError: another window than the network was built for.
+        """
+        self.require_fitting(image_BCZYX)
+        return self.body(image_BCZYX)
+
+    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
+        """Logits (B, K, Z, Y, X).
+
+        Raises:
+            ValueError: another window than the network was built for.
+        """
+        return self.head(self.forward_features(image_BCZYX))
