@@ -1,3 +1,4 @@
+import csv
 import json
 
 import nibabel
@@ -23,10 +24,30 @@ def names(tmp_path):
     return write
 
 
+@pytest.fixture
+def folders(tmp_path):
+    """Six cases of liver (40) and spleen (77); the second system is a voxel off along x."""
+    random = np.random.default_rng(0)
+    for case in range(6):
+        reference = np.zeros((14, 12, 10), np.uint8)
+        z, y, x = random.integers(1, 4, 3)
+        reference[z : z + 6, y : y + 5, x : x + 4] = 40
+        reference[1:4, 8:11, 7:9] = 77
+        for folder, array in (
+            ("references", reference),
+            ("first", np.where(random.random(reference.shape) < 0.02, 0, reference)),
+            ("second", np.roll(reference, 1, axis=0)),
+        ):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            image = nibabel.Nifti1Image(array.astype(np.uint8), np.diag([1.5, 1.5, 3, 1]))
+            nibabel.save(image, tmp_path / folder / f"case_{case}.nii.gz")
+    return tmp_path
+
+
 def test_json(stunet, capsys, pair, tmp_path):
     assert stunet("evaluate", *pair, "--json", "-o", tmp_path / "report.json") == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown["per_label"] == {"1": 0.5, "7": 0.0}
+    assert {name: entry["value"] for name, entry in shown["metrics"]["dsc"]["per_label"].items()} == {"1": 0.5, "7": 0}
     assert shown == json.loads((tmp_path / "report.json").read_text())
 
 
@@ -34,7 +55,34 @@ def test_a_table_with_names(stunet, capsys, pair, names):
     labels = {"background": 0, "liver": 1, "cyst": 7, "aorta": 3}
     assert stunet("evaluate", *pair, "--names", names({"labels": labels})) == 0
     shown = capsys.readouterr().out
-    assert "DSC, 1 case" in shown and "liver" in shown and "0.5000" in shown and "absent" in shown
+    assert "DSC of prediction, 1 case" in shown and "liver" in shown and "0.5000" in shown and "absent" in shown
+
+
+def test_two_systems_with_all_there_is(stunet, capsys, folders):
+    outputs = [folders / f"report.{suffix}" for suffix in ("json", "csv", "md", "tex")]
+    systems = ("-p", folders / "first", "-r", folders / "references", "--against", folders / "second")
+    choices = ("--metrics", "dsc", "nsd", "hd95", "--tolerance", "1", "--groups", "--worst", "2", "--workers", "2")
+    assert stunet("evaluate", *systems, *choices, "--pictures", folders / "pictures", "-o", *outputs) == 0
+    shown = capsys.readouterr().out
+    assert "DSC, NSD, HD95 of first, 6 cases" in shown and "HD95 (mm) against second" in shown
+    assert "group: organs" in shown and "Worst cases" in shown
+    content = json.loads(outputs[0].read_text())
+    difference = content["against"]["differences"]["dsc"]
+    assert difference["mean"]["p_value"] == pytest.approx(2 / 2**6) and difference["mean"]["interval"][0] > 0
+    assert content["metrics"]["nsd"]["tolerance_mm"]["liver"] == 1
+    assert content["against"]["metrics"]["hd95"]["per_case"]["case_0"]["spleen"] == pytest.approx(1.5)
+    rows = list(csv.DictReader(outputs[1].read_text().splitlines()))
+    assert {row["system"] for row in rows} == {"first", "second"} and len(rows) == 2 * 6 * 104
+    assert "**Worst cases**" in outputs[2].read_text() and r"\bottomrule" in outputs[3].read_text()
+    assert len(list((folders / "pictures").glob("case_*_*.png"))) == 2
+
+
+def test_same_seed_same_report(stunet, capsys, folders):
+    shown = []
+    for seed in (1, 1, 2):
+        assert stunet("evaluate", "-p", folders / "first", "-r", folders / "references", "--seed", seed, "--json") == 0
+        shown.append(json.loads(capsys.readouterr().out)["metrics"])
+    assert shown[0] == shown[1] != shown[2]
 
 
 def test_a_value_that_the_names_do_not_list(stunet, capsys, pair, names):
@@ -58,8 +106,31 @@ def test_names_that_are_none(stunet, capsys, pair, names, content):
     assert "dataset.json is no dataset.json with a table of labels" in capsys.readouterr().err
 
 
+def test_groups_of_labels_without(stunet, capsys, pair, names):
+    listed = names({"labels": {"background": 0, "tumour": 1, "cyst": 7}})
+    assert stunet("evaluate", *pair, "--names", listed, "--groups") == 2
+    assert "so there are no groups" in capsys.readouterr().err
+
+
 def test_paths_that_cannot_be_right(stunet, capsys, pair, tmp_path):
     assert stunet("evaluate", "-p", tmp_path / "lost.nii.gz", *pair[2:]) == 2
     assert "lost.nii.gz" in capsys.readouterr().err
     assert stunet("evaluate", *pair, "-o", tmp_path / "lost" / "report.json") == 2
     assert "no such folder" in capsys.readouterr().err
+    assert stunet("evaluate", *pair, "-o", tmp_path / "report.doc") == 2
+    assert "a report ends in .json, .csv, .md, .tex" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--pictures", "pictures"), "--worst 5"),
+        (("--worst", "1", "--images", "images"), "--pictures"),
+        (("--workers", "0"), "--workers from 1"),
+        (("--tolerance", "wide"), "'wide' is none"),
+        (("--metrics", "iou"), "iou"),
+    ],
+)
+def test_options_that_cannot_be_right(stunet, capsys, pair, options, said):
+    assert stunet("evaluate", *pair, *options) == 2
+    assert said in capsys.readouterr().err

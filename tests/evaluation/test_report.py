@@ -1,4 +1,3 @@
-import json
 import math
 
 import nibabel
@@ -6,7 +5,9 @@ import numpy as np
 import pytest
 
 from stunet.errors import UserError
+from stunet.evaluation.cases import EvaluationConfig
 from stunet.evaluation.report import evaluate
+from stunet.evaluation.tolerances import Tolerances
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 
@@ -41,22 +42,62 @@ def test_a_folder(folders):
 
 def test_names(folders):
     report = evaluate(*folders, names={1: "liver", 2: "spleen", 3: "aorta"})
-    assert report.to_dict()["per_label"] == {"liver": 0.75, "spleen": 0.0, "aorta": None}
+    assert report.per_label == pytest.approx({1: 0.75, 2: 0.0, 3: math.nan}, nan_ok=True)
     assert report.mean == 0.375
+
+
+def test_other_metrics(folders):
+    report = evaluate(*folders, config=EvaluationConfig(("hd95", "dsc"), workers=2))
+    first, second = report.cases
+    diagonal = math.sqrt(2**2 + 2**2 + 4**2)
+    assert second.scores["hd95"] == {1: 0, 2: pytest.approx(diagonal)}
+    assert 0 < first.scores["hd95"][1] <= 2
+    assert report.label_means("dsc") == {1: 0.75, 2: 0.0}
+    assert report.per_label == report.label_means("hd95") and report.mean == report.foreground_mean("hd95")
+
+
+def test_the_spacing_is_the_files_own(tmp_path):
+    """One voxel of 2 mm too many along z, and none beside it."""
+    for name, slices in (("prediction", 4), ("reference", 3)):
+        array = np.zeros((5, 5, 8), np.uint8)
+        array[1:4, 1:4, 1 : 1 + slices] = 1
+        nibabel.save(nibabel.Nifti1Image(array, AFFINE), tmp_path / f"{name}.nii.gz")
+    files = tmp_path / "prediction.nii.gz", tmp_path / "reference.nii.gz"
+    report = evaluate(*files, config=EvaluationConfig(("hd95", "nsd"), Tolerances(2.0)))
+    assert report.mean == 2.0 and report.foreground_mean("nsd") == 1
+    assert evaluate(*files, config=EvaluationConfig(("nsd",), Tolerances(1.9))).mean < 1
+
+
+def test_progress_and_workers(folders):
+    told = []
+    serial = evaluate(*folders, on_case=lambda done, total: told.append((done, total)))
+    assert told == [(1, 2), (2, 2)]
+    assert evaluate(*folders, config=EvaluationConfig(workers=4)).mean == serial.mean
+
+
+def test_renumbered(folders):
+    """The predictions' labels 1 and the references' 1 and 2 are the same to whoever scores them."""
+    config = EvaluationConfig(renumber_prediction=lambda labels: labels * 7, renumber_reference=merge)
+    report = evaluate(*folders, {7: "kidney"}, config)
+    assert report.cases[1].dsc == {7: pytest.approx(4 / 5)}
+
+
+def merge(labels):
+    return np.where(labels > 0, 7, 0).astype(np.uint8)
+
+
+def test_a_label_that_cannot_be_renumbered(folders):
+    def refuse(labels):
+        raise ValueError("the label 1 has no entry")
+
+    with pytest.raises(UserError, match=r"predictions/a\.nii\.gz: the label 1 has no entry"):
+        evaluate(*folders, config=EvaluationConfig(renumber_prediction=refuse))
 
 
 def test_a_single_file(folders):
     predictions, references = folders
     report = evaluate(predictions / "a.nii.gz", references / "a.nii.gz")
     assert report.per_label == {1: 0.5}
-
-
-def test_saved_as_json(folders, tmp_path):
-    evaluate(*folders).save(tmp_path / "report.json")
-    saved = json.loads((tmp_path / "report.json").read_text())
-    assert saved["cases"]["a"] == {"1": 0.5, "2": None}
-    assert saved["mean"] == 0.375
-    assert [p.name for p in tmp_path.glob(".*")] == []
 
 
 def test_a_value_without_a_name(folders):

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from stunet.imaging.preview_scene import SOFT_TISSUE_HU, brightness, centre_of_mass, finite, intensity_window
+from stunet.imaging.preview_scene import (
+    SOFT_TISSUE_HU,
+    brightness,
+    centre_of_mass,
+    finite,
+    intensity_window,
+    make_scene,
+)
+from stunet.imaging.volume import Volume
 
 
 def test_windows():
@@ -20,6 +28,16 @@ def test_centre_of_mass():
     centre = ndimage.center_of_mass(labels)
     assert np.abs(np.subtract(centre_of_mass(labels), centre)).max() <= 0.5
     assert centre_of_mass(np.zeros((5, 6, 7), dtype=np.uint8)) == (2, 3, 3)
+
+
+def test_the_planes_meet_in_the_reference_where_nothing_was_predicted():
+    volume = Volume(np.zeros((1, 5, 6, 7), np.int16), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    nothing, true = np.zeros((5, 6, 7), np.uint8), np.zeros((5, 6, 7), np.uint8)
+    true[4, 0, 1] = 2
+    names = {1: "liver", 2: "spleen"}
+    missed = make_scene(volume, nothing, true, names)
+    found = make_scene(volume, true, nothing, names)
+    assert missed.centre == found.centre != make_scene(volume, nothing, None, names).centre
 
 
 def test_brightness_of_all_numbers():

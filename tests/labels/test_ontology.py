@@ -11,6 +11,7 @@ from stunet.labels.ontology import (
     LABELS,
     STRUCTURES,
     TOTALSEGMENTATOR_V1_LABELS,
+    TOTALSEGMENTATOR_V2_LABELS,
     colour_of,
 )
 
@@ -75,3 +76,14 @@ def test_unknown_classes_get_a_colour_by_their_number():
     colours = [colour_of(f"class_{label}", label) for label in range(1, 7)]
     assert all(a != b for a, b in combinations(colours, 2))
     assert colour_of("class_7", 7) == colours[0]
+
+
+def test_version_2_equals_the_official_file(shared_data):
+    example = shared_data / "totalseg_example"
+    table = json.loads((example / "label_mapping.json").read_text())["ct_v2_117_to_104"]
+    classes = table["mapped"] + table["v2_without_counterpart_to_background"]
+    assert {entry["src_id"]: entry["src_name"] for entry in classes} == dict(
+        enumerate(TOTALSEGMENTATOR_V2_LABELS[1:], start=1)
+    )
+    assert len(TOTALSEGMENTATOR_V2_LABELS) == 118
+    assert set(LABELS) - set(TOTALSEGMENTATOR_V2_LABELS) == set(table["stunet104_never_produced"])

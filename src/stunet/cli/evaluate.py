@@ -1,63 +1,199 @@
-"""`stunet evaluate`: DSC of predictions against references."""
+"""`stunet evaluate`: predictions against references, and against another system's predictions."""
 
 import json
-import math
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from stunet.cli.output import Json, print_json, print_table
+from stunet.cli.output import MESSAGES, Json, print_json, print_table, progress_bar
+
+if TYPE_CHECKING:
+    from stunet.evaluation.cases import EvaluationConfig
+    from stunet.evaluation.report import EvaluationReport
+    from stunet.evaluation.result import EvaluationResult
+    from stunet.labels.mapping import DatasetMapping
+
+MetricName = Literal["dsc", "nsd", "hd95"]
+
+MOST_WORKERS = 8
+"""Cases at a time unless the command says otherwise; each holds two label maps in memory."""
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 @dataclass
 class Evaluate:
-    """Score label maps against references: DSC for each case, each label and all.
+    """Score label maps against references: each case, each label and all, with intervals.
 
-    Example: stunet evaluate -p predictions/ -r labelsTr/ --names dataset.json -o report.json
+    Example: stunet evaluate -p predictions/ -r labelsTr/ --names dataset.json --metrics dsc nsd hd95 -o report.json
     """
 
     prediction: Annotated[Path, tyro.conf.arg(aliases=["-p"])]
     """A label map, or a folder of them."""
     reference: Annotated[Path, tyro.conf.arg(aliases=["-r"])]
     """The same, with the same file names."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Write the whole report here, as JSON."""
+    output: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["-o"])] = ()
+    """Write the report here: .json has everything, .csv every score, .md and .tex the tables. Several may be given."""
     names: Path | None = None
     """A dataset.json of nnU-Net's whose labels are scored, and no other may occur; by default every value that does."""
+    mapping: str | None = None
+    """Score the 104 structures on another dataset's references: btcv, amos_ct, ... or a .toml file of your own."""
+    numbering: Literal["stunet", "totalsegmentator-v1", "totalsegmentator-v2", "dataset"] = "stunet"
+    """With --mapping: how the predictions are numbered; `dataset` is as the references are."""
+    metrics: tuple[MetricName, ...] = ("dsc",)
+    """What is measured; the first one ranks the cases."""
+    tolerance: str = "totalsegmentator"
+    """Of nsd: totalsegmentator's (3 mm for all labels), flare22's, mm of your own, or a .csv file of labels and mm."""
+    against: Path | None = None
+    """Predictions of another system for the same cases, to test the difference."""
+    groups: Flag = False
+    """Also the five groups of the paper's Table 3; labels are STU-Net's 104 unless --names says otherwise."""
+    worst: int = 0
+    """List so many of the worst cases."""
+    pictures: Path | None = None
+    """Draw the worst label of each of the worst cases into this folder: prediction filled, reference outlined."""
+    images: Path | None = None
+    """The scans for the pictures, named as nnU-Net does or as the label maps; without, the ground is black."""
+    workers: int | None = None
+    """Cases at a time; by default as many as there are processors, up to 8."""
+    seed: int = 0
+    """Of the resampling that gives the intervals."""
     json: Json = False
     """Print JSON."""
 
     def run(self) -> int:
         """Read, compare, print."""
-        from stunet.errors import UserError
-        from stunet.evaluation.report import evaluate
+        from stunet.evaluation.formats import write_report
+        from stunet.evaluation.tables import tables
 
-        if self.output is not None and not self.output.parent.is_dir():
-            raise UserError(f"{self.output.parent}: there is no such folder to write the report to. Make it first.")
-        report = evaluate(self.prediction, self.reference, self._names())
-        if self.output is not None:
-            report.save(self.output)
+        self._check()
+        result = self._result()
+        for path in self.output:
+            write_report(result, path)
+        if self.pictures is not None:
+            self._draw(result, self.pictures)
         if self.json:
-            print_json(report.to_dict())
+            print_json(result.to_dict())
             return 0
-        rows = [(report.names[label], _shown(value)) for label, value in report.per_label.items()]
-        cases = f"{len(report.cases)} case" + ("s" if len(report.cases) != 1 else "")
-        print_table(f"DSC, {cases}", ("label", "DSC"), [*rows, ("mean", _shown(report.mean))])
+        for table in tables(result):
+            print_table(table.title, table.columns, table.rows)
+        for remark in result.mapped.remarks if result.mapped else ():
+            MESSAGES.print(remark, soft_wrap=True, markup=False)
         return 0
 
-    def _names(self) -> dict[int, str] | None:
+    def _check(self) -> None:
+        """Refuse what cannot be done, before anything is computed."""
         from stunet.errors import UserError
+        from stunet.evaluation.formats import check_report_path
 
-        if self.names is None:
+        for path in self.output:
+            check_report_path(path)
+        if self.pictures is not None and self.worst < 1:
+            raise UserError("--pictures draws the worst cases; say how many with --worst 5.")
+        if self.images is not None and self.pictures is None:
+            raise UserError("--images is for pictures; name their folder with --pictures.")
+        if self.mapping is not None and (self.names is not None or "dsc" not in self.metrics):
+            raise UserError(
+                "--mapping brings its own names and counts DSC; leave --names out, and dsc among --metrics."
+            )
+        if self.worst < 0 or (self.workers is not None and self.workers < 1) or self.seed < 0:
+            raise UserError("--worst and --seed count from 0, --workers from 1.")
+
+    def _result(self) -> "EvaluationResult":
+        from stunet.evaluation.bootstrap import Bootstrap
+        from stunet.evaluation.result import conclude
+
+        names = self._names()
+        report = self._evaluate(self.prediction, names)
+        system, other_system = self._systems()
+        against = None if self.against is None else (other_system, self._evaluate(self.against, names))
+        bootstrap = Bootstrap(seed=self.seed)
+        result = conclude(system, report, against, bootstrap, with_groups=self.groups, worst=self.worst)
+        return self._with_mapping(result)
+
+    def _evaluate(self, prediction: Path, names: dict[int, str] | None) -> "EvaluationReport":
+        from stunet.evaluation.report import evaluate
+
+        with progress_bar(f"scoring {prediction.name}") as progress:
+            task = progress.task_ids[0]
+            return evaluate(
+                prediction,
+                self.reference,
+                names,
+                self._config(),
+                lambda done, total: progress.update(task, completed=done, total=total),
+            )
+
+    def _config(self) -> "EvaluationConfig":
+        from stunet.evaluation.cases import EvaluationConfig
+        from stunet.evaluation.mapped import merging
+        from stunet.evaluation.tolerances import read_tolerances
+
+        workers = self.workers or min(MOST_WORKERS, os.cpu_count() or 1)
+        metrics = tuple(dict.fromkeys(self.metrics))
+        config = EvaluationConfig(metrics, read_tolerances(self.tolerance), workers=workers)
+        mapping = self._mapping()
+        return config if mapping is None else merging(config, mapping, self._numbering())
+
+    def _systems(self) -> tuple[str, str]:
+        """The names of both systems: those of their folders, or the whole paths where these are alike."""
+        from stunet.imaging.formats.table import without_suffix
+
+        ours, theirs = (without_suffix(path) for path in (self.prediction, self.against or Path()))
+        return (ours, theirs) if ours != theirs else (str(self.prediction), str(self.against))
+
+    def _draw(self, result: "EvaluationResult", folder: Path) -> None:
+        from stunet.evaluation.cases import pair_files
+        from stunet.evaluation.worst import draw_worst_case
+
+        pairs = {pair.case: pair for pair in pair_files(self.prediction, self.reference)}
+        with progress_bar("drawing") as progress:
+            for worst in progress.track(result.worst, task_id=progress.task_ids[0]):
+                draw_worst_case(worst, pairs[worst.case], result.report, folder, self.images)
+        MESSAGES.print(f"{len(result.worst)} pictures in {folder}", markup=False, soft_wrap=True)
+
+    def _with_mapping(self, result: "EvaluationResult") -> "EvaluationResult":
+        """With the means of a dataset's countings, where there is a mapping."""
+        from stunet.evaluation.mapped import as_mapped
+
+        mapping = self._mapping()
+        if mapping is None:
+            return result
+        return replace(result, mapped=as_mapped(result.report, mapping, self._numbering()))
+
+    def _mapping(self) -> "DatasetMapping | None":
+        from stunet.labels.mapping import load_mapping
+
+        return None if self.mapping is None else load_mapping(self.mapping)
+
+    def _numbering(self) -> tuple[str, ...] | None:
+        """Class names of the predictions by integer; None where they are numbered as the references."""
+        from stunet.labels.mapping import NUMBERINGS
+
+        return NUMBERINGS.get(self.numbering)
+
+    def _names(self) -> dict[int, str] | None:
+        mapping = self._mapping()
+        if mapping is not None:
+            return mapping.target_names
+        if self.names is not None:
+            return _names_in(self.names)
+        if not self.groups:
             return None
-        try:
-            labels = json.loads(self.names.read_text(encoding="utf-8"))["labels"]
-            return {int(value): name for name, value in labels.items() if int(value) > 0}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{self.names} is no dataset.json with a table of labels ({error}).") from error
+        from stunet.labels.ontology import LABELS
+
+        return {label: name for label, name in enumerate(LABELS) if label}
 
 
-def _shown(value: float) -> str:
-    return "absent" if math.isnan(value) else f"{value:.4f}"
+def _names_in(path: Path) -> dict[int, str]:
+    """The labels of a dataset.json, without background."""
+    from stunet.errors import UserError
+
+    try:
+        labels: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        return {int(value): name for name, value in labels.items() if int(value) > 0}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no dataset.json with a table of labels ({error}).") from error

@@ -34,6 +34,17 @@ def dice_per_label(prediction: np.ndarray, reference: np.ndarray, labels: list[i
     }
 
 
+def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """DSC of two masks: 2 |P and R| / (|P| + |R|); 0 where one of them is empty, nan where both are.
+
+    Args:
+        prediction: booleans, of any shape.
+        reference: booleans, of the same shape.
+    """
+    total = np.count_nonzero(prediction) + np.count_nonzero(reference)
+    return 2 * np.count_nonzero(prediction & reference) / total if total else math.nan
+
+
 def _counts(values: np.ndarray, labels: list[int]) -> dict[int, int]:
     """How often each label occurs."""
     present, counts = np.unique(values, return_counts=True)

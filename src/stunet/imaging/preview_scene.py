@@ -80,16 +80,20 @@ class Scene:
 def make_scene(
     volume: Volume, labels_ZYX: np.ndarray, reference_ZYX: np.ndarray | None, names: Mapping[int, str]
 ) -> Scene:
-    """Turn scan and labels, in any orientation, to the display's; views, not copies."""
+    """Turn scan and labels, in any orientation, to the display's; views, not copies.
+
+    The planes meet in the middle of the labels, or of the reference where there is no label.
+    """
     first_channel = replace(volume, array=volume.array[:1])
     shown, moves = reorient(first_channel, DISPLAY_ORIENTATION)
     labels = moves.apply(labels_ZYX)
+    reference = None if reference_ZYX is None else moves.apply(reference_ZYX)
     z, y, x = (size * spacing for size, spacing in zip(shown.shape, shown.spacing, strict=True))
     return Scene(
         image=shown.array[0],
         labels=labels,
-        reference=None if reference_ZYX is None else moves.apply(reference_ZYX),
-        centre=centre_of_mass(labels),
+        reference=reference,
+        centre=centre_of_mass(labels if reference is None or labels.any() else reference),
         extent=(z, y, x),
         window=intensity_window(shown.array[0]),
         colours={label: np.array(colour_of(name, label)) / 255 for label, name in names.items() if label},

@@ -71,6 +71,19 @@ TOTALSEGMENTATOR_V1_LABELS: tuple[str, ...] = (
 )
 """Names by integer in TotalSegmentator v1's numbering: `TOTALSEGMENTATOR_V1_LABELS[1]` is "spleen"."""
 
+
+def _read_version_2() -> tuple[str, ...]:
+    table = files(__package__).joinpath("totalsegmentator_v2.csv").read_text(encoding="utf-8")
+    names = {int(row["label"]): row["name"] for row in csv.DictReader(table.splitlines())}
+    return (BACKGROUND, *(names[label] for label in range(1, len(names) + 1)))
+
+
+TOTALSEGMENTATOR_V2_LABELS: tuple[str, ...] = _read_version_2()
+"""Names by integer in TotalSegmentator v2's numbering of its task `total`: 117 classes, of which 97 are among the 104.
+
+The other 7 of the 104 (the face, the pulmonary artery and five parts of the heart) it does not have.
+"""
+
 _GROUP_ORDER = ("organs", "vertebrae", "cardiac", "muscles", "ribs")  # the columns of Table 3
 
 GROUPS: dict[str, tuple[str, ...]] = {

@@ -1,0 +1,277 @@
+"""`stunet experiment`: the paper's tables and figures, rerun."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+import tyro
+from rich.console import Console
+
+from stunet.cli.output import MESSAGES, RESULTS, Json, print_json, print_table, stdout_to_stderr
+from stunet.errors import UserError
+
+if TYPE_CHECKING:
+    from stunet.experiments.recipe import Recipe, Workplace
+    from stunet.experiments.recipe import Run as OneRun
+    from stunet.experiments.results import Results
+
+ProfileOption = Literal["full", "mini"]
+
+TABLE_WIDTH = 140
+"""Letters in a line of results, at least."""
+
+
+@dataclass
+class List:
+    """List the experiments.
+
+    Example: stunet experiment list
+    """
+
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """One line each."""
+        from stunet.experiments.registry import RECIPES
+
+        rows = [(recipe.name, recipe.title, recipe.source, _needs(recipe)) for recipe in RECIPES.values()]
+        if self.json:
+            keys = ("name", "title", "source", "needs")
+            print_json([dict(zip(keys, row, strict=True)) for row in rows])
+        else:
+            print_table("Experiments", ("name", "shows", "in the paper", "full size needs"), rows)
+            MESSAGES.print("`stunet experiment show NAME` tells cost and the paper's numbers.")
+        return 0
+
+
+@dataclass
+class Show:
+    """Show what an experiment claims, consists of, needs and costs, and the paper's numbers.
+
+    Example: stunet experiment show table5
+    """
+
+    name: Annotated[str, tyro.conf.Positional]
+    """One of `stunet experiment list`."""
+    profile: ProfileOption = "full"
+    """full is the paper's experiment; mini the same code on little data."""
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Count the cost and print."""
+        from stunet.experiments.registry import find_recipe
+
+        recipe = find_recipe(self.name)
+        runs = [_shown_run(run) for run in recipe.runs(self.profile)]
+        hours = recipe.gpu_hours(self.profile)
+        if self.json:
+            print_json({**_claims(recipe, self.profile), "gpu_hours": round(hours, 1), "runs": runs})
+            return 0
+        print_table(recipe.name, ("", ""), _claim_rows(recipe, self.profile, hours))
+        columns = ("run", "system", "needs", *(("gpu_hours", "paper") if self.profile == "full" else ()))
+        print_table("Its runs", columns, [[str(run[column]) for column in columns] for run in runs])
+        return 0
+
+
+@dataclass
+class Run:
+    """Run an experiment, or some of its rows, and print the paper's numbers beside ours.
+
+    What is done is kept, run by run; --resume goes on. Results, tables and models are put into the output folder.
+
+    Examples: stunet experiment run table2
+              stunet experiment run table3 --only stunet-b --data totalsegmentator=raw/Dataset001_TotalSegmentator
+              stunet experiment run table7 --profile mini --data hippocampus=raw/Dataset004_Hippocampus
+    """
+
+    name: Annotated[str, tyro.conf.Positional]
+    """One of `stunet experiment list`."""
+    profile: ProfileOption = "full"
+    """full is the paper's experiment; mini the same code on little data, for minutes on a CPU."""
+    data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """NAME=FOLDER, a dataset in nnU-Net's raw layout; once for each name that `stunet experiment show` lists."""
+    only: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Only these runs; a pattern such as 'stunet-b*'. Can be given again."""
+    gpus: int | None = None
+    """GPUs that train together on this machine; 0 is the CPU. By default one if there is any."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Folder of the experiment; STUNET_HOME/experiments/NAME-PROFILE by default."""
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Keep the runs that are done, and go on with the others."""
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Do what is left, write results and tables, print them."""
+        from stunet.experiments.registry import find_recipe
+        from stunet.experiments.run import RESULTS_NAME, run_recipe
+        from stunet.experiments.tables import write_tables
+
+        recipe = find_recipe(self.name)
+        workplace = self._workplace(recipe)
+        with stdout_to_stderr():
+            results = run_recipe(recipe, self.profile, workplace, self.only, _tell)
+        path = workplace.folder / RESULTS_NAME
+        written = [path, *write_tables(path, workplace.folder)]
+        if self.json:
+            print_json({"folder": str(workplace.folder), **asdict(results)})
+            return 0
+        print_results(results)
+        _name_files(written)
+        return 0
+
+    def _workplace(self, recipe: "Recipe") -> "Workplace":
+        from stunet.experiments.mini_data import data_with_minis
+        from stunet.experiments.recipe import Workplace
+        from stunet.experiments.run import experiment_folder
+        from stunet.files import made_folder
+
+        folder = made_folder(self.output or experiment_folder(recipe, self.profile))
+        data = dict(map(_parsed_data, self.data))
+        if self.profile == "mini":
+            data = data_with_minis(data, folder)
+        return Workplace(folder, data, _gpus(recipe, self.profile, self.gpus), self.resume)
+
+
+@dataclass
+class Plot:
+    """Draw the figure of an experiment from its results file, as PDF and PNG, beside that file.
+
+    Example: stunet experiment plot figure4 --profile mini
+    """
+
+    name: Annotated[str, tyro.conf.Positional]
+    """One of `stunet experiment list`."""
+    profile: ProfileOption = "full"
+    """Of the run whose results are drawn."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Folder of the experiment, as given to `stunet experiment run`."""
+    json: Json = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Read, draw, write."""
+        from stunet.experiments.plots import plot
+        from stunet.experiments.registry import find_recipe
+        from stunet.experiments.run import RESULTS_NAME, experiment_folder
+
+        folder = self.output or experiment_folder(find_recipe(self.name), self.profile)
+        if not (folder / RESULTS_NAME).is_file():
+            raise UserError(
+                f"{folder} has no {RESULTS_NAME}. Run first: stunet experiment run {self.name} --profile {self.profile}"
+            )
+        written = plot(folder / RESULTS_NAME, folder)
+        if self.json:
+            print_json({"figures": [str(path) for path in written]})
+        else:
+            _name_files(written)
+        return 0
+
+
+Action = Union[  # noqa: UP007 (tyro reads the annotations)
+    Annotated[List, tyro.conf.subcommand("list")],
+    Annotated[Show, tyro.conf.subcommand("show")],
+    Annotated[Run, tyro.conf.subcommand("run")],
+    Annotated[Plot, tyro.conf.subcommand("plot")],
+]
+
+
+@dataclass
+class Experiment:
+    """Rerun the paper's tables and figures, at full size or in a small version, and draw them."""
+
+    action: Action
+
+    def run(self) -> int:
+        """Run the chosen action."""
+        return self.action.run()
+
+
+def print_results(results: "Results") -> None:
+    """The table, and on stderr what belongs beside it."""
+    from stunet.experiments.table_layout import table_of
+
+    table = table_of(results)
+    wide = Console(width=max(RESULTS.width, TABLE_WIDTH), highlight=False)  # no word is worth cutting
+    print_table(table.title, table.header, table.rows, wide)
+    for remark in table.remarks:
+        MESSAGES.print(remark, soft_wrap=True, markup=False)
+
+
+def _name_files(paths: Sequence[Path]) -> None:
+    MESSAGES.print(f"In {paths[0].parent}: {', '.join(path.name for path in paths)}", soft_wrap=True, markup=False)
+
+
+def _tell(key: str, done: int, total: int) -> None:
+    MESSAGES.print(f"stunet: run {done + 1} of {total}: {key}", markup=False)
+
+
+def _parsed_data(text: str) -> tuple[str, Path]:
+    """`"btcv=raw/Dataset011_BTCV"` -> ("btcv", Path("raw/Dataset011_BTCV"))."""
+    name, is_there, folder = text.partition("=")
+    if not (name and is_there and folder):
+        raise UserError(f"--data takes NAME=FOLDER, not {text!r}.")
+    return name, Path(folder)
+
+
+def _gpus(recipe: "Recipe", profile: ProfileOption, asked: int | None) -> int:
+    """As many as were asked for; by default one where there is any and the experiment can use it."""
+    if asked is not None and asked < 0:
+        raise UserError(f"--gpus is 0 or more, not {asked}.")
+    if asked is not None or not recipe.datasets(profile):
+        return asked or 0
+    from stunet.training.run import default_device
+
+    return int(default_device() == "cuda")
+
+
+def _needs(recipe: "Recipe") -> str:
+    return ", ".join(recipe.datasets("full")) or "nothing"
+
+
+def _claims(recipe: "Recipe", profile: ProfileOption) -> dict[str, Any]:
+    """What a recipe says of itself."""
+    from stunet.experiments.paper_data import data_source
+
+    return {
+        "name": recipe.name,
+        "title": recipe.title,
+        "shows": recipe.shows,
+        "source": recipe.source,
+        "profile": profile,
+        "data": {name: asdict(data_source(name)) for name in recipe.datasets(profile)},
+        "elsewhere": list(recipe.elsewhere),
+        "remarks": list(recipe.all_remarks(profile)),
+        "mini_minutes": recipe.mini_minutes,
+    }
+
+
+def _claim_rows(recipe: "Recipe", profile: ProfileOption, hours: float) -> list[tuple[str, str]]:
+    claims = _claims(recipe, profile)
+    cost = f"{hours:,.0f} hours of an A100" if hours >= 1 else "a minute of a CPU"
+    if profile == "mini" and recipe.mini_minutes:
+        cost = f"about {recipe.mini_minutes} minutes of one thread of a CPU"
+    rows = [("what", recipe.title), ("claim", recipe.shows), ("source", recipe.source), ("cost", cost)]
+    for name, data in claims["data"].items():
+        rows.append((f"--data {name}=", " ".join(filter(None, (f"{data['says']}.", data["command"])))))
+    rows += [("elsewhere", text) for text in recipe.elsewhere]
+    return rows + [("remark", text) for text in recipe.all_remarks(profile)]
+
+
+def _shown_run(run: "OneRun") -> dict[str, Any]:
+    """A run in a line, with what the paper prints for it."""
+    from stunet.experiments.table_layout import paper_text
+
+    expected = run.expected()
+    numbers = [" ".join(filter(None, (m.target, m.metric, paper_text(m)))) for m in expected if m.paper is not None]
+    systems = dict.fromkeys(m.system for m in expected)
+    return {
+        "run": run.key,
+        "system": ", ".join(systems),
+        "needs": ", ".join(run.datasets),
+        "gpu_hours": round(run.gpu_hours(), 1),
+        "paper": "; ".join(numbers),
+    }

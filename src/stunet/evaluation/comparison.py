@@ -1,0 +1,124 @@
+"""Two systems on the same cases: how much one is better, and whether chance could make it so."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+
+from stunet.evaluation.bootstrap import Bootstrap, Interval, mean_over_labels
+from stunet.evaluation.dice import mean_ignoring_nan
+from stunet.evaluation.report import EvaluationReport
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first system's mean minus the second's.
+
+    Attributes:
+        value: nan if one of them has none.
+        interval: by resampling the cases, the same for both systems.
+        p_value: of Wilcoxon's signed-rank test, two-sided, over the cases where both have a score; nan if none has.
+            For a label it is corrected for the number of labels (Holm).
+        cases: how many those are.
+    """
+
+    value: float
+    interval: Interval
+    p_value: float
+    cases: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of two systems.
+
+    Attributes:
+        name: of the metric.
+        mean: the difference of the foreground means; its test is over the means of the cases.
+        per_label: label's name to the difference of its means.
+    """
+
+    name: str
+    mean: Difference
+    per_label: Mapping[str, Difference]
+
+
+def compare(first: EvaluationReport, second: EvaluationReport, metric: str, bootstrap: Bootstrap) -> Comparison:
+    """Test one system against another.
+
+    Args:
+        first: scores of one.
+        second: of the other, for the same cases.
+        metric: which scores.
+        bootstrap: how intervals are found.
+
+    Raises:
+        ValueError: reports of different cases.
+    """
+    if [case.case for case in first.cases] != [case.case for case in second.cases]:
+        raise ValueError("the two reports are of different cases")
+    both = {**second.names, **first.names}
+    names = {label: both[label] for label in sorted(both)}
+    ours, theirs = (_Resampled(replace(report, names=names), metric, bootstrap) for report in (first, second))
+    columns = [_difference(ours, theirs, column) for column in range(len(names))]
+    corrected = holm([column.p_value for column in columns])
+    per_label = {
+        name: replace(column, p_value=p) for name, column, p in zip(names.values(), columns, corrected, strict=True)
+    }
+    return Comparison(metric, _difference_of_means(ours, theirs), per_label)
+
+
+class _Resampled:
+    """The scores of one system, and their means in every resample."""
+
+    def __init__(self, report: EvaluationReport, metric: str, bootstrap: Bootstrap):
+        self.bootstrap = bootstrap
+        self.scores = report.matrix(metric)
+        self.label_means = bootstrap.label_means(self.scores)
+        self.case_means = np.array(list(report.case_means(metric).values()))
+        self.mean = report.foreground_mean(metric)
+
+
+def _difference(ours: _Resampled, theirs: _Resampled, column: int) -> Difference:
+    """Of one label."""
+    first, second = ours.scores[:, column], theirs.scores[:, column]
+    value = mean_ignoring_nan(first.tolist()) - mean_ignoring_nan(second.tolist())
+    p_value, cases = wilcoxon(first, second)
+    interval = ours.bootstrap.interval(ours.label_means[:, column] - theirs.label_means[:, column], cases)
+    return Difference(value, interval, p_value, cases)
+
+
+def _difference_of_means(ours: _Resampled, theirs: _Resampled) -> Difference:
+    p_value, cases = wilcoxon(ours.case_means, theirs.case_means)
+    differences = mean_over_labels(ours.label_means) - mean_over_labels(theirs.label_means)
+    return Difference(ours.mean - theirs.mean, ours.bootstrap.interval(differences, cases), p_value, cases)
+
+
+def wilcoxon(first: np.ndarray, second: np.ndarray) -> tuple[float, int]:
+    """The two-sided p value of Wilcoxon's signed-rank test and the number of pairs.
+
+    Pairs of which one is nan are left out. Systems that never differ have a p value of 1; without a pair it is nan.
+    """
+    is_pair = np.isfinite(first) & np.isfinite(second)
+    differences = (first - second)[is_pair]
+    if not differences.size:
+        return math.nan, 0
+    if not differences.any():
+        return 1.0, len(differences)
+    return float(stats.wilcoxon(differences).pvalue), len(differences)
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """P values that stand for as many tests as there are (Holm 1979); nan stays nan and counts for none.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    known = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
+    corrected, highest = list(p_values), 0.0
+    for rank, (p, place) in enumerate(known):
+        highest = max(highest, min(1.0, p * (len(known) - rank)))
+        corrected[place] = highest
+    return corrected

@@ -1,0 +1,154 @@
+"""The metrics by name, and all of them for every structure of one case; a new one is one more line in `METRICS`."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import ndimage
+
+from stunet.evaluation.dice import dice
+from stunet.evaluation.surface import (
+    SurfaceDistances,
+    hausdorff_distance,
+    normalised_surface_distance,
+    surface_distances,
+)
+
+Box = tuple[slice, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class StructurePair:
+    """One structure as it was predicted and as it should be, cut to the box around both.
+
+    Attributes:
+        prediction: (Z, Y, X) booleans.
+        reference: (Z, Y, X) booleans.
+        spacing: (Z, Y, X) in mm.
+        tolerance_mm: of the normalised surface distance.
+        diagonal_mm: of the whole scan, the largest distance there can be.
+    """
+
+    prediction: np.ndarray
+    reference: np.ndarray
+    spacing: tuple[float, float, float]
+    tolerance_mm: float
+    diagonal_mm: float
+
+    @cached_property
+    def surfaces(self) -> SurfaceDistances:
+        """Measured once for all metrics that ask for them."""
+        return surface_distances(self.prediction, self.reference, self.spacing)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number for how well a structure was found; nan where it is absent from prediction and reference.
+
+    Attributes:
+        title: as tables head it.
+        unit: "" or "mm".
+        decimals: that tables show.
+        is_higher_better: whether a perfect prediction has the highest value.
+        has_tolerance: whether it depends on the structure's tolerance.
+        if_missed: what a structure counts that is absent from one of the two, in words.
+        measure: computes it for a structure that is present in at least one of the two.
+    """
+
+    title: str
+    unit: str
+    decimals: int
+    is_higher_better: bool
+    has_tolerance: bool
+    if_missed: str
+    measure: Callable[[StructurePair], float]
+
+    @property
+    def heading(self) -> str:
+        """Title and unit."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+METRICS: dict[str, Metric] = {
+    "dsc": Metric(
+        title="DSC",
+        unit="",
+        decimals=4,
+        is_higher_better=True,
+        has_tolerance=False,
+        if_missed="0",
+        measure=lambda pair: dice(pair.prediction, pair.reference),
+    ),
+    "nsd": Metric(
+        title="NSD",
+        unit="",
+        decimals=4,
+        is_higher_better=True,
+        has_tolerance=True,
+        if_missed="0",
+        measure=lambda pair: normalised_surface_distance(pair.surfaces, pair.tolerance_mm),
+    ),
+    "hd95": Metric(
+        title="HD95",
+        unit="mm",
+        decimals=2,
+        is_higher_better=False,
+        has_tolerance=False,
+        if_missed="the diagonal of the scan, the largest distance there can be",
+        measure=lambda pair: min(hausdorff_distance(pair.surfaces, 95), pair.diagonal_mm),
+    ),
+}
+"""Name on the command line -> metric."""
+
+
+def score_structures(
+    prediction_ZYX: np.ndarray,
+    reference_ZYX: np.ndarray,
+    spacing: tuple[float, float, float],
+    tolerances_mm: Mapping[int, float],
+    metrics: Sequence[str],
+) -> dict[str, dict[int, float]]:
+    """Every metric of every structure of a case.
+
+    Args:
+        prediction_ZYX: (Z, Y, X) labels of any unsigned type.
+        reference_ZYX: (Z, Y, X), likewise.
+        spacing: (Z, Y, X) in mm.
+        tolerances_mm: label to tolerance; its labels are scored, in its order.
+        metrics: names in `METRICS`.
+
+    Returns:
+        Metric to label to value; nan where the label is absent from both.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    if prediction_ZYX.shape != reference_ZYX.shape:
+        raise ValueError(f"prediction has shape {prediction_ZYX.shape}, reference {reference_ZYX.shape}")
+    boxes = _boxes(prediction_ZYX, reference_ZYX, max(tolerances_mm, default=0))
+    diagonal_mm = math.hypot(*(size * mm for size, mm in zip(reference_ZYX.shape, spacing, strict=True)))
+    scores: dict[str, dict[int, float]] = {name: dict.fromkeys(tolerances_mm, math.nan) for name in metrics}
+    for label, tolerance_mm in tolerances_mm.items():
+        if label not in boxes:
+            continue
+        predicted, true = (labels_ZYX[boxes[label]] == label for labels_ZYX in (prediction_ZYX, reference_ZYX))
+        pair = StructurePair(predicted, true, spacing, tolerance_mm, diagonal_mm)
+        for name in metrics:
+            scores[name][label] = METRICS[name].measure(pair)
+    return scores
+
+
+def _boxes(prediction_ZYX: np.ndarray, reference_ZYX: np.ndarray, highest: int) -> dict[int, Box]:
+    """The smallest box around each label that is present in either, in both arrays together."""
+    found = (ndimage.find_objects(labels_ZYX, highest) for labels_ZYX in (prediction_ZYX, reference_ZYX))
+    boxes = {}
+    for label, pair in enumerate(zip(*found, strict=True), start=1):
+        present = [box for box in pair if box is not None]
+        if present:
+            boxes[label] = tuple(
+                slice(min(side.start for side in sides), max(side.stop for side in sides))
+                for sides in zip(*present, strict=True)
+            )
+    return boxes

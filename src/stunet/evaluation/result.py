@@ -1,0 +1,163 @@
+"""All that an evaluation says of a system: its scores, their means and intervals, another system's, the worst cases."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stunet.evaluation.bootstrap import Bootstrap, Interval
+from stunet.evaluation.comparison import Comparison, Difference, compare
+from stunet.evaluation.mapped import MappedReport
+from stunet.evaluation.metrics import METRICS
+from stunet.evaluation.report import EvaluationReport
+from stunet.evaluation.summary import Estimate, MetricSummary, summarise
+from stunet.evaluation.worst import WorstCase, worst_cases
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """The system that another is compared with.
+
+    Attributes:
+        system: its name.
+        report: its scores of the same cases.
+        summaries: one for each metric.
+        comparisons: the first system minus this one, one for each metric.
+    """
+
+    system: str
+    report: EvaluationReport
+    summaries: tuple[MetricSummary, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What tables and files are made of.
+
+    Attributes:
+        system: the name of what was evaluated.
+        report: its scores.
+        bootstrap: how intervals were found.
+        summaries: one for each metric.
+        opponent: the system that it is compared with, if any.
+        worst: its worst cases, the worst first.
+        mapped: the same scores as those of another dataset's targets, if they are.
+    """
+
+    system: str
+    report: EvaluationReport
+    bootstrap: Bootstrap
+    summaries: tuple[MetricSummary, ...]
+    opponent: Opponent | None = None
+    worst: tuple[WorstCase, ...] = ()
+    mapped: MappedReport | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; nan becomes null."""
+        content: dict[str, Any] = {
+            "system": self.system,
+            "cases": len(self.report.cases),
+            "intervals": {"method": "percentile bootstrap over cases", **asdict(self.bootstrap)},
+            "metrics": _metrics(self.report, self.summaries),
+        }
+        if self.opponent is not None:
+            content["against"] = {
+                "system": self.opponent.system,
+                "metrics": _metrics(self.opponent.report, self.opponent.summaries),
+                "differences": {comparison.name: _comparison(comparison) for comparison in self.opponent.comparisons},
+            }
+        if self.mapped is not None:
+            content["dataset"] = self.mapped.to_dict()
+        if self.worst:
+            content["worst_cases"] = [asdict(case) for case in self.worst]
+        return content
+
+
+def conclude(
+    system: str,
+    report: EvaluationReport,
+    against: tuple[str, EvaluationReport] | None = None,
+    bootstrap: Bootstrap | None = None,
+    with_groups: bool = False,
+    worst: int = 0,
+) -> EvaluationResult:
+    """Means, intervals, tests and worst cases of an evaluation.
+
+    Args:
+        system: what was evaluated.
+        report: its scores.
+        against: the name and the scores of another system, of the same cases.
+        bootstrap: how intervals are found.
+        with_groups: also the groups of Table 3.
+        worst: how many cases to list.
+
+    Raises:
+        UserError: groups of labels that belong to none.
+    """
+    bootstrap = bootstrap or Bootstrap()
+    metrics = report.config.metrics
+    summaries = tuple(summarise(report, metric, bootstrap, with_groups) for metric in metrics)
+    opponent = None
+    if against is not None:
+        name, other = against
+        theirs = tuple(summarise(other, metric, bootstrap, with_groups) for metric in metrics)
+        comparisons = tuple(compare(report, other, metric, bootstrap) for metric in metrics)
+        opponent = Opponent(name, other, theirs, comparisons)
+    return EvaluationResult(system, report, bootstrap, summaries, opponent, worst_cases(report, worst))
+
+
+def _metrics(report: EvaluationReport, summaries: tuple[MetricSummary, ...]) -> dict[str, Any]:
+    return {summary.name: _metric(report, summary) for summary in summaries}
+
+
+def _metric(report: EvaluationReport, summary: MetricSummary) -> dict[str, Any]:
+    metric = METRICS[summary.name]
+    content: dict[str, Any] = {
+        "title": metric.heading,
+        "empty_cases": f"absent from both: null and not averaged; absent from one: {metric.if_missed}",
+    }
+    if metric.has_tolerance:
+        tolerances = report.config.tolerances
+        content["tolerance_source"] = tolerances.source
+        content["tolerance_mm"] = {name: tolerances.of(name) for name in report.names.values()}
+    content["mean"] = _estimate(summary.mean)
+    content["per_label"] = {name: _estimate(estimate) for name, estimate in summary.per_label.items()}
+    if summary.groups:
+        content["groups"] = {name: _estimate(estimate) for name, estimate in summary.groups.items()}
+    content["per_case"] = {
+        case.case: {
+            name: number(case.scores[summary.name].get(label, math.nan)) for label, name in report.names.items()
+        }
+        for case in report.cases
+    }
+    return content
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any]:
+    return {"value": number(estimate.value), "interval": _interval(estimate.interval), "cases": estimate.cases}
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "test": "Wilcoxon signed-rank, two-sided; per label corrected by Holm's method",
+        "mean": _difference(comparison.mean),
+        "per_label": {name: _difference(difference) for name, difference in comparison.per_label.items()},
+    }
+
+
+def _difference(difference: Difference) -> dict[str, Any]:
+    return {
+        "value": number(difference.value),
+        "interval": _interval(difference.interval),
+        "p_value": number(difference.p_value),
+        "cases": difference.cases,
+    }
+
+
+def _interval(interval: Interval) -> list[float | None]:
+    return [number(bound) for bound in interval]
+
+
+def number(value: float) -> float | None:
+    """A number as JSON and CSV have it: None where there is none."""
+    return None if math.isnan(value) else value

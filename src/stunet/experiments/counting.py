@@ -1,0 +1,78 @@
+"""Runs that count what a network costs: the columns "Params" and "FLOPs" of the paper's tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stunet.experiments.recipe import Expected, Workplace, measured
+from stunet.experiments.results import Measurement
+
+PARAMETERS, MULT_ADDS, MACS = "parameters (M)", "mult-adds (T)", "MACs (T)"
+"""Metrics: the paper's "Params"; its "FLOPs", which are torchinfo's mult-adds; what is really multiplied."""
+
+MULT_ADDS_REMARK = (
+    "The paper's FLOPs are torchinfo's mult-adds. They count a transposed convolution at its output's size (eight "
+    "times too much), a linear layer once, and attention not at all; MACs are what is really multiplied."
+)
+
+
+@dataclass(frozen=True)
+class NetworkCount:
+    """Counts one network, with 1 input channel, 105 classes and a patch of 128 x 128 x 128, as the paper does.
+
+    Attributes:
+        system: as the table names it.
+        network: a name in `stunet.networks.registry.NETWORKS`, where the paper's numbers stand, too.
+        source: the table.
+    """
+
+    system: str
+    network: str
+    source: str
+
+    @property
+    def key(self) -> str:
+        """Name of the run."""
+        return f"count-{self.network}"
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def gpu_hours(self) -> float:
+        """None."""
+        return 0.0
+
+    def expected(self) -> Sequence[Measurement]:
+        """The two numbers that the paper prints, if it has this network."""
+        return self._measurements(None, None, None)
+
+    def measure(self, workplace: Workplace) -> Sequence[Measurement]:
+        """Counts on the meta device.
+
+        Raises:
+            UserError: a network whose package is not installed.
+        """
+        from stunet.networks.cost import cost_of
+
+        cost = cost_of(self.network)
+        return self._measurements(cost.parameters / 1e6, cost.torchinfo_mult_adds / 1e12, cost.macs / 1e12)
+
+    def _measurements(
+        self, parameters: float | None, mult_adds: float | None, macs: float | None
+    ) -> tuple[Measurement, ...]:
+        from stunet.networks.registry import find_network
+
+        published = find_network(self.network).published
+        printed = (published.parameters, published.flops) if published else ()
+        expected = [Expected(number, self.source) for number in printed] or [None, None]
+        return (
+            measured(self.system, PARAMETERS, parameters, expected[0]),
+            measured(self.system, MULT_ADDS, mult_adds, expected[1]),
+            measured(self.system, MACS, macs),
+        )
+
+
+def counts(source: str, rows: Sequence[tuple[str, str]]) -> tuple[NetworkCount, ...]:
+    """One run for each row (system, network) of a table."""
+    return tuple(NetworkCount(system, network, source) for system, network in rows)

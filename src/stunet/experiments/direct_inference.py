@@ -1,0 +1,248 @@
+"""Direct inference: a model on a dataset that it was not trained on, scored on what both know (section 4.2.1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stunet.errors import UserError
+from stunet.experiments.recipe import Expected, Workplace, measured
+from stunet.experiments.results import Measurement
+from stunet.files import made_folder, read_json_object, write_json
+from stunet.labels.mapping import DatasetMapping, load_mapping
+from stunet.labels.ontology import LABELS
+
+if TYPE_CHECKING:
+    from stunet.evaluation.mapped import MappedReport
+    from stunet.inference.batch import Case
+    from stunet.inference.predictor import Predictor
+
+LAYOUTS = (("images", "labels"), ("imagesTs", "labelsTs"), ("imagesTr", "labelsTr"))
+"""Folders of scans and of label maps; the first pair that is there is taken, so labelled test cases before others."""
+
+MODEL_RECORD = "model.json"
+"""Beside predictions: which model made them."""
+
+OWN_MODEL = "model"
+"""What `--data` calls the file or folder of a model of one's own."""
+
+WINDOWS_PER_CASE = 64
+"""Four windows of 128 voxels of 1.5 mm along each axis, half overlapping: a scan of 480 mm. A round guess."""
+
+SECONDS_PER_CASE = 10.0
+"""For reading, resampling, writing and scoring a scan. A round guess."""
+
+
+@dataclass(frozen=True)
+class AnnotatedCases:
+    """The scans of a dataset that have a label map.
+
+    Attributes:
+        cases: in order of name.
+        labels: the folder of their label maps, of the same names.
+    """
+
+    cases: tuple["Case", ...]
+    labels: Path
+
+
+def find_annotated_cases(dataset: Path) -> AnnotatedCases:
+    """The cases of a folder in nnU-Net's raw layout, or with `images` and `labels`.
+
+    Scans without a label map are left out.
+
+    Raises:
+        UserError: neither layout, no label map, or label maps without a scan.
+    """
+    from stunet.imaging.formats.table import SUFFIXES, without_suffix
+    from stunet.inference.batch import find_cases
+
+    for image_folder, label_folder in LAYOUTS:
+        images, labels = dataset / image_folder, dataset / label_folder
+        annotated = {without_suffix(path) for path in labels.glob("*") if path.name.endswith(SUFFIXES)}
+        if images.is_dir() and annotated:
+            cases = tuple(case for case in find_cases(images) if case.name in annotated)
+            missing = sorted(annotated - {case.name for case in cases})
+            if missing:
+                listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+                raise UserError(f"{labels} has label maps without a scan in {images}: {listed}.")
+            return AnnotatedCases(cases, labels)
+    pairs = ", ".join(f"{images} and {labels}" for images, labels in LAYOUTS)
+    raise UserError(f"{dataset} holds no scans with label maps (.nii.gz or .nii): it should have folders {pairs}.")
+
+
+def direct_inference(
+    dataset: Path, mapping: DatasetMapping, predictor: "Predictor", folder: Path, resume: bool = False
+) -> "MappedReport":
+    """Predict all annotated cases of a dataset, merge both label maps into targets, score.
+
+    Args:
+        dataset: its folder, see `find_annotated_cases`.
+        mapping: its labels.
+        predictor: the model.
+        folder: for the predictions, in the model's own labels.
+        resume: leave the cases alone whose predictions are there.
+
+    Raises:
+        UserError: no cases, cases that cannot be segmented, a model without any of the targets' classes, labels that
+            the mapping does not have, or a folder with predictions that are not to be kept.
+    """
+    from stunet.evaluation.mapped import evaluate_mapped
+
+    names = predictor.model.card.labels
+    if not mapping.evaluable(names):
+        raise UserError(f"The model {predictor.model.source} has no class that {mapping.title} annotates.")
+    annotated = find_annotated_cases(dataset)
+    _claim(folder, predictor, resume)
+    _predict(predictor, annotated.cases, folder, resume)
+    return evaluate_mapped(folder, annotated.labels, mapping, names)
+
+
+def _claim(folder: Path, predictor: "Predictor", resume: bool) -> None:
+    """Note which model's predictions a folder holds.
+
+    Raises:
+        UserError: it holds some already, and they are not to be kept or are another model's.
+    """
+    from stunet.inference.record import run_record
+
+    record, path = run_record(predictor)["model"], folder / MODEL_RECORD
+    if path.is_file():
+        if not resume:
+            raise UserError(f"{folder} holds predictions already: go on with --resume, or choose another folder.")
+        if read_json_object(path) != record:
+            raise UserError(f"{folder} holds predictions of another model than {record['source']}; choose another one.")
+    made_folder(folder)
+    write_json(path, record)
+
+
+def _predict(predictor: "Predictor", cases: Sequence["Case"], folder: Path, resume: bool) -> None:
+    """Raises UserError, after all cases were tried, if some could not be segmented."""
+    from stunet.inference.batch import predict_cases
+
+    outcomes = predict_cases(predictor, cases, folder, resume=resume)
+    errors = [f"{outcome.case.name}: {outcome.error}" for outcome in outcomes if outcome.error is not None]
+    if errors:
+        raise UserError(
+            f"{len(errors)} of {len(cases)} scans could not be segmented; the others are in {folder}, and --resume "
+            "keeps them. " + " ".join(errors[:3])
+        )
+
+
+def measurements_of(mapped: "MappedReport", system: str, expected: Expected | None = None) -> list[Measurement]:
+    """DSC of each evaluable target, with its cases, and the dataset's mean in each counting.
+
+    Args:
+        mapped: scores.
+        system: as the paper names it.
+        expected: the mean that the paper prints; it does not say how it was counted, so it stands beside each.
+    """
+    of_targets = [
+        measured(
+            system,
+            "DSC",
+            _number(value),
+            target=name,
+            setting={"dataset": mapped.mapping.title},
+            cases={case: _number(dsc) for case, dsc in mapped.cases_of(name).items()},
+        )
+        for name, value in mapped.scores.items()
+    ]
+    means = [
+        measured(system, "DSC", _number(mean), expected, mapped.mapping.title, {"counting": counting})
+        for counting, mean in mapped.means.items()
+    ]
+    return of_targets + means
+
+
+def _number(value: float) -> float | None:
+    return value if value == value else None  # nan differs from itself
+
+
+@cache
+def _seconds_per_case(size: str) -> float:
+    from stunet.experiments.gpu_hours import TFLOPS
+    from stunet.networks.cost import network_cost
+    from stunet.networks.stunet import config_of_size
+
+    operations = 2 * network_cost(config_of_size(size, 1, len(LABELS))).inference_macs
+    return WINDOWS_PER_CASE * operations / (TFLOPS * 1e12) + SECONDS_PER_CASE
+
+
+@dataclass(frozen=True)
+class DirectInferenceRun:
+    """One model on one dataset.
+
+    Attributes:
+        system: as the paper names it.
+        dataset: name of its mapping.
+        model: a name of the catalogue, which is also the size of the network; None for another model.
+        printed: the mean DSC in percent that the paper prints, None if it has none.
+        after: key of the run of this experiment whose model it is; None for a model of the catalogue, or of one's own.
+        data: what `--data` calls the dataset's folder; by default as its mapping.
+    """
+
+    system: str
+    dataset: str
+    model: str | None = None
+    printed: str | None = None
+    after: str | None = None
+    data: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of the run: "base-btcv"."""
+        return f"{self.model or self.after or 'own'}-{self.dataset}"
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names for `--data`."""
+        is_own = self.model is None and self.after is None
+        return (self._data, OWN_MODEL) if is_own else (self._data,)
+
+    def gpu_hours(self) -> float:
+        """Of the prediction, roughly; 0 for a model whose size is not known."""
+        if self.model is None:
+            return 0.0
+        return load_mapping(self.dataset).cases * _seconds_per_case(self.model) / 3600
+
+    def expected(self) -> Sequence[Measurement]:
+        """The mean that the paper prints, beside each counting."""
+        from stunet.evaluation.countings import countings_of
+
+        mapping = load_mapping(self.dataset)
+        return [
+            measured(self.system, "DSC", None, self._printed, mapping.title, {"counting": counting})
+            for counting in countings_of(mapping)
+        ]
+
+    def measure(self, workplace: Workplace) -> Sequence[Measurement]:
+        """Predicts, merges, scores.
+
+        Raises:
+            UserError: as `direct_inference`, or a model that cannot be loaded.
+        """
+        from stunet.inference.predictor import InferenceConfig, Predictor
+
+        config = InferenceConfig(device="cuda" if workplace.gpus else "cpu")
+        predictor = Predictor(self._model(workplace), config)
+        folder = workplace.folder / "predictions" / self.key
+        dataset, mapping = workplace.data[self._data], load_mapping(self.dataset)
+        mapped = direct_inference(dataset, mapping, predictor, folder, workplace.resume)
+        return measurements_of(mapped, self.system, self._printed)
+
+    def _model(self, workplace: Workplace) -> str | Path:
+        from stunet.experiments.training_run import trained_model
+
+        if self.after is not None:
+            return trained_model(workplace.folder, self.after)
+        return self.model or workplace.data[OWN_MODEL]
+
+    @property
+    def _data(self) -> str:
+        return self.data or self.dataset
+
+    @property
+    def _printed(self) -> Expected | None:
+        return None if self.printed is None else Expected(self.printed, "Table 4", percent=True)

@@ -1,0 +1,109 @@
+"""The data of the `mini` profile: real images, few of them, and what is trained on them."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from stunet.datasets.raw import DESCRIPTION, SPLITS, dataset_description
+from stunet.errors import UserError
+from stunet.experiments.cases import Cases, Split
+from stunet.experiments.scores import Target
+from stunet.experiments.training_run import Schedule
+from stunet.files import made_folder, replacing_files_in, write_json
+from stunet.labels.ontology import LABELS
+
+VARIABLE = "STUNET_SHARED"
+"""Where it is set, a mini takes what `--data` does not name from the folder `data` in it."""
+
+FOLDERS = {
+    "hippocampus": "Dataset004_Hippocampus",
+    "stspet": "Dataset901_STSPET",
+    "totalseg_example": "totalseg_example",
+}
+"""Names for `--data`, and of the folders."""
+
+
+def _named(prefix: str, train: str, val: str) -> Split:
+    return Split(*(tuple(f"{prefix}_{number}" for number in part.split()) for part in (train, val)))
+
+
+HIPPOCAMPUS = Cases(
+    4,
+    "Hippocampus",
+    "hippocampus",
+    _named(
+        "hippocampus",
+        "001 024 044 064 090 105 133 152 169 185 210 227 244 264 289 304 322 337 356 375",
+        "014 077 161 221 298 350",
+    ),
+)
+"""MR of one hippocampus each, cropped, 1 mm; labels Anterior and Posterior."""
+
+HIPPOCAMPUS_LABELS = ("Anterior", "Posterior")
+
+HIPPOCAMPUS_TARGETS = (*(Target(name, (name,)) for name in HIPPOCAMPUS_LABELS), Target())
+
+STSPET = Cases(
+    901, "STSPET", "stspet", _named("STS", "001 003 006 010 014 018 021 023 026 029 031 034", "002 015 027 038")
+)
+"""PET of soft-tissue sarcoma; label GTV."""
+
+ABDOMEN = Cases(104, "AbdomenCT", "totalseg_example", Split(("ct",), ("ct_crop",)))
+"""One CT, 3 mm, with the 104 labels, to pre-train on; a part of it, labelled by another model, to validate on."""
+
+_ABDOMEN_FILES = {
+    "imagesTr/ct_0000.nii.gz": "ct.nii.gz",
+    "labelsTr/ct.nii.gz": "labels_stunet104.nii.gz",
+    "imagesTr/ct_crop_0000.nii.gz": "ct_crop.nii.gz",
+    "labelsTr/ct_crop.nii.gz": "ct_crop_labels_stunet104.nii.gz",
+}
+
+EPOCHS = 2
+"""Of every mini training."""
+
+
+def short(iterations: int, schedule: Schedule = Schedule()) -> Schedule:  # noqa: B008 (frozen)
+    """The schedule with so many iterations in all."""
+    return replace(schedule, epochs=EPOCHS, iterations=iterations // EPOCHS)
+
+
+def data_with_minis(given: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """The data that were given, and for the rest those of `STUNET_SHARED`; the single CT becomes a dataset.
+
+    Args:
+        given: name to folder, as `--data` gives them.
+        folder: of the experiment, in which the dataset of the single CT is put.
+    """
+    data = {**_shared(), **given}
+    example = data.get("totalseg_example")
+    if example is not None and not (example / DESCRIPTION).is_file():
+        data["totalseg_example"] = _abdomen_dataset(example, folder / "given" / "totalseg_example")
+    return data
+
+
+def _shared() -> dict[str, Path]:
+    root = os.environ.get(VARIABLE)
+    if not root:
+        return {}
+    return {name: path for name, folder in FOLDERS.items() if (path := Path(root) / "data" / folder).is_dir()}
+
+
+def _abdomen_dataset(example: Path, place: Path) -> Path:
+    """The CT, its crop and their labels in nnU-Net's raw layout, as links.
+
+    Raises:
+        UserError: a file that is missing.
+    """
+    missing = [name for name in _ABDOMEN_FILES.values() if not (example / name).is_file()]
+    if missing:
+        raise UserError(f"{example} has no {', '.join(missing)}; is it the folder of TotalSegmentator's example?")
+    if (place / DESCRIPTION).is_file():
+        return place
+    made_folder(place.parent)
+    with replacing_files_in(place) as temporary:
+        for link, name in _ABDOMEN_FILES.items():
+            made_folder((temporary / link).parent)
+            (temporary / link).symlink_to((example / name).resolve())
+        write_json(temporary / SPLITS, [{"train": ["ct"], "val": ["ct_crop"]}])
+        write_json(temporary / DESCRIPTION, dataset_description(("CT",), LABELS, 1))
+    return place

@@ -1,0 +1,133 @@
+"""The datasets of the paper's trainings, as a full-size experiment is given them: in nnU-Net's raw layout."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stunet.experiments.cases import Cases
+from stunet.experiments.recipe import Expected
+from stunet.experiments.scores import Target
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where a dataset comes from.
+
+    Attributes:
+        says: what it is.
+        command: what brings it into nnU-Net's raw layout, "" where there is nothing to convert.
+    """
+
+    says: str
+    command: str = ""
+
+
+_CONVERT = "stunet dataset convert"
+
+DATA_SOURCES: dict[str, DataSource] = {
+    "totalsegmentator": DataSource(
+        "TotalSegmentator v1: 1081 CT to train on, 57 to validate on, 104 structures",
+        f"{_CONVERT} totalsegmentator FOLDER --id 1",
+    ),
+    "flare22": DataSource("FLARE22: the 50 labelled CT, 13 organs", f"{_CONVERT} flare22 FOLDER --id 22"),
+    "flare22_validation": DataSource(
+        "FLARE22: the 20 official validation cases with labels, named and numbered as the training cases are"
+    ),
+    "amos22": DataSource("AMOS22: CT and MR, official split, 15 organs", f"{_CONVERT} amos22 FOLDER --id 23"),
+    "amos22_ct": DataSource("AMOS22: CT alone", f"{_CONVERT} amos22 FOLDER --id 24 --modality CT"),
+    "amos22_mr": DataSource("AMOS22: MR alone", f"{_CONVERT} amos22 FOLDER --id 25 --modality MR"),
+    "autopet22": DataSource(
+        "AutoPET22: CT and PET of the 501 studies with lesions; the paper's 398 and 103 are not published, so fold 0 "
+        "of a split by patients stands for them",
+        f"{_CONVERT} autopet22 FOLDER --id 26 --only-labelled",
+    ),
+    "autopet22_ct": DataSource(
+        "AutoPET22: CT alone", f"{_CONVERT} autopet22 FOLDER --id 27 --only-labelled --modality CT"
+    ),
+    "autopet22_pet": DataSource(
+        "AutoPET22: PET alone", f"{_CONVERT} autopet22 FOLDER --id 28 --only-labelled --modality PET"
+    ),
+    "model": DataSource("A model of your own: a file, or a model folder of nnU-Net"),
+    "hippocampus": DataSource(
+        "Task04 Hippocampus of the Medical Segmentation Decathlon: MR, 26 cases are used",
+        f"{_CONVERT} msd Task04_Hippocampus --id 4",
+    ),
+    "stspet": DataSource(
+        "FDG-PET of soft-tissue sarcoma with the tumour, 16 cases are used; github.com/theibsi/data_sets"
+    ),
+    "totalseg_example": DataSource(
+        "A CT of the abdomen with 57 of the 104 structures; from the tests of github.com/wasserth/TotalSegmentator"
+    ),
+}
+"""By the names that `--data` takes."""
+
+
+def data_source(name: str) -> DataSource:
+    """Where a dataset comes from that `--data` names; those of direct inference are read off their mappings."""
+    from stunet.labels.mapping import load_mapping
+
+    if name in DATA_SOURCES:
+        return DATA_SOURCES[name]
+    mapping = load_mapping(name)
+    return DataSource(f"{mapping.title}: {mapping.cases} annotated scans; {mapping.source}")
+
+
+TOTALSEGMENTATOR = Cases(1, "TotalSegmentator", "totalsegmentator")
+TOTALSEGMENTATOR_CLASSES = 105
+"""Background included."""
+
+FLARE22 = Cases(22, "FLARE22", "flare22", validation="flare22_validation")
+AMOS = Cases(23, "AMOS", "amos22")
+AMOS_CT = Cases(24, "AMOS-CT", "amos22_ct")
+AMOS_MR = Cases(25, "AMOS-MR", "amos22_mr")
+AUTOPET = Cases(26, "AutoPET", "autopet22")
+AUTOPET_CT = Cases(27, "AutoPET-CT", "autopet22_ct")
+AUTOPET_PET = Cases(28, "AutoPET-PET", "autopet22_pet")
+
+
+@dataclass(frozen=True)
+class Downstream:
+    """A dataset to fine-tune on.
+
+    Attributes:
+        cases: of it.
+        classes: background included.
+        channels: of its images.
+        learning_rate: the first one; None is the recipe's 0.01 (section 4: AutoPET begins at 0.001).
+    """
+
+    cases: Cases
+    classes: int
+    channels: int = 1
+    learning_rate: float | None = None
+
+
+AUTOPET_LEARNING_RATE = 0.001
+"""Section 4, implementation details."""
+
+DOWNSTREAM: tuple[Downstream, ...] = (
+    Downstream(FLARE22, 14),
+    Downstream(AMOS, 16),
+    Downstream(AMOS_CT, 16),
+    Downstream(AMOS_MR, 16),
+    Downstream(AUTOPET, 2, 2, AUTOPET_LEARNING_RATE),
+    Downstream(AUTOPET_CT, 2, 1, AUTOPET_LEARNING_RATE),
+    Downstream(AUTOPET_PET, 2, 1, AUTOPET_LEARNING_RATE),
+)
+"""The columns of Table 5, in its order."""
+
+
+def dsc_expected(printed: str, source: str) -> tuple[Expected, ...]:
+    """The DSC of a row, percent as printed, separated by blanks.
+
+    >>> [expected.value for expected in dsc_expected("87.45 86.97", "Table 3")]
+    [0.8745, 0.8697]
+    """
+    return tuple(Expected(number, source, percent=True) for number in printed.split())
+
+
+def group_targets(expected: Sequence[Expected | None] = (None,) * 6) -> tuple[Target, ...]:
+    """The columns of Table 3: the five groups and all 104 structures, with the numbers of one row."""
+    from stunet.labels.ontology import GROUPS
+
+    names = {**GROUPS, "all": ()}
+    return tuple(Target(name, labels, number) for (name, labels), number in zip(names.items(), expected, strict=True))

@@ -1,0 +1,258 @@
+"""Runs that train one system on one choice of cases, validate it, and score what it predicted."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from stunet.errors import UserError
+from stunet.experiments.cases import Cases, fold_of, make_dataset, validation_labels
+from stunet.experiments.gpu_hours import training_hours
+from stunet.experiments.recipe import Workplace
+from stunet.experiments.results import Measurement, Setting
+from stunet.experiments.scores import Target, dsc_of_targets
+from stunet.files import made_folder
+
+if TYPE_CHECKING:
+    from stunet.evaluation.report import EvaluationReport
+    from stunet.training.run import TrainingSettings
+    from stunet.training.start import Start
+
+CONFIGURATION = "3d_fullres"
+
+VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast; what is None is the training recipe's own, see `stunet.training.recipes`.
+
+    Attributes:
+        recipe: "pretrain" or "finetune"; None trains the network from scratch, by the recipe of its kind.
+        epochs: each learning rate decays over them.
+        iterations: in an epoch.
+        learning_rate: the first one.
+        mirror: augment by mirrored copies.
+        patch: voxels (Z, Y, X) of an image in a batch.
+    """
+
+    recipe: Literal["pretrain", "finetune"] | None = None
+    epochs: int = 1000
+    iterations: int = 250
+    learning_rate: float | None = None
+    mirror: bool | None = None
+    patch: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Trains a system and scores it on the validation cases, as nnU-Net's last validation predicts them.
+
+    Attributes:
+        key: name of the run.
+        system: as the paper names it.
+        network: a name that `build_network` knows.
+        cases: to train and to validate on.
+        targets: columns of the table.
+        schedule: how long and how fast.
+        start: a model to fine-tune: a name of the catalogue or a file; None starts with random weights.
+        after: key of the run of this experiment whose model is fine-tuned; None where it is not another run's.
+        fraction: share of the training cases, one of `cases.fractions`; None takes all.
+        setting: what the measurements say besides system and target.
+        plan: "nnunet" or "published"; see `stunet.training.prepare`.
+        classes: of the dataset, background included, for the estimate of the cost.
+        channels: of the images, for the same.
+        seed: of weights and batches.
+    """
+
+    key: str
+    system: str
+    network: str
+    cases: Cases
+    targets: tuple[Target, ...] = (Target(),)
+    schedule: Schedule = Schedule()
+    start: str | None = None
+    after: str | None = None
+    fraction: float | None = None
+    setting: Setting = field(default_factory=dict)
+    plan: Literal["nnunet", "published"] = "nnunet"
+    classes: int = 105
+    channels: int = 1
+    seed: int = 0
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names for `--data`."""
+        return self.cases.datasets
+
+    def gpu_hours(self) -> float:
+        """Of the training; see `stunet.experiments.gpu_hours`."""
+        iterations = self.schedule.epochs * self.schedule.iterations
+        return training_hours(self.network, iterations, self.classes, self.channels)
+
+    def expected(self) -> Sequence[Measurement]:
+        """What the paper prints for each target."""
+        return [target.without_value(self.system, self.setting) for target in self.targets]
+
+    def measure(self, workplace: Workplace) -> Sequence[Measurement]:
+        """Prepares, trains, validates, scores.
+
+        Raises:
+            UserError: data that are missing or bad, or a run that must be done before.
+        """
+        from stunet.training.prepare import prepare
+
+        dataset = make_dataset(self.cases, workplace.data, workplace.folder / "raw")
+        results = run_folder(workplace.folder, self.key)
+        with nnunet_folders_at(workplace.folder, results):
+            prepare(dataset.name, self.network, CONFIGURATION, plan=self.plan)
+            fold = fold_of(self.fraction, dataset)
+            if not _is_done(results, dataset.name, fold, workplace.resume):
+                _train(self.settings(dataset.name, fold, workplace), workplace.gpus)
+        report = score_validation(dataset, fold_folder(results, dataset.name, fold), results)
+        return dsc_of_targets(report, self.system, self.targets, self.setting)
+
+    def settings(self, dataset: str, fold: int, workplace: Workplace) -> "TrainingSettings":
+        """What `stunet train` would be told."""
+        from stunet.training.recipes import find_recipe, recipe_of
+        from stunet.training.run import TrainingSettings
+
+        schedule = self.schedule
+        recipe = find_recipe(schedule.recipe) if schedule.recipe else recipe_of(self.network)
+        recipe = recipe.with_changes(
+            epochs=schedule.epochs,
+            iterations_per_epoch=schedule.iterations,
+            learning_rate=schedule.learning_rate,
+            mirror=schedule.mirror,
+            patch=schedule.patch,
+        )
+        return TrainingSettings(
+            dataset=dataset,
+            fold=fold,
+            size=self.network,
+            configuration=CONFIGURATION,
+            plan=self.plan,
+            recipe=recipe,
+            start=self._start(workplace.folder),
+            device="cuda" if workplace.gpus else "cpu",
+            picture_every=0,
+            seed=self.seed,
+            workers=None if workplace.gpus else 0,
+            resume=workplace.resume and _was_begun(run_folder(workplace.folder, self.key), dataset, fold),
+        )
+
+    def _start(self, folder: Path) -> "Start | None":
+        from stunet.training.start import Start
+
+        if self.after is None:
+            return None if self.start is None else Start(self.start)
+        return Start(str(trained_model(folder, self.after)))
+
+
+def trained_model(folder: Path, key: str) -> Path:
+    """The model folder that a run of an experiment left.
+
+    Raises:
+        UserError: it is not there.
+    """
+    trained = sorted(run_folder(folder, key).glob("Dataset*/*/fold_*/checkpoint_final.pth"))
+    if not trained:
+        raise UserError(f"The model of the run {key} is needed, which is not there: run it first.")
+    return trained[0].parents[1]
+
+
+def run_folder(folder: Path, key: str) -> Path:
+    """Where a run of an experiment keeps its model and its predictions."""
+    return folder / "models" / key
+
+
+def fold_folder(results: Path, dataset: str, fold: int) -> Path:
+    """nnU-Net's folder of the one model that a run's folder holds.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = sorted(results.glob(f"{dataset}/*/fold_{fold}"))
+    if not found:
+        raise UserError(f"{results} holds no model of {dataset}, fold {fold}.")
+    return found[0]
+
+
+@contextmanager
+def nnunet_folders_at(folder: Path, results: Path) -> Iterator[None]:
+    """Within, nnU-Net keeps raw and preprocessed data under `folder`, and models in `results`."""
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    places = (folder / "raw", folder / "preprocessed", results)
+    os.environ.update({name: str(place) for name, place in zip(VARIABLES, places, strict=True)})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+def score_validation(dataset: Path, fold: Path, folder: Path) -> "EvaluationReport":
+    """Scores of what nnU-Net's validation predicted, computed anew from the label maps.
+
+    Args:
+        dataset: raw folder, made by `make_dataset`.
+        fold: the fold's folder.
+        folder: in which links to the references are put.
+    """
+    from stunet.datasets.raw import label_values, read_dataset_description
+    from stunet.evaluation.report import evaluate
+
+    references = made_folder(folder / "references")
+    for path in validation_labels(dataset).values():
+        link = references / path.name
+        if not link.is_symlink():
+            link.symlink_to(path.resolve())
+    names = label_values(read_dataset_description(dataset))
+    return evaluate(fold / "validation", references, {label: name for label, name in names.items() if label > 0})
+
+
+def _was_begun(results: Path, dataset: str, fold: int) -> bool:
+    from stunet.training.checkpoints import newest
+
+    return any(newest(folder) is not None for folder in results.glob(f"{dataset}/*/fold_{fold}"))
+
+
+def _is_done(results: Path, dataset: str, fold: int, resume: bool) -> bool:
+    """Whether an earlier run was validated whole; the summary is the last file of that."""
+    return resume and any(results.glob(f"{dataset}/*/fold_{fold}/validation/summary.json"))
+
+
+def _train(settings: "TrainingSettings", gpus: int) -> None:
+    """Train in this process, or in as many as there are to be GPUs.
+
+    Raises:
+        UserError: as `stunet.training.run.train`.
+        TrainingStopped: SIGTERM came; a checkpoint was saved.
+        RuntimeError: one of several processes failed; it has said why.
+    """
+    from stunet.training.launch import launch
+    from stunet.training.run import train
+    from stunet.training.stopping import EXIT_CODE, TrainingStopped
+
+    if gpus < 2:
+        train(settings)
+        return
+    code = launch(train_as_one_of_several, settings, processes=gpus)
+    if code == EXIT_CODE:
+        raise TrainingStopped("The training was told to stop and has saved itself. Go on with --resume.")
+    if code:
+        raise RuntimeError(f"the training on {gpus} GPUs ended with exit code {code}")
+
+
+def train_as_one_of_several(settings: "TrainingSettings") -> int:
+    """What each of several processes does."""
+    from stunet.training.run import train
+    from stunet.training.stopping import EXIT_CODE, TrainingStopped
+
+    try:
+        train(settings)
+    except TrainingStopped:
+        return EXIT_CODE
+    return 0

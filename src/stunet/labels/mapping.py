@@ -1,0 +1,278 @@
+"""What the labels of other datasets mean in terms of the 104 structures, so that a model can be scored on them.
+
+The paper's direct inference (section 4.2.1, appendix A, Table 9): a dataset's own labels and a model's classes are both
+merged into *targets*, "kidney" of `kidney_left` and `kidney_right` for example, and the targets are compared. The
+mappings are data, one file for each dataset in the folder `datasets` beside this file.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stunet.errors import UserError
+from stunet.labels.ontology import LABELS, TOTALSEGMENTATOR_V1_LABELS, TOTALSEGMENTATOR_V2_LABELS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+NUMBERINGS: dict[str, tuple[str, ...]] = {
+    "stunet": LABELS,
+    "totalsegmentator-v1": TOTALSEGMENTATOR_V1_LABELS,
+    "totalsegmentator-v2": TOTALSEGMENTATOR_V2_LABELS,
+}
+"""Class names by integer, for predictions that number the structures in a known way."""
+
+OWN_NUMBERING = "dataset"
+"""The numbering of predictions that use a dataset's own labels, as an nnU-Net trained on it does."""
+
+SUFFIX = ".toml"
+
+_FOLDER = Path(__file__).with_name("datasets")
+
+_UNKNOWN = 255
+"""Marks, in a lookup table, a label that has no entry."""
+
+MAX_TARGETS = _UNKNOWN - 1
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is scored as one.
+
+    Attributes:
+        name: of a structure where it is exactly one, else a name of its own, e.g. "kidney".
+        labels: the dataset's labels that are merged into it.
+        structures: the names in `LABELS` that are merged into it; none if no class of TotalSegmentator v1 is part of
+            it, which the model therefore cannot find.
+        is_listed: it belongs to the dataset's targets; Table 9 lists it, where it lists the dataset.
+        in_released_script: the official code's direct_inference/label_sys.py scores it.
+        remark: what one should know of its score.
+    """
+
+    name: str
+    labels: tuple[int, ...]
+    structures: tuple[str, ...]
+    is_listed: bool = True
+    in_released_script: bool = True
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetMapping:
+    """The labels of one dataset.
+
+    Attributes:
+        name: of its file, as commands take it.
+        title: its name in the paper.
+        cases: how many annotated scans the paper evaluates.
+        targets: what is scored, in the order of the dataset's labels.
+        unused_labels: the dataset's other labels and their names; they count as background.
+        source: where the dataset is published.
+        licence: of the data, or that none was found.
+        ids_from: what the meaning of its labels was read off.
+        task: its folder's name in the official code; empty if it has none.
+        table9_row: its number in Table 9; None if it is not listed.
+        remarks: what one should know of its scores.
+    """
+
+    name: str
+    title: str
+    cases: int
+    targets: tuple[Target, ...]
+    unused_labels: Mapping[int, str]
+    source: str
+    licence: str
+    ids_from: str
+    task: str = ""
+    table9_row: int | None = None
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def target_names(self) -> dict[int, str]:
+        """The integers that `remap_labels` gives to the targets: 1, 2, ... in their order."""
+        return {number: target.name for number, target in enumerate(self.targets, start=1)}
+
+    def reference_table(self) -> dict[int, int]:
+        """The dataset's own label -> target, for `remap_labels`; 0 for the labels that are not used."""
+        unused = dict.fromkeys(self.unused_labels, 0)
+        return unused | {
+            label: number for number, target in enumerate(self.targets, start=1) for label in target.labels
+        }
+
+    def prediction_table(self, names: Sequence[str]) -> dict[int, int]:
+        """A model's label -> target, for `remap_labels`; 0 for the classes that are not used.
+
+        Args:
+            names: the model's class names by integer, background first, e.g. `LABELS`.
+        """
+        targets = {
+            structure: number for number, target in enumerate(self.targets, start=1) for structure in target.structures
+        }
+        return {label: targets.get(name, 0) for label, name in enumerate(names)}
+
+    def evaluable(self, names: Sequence[str] = LABELS) -> tuple[str, ...]:
+        """The targets that a model can give: it has all the classes that they consist of.
+
+        Args:
+            names: the model's class names.
+        """
+        known = set(names)
+        return tuple(t.name for t in self.targets if t.structures and known.issuperset(t.structures))
+
+
+def remap_labels(labels: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
+    """Each label replaced by its entry in a table; background stays background.
+
+    Args:
+        labels: integers, of any shape.
+        table: old label -> new one, up to `MAX_TARGETS`; several may become one.
+
+    Returns:
+        uint8, of the same shape.
+
+    Raises:
+        ValueError: labels that are no integers, or that have no entry.
+
+    >>> remap_labels(np.array([[0, 1, 2, 3]]), {1: 1, 2: 1, 3: 0})
+    array([[0, 1, 1, 0]], dtype=uint8)
+    """
+    if labels.dtype.kind not in "iu":
+        raise ValueError(f"labels are integers, not {labels.dtype}")
+    entries = {0: 0, **table}
+    if labels.size == 0:
+        return labels.astype(np.uint8)
+    if labels.min() < 0:
+        raise ValueError(f"the label {labels.min()} is negative")
+    lookup = np.full(max(int(labels.max()), *entries) + 1, _UNKNOWN, dtype=np.uint8)
+    lookup[list(entries)] = list(entries.values())
+    remapped = lookup[labels]
+    if (remapped == _UNKNOWN).any():
+        unknown = np.unique(labels[remapped == _UNKNOWN])
+        listed = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+        raise ValueError(f"the label {listed} is none that the mapping knows; check the dataset and the numbering")
+    return remapped
+
+
+def list_mappings() -> tuple[str, ...]:
+    """The names of all mappings: those of Table 9 in its order, then the others."""
+    found = [_read(path) for path in _FOLDER.glob(f"*{SUFFIX}")]
+    return tuple(mapping.name for mapping in sorted(found, key=lambda m: (m.table9_row or len(found), m.name)))
+
+
+def load_mapping(name: str | Path) -> DatasetMapping:
+    """The mapping of a dataset.
+
+    Args:
+        name: one of `list_mappings()`, or a `.toml` file of your own, of the same form.
+
+    Raises:
+        UserError: no such mapping, or a file that is not a valid one.
+    """
+    if str(name).endswith(SUFFIX):
+        return _read(Path(name))
+    path = _FOLDER / f"{name}{SUFFIX}"
+    if not path.is_file():
+        raise UserError(
+            f"There is no mapping {str(name)!r}. Known are {', '.join(list_mappings())}; a {SUFFIX} file will do, too."
+        )
+    return _read(path)
+
+
+def _read(path: Path) -> DatasetMapping:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        mapping = _parse(path.name.removesuffix(SUFFIX), content)
+        _check(mapping)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
+    except ValueError as error:  # TOML's own errors, too
+        raise UserError(f"{path} is no valid mapping: {error}.") from error
+    return mapping
+
+
+# How a file is read: everything is checked, so that a slip is found before hours of prediction.
+
+_REQUIRED = {"title": str, "cases": int, "source": str, "licence": str, "ids_from": str, "targets": list}
+_OPTIONAL = {"task": str, "table9_row": int, "remarks": list, "unused_labels": dict}
+_TARGET_REQUIRED = {"name": str, "labels": list, "structures": list}
+_TARGET_OPTIONAL = {"listed": bool, "in_released_script": bool, "remark": str}
+
+
+def _parse(name: str, content: Mapping[str, Any]) -> DatasetMapping:
+    """Raises ValueError for entries that are missing, of another type or unknown."""
+    fields = _checked_fields(content, _REQUIRED, _OPTIONAL, "the file")
+    fields["targets"] = tuple(
+        _parse_target(target, f"target {number}") for number, target in enumerate(fields["targets"], start=1)
+    )
+    fields["remarks"] = _all_of(str, fields.get("remarks", ()), "remarks")
+    unused = fields.get("unused_labels", {})
+    _all_of(int, unused.values(), "unused_labels")
+    fields["unused_labels"] = {label: label_name for label_name, label in unused.items()}
+    return DatasetMapping(name=name, **fields)
+
+
+def _parse_target(content: Any, where: str) -> Target:
+    if not isinstance(content, dict):
+        raise ValueError(f"{where} is no table")
+    fields = _checked_fields(content, _TARGET_REQUIRED, _TARGET_OPTIONAL, where)
+    where = f"{where} ({fields['name']})"
+    return Target(
+        name=fields["name"],
+        labels=_all_of(int, fields["labels"], f"labels of {where}"),
+        structures=_all_of(str, fields["structures"], f"structures of {where}"),
+        is_listed=fields.get("listed", True),
+        in_released_script=fields.get("in_released_script", True),
+        remark=fields.get("remark", ""),
+    )
+
+
+def _checked_fields(
+    content: Mapping[str, Any], required: Mapping[str, type], optional: Mapping[str, type], where: str
+) -> dict[str, Any]:
+    missing = [key for key in required if key not in content]
+    if missing:
+        raise ValueError(f"{where} lacks {', '.join(missing)}")
+    known = {**required, **optional}
+    for key, value in content.items():
+        if key not in known:
+            raise ValueError(f"{where} has {key!r}, which means nothing here")
+        if type(value) is not known[key]:
+            raise ValueError(f"{key} of {where} should be of type {known[key].__name__}, not {type(value).__name__}")
+    return dict(content)
+
+
+def _all_of(kind: type, values: Any, where: str) -> tuple[Any, ...]:
+    if any(type(value) is not kind for value in values):
+        raise ValueError(f"the {where} should all be of type {kind.__name__}")
+    return tuple(values)
+
+
+def _check(mapping: DatasetMapping) -> None:
+    """Raises ValueError for what cannot be meant."""
+    if not 1 <= len(mapping.targets) <= MAX_TARGETS:
+        raise ValueError(f"it has {len(mapping.targets)} targets, and 1 to {MAX_TARGETS} can be scored")
+    structures = [structure for target in mapping.targets for structure in target.structures]
+    unknown = sorted(set(structures) - set(LABELS[1:]))
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)} is none of the 104 structures")
+    labels = [*mapping.unused_labels, *(label for target in mapping.targets for label in target.labels)]
+    if any(not 0 < label < 65536 for label in labels):
+        raise ValueError("labels are 1 to 65535; 0 is background")
+    empty = [target.name for target in mapping.targets if not target.labels]
+    if empty:
+        raise ValueError(f"the target {empty[0]} has no label")
+    _check_once([target.name for target in mapping.targets], "the name")
+    _check_once(structures, "the structure")
+    _check_once(labels, "the label")
+
+
+def _check_once(values: Sequence[Any], what: str) -> None:
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"{what} {twice[0]} stands there twice")
