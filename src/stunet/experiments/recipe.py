@@ -1,0 +1,174 @@
+"""What an experiment is: the runs that make a table or figure of the paper, and what the paper prints for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal, Protocol
+
+from stunet.errors import UserError
+from stunet.experiments.results import Measurement
+
+Profile = Literal["full", "mini"]
+
+PROFILES: tuple[Profile, ...] = ("full", "mini")
+"""`full` is the paper's experiment; `mini` runs the same code on little data for minutes on a CPU."""
+
+MINI_REMARK = (
+    "Profile mini: small networks, little data, few iterations. It shows the machinery, not the paper's claim."
+)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A number as the paper prints it.
+
+    Attributes:
+        printed: its digits, "87.12".
+        source: where: "Table 3".
+        percent: whether the paper prints percent of what we state as a fraction, as it does for DSC.
+    """
+
+    printed: str
+    source: str
+    percent: bool = False
+
+    @property
+    def value(self) -> float:
+        """The number in our unit.
+
+        >>> Expected("87.12", "Table 3", percent=True).value
+        0.8712
+        """
+        printed = Decimal(self.printed)
+        return float(printed / 100 if self.percent else printed)
+
+    @property
+    def decimals(self) -> int:
+        """How many decimals it has in our unit.
+
+        >>> Expected("248.1", "Table 3").decimals, Expected("87.12", "Table 3", percent=True).decimals
+        (1, 4)
+        """
+        return -int(Decimal(self.printed).as_tuple().exponent) + 2 * self.percent
+
+
+def measured(
+    system: str,
+    metric: str,
+    value: float | None,
+    expected: Expected | None = None,
+    target: str | None = None,
+    setting: dict[str, str | int | float | bool | None] | None = None,
+    cases: dict[str, float | None] | None = None,
+) -> Measurement:
+    """A measurement beside what the paper prints for it; fields as those of `Measurement`."""
+    measurement = Measurement(system, metric, value, target, setting or {}, cases=cases or {})
+    return measurement if expected is None else beside_paper(measurement, expected)
+
+
+def beside_paper(measurement: Measurement, expected: Expected) -> Measurement:
+    """The measurement with the paper's number."""
+    return replace(measurement, paper=expected.value, paper_decimals=expected.decimals, source=expected.source)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a run is given.
+
+    Attributes:
+        folder: of the experiment; a run may keep what it makes there, and finds what another run made.
+        data: name of a dataset to the folder where it lies.
+        gpus: how many GPUs to train on; 0 is the CPU.
+        resume: go on with what an interrupted run left.
+    """
+
+    folder: Path
+    data: dict[str, Path]
+    gpus: int = 0
+    resume: bool = False
+
+
+class Run(Protocol):
+    """One step of an experiment, after which it can be interrupted and resumed: a training, a count, a prediction."""
+
+    @property
+    def key(self) -> str:
+        """Its name among the runs of the experiment; letters that a file name may have."""
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the datasets that it needs, the keys of `Workplace.data`."""
+
+    def gpu_hours(self) -> float:
+        """What it is expected to cost on one A100; 0 if it needs no GPU."""
+
+    def expected(self) -> Sequence[Measurement]:
+        """What the paper prints for it: measurements without a value."""
+
+    def measure(self, workplace: Workplace) -> Sequence[Measurement]:
+        """Does it.
+
+        Raises:
+            UserError: data that are missing or bad.
+        """
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A table or figure of the paper as an experiment.
+
+    Attributes:
+        name: of the command, "table5".
+        title: one line.
+        shows: the paper's claim, in a sentence or two.
+        source: where in the paper, "Table 5, section 4.2.2".
+        full: the runs of the paper's experiment.
+        mini: the runs on little data; where they are the same, that is no mini.
+        elsewhere: where others published results to compare with, a sentence each.
+        remarks: sentences that belong beside its results.
+    """
+
+    name: str
+    title: str
+    shows: str
+    source: str
+    full: tuple[Run, ...]
+    mini: tuple[Run, ...]
+    elsewhere: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for runs in (self.full, self.mini):
+            keys = [run.key for run in runs]
+            if len(set(keys)) < len(keys):
+                raise ValueError(f"two runs of {self.name} have one key: {keys}")
+
+    def runs(self, profile: Profile) -> tuple[Run, ...]:
+        """The runs of a profile."""
+        return self.full if profile == "full" else self.mini
+
+    def gpu_hours(self, profile: Profile) -> float:
+        """What they are expected to cost together, in hours of one A100."""
+        return sum(run.gpu_hours() for run in self.runs(profile))
+
+    def datasets(self, profile: Profile) -> tuple[str, ...]:
+        """Names of the datasets that a profile needs, each once."""
+        return tuple(dict.fromkeys(name for run in self.runs(profile) for name in run.datasets))
+
+    def all_remarks(self, profile: Profile) -> tuple[str, ...]:
+        """What belongs beside the results of a profile."""
+        is_small = profile == "mini" and self.mini is not self.full
+        return (*self.remarks, MINI_REMARK) if is_small else self.remarks
+
+
+def require_profile(name: str) -> Profile:
+    """The profile of that name.
+
+    Raises:
+        UserError: another name.
+    """
+    for profile in PROFILES:
+        if name == profile:
+            return profile
+    raise UserError(f"There is no profile {name!r}. Known are: {', '.join(PROFILES)}.")

@@ -1,0 +1,208 @@
+"""The results file of an experiment: what was measured, beside what the paper prints, and where it comes from.
+
+Tables and figures are made from this file alone.
+"""
+
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, get_args
+
+from stunet.errors import UserError
+from stunet.files import made_folder, read_json_object, write_json
+
+Setting = Mapping[str, str | int | float | bool | None]
+"""What distinguishes a measurement from the others of its system, e.g. {"fraction": 0.1}."""
+
+SYSTEM_VERSIONS = ("stunet", "torch", "numpy", "scipy", "nnunetv2", "monai")
+"""The packages whose versions a results file names; those that are not installed are left out."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number.
+
+    Attributes:
+        system: what was measured, as the paper names it: "STU-Net-B", "STU-Net-S, fine-tuned".
+        metric: "DSC", "NSD", "HD95 (mm)", "parameters (M)", "mult-adds (T)", "MACs (T)". DSC and NSD are fractions.
+        value: None where it is not defined (an absent structure), or not measured.
+        target: the structure, group of structures or dataset that it is of; None if of none.
+        setting: what else distinguishes it.
+        paper: the paper's number in the same unit (a DSC of 87.12 % is 0.8712), None if it prints none.
+        paper_decimals: how many decimals the paper prints in that unit (4 for 0.8712).
+        source: where in the paper, e.g. "Table 5".
+        cases: the value of each case, None where it is not defined; empty where there are none.
+    """
+
+    system: str
+    metric: str
+    value: float | None
+    target: str | None = None
+    setting: Setting = field(default_factory=dict)
+    paper: float | None = None
+    paper_decimals: int | None = None
+    source: str | None = None
+    cases: Mapping[str, float | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        numbers = [self.value, self.paper, *self.cases.values()]
+        if any(number is not None and not math.isfinite(number) for number in numbers):
+            raise ValueError(f"a number that is not defined is None in a measurement, not nan or infinite: {self}")
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the paper's, None if one of them is missing."""
+        return None if self.value is None or self.paper is None else self.value - self.paper
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether it equals the paper's number to its last digit; None if there is nothing to compare."""
+        if self.difference is None or self.paper_decimals is None:
+            return None
+        return equals_as_printed(self.value or 0.0, self.paper or 0.0, self.paper_decimals)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a results file comes from.
+
+    Attributes:
+        versions: of the packages that matter.
+        machine: processor, system, accelerator.
+        date: of the end, ISO 8601 with the zone.
+        settings: all that the experiment was given.
+        seconds: that it took; runs that were resumed included.
+    """
+
+    versions: Mapping[str, str]
+    machine: Mapping[str, str]
+    date: str
+    settings: Mapping[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Results:
+    """One experiment's results.
+
+    Attributes:
+        experiment: the recipe's name, "table5".
+        profile: "full" or "mini".
+        provenance: where they come from.
+        measurements: in the order in which tables show them.
+        remarks: sentences that belong beside every table or figure made of it.
+    """
+
+    experiment: str
+    profile: str
+    provenance: Provenance
+    measurements: tuple[Measurement, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def equals_as_printed(value: float, printed: float, decimals: int) -> bool:
+    """Whether `value` is within half a unit of the last digit of a number that was printed with `decimals`.
+
+    >>> equals_as_printed(0.5071, 0.51, 2), equals_as_printed(0.4865, 0.54, 2)
+    (True, False)
+    """
+    return abs(value - printed) <= 0.5 * 10**-decimals + 1e-9
+
+
+def provenance_now(settings: Mapping[str, Any], seconds: float) -> Provenance:
+    """The provenance of what has just been measured here."""
+    machine = {"processor": platform.machine(), "system": platform.system(), "accelerator": _accelerator()}
+    date = datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
+    return Provenance(_versions(), machine, date, dict(settings), round(seconds, 1))
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in SYSTEM_VERSIONS:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _accelerator() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Writes a results file, whole or not at all.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    made_folder(path.parent)
+    write_json(path, asdict(results))
+
+
+def read_results(path: Path) -> Results:
+    """Reads a results file.
+
+    Raises:
+        UserError: it cannot be read, or is not a results file.
+    """
+    content = read_json_object(path)
+    try:
+        return _parsed_results(content)
+    except (TypeError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is not a results file of `stunet experiment run` ({error}).") from error
+
+
+def measurement_of(content: Any) -> Measurement:
+    """One entry of a results file.
+
+    Raises:
+        ValueError: it is not a measurement.
+    """
+    known = _known_fields(Measurement, content)
+    _require(known, str, "system", "metric")
+    _require(known, str | None, "target", "source")
+    _require(known, float | int | None, "value", "paper", "paper_decimals")
+    _require(known, dict, "setting", "cases")
+    if not all(isinstance(value, float | int | None) for value in known.get("cases", {}).values()):
+        raise ValueError(f"the cases of {known['system']!r} hold something that is no number")
+    return Measurement(**known)
+
+
+def _parsed_results(content: dict[str, Any]) -> Results:
+    known = _known_fields(Results, content)
+    provenance = _known_fields(Provenance, known.get("provenance"))
+    _require(known, str, "experiment", "profile")
+    _require(known, list, "measurements", "remarks")
+    _require(provenance, dict, "versions", "machine", "settings")
+    _require(provenance, str, "date")
+    _require(provenance, float | int, "seconds")
+    return Results(
+        known["experiment"],
+        known["profile"],
+        Provenance(**provenance),
+        tuple(measurement_of(entry) for entry in known["measurements"]),
+        tuple(known.get("remarks", ())),
+    )
+
+
+def _known_fields(kind: type, content: Any) -> dict[str, Any]:
+    """`content`, if it is an object that holds no other names than the fields of `kind`."""
+    if not isinstance(content, dict):
+        raise ValueError(f"a {kind.__name__} should be an object, not {content!r}")
+    foreign = sorted(set(content) - {f.name for f in fields(kind)})
+    if foreign:
+        raise ValueError(f"a {kind.__name__} has no {', '.join(foreign)}")
+    return content
+
+
+def _require(content: Mapping[str, Any], kind: Any, *names: str) -> None:
+    for name in names:
+        if name in content and not isinstance(content[name], get_args(kind) or kind):
+            raise ValueError(f"{name} should not be {content[name]!r}")
