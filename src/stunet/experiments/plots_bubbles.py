@@ -1,0 +1,165 @@
+"""Figure 1: DSC against what a network computes, as bubbles whose area is the number of parameters (Table 3)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import floor, log10
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnchoredOffsetbox, DrawingArea, TextArea, VPacker
+from matplotlib.patches import Circle
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from stunet.errors import UserError
+from stunet.experiments.plots_data import Point, distinct, headline, measured, point_of
+from stunet.experiments.plots_labels import label_bubbles
+from stunet.experiments.plots_style import (
+    GREY,
+    INK,
+    SMALL_POINTS,
+    TWO_COLUMNS,
+    looks_of,
+    new_figure,
+    shows_paper,
+    tinted,
+)
+from stunet.experiments.results import Results
+
+HEIGHT = 3.4
+"""Inches."""
+
+LARGEST_RADIUS = 24.0
+"""Of a bubble, in points; the others follow from it, area by area."""
+
+PARAMETERS, MULT_ADDS = "parameters (M)", "mult-adds (T)"
+
+_SIZE = re.compile(r"[- ](tiny|small|base|large|huge|XS|S|B|L|H)\b.*$")
+
+
+@dataclass(frozen=True)
+class Bubble:
+    """One system.
+
+    Attributes:
+        parameters: in millions.
+        mult_adds: in T, as torchinfo and the paper's "FLOPs" count them.
+        dsc: in per cent.
+    """
+
+    parameters: float
+    mult_adds: float
+    dsc: Point
+
+
+def draw_bubbles(results: Results) -> Figure:
+    """Figure 1; systems of one family are joined, in the order of what they compute.
+
+    Raises:
+        UserError: a system with DSC but without parameters or mult-adds.
+    """
+    bubbles = bubbles_of(results)
+    looks = looks_of(family_of(system) for system in bubbles)
+    radii = {system: radius_of(bubble.parameters, bubbles) for system, bubble in bubbles.items()}
+    figure = new_figure(results, TWO_COLUMNS, HEIGHT)
+    axes = figure.subplots()
+    _set_axes(axes, bubbles, shows_paper(results))
+    for family, look in looks.items():
+        own = sorted((b for s, b in bubbles.items() if family_of(s) == family), key=lambda b: b.mult_adds)
+        x, y = [b.mult_adds for b in own], [b.dsc.value for b in own]
+        axes.plot(x, y, color=look.colour, ls=look.line, lw=0.9, marker=look.marker, ms=3, label=family, zorder=4)
+    for system, bubble in sorted(bubbles.items(), key=lambda item: -item[1].parameters):
+        _draw_bubble(axes, bubble, looks[family_of(system)].colour, radii[system])
+    _add_sizes(axes, bubbles)
+    places = {system: (b.mult_adds, b.dsc.value, radii[system]) for system, b in bubbles.items()}
+    label_bubbles(axes, places, {system: looks[family_of(system)].letters for system in bubbles})
+    if shows_paper(results):
+        _draw_paper(axes, bubbles)
+    return figure
+
+
+def bubbles_of(results: Results) -> dict[str, Bubble]:
+    """System to bubble, in the order of the results.
+
+    Raises:
+        UserError: a system with DSC but without parameters or mult-adds.
+    """
+    whole = headline(measured(results, "DSC"))
+    costs = {(m.system, m.metric): m.value for m in results.measurements if m.value is not None}
+    bubbles = {}
+    for system in distinct(m.system for m in whole):
+        parameters, mult_adds = (costs.get((system, metric)) for metric in (PARAMETERS, MULT_ADDS))
+        if parameters is None or mult_adds is None:
+            raise UserError(f"{system}: the results hold its DSC, but not its {PARAMETERS} and {MULT_ADDS}.")
+        bubbles[system] = Bubble(parameters, mult_adds, point_of([m for m in whole if m.system == system]))
+    return bubbles
+
+
+def family_of(system: str) -> str:
+    """The name without its size.
+
+    >>> family_of("SwinUNETR-B"), family_of("STU-Net-S, mini"), family_of("nnU-Net*"), family_of("nnFormer")
+    ('SwinUNETR', 'STU-Net', 'nnU-Net', 'nnFormer')
+    """
+    return _SIZE.sub("", system).rstrip("*")
+
+
+def radius_of(parameters: float, bubbles: Mapping[str, Bubble]) -> float:
+    """Radius in points of a bubble of so many parameters beside the others."""
+    most = max(bubble.parameters for bubble in bubbles.values())
+    return LARGEST_RADIUS * (parameters / most) ** 0.5
+
+
+def _draw_bubble(axes: Axes, bubble: Bubble, colour: str, radius: float) -> None:
+    at = (bubble.mult_adds, bubble.dsc.value)
+    area = (2 * radius) ** 2  # matplotlib's measure: the square around the disc
+    axes.scatter(*at, s=area, color=[tinted(colour)], edgecolors=colour, linewidths=0.7, alpha=0.75, zorder=3)
+    if bubble.dsc.interval:
+        axes.vlines(bubble.mult_adds, *bubble.dsc.interval, color=colour, lw=0.8, zorder=5)
+    if len(bubble.dsc.runs) > 1:
+        axes.scatter([bubble.mult_adds] * len(bubble.dsc.runs), bubble.dsc.runs, s=5, color=INK, lw=0, zorder=6)
+
+
+def _draw_paper(axes: Axes, bubbles: Mapping[str, Bubble]) -> None:
+    """A dash at each DSC that the paper prints, and what it means."""
+    printed = [(b.mult_adds, b.dsc.paper) for b in bubbles.values() if b.dsc.paper is not None]
+    if printed:
+        axes.plot(*zip(*printed, strict=True), ls="", marker="_", ms=7, mew=0.9, color=INK, label="paper", zorder=6)
+        handles = [line for line in axes.lines if line.get_label() == "paper"]
+        axes.legend(handles=handles, loc="upper left")
+
+
+def _set_axes(axes: Axes, bubbles: Mapping[str, Bubble], with_paper: bool) -> None:
+    """Limits that hold all bubbles, scales and titles."""
+    x = [bubble.mult_adds for bubble in bubbles.values()]
+    y = [value for b in bubbles.values() for value in (*b.dsc.runs, *(b.dsc.interval or ()))]
+    if with_paper:
+        y += [b.dsc.paper for b in bubbles.values() if b.dsc.paper is not None]
+    room = max(0.2 * (max(y) - min(y)), 0.5)
+    axes.set_xscale("log")
+    axes.set_xlim(min(x) / 1.7, max(x) * 2.2)
+    axes.set_ylim(min(y) - room, max(y) + room)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel("FLOPs, as the paper counts them (T multiply-adds in a forward pass)")
+    axes.set_ylabel("DSC (%)")
+
+
+def _add_sizes(axes: Axes, bubbles: Mapping[str, Bubble]) -> None:
+    """A legend of the areas: three powers of ten as discs that stand on one level, largest first."""
+    most = max(bubble.parameters for bubble in bubbles.values())
+    largest = 10.0 ** floor(log10(most))
+    steps = [largest, largest / 10, largest / 100]
+    drawing = DrawingArea(2 * LARGEST_RADIUS + 70, 2 * LARGEST_RADIUS + 10)
+    left = 1.0
+    for parameters in steps:
+        radius = radius_of(parameters, bubbles)
+        slot = max(radius, 10.0)  # room for the letters below
+        drawing.add_artist(Circle((left + slot, 10 + radius), radius, fill=False, edgecolor=GREY, lw=0.7))
+        drawing.add_artist(Text(left + slot, 6, f"{parameters:g} M", ha="center", va="top", fontsize=SMALL_POINTS))
+        left += 2 * slot + 4
+    title = TextArea("Parameters", textprops={"fontsize": SMALL_POINTS})
+    box = VPacker(children=[title, drawing], align="center", pad=0, sep=3)
+    axes.add_artist(AnchoredOffsetbox("lower right", child=box, frameon=False, pad=0.2, borderpad=0.5))
