@@ -151,7 +151,7 @@ def _three(measurement: Measurement | None) -> list[str]:
 def number_text(number: float | None, decimals: int | None) -> str:
     """With so many decimals, or with four significant digits where that is None.
 
-    >>> number_text(12.6, 2), number_text(0.012345, None), number_text(None, 2)
+    >>> number_text(12.6, 2), number_text(0.0123412, None), number_text(None, 2)
     ('12.60', '0.01234', '-')
     """
     if number is None:
