@@ -74,6 +74,21 @@ def test_the_transfer_curve_shows_means_and_each_of_three_seeds():
         assert low < min(own.values()) and max(own.values()) < high
 
 
+def test_each_dataset_has_a_panel():
+    first, second = "Dataset012_HippocampusFew", "Dataset901_STSPET"
+    both = [
+        replace(m, setting={**m.setting, "dataset": dataset}, value=m.value - less)
+        for dataset, less in ((first, 0.0), (second, 0.25))
+        for m in transfer().measurements
+    ]
+    figure = draw_transfer_curve(results_of("transfer", both))
+    assert [axes.get_title() for axes in figure.axes] == ["HippocampusFew", "STSPET"]
+    left, right = ({line.get_label(): line for line in axes.lines} for axes in figure.axes)
+    for system in ("pre-trained", "scratch"):
+        assert np.allclose(left[system].get_ydata() - 25, right[system].get_ydata())
+        assert left[system].get_marker() == right[system].get_marker()
+
+
 def test_a_curve_may_begin_with_no_cases():
     measurements = [Measurement("s", "DSC", 0.1 + n / 100, None, {"cases": n}) for n in (0, 1, 10)]
     axes = draw_transfer_curve(results_of("transfer", measurements)).axes[0]
