@@ -17,7 +17,7 @@ from tests.training.conftest import environment
 CASES = Cases(
     4, "Hippocampus", "hippocampus", Split(HIPPOCAMPUS.split.train[:4], HIPPOCAMPUS.split.val[:1]), fractions=(0.5, 1.0)
 )
-SHORT = Schedule(epochs=1, iterations=2)
+SHORT = Schedule(epochs=1, iterations=2, mirror=False)  # without mirrored copies in the validation, too
 RUNS = (
     TrainingRun("scratch", "STU-Net, tiny", "tiny", CASES, HIPPOCAMPUS_TARGETS, SHORT, classes=3),
     TrainingRun(

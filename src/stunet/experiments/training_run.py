@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from stunet.errors import UserError
 from stunet.experiments.cases import Cases, fold_of, make_dataset, validation_labels
 from stunet.experiments.gpu_hours import training_hours
-from stunet.experiments.recipe import Workplace
+from stunet.experiments.recipe import RunStopped, Workplace
 from stunet.experiments.results import Measurement, Setting
 from stunet.experiments.scores import Target, dsc_of_targets
 from stunet.files import made_folder
@@ -101,6 +101,7 @@ class TrainingRun:
 
         Raises:
             UserError: data that are missing or bad, or a run that must be done before.
+            RunStopped: SIGTERM came; a checkpoint was saved.
         """
         from stunet.training.prepare import prepare
 
@@ -229,25 +230,22 @@ def _train(settings: "TrainingSettings", gpus: int) -> None:
 
     Raises:
         UserError: as `stunet.training.run.train`.
-        TrainingStopped: SIGTERM came; a checkpoint was saved.
+        RunStopped: SIGTERM came; a checkpoint was saved.
         RuntimeError: one of several processes failed; it has said why.
     """
     from stunet.training.launch import launch
-    from stunet.training.run import train
-    from stunet.training.stopping import EXIT_CODE, TrainingStopped
+    from stunet.training.stopping import EXIT_CODE
 
-    if gpus < 2:
-        train(settings)
-        return
-    code = launch(train_as_one_of_several, settings, processes=gpus)
+    several = gpus > 1
+    code = launch(train_and_exit, settings, processes=gpus) if several else train_and_exit(settings)
     if code == EXIT_CODE:
-        raise TrainingStopped("The training was told to stop and has saved itself. Go on with --resume.")
+        raise RunStopped("The training was told to stop and has saved itself. Go on with --resume.")
     if code:
         raise RuntimeError(f"the training on {gpus} GPUs ended with exit code {code}")
 
 
-def train_as_one_of_several(settings: "TrainingSettings") -> int:
-    """What each of several processes does."""
+def train_and_exit(settings: "TrainingSettings") -> int:
+    """What this process, or each of several, does."""
     from stunet.training.run import train
     from stunet.training.stopping import EXIT_CODE, TrainingStopped
 
