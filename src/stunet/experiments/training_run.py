@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 CONFIGURATION = "3d_fullres"
 
-VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+FOLDER_VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+
+KEPT_VARIABLES = (*FOLDER_VARIABLES, "nnUNet_n_proc_DA")
+"""What a training sets in the environment; the next run's planning would stumble over no workers."""
 
 
 @dataclass(frozen=True)
@@ -183,15 +186,16 @@ def fold_folder(results: Path, dataset: str, fold: int) -> Path:
 
 @contextmanager
 def nnunet_folders_at(folder: Path, results: Path) -> Iterator[None]:
-    """Within, nnU-Net keeps raw and preprocessed data under `folder`, and models in `results`."""
-    before = {name: os.environ.get(name) for name in VARIABLES}
+    """Within, nnU-Net has raw and preprocessed data under `folder`, models in `results`; then all is as before."""
+    before = {name: os.environ.get(name) for name in KEPT_VARIABLES}
     places = (folder / "raw", folder / "preprocessed", results)
-    os.environ.update({name: str(place) for name, place in zip(VARIABLES, places, strict=True)})
+    os.environ.update({name: str(place) for name, place in zip(FOLDER_VARIABLES, places, strict=True)})
     try:
         yield
     finally:
         for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
 
 
 def score_validation(dataset: Path, fold: Path, folder: Path) -> "EvaluationReport":
