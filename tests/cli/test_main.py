@@ -9,8 +9,11 @@ from stunet.cli import main
 from stunet.cli.main import COMMANDS
 from stunet.errors import UserError
 
-ACTIONS = {"weights": ("get", "import", "list", "verify", "remove"), "dataset": ("convert", "check", "subset")}
-ACTIONS["experiment"] = ("list", "show", "run", "plot")
+ACTIONS = {
+    "weights": ("get", "import", "list", "verify", "remove"),
+    "dataset": ("convert", "check", "subset"),
+    "experiment": ("list", "show", "run", "plot"),
+}
 HELP = [[name] for name in COMMANDS] + [[name, action] for name, actions in ACTIONS.items() for action in actions]
 
 

@@ -49,11 +49,12 @@ def folders(tmp_path):
     return tmp_path
 
 
-def drawn(folders, monkeypatch, images, names):
-    """What is given to the preview, and what it draws."""
+def drawn(folders, monkeypatch, images, names, draw=lambda *arguments, title: None):
+    """What is given to the preview, and the path of the picture."""
     seen = {}
-    draw = module.save_preview
-    monkeypatch.setattr(module, "save_preview", lambda *a, **k: (seen.update(arguments=a, **k), draw(*a, **k)))
+    monkeypatch.setattr(
+        module, "save_preview", lambda *a, title: (seen.update(a=a, title=title), draw(*a, title=title))
+    )
     scored = evaluate(folders / "predictions", folders / "references", names)
     (pair,) = pair_files(folders / "predictions", folders / "references")
     (worst,) = worst_cases(scored, 1)
@@ -61,14 +62,15 @@ def drawn(folders, monkeypatch, images, names):
 
 
 def test_a_structure_that_was_missed(folders, monkeypatch):
-    seen, path = drawn(folders, monkeypatch, folders / "images", {1: "liver", 2: "spleen"})
+    images = folders / "images"
+    seen, path = drawn(folders, monkeypatch, images, {1: "liver", 2: "spleen"}, draw=module.save_preview)
     assert path.name == "case_spleen.png" and imread(path).ndim == 3
-    _, scan, predicted, names, true = seen["arguments"]
+    _, scan, predicted, names, true = seen["a"]
     assert not predicted.any() and set(np.unique(true)) == {0, 2} and names == {2: "spleen"}
     assert seen["title"] == "DSC 0.0000: spleen, case"
     assert scan.shape == true.shape < (70, 80, 90) and np.count_nonzero(true) == 8 * 8 * 10
     # the part of the scan is the one at that place
-    whole = nibabel.load(folders / "images" / "case_0000.nii.gz")
+    whole = nibabel.load(images / "case_0000.nii.gz")
     inside = np.argwhere(true)[0]
     world = scan.affine @ (*inside[::-1], 1)
     x, y, z = np.rint(np.linalg.inv(whole.affine) @ world).astype(int)[:3]
@@ -82,7 +84,7 @@ def test_a_structure_that_was_found_without_a_scan_behind_it(folders, monkeypatc
     nibabel.save(nibabel.Nifti1Image(one, AFFINE), folders / "references" / "case.nii.gz")
     (folders / "references" / "both.nii.gz").unlink()
     seen, path = drawn(folders, monkeypatch, None, {1: "liver / left"})
-    _, scan, predicted, _, true = seen["arguments"]
+    _, scan, predicted, _, true = seen["a"]
     assert path.name == "case_liver_-_left.png" and not scan.array.any()
     assert np.count_nonzero(predicted) == 8 * 10 * 8 and np.count_nonzero(true) == 10 * 10 * 8
 

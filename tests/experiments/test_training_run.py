@@ -17,7 +17,7 @@ from tests.training.conftest import environment
 CASES = Cases(
     4, "Hippocampus", "hippocampus", Split(HIPPOCAMPUS.split.train[:4], HIPPOCAMPUS.split.val[:1]), fractions=(0.5, 1.0)
 )
-SHORT = Schedule(epochs=1, iterations=2)
+SHORT = Schedule(epochs=1, iterations=2, mirror=False)  # without mirrored copies in the validation, too
 RUNS = (
     TrainingRun("scratch", "STU-Net, tiny", "tiny", CASES, HIPPOCAMPUS_TARGETS, SHORT, classes=3),
     TrainingRun(
@@ -93,9 +93,12 @@ def test_nnunets_variables_are_put_back(done, monkeypatch):
     from stunet.experiments.training_run import nnunet_folders_at
 
     monkeypatch.setenv("nnUNet_raw", "before")
-    monkeypatch.delenv("nnUNet_results", raising=False)
+    for variable in ("nnUNet_results", "nnUNet_n_proc_DA"):
+        monkeypatch.delenv(variable, raising=False)
     with nnunet_folders_at(done[0], done[0] / "models"):
         assert os.environ["nnUNet_results"] == str(done[0] / "models")
+        os.environ["nnUNet_n_proc_DA"] = "0"  # as a training without workers does
+    assert "nnUNet_n_proc_DA" not in os.environ
     assert os.environ["nnUNet_raw"] == "before" and "nnUNet_results" not in os.environ
 
 

@@ -1,7 +1,11 @@
+import pytest
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
-from stunet.training.optimizer import PolynomialSchedule
+from stunet.networks.registry import build_network
+from stunet.training.checkpoints import load_optimizer_tensors, optimizer_tensors
+from stunet.training.optimizer import PolynomialSchedule, make_optimizer, make_schedule
+from stunet.training.recipes import RECIPES
 
 
 def test_the_schedule_is_nnunets():
@@ -11,3 +15,45 @@ def test_the_schedule_is_nnunets():
         ours.step(epoch)
         theirs.step(epoch)
         assert optimizers[0].param_groups[0]["lr"] == optimizers[1].param_groups[0]["lr"]
+
+
+def rates(recipe, epochs):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], recipe.learning_rate)
+    schedule = make_schedule(optimizer, recipe, epochs)
+    found = []
+    for epoch in range(epochs):
+        schedule.step(epoch)
+        found.append(optimizer.param_groups[0]["lr"])
+    return found
+
+
+def test_a_warm_up_and_then_torchs_cosine():
+    recipe = RECIPES["swin_unetr"]
+    found = rates(recipe, 1000)
+    assert found[:50] == pytest.approx([recipe.learning_rate * (epoch + 1) / 50 for epoch in range(50)])
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], recipe.learning_rate)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 950)
+    for rate in found[50:]:
+        assert rate == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9, abs=1e-15)
+        optimizer.step()
+        cosine.step()
+
+
+def test_a_short_training_has_a_short_warm_up():
+    recipe = RECIPES["unetr"]
+    assert rates(recipe, 40)[:3] == pytest.approx(
+        [recipe.learning_rate / 2, recipe.learning_rate, recipe.learning_rate]
+    )
+    assert rates(recipe, 1) == [recipe.learning_rate]
+
+
+def test_what_adamw_keeps_is_given_back():
+    network = build_network("unet3d_tiny", 1, 2)
+    optimizer = make_optimizer(network, RECIPES["unetr"])
+    assert isinstance(optimizer, torch.optim.AdamW) and optimizer.defaults["weight_decay"] == 1e-5
+    network(torch.randn(2, 1, 16, 16, 32)).square().mean().backward()
+    optimizer.step()
+    again = make_optimizer(network, RECIPES["unetr"])
+    load_optimizer_tensors(again, network, optimizer_tensors(optimizer, network))
+    kept, given_back = optimizer.state_dict()["state"], again.state_dict()["state"]
+    assert all(torch.equal(kept[p][key], given_back[p][key]) for p in kept for key in ("step", "exp_avg", "exp_avg_sq"))

@@ -1,9 +1,17 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from stunet.networks.registry import find_class, find_network
 from stunet.networks.stunet import SIZES
-from stunet.training.planners import STUNetPlanner, planned_architecture, plans_name
+from stunet.training.planners import (
+    STUNetPlanner,
+    fitted_patch,
+    planned_architecture,
+    plans_name,
+    require_fitting_plans,
+)
 from tests.training.conftest import DATASET
 
 
@@ -36,6 +44,33 @@ def test_the_network(plans, size):
 def test_sizes_share_the_images(plans):
     folders = {plans(plans_name(s))["configurations"]["3d_fullres"]["data_identifier"] for s in ("tiny", "small")}
     assert folders == {"STUNetPlans_3d_fullres"}
+
+
+def test_a_variant_is_for_the_trainer_that_builds_what_plans_say():
+    planned = {"arch_kwargs": {"strides": [[1, 1, 1]] + [[2, 2, 2]] * 5}}
+    architecture = planned_architecture(planned, (128, 128, 128), "tiny_transposed")
+    configuration = SimpleNamespace(
+        network_arch_class_name=architecture["network_class_name"], network_arch_init_kwargs=architecture["arch_kwargs"]
+    )
+    require_fitting_plans("plans", configuration, None, "STUNetTrainer")
+    with pytest.raises(ValueError, match=r"variant.*STUNetTrainer"):
+        require_fitting_plans("plans", configuration, "tiny", "STUNetTrainer_tiny")
+
+
+@pytest.mark.parametrize(
+    ("name", "patch", "decided"),
+    [
+        ("nnunet", [40, 56, 40], {"strides": [[1, 1, 1], [2, 2, 2]], "kernel_sizes": [[1, 3, 3], [3, 3, 3]]}),
+        ("unet3d", [48, 64, 48], {}),
+        ("unetr_b", [48, 64, 48], {"window_size": [48, 64, 48]}),
+        ("swin_unetr_l", [64, 64, 64], {}),
+        ("nnformer", [48, 64, 64], {}),
+    ],
+)
+def test_what_a_plan_decides_of_other_networks(name, patch, decided):
+    assert fitted_patch([40, 56, 40], find_class(find_network(name).network).patch_multiple) == patch
+    planned = {"arch_kwargs": {"strides": [[1, 1, 1], [2, 2, 2]], "kernel_sizes": [[1, 3, 3], [3, 3, 3]]}}
+    assert planned_architecture(planned, patch, name)["arch_kwargs"] == {**find_network(name).arguments, **decided}
 
 
 @pytest.mark.parametrize(("number", "cut"), [(3, 6), (6, 6), (7, 6)])

@@ -1,5 +1,6 @@
 """`stunet experiment`: the paper's tables and figures, rerun."""
 
+import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ ProfileOption = Literal["full", "mini"]
 
 TABLE_WIDTH = 140
 """Letters in a line of results, at least."""
+
+TOLD_TO_STOP = 128 + signal.SIGTERM
+"""Exit code of a run that SIGTERM ended, as shells report it."""
 
 
 @dataclass
@@ -106,14 +110,19 @@ class Run:
 
     def run(self) -> int:
         """Do what is left, write results and tables, print them."""
+        from stunet.experiments.recipe import RunStopped
         from stunet.experiments.registry import find_recipe
         from stunet.experiments.run import RESULTS_NAME, run_recipe
         from stunet.experiments.tables import write_tables
 
         recipe = find_recipe(self.name)
         workplace = self._workplace(recipe)
-        with stdout_to_stderr():
-            results = run_recipe(recipe, self.profile, workplace, self.only, _tell)
+        try:
+            with stdout_to_stderr():
+                results = run_recipe(recipe, self.profile, workplace, self.only, _tell)
+        except RunStopped as stop:
+            MESSAGES.print(f"stunet: {stop}", soft_wrap=True, markup=False)
+            return TOLD_TO_STOP
         path = workplace.folder / RESULTS_NAME
         written = [path, *write_tables(path, workplace.folder)]
         if self.json:
@@ -214,7 +223,7 @@ def _parsed_data(text: str) -> tuple[str, Path]:
     name, is_there, folder = text.partition("=")
     if not (name and is_there and folder):
         raise UserError(f"--data takes NAME=FOLDER, not {text!r}.")
-    return name, Path(folder)
+    return name, Path(folder).expanduser()
 
 
 def _gpus(recipe: "Recipe", profile: ProfileOption, asked: int | None) -> int:
@@ -245,15 +254,14 @@ def _claims(recipe: "Recipe", profile: ProfileOption) -> dict[str, Any]:
         "data": {name: asdict(data_source(name)) for name in recipe.datasets(profile)},
         "elsewhere": list(recipe.elsewhere),
         "remarks": list(recipe.all_remarks(profile)),
-        "mini_minutes": recipe.mini_minutes,
     }
 
 
 def _claim_rows(recipe: "Recipe", profile: ProfileOption, hours: float) -> list[tuple[str, str]]:
     claims = _claims(recipe, profile)
     cost = f"{hours:,.0f} hours of an A100" if hours >= 1 else "a minute of a CPU"
-    if profile == "mini" and recipe.mini_minutes:
-        cost = f"about {recipe.mini_minutes} minutes of one thread of a CPU"
+    if profile == "mini" and recipe.datasets("mini"):
+        cost = "minutes of a CPU"
     rows = [("what", recipe.title), ("claim", recipe.shows), ("source", recipe.source), ("cost", cost)]
     for name, data in claims["data"].items():
         rows.append((f"--data {name}=", " ".join(filter(None, (f"{data['says']}.", data["command"])))))

@@ -11,7 +11,7 @@ from stunet.evaluation.dice import mean_ignoring_nan
 from stunet.evaluation.metrics import score_structures
 from stunet.evaluation.tolerances import Tolerances
 from stunet.imaging.formats.table import SUFFIXES, read_labels, without_suffix
-from stunet.imaging.volume import Volume
+from stunet.imaging.volume import Volume, count_labels
 
 AFFINE_TOLERANCE_MM = 1e-2
 """Two grids are the same if no entry of their affines differs by more."""
@@ -155,9 +155,8 @@ def score_case(pair: CasePair, names: Mapping[int, str] | None, config: Evaluati
 
 def _values(labels: Volume) -> set[int]:
     """The labels that occur, without background."""
-    is_present = np.zeros(int(labels.array.max(initial=0)) + 1, bool)
-    is_present[labels.array] = True
-    return set(np.flatnonzero(is_present).tolist()) - {0}
+    counts = count_labels(labels.array[0], int(labels.array.max(initial=0)) + 1)
+    return set(np.flatnonzero(counts).tolist()) - {0}
 
 
 def _require_named(path: Path, values: set[int], names: Mapping[int, str]) -> None:

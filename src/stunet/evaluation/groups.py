@@ -22,8 +22,8 @@ def class_weighted_mean(means: Mapping[str, float], classes: Mapping[str, int]) 
         means: group to the mean of its classes; nan if it has none.
         classes: group to the number of classes that its mean is of.
 
-    >>> class_weighted_mean({"organs": 0.9, "ribs": 0.6}, {"organs": 2, "ribs": 1})
-    0.8
+    >>> class_weighted_mean({"organs": 1.0, "ribs": 0.25}, {"organs": 2, "ribs": 1})
+    0.75
     """
     known = {group: mean for group, mean in means.items() if not math.isnan(mean)}
     total = sum(classes[group] for group in known)

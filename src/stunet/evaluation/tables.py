@@ -75,7 +75,7 @@ def _differences(
 ) -> Table:
     def row(name: str, first: Estimate, second: Estimate, difference: Difference) -> tuple[str, ...]:
         values = (_value(estimate.value, ours.metric) for estimate in (first, second))
-        interval = _interval(difference.interval, ours.metric)
+        interval = _interval(difference.interval, ours.metric, signed=True)
         return name, *values, f"{_value(difference.value, ours.metric, signed=True)}{interval}", _p(difference.p_value)
 
     rows = [
@@ -98,11 +98,12 @@ def _estimate(estimate: Estimate, metric: Metric) -> str:
     return f"{_value(estimate.value, metric)}{_interval(estimate.interval, metric)}"
 
 
-def _interval(interval: Interval, metric: Metric) -> str:
+def _interval(interval: Interval, metric: Metric, signed: bool = False) -> str:
     """Nothing where there is none."""
     if math.isnan(interval.low):
         return ""
-    return f" [{_value(interval.low, metric)}, {_value(interval.high, metric)}]"
+    low, high = (_value(bound, metric, signed) for bound in interval)
+    return f" [{low}, {high}]"
 
 
 def _value(value: float, metric: Metric, signed: bool = False) -> str:

@@ -111,7 +111,8 @@ def _cut(scan: Volume, box: tuple[slice, ...]) -> Volume:
     """A part of a scan, at its place in space."""
     affine = scan.affine.copy()
     affine[:3, 3] = voxel_to_world(scan.affine, [side.start for side in reversed(box)])
-    return Volume(scan.array[(slice(1), *box)], affine, stated_spacing=scan.stated_spacing)
+    z, y, x = box
+    return Volume(scan.array[:1, z, y, x], affine, stated_spacing=scan.stated_spacing)
 
 
 def _black(reference: Volume) -> Volume:

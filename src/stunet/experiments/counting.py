@@ -64,8 +64,9 @@ class NetworkCount:
         from stunet.networks.registry import find_network
 
         published = find_network(self.network).published
-        printed = (published.parameters, published.flops) if published else ()
-        expected = [Expected(number, self.source) for number in printed] or [None, None]
+        expected: list[Expected | None] = [None, None]
+        if published is not None:
+            expected = [Expected(number, self.source) for number in (published.parameters, published.flops)]
         return (
             measured(self.system, PARAMETERS, parameters, expected[0]),
             measured(self.system, MULT_ADDS, mult_adds, expected[1]),

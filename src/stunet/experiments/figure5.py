@@ -2,7 +2,7 @@
 
 Command: `stunet experiment run figure5 --profile full --data totalsegmentator=FOLDER --gpus 8`;
 on a CPU: `stunet experiment run figure5 --profile mini --data hippocampus=FOLDER`.
-Cost: about 1,330 hours of an A100 in all; mini: 9 minutes of a CPU.
+Cost: about 1,330 hours of an A100 in all; mini: meant for less than 15 minutes of a CPU.
 Expected: of all structures, 90.06 % DSC for the universal STU-Net-H, 89.07 % for the best experts. The figure prints no
 other numbers; those of the universal models are Table 3's.
 

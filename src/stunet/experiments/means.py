@@ -27,9 +27,10 @@ class MeanOverTargets:
         """One mean for each system and setting that has all targets."""
         rows: dict[tuple[str, str], dict[str, Measurement]] = {}
         for measurement in measurements:
-            if measurement.metric == "DSC" and measurement.target in self.weights and self._takes(measurement):
+            target = measurement.target or ""
+            if measurement.metric == "DSC" and target in self.weights and self._takes(measurement):
                 key = (measurement.system, repr(sorted(measurement.setting.items())))
-                rows.setdefault(key, {})[measurement.target] = measurement
+                rows.setdefault(key, {})[target] = measurement
         return [self._mean(list(row.values())) for row in rows.values() if set(row) == set(self.weights)]
 
     def _takes(self, measurement: Measurement) -> bool:

@@ -14,6 +14,7 @@ from stunet.experiments.plots_data import Point, distinct, measured, point_of, s
 from stunet.experiments.plots_style import (
     GREY,
     INK,
+    ONE_COLUMN,
     SMALL_POINTS,
     TWO_COLUMNS,
     Look,
@@ -26,6 +27,9 @@ from stunet.experiments.results import Measurement, Results
 
 HEIGHT = 3.3
 """Inches."""
+
+SIDE, PAIR_WIDTH = 0.6, 0.28
+"""Inches for the axis, and for the two bars of a group and a system; the page limits their sum."""
 
 MODEL, EXPERT, UNIVERSAL = "model", "expert", "universal"
 """The setting that tells the two apart, and its values."""
@@ -52,7 +56,8 @@ def draw_bars(results: Results) -> Figure:
     pairs = pairs_of(measured(results, "DSC"))
     targets, systems = (distinct(key[i] for key in pairs) for i in (0, 1))
     looks = looks_of(systems)
-    figure = new_figure(results, TWO_COLUMNS, HEIGHT)
+    width = SIDE + PAIR_WIDTH * len(targets) * len(systems)
+    figure = new_figure(results, min(max(width, ONE_COLUMN), TWO_COLUMNS), HEIGHT)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1.8, 1))
     step = GROUP_WIDTH / len(systems)
     for (target, system), models in pairs.items():
@@ -122,8 +127,8 @@ def _finish(upper: Axes, lower: Axes, targets: Sequence[str], systems: Sequence[
     for group, target in enumerate(targets):
         lower.text(group, -0.04, target, transform=lower.get_xaxis_transform(), ha="center", va="top")
     handles: list[Artist] = [
-        Patch(facecolor=tinted(GREY), edgecolor=GREY, hatch=HATCH, lw=0.5, label="expert, one for each group"),
-        Patch(facecolor=GREY, edgecolor=GREY, lw=0.5, label="universal, one for all"),
+        Patch(facecolor=tinted(GREY), edgecolor=GREY, hatch=HATCH, lw=0.5, label="expert"),
+        Patch(facecolor=GREY, edgecolor=GREY, lw=0.5, label="universal"),
     ]
     if any(line.get_label() == "_paper" for line in upper.lines):
         handles.append(Line2D([], [], ls="", marker="_", ms=4, mew=0.9, color=INK, label="paper"))

@@ -35,7 +35,7 @@ LARGEST_RADIUS = 24.0
 
 PARAMETERS, MULT_ADDS = "parameters (M)", "mult-adds (T)"
 
-_SIZE = re.compile(r"[- ](tiny|small|base|large|huge|XS|S|B|L|H)\b.*$")
+_SIZE = re.compile(r",?[- ](tiny|small|base|large|huge|XS|S|B|L|H)\b.*$")
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def bubbles_of(results: Results) -> dict[str, Bubble]:
 def family_of(system: str) -> str:
     """The name without its size.
 
-    >>> family_of("SwinUNETR-B"), family_of("STU-Net-S, mini"), family_of("nnU-Net*"), family_of("nnFormer")
+    >>> family_of("SwinUNETR-B"), family_of("STU-Net, tiny"), family_of("nnU-Net*"), family_of("nnFormer")
     ('SwinUNETR', 'STU-Net', 'nnU-Net', 'nnFormer')
     """
     return _SIZE.sub("", system).rstrip("*")

@@ -1,5 +1,6 @@
 """Curves of DSC against an amount of data: Figure 4 (section 4.3.4), and fine-tuning against training from scratch."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,11 +13,13 @@ from matplotlib.transforms import ScaledTranslation
 
 from stunet.experiments.plots_data import Point, distinct, headline, measured, number_in, point_of
 from stunet.experiments.plots_labels import label_line_ends
-from stunet.experiments.plots_style import GREY, ONE_COLUMN, Look, looks_of, new_figure, shows_paper
+from stunet.experiments.plots_style import GREY, ONE_COLUMN, TWO_COLUMNS, Look, looks_of, new_figure, shows_paper
 from stunet.experiments.results import Measurement, Results
 
 HEIGHT = 2.6
 """Inches."""
+
+_NUMBER = re.compile(r"^Dataset\d+_")
 
 RUNS_ASIDE = 5.0
 """Points to the right of the mean, where single runs are drawn so that it does not cover them."""
@@ -49,29 +52,48 @@ def draw_data_size(results: Results) -> Figure:
 
 
 def draw_transfer_curve(results: Results) -> Figure:
-    """DSC against the number of cases (setting `cases`), pre-trained and from scratch; each seed and their mean."""
+    """DSC against the number of cases (setting `cases`), pre-trained and from scratch; each seed and their mean.
+
+    Several datasets (setting `dataset`) have a panel each.
+    """
     return draw_curves(results, CASES)
 
 
 def draw_curves(results: Results, amount: Amount) -> Figure:
     """One curve for each system through the means, with single runs as open marks beside it, or intervals as bars.
 
+    Datasets, the setting `dataset`, have a panel each.
+
     Raises:
         UserError: no DSC among the results, or an amount that is missing.
     """
-    curves = curves_of(headline(measured(results, "DSC")), amount)
-    figure = new_figure(results, ONE_COLUMN, HEIGHT)
-    axes = figure.subplots()
-    looks = looks_of(curves)
-    for system, points in curves.items():
-        _draw_curve(axes, system, points, looks[system])
-        if shows_paper(results):
-            _draw_paper(axes, points, looks[system])
-    _set_amounts(axes, amount, sorted({x for points in curves.values() for x in points}))
-    axes.set_ylabel("DSC (%)")
-    last = {system: (max(points), points[max(points)].value) for system, points in curves.items()}
-    label_line_ends(axes, last, {system: look.letters for system, look in looks.items()})
+    panels = panels_of(headline(measured(results, "DSC")))
+    figure = new_figure(results, ONE_COLUMN if len(panels) == 1 else TWO_COLUMNS, HEIGHT)
+    line_of_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    looks = looks_of(measurement.system for panel in panels.values() for measurement in panel)
+    ends = []
+    for axes, (dataset, panel) in zip(line_of_axes, panels.items(), strict=True):
+        curves = curves_of(panel, amount)
+        for system, points in curves.items():
+            _draw_curve(axes, system, points, looks[system])
+            if shows_paper(results):
+                _draw_paper(axes, points, looks[system])
+        _set_amounts(axes, amount, sorted({x for points in curves.values() for x in points}))
+        axes.set_title(dataset)
+        ends.append({system: (max(points), points[max(points)].value) for system, points in curves.items()})
+    line_of_axes[0].set_ylabel("DSC (%)")
+    for axes, last in zip(line_of_axes, ends, strict=True):  # once the layout of all is settled
+        label_line_ends(axes, last, {system: look.letters for system, look in looks.items()})
     return figure
+
+
+def panels_of(measurements: Sequence[Measurement]) -> dict[str, list[Measurement]]:
+    """Title to measurements: the setting `dataset` without nnU-Net's number, "" where there is none."""
+    panels: dict[str, list[Measurement]] = {}
+    for measurement in measurements:
+        title = _NUMBER.sub("", str(measurement.setting.get("dataset", "")))
+        panels.setdefault(title, []).append(measurement)
+    return panels
 
 
 def curves_of(measurements: Sequence[Measurement], amount: Amount) -> dict[str, dict[float, Point]]:

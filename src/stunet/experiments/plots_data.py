@@ -1,8 +1,8 @@
 """What figures draw: measurements gathered into points, repeated runs together."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -114,19 +114,22 @@ def distinct(names: Iterable[str]) -> list[str]:
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Names without the beginning that they share, cut at a hyphen, comma or blank.
+    """Names without the words that all of them begin with; words end at a hyphen, comma or blank.
 
-    >>> short_names(["STU-Net-S", "STU-Net-B"])
-    {'STU-Net-S': 'S', 'STU-Net-B': 'B'}
-    >>> short_names(["base", "basic"]), short_names(["base"])
-    ({'base': 'base', 'basic': 'basic'}, {'base': 'base'})
+    >>> short_names(["STU-Net-S", "STU-Net, tiny"])
+    {'STU-Net-S': 'S', 'STU-Net, tiny': 'tiny'}
+    >>> short_names(["base", "basic"]), short_names(["STU-Net-S"])
+    ({'base': 'base', 'basic': 'basic'}, {'STU-Net-S': 'S'})
     """
-    shared = min((_shared_length(a, b) for a, b in pairwise(names)), default=0)
-    cut = max((place + 1 for place, letter in enumerate(names[0][:shared]) if letter in "-, "), default=0)
-    return {name: name[cut:].lstrip() for name in names}
+    words = [[word for word in re.split("[-, ]+", name) if word] for name in names]
+    first, longest = words[0], min(map(len, words)) - 1
+    shared = next((i for i in range(longest) if any(own[i] != first[i] for own in words)), longest)
+    return {name: _after_words(name, shared) for name in names}
 
 
-def _shared_length(first: str, second: str) -> int:
-    return next(
-        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
-    )
+def _after_words(name: str, count: int) -> str:
+    """
+    >>> _after_words("STU-Net, tiny", 2), _after_words("STU-Net", 0)
+    ('tiny', 'STU-Net')
+    """
+    return re.split("[-, ]+", name, maxsplit=count)[-1]

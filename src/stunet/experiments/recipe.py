@@ -94,6 +94,10 @@ def nothing_more(measurements: Sequence[Measurement]) -> Sequence[Measurement]:
     return ()
 
 
+class RunStopped(Exception):  # noqa: N818 (nothing went wrong)
+    """A run that was told to stop and has saved what it had done; the message is for people."""
+
+
 class Run(Protocol):
     """One step of an experiment, after which it can be interrupted and resumed: a training, a count, a prediction."""
 
@@ -116,6 +120,7 @@ class Run(Protocol):
 
         Raises:
             UserError: data that are missing or bad.
+            RunStopped: it was told to stop.
         """
 
 
@@ -130,7 +135,6 @@ class Recipe:
         source: where in the paper, "Table 5, section 4.2.2".
         full: the runs of the paper's experiment.
         mini: the runs on little data; where they are the same, that is no mini.
-        mini_minutes: of one thread of a CPU that `mini` was measured to take; 0 where it is not worth saying.
         elsewhere: where others published results to compare with, a sentence each.
         remarks: sentences that belong beside its results.
         derive: what the table shows besides, computed from what all runs measured: means of several rows.
@@ -142,7 +146,6 @@ class Recipe:
     source: str
     full: tuple[Run, ...]
     mini: tuple[Run, ...]
-    mini_minutes: int = 0
     elsewhere: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     derive: Callable[[Sequence[Measurement]], Sequence[Measurement]] = nothing_more

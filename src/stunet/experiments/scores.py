@@ -1,5 +1,6 @@
 """DSC of a trained system for each target that a table shows."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ def dsc_of_targets(
             raise ValueError(f"{target.name} is the mean of {unknown}, which were not scored")
         labels = [numbers[name] for name in target.labels] or list(report.names)
         value = mean_ignoring_nan([report.per_label[label] for label in labels])
-        cases = {case.case: mean_ignoring_nan([case.dsc[label] for label in labels]) for case in report.cases}
+        cases = {case.case: mean_ignoring_nan([case.dsc.get(n, math.nan) for n in labels]) for case in report.cases}
         found.append(
             measured(
                 system,
@@ -68,4 +69,4 @@ def dsc_of_targets(
 
 
 def _number(value: float) -> float | None:
-    return value if value == value else None  # nan differs from itself
+    return None if math.isnan(value) else value

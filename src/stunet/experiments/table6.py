@@ -2,7 +2,7 @@
 
 Command: `stunet experiment run table6 --profile full --data totalsegmentator=FOLDER`;
 on a CPU: `stunet experiment run table6 --profile mini --data hippocampus=FOLDER`.
-Cost: about 84 hours of an A100 in all, 14 for each row; mini: 6 minutes of a CPU.
+Cost: about 84 hours of an A100 in all, 14 for each row; mini: meant for less than 15 minutes of a CPU.
 Expected: mean DSC 87.12 % for STU-Net-B, and 0.16 to 0.71 points less for its variants.
 """
 

@@ -4,7 +4,8 @@ Command: `stunet experiment run table8 --profile full --data totalsegmentator=FO
 --data flare22_validation=FOLDER --data autopet22_pet=FOLDER --gpus 8`;
 on a CPU: `stunet experiment run table8 --profile mini --data hippocampus=FOLDER --data stspet=FOLDER
 --data totalseg_example=FOLDER`.
-Cost: about 1,870 hours of an A100 in all, 405 for the pre-training of 8,000 epochs; mini: 14 minutes of a CPU.
+Cost: about 1,870 hours of an A100 in all, 405 for the pre-training of 8,000 epochs;
+mini: meant for less than 15 minutes of a CPU.
 Expected: best with 4,000 epochs and mirroring in both: 88.25 % on FLARE22, 77.04 % on AutoPET-PET.
 """
 

@@ -84,7 +84,8 @@ def _grid(results: Results) -> _Grid:
             place = ", ".join(filter(None, (*label, m.target, m.metric)))
             raise UserError(f"The results of {results.experiment} hold two numbers for one place: {place}.")
         cells[label, (m.target, m.metric)] = m
-    labels, columns = (list(dict.fromkeys(place[i] for place in cells)) for i in (0, 1))
+    labels = list(dict.fromkeys(label for label, _ in cells))
+    columns = list(dict.fromkeys(column for _, column in cells))
     titles = tuple(column_title(column, columns) for column in columns)
     if len(columns) > MOST_ACROSS:
         systems = tuple(", ".join(filter(None, label)) for label in labels)
@@ -97,9 +98,7 @@ def _grid(results: Results) -> _Grid:
 def _beside(grid: _Grid) -> tuple[list[str], list[Label]]:
     """Paper, ours and difference in columns; only ours where the paper prints nothing."""
     header = list(grid.names)
-    is_printed = [
-        any(m is not None and m.paper is not None for m in column) for column in zip(*grid.rows.values(), strict=True)
-    ]
+    is_printed = [_is_printed(column) for column in zip(*grid.rows.values(), strict=True)]
     for title, printed in zip(grid.titles, is_printed, strict=True):
         header += [f"{title}: paper", "ours", "difference"] if printed else [title]
     rows = []
@@ -117,11 +116,15 @@ def _below(grid: _Grid) -> tuple[list[str], list[Label]]:
     rows = []
     for label, row in grid.rows.items():
         lines = zip(*(_three(measurement) for measurement in row), strict=True)
-        is_printed = any(m is not None and m.paper is not None for m in row)
         for kind, line in zip(("paper", "ours", "difference"), lines, strict=True):
-            if is_printed or kind == "ours":
+            if kind == "ours" or _is_printed(row):
                 rows.append((*label, kind, *line))
     return [*grid.names, "", *grid.titles], rows
+
+
+def _is_printed(measurements: Iterable[Measurement | None]) -> bool:
+    """Whether the paper has a number for any of them."""
+    return any(m is not None and m.paper is not None for m in measurements)
 
 
 def column_title(column: Column, columns: Iterable[Column]) -> str:
@@ -153,7 +156,7 @@ def paper_text(measurement: Measurement) -> str:
 def number_text(number: float | None, decimals: int | None) -> str:
     """With so many decimals, or with four significant digits where that is None.
 
-    >>> number_text(12.6, 2), number_text(0.012345, None), number_text(None, 2)
+    >>> number_text(12.6, 2), number_text(0.0123412, None), number_text(None, 2)
     ('12.60', '0.01234', '-')
     """
     if number is None:

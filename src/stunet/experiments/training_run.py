@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from stunet.errors import UserError
 from stunet.experiments.cases import Cases, fold_of, make_dataset, validation_labels
 from stunet.experiments.gpu_hours import training_hours
-from stunet.experiments.recipe import Workplace
+from stunet.experiments.recipe import RunStopped, Workplace
 from stunet.experiments.results import Measurement, Setting
 from stunet.experiments.scores import Target, dsc_of_targets
 from stunet.files import made_folder
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 CONFIGURATION = "3d_fullres"
 
-VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+FOLDER_VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+
+KEPT_VARIABLES = (*FOLDER_VARIABLES, "nnUNet_n_proc_DA")
+"""What a training sets in the environment; the next run's planning would stumble over no workers."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class TrainingRun:
 
         Raises:
             UserError: data that are missing or bad, or a run that must be done before.
+            RunStopped: SIGTERM came; a checkpoint was saved.
         """
         from stunet.training.prepare import prepare
 
@@ -182,15 +186,16 @@ def fold_folder(results: Path, dataset: str, fold: int) -> Path:
 
 @contextmanager
 def nnunet_folders_at(folder: Path, results: Path) -> Iterator[None]:
-    """Within, nnU-Net keeps raw and preprocessed data under `folder`, and models in `results`."""
-    before = {name: os.environ.get(name) for name in VARIABLES}
+    """Within, nnU-Net has raw and preprocessed data under `folder`, models in `results`; then all is as before."""
+    before = {name: os.environ.get(name) for name in KEPT_VARIABLES}
     places = (folder / "raw", folder / "preprocessed", results)
-    os.environ.update({name: str(place) for name, place in zip(VARIABLES, places, strict=True)})
+    os.environ.update({name: str(place) for name, place in zip(FOLDER_VARIABLES, places, strict=True)})
     try:
         yield
     finally:
         for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
 
 
 def score_validation(dataset: Path, fold: Path, folder: Path) -> "EvaluationReport":
@@ -229,25 +234,22 @@ def _train(settings: "TrainingSettings", gpus: int) -> None:
 
     Raises:
         UserError: as `stunet.training.run.train`.
-        TrainingStopped: SIGTERM came; a checkpoint was saved.
+        RunStopped: SIGTERM came; a checkpoint was saved.
         RuntimeError: one of several processes failed; it has said why.
     """
     from stunet.training.launch import launch
-    from stunet.training.run import train
-    from stunet.training.stopping import EXIT_CODE, TrainingStopped
+    from stunet.training.stopping import EXIT_CODE
 
-    if gpus < 2:
-        train(settings)
-        return
-    code = launch(train_as_one_of_several, settings, processes=gpus)
+    several = gpus > 1
+    code = launch(train_and_exit, settings, processes=gpus) if several else train_and_exit(settings)
     if code == EXIT_CODE:
-        raise TrainingStopped("The training was told to stop and has saved itself. Go on with --resume.")
+        raise RunStopped("The training was told to stop and has saved itself. Go on with --resume.")
     if code:
         raise RuntimeError(f"the training on {gpus} GPUs ended with exit code {code}")
 
 
-def train_as_one_of_several(settings: "TrainingSettings") -> int:
-    """What each of several processes does."""
+def train_and_exit(settings: "TrainingSettings") -> int:
+    """What this process, or each of several, does."""
     from stunet.training.run import train
     from stunet.training.stopping import EXIT_CODE, TrainingStopped
 

@@ -190,3 +190,6 @@ def require_fitting_plans(plans: str, configuration: ConfigurationManager, size:
             f"{trainer} builds {size!r}, but the plans {plans} are for width {planned['width']}, depth "
             f"{planned['depth']}. Use -p {plans_name(size)}."
         )
+    variants = planned.get("downsampling", "residual"), planned.get("upsampling", "nearest")
+    if kind == "stunet" and variants != ("residual", "nearest"):
+        raise ValueError(f"{trainer} builds {size!r}, but the plans {plans} are for a variant. Use STUNetTrainer.")

@@ -1,0 +1,70 @@
+"""Runs experiments and writes their pages in docs/experiments: the command, the table, the figure.
+
+    python bench/experiments.py table2 table3_cost table6_cost table7_cost
+    STUNET_SHARED=... python bench/experiments.py --profile mini --folder minis table3 table5 table7
+
+An interrupted one goes on where it stopped. Pages are made of the results files alone.
+"""
+
+import argparse
+from pathlib import Path
+
+from stunet.experiments.mini_data import data_with_minis
+from stunet.experiments.plots import FIGURES, plot
+from stunet.experiments.recipe import PROFILES, Profile, Recipe, Workplace, require_profile
+from stunet.experiments.registry import RECIPES, find_recipe
+from stunet.experiments.results import Results
+from stunet.experiments.run import RESULTS_NAME, run_recipe
+from stunet.experiments.table_layout import table_of
+from stunet.experiments.tables import to_markdown
+from stunet.files import made_folder
+
+PAGES = Path(__file__).resolve().parents[1] / "docs" / "experiments"
+
+
+def command_of(recipe: Recipe, profile: Profile) -> str:
+    """What a reader types for the same results."""
+    data = [f"--data {name}=FOLDER" for name in recipe.datasets(profile)]
+    options = ["--profile mini"] if profile == "mini" else []
+    return " ".join(["stunet experiment run", recipe.name, *options, *data])
+
+
+def page_of(recipe: Recipe, results: Results, profile: Profile, figure: str | None) -> str:
+    """The Markdown of a page."""
+    lines = [
+        f"# {recipe.title}",
+        f"{recipe.source}. The paper's claim: {recipe.shows}",
+        f"```\n{command_of(recipe, profile)}\n```",
+        to_markdown(table_of(results)).strip(),
+    ]
+    if figure:
+        lines.append(
+            f"```\nstunet experiment plot {recipe.name} --profile {profile}\n```\n\n![{recipe.title}]({figure})"
+        )
+    return "\n\n".join(lines) + "\n"
+
+
+def run(recipe: Recipe, profile: Profile, folder: Path) -> Path:
+    """Do what is left of an experiment and write its page; returns the page."""
+    results = run_recipe(recipe, profile, Workplace(folder, data_with_minis({}, folder), resume=True))
+    figures = plot(folder / RESULTS_NAME, made_folder(PAGES)) if recipe.name in FIGURES else []
+    pictures = [path.name for path in figures if path.suffix == ".png"]
+    page = PAGES / f"{recipe.name}.md"
+    page.write_text(page_of(recipe, results, profile, pictures[0] if pictures else None), encoding="utf-8")
+    return page
+
+
+def main() -> None:
+    """Run those that are named, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", metavar="NAME", help=", ".join(RECIPES))
+    parser.add_argument("--profile", choices=PROFILES, default="full")
+    parser.add_argument("--folder", type=Path, default=Path("experiments"))
+    options = parser.parse_args()
+    for name in options.names:
+        profile = require_profile(options.profile)
+        print(run(find_recipe(name), profile, made_folder(options.folder / f"{name}-{profile}")))
+
+
+if __name__ == "__main__":
+    main()
