@@ -1,6 +1,7 @@
 """The cases that are scored: which files belong together, and one pair of them read, checked and measured."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,6 +66,13 @@ class CaseScore:
     def dsc(self) -> Mapping[int, float]:
         """Label to DSC, where it was measured."""
         return self.scores["dsc"]
+
+    def filled(self, labels: Sequence[int]) -> "CaseScore":
+        """The same with nan for those of `labels` that it does not have."""
+        full = {
+            metric: {label: values.get(label, math.nan) for label in labels} for metric, values in self.scores.items()
+        }
+        return CaseScore(self.case, full)
 
     def mean_of(self, metric: str) -> float:
         """Mean over the labels that are in the prediction or in the reference."""

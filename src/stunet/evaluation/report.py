@@ -83,6 +83,7 @@ def evaluate(
     if names is None:
         labels = sorted({label for case in cases for scores in case.scores.values() for label in scores})
         names = {label: str(label) for label in labels}
+        cases = [case.filled(labels) for case in cases]
     return EvaluationReport(names, tuple(cases), config)
 
 
