@@ -40,7 +40,7 @@ HATCH = "//////"
 GROUP_WIDTH = 0.86
 """Of the room for a group, 1, that its bars fill together."""
 
-LONGEST_LEVEL_NAME = 2
+LONGEST_LEVEL_NAME = 5
 """Letters; longer names of systems stand upright."""
 
 Pairs = dict[tuple[str, str], dict[str, Point]]

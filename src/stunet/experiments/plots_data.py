@@ -132,4 +132,4 @@ def _after_words(name: str, count: int) -> str:
     >>> _after_words("STU-Net, tiny", 2), _after_words("STU-Net", 0)
     ('tiny', 'STU-Net')
     """
-    return re.split("[-, ]+", name, maxsplit=count)[-1]
+    return re.split("[-, ]+", name, maxsplit=count)[-1] if count else name  # no limit is what 0 means to `split`
