@@ -234,8 +234,7 @@ class STUNetTrainer(nnUNetTrainer):
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """As nnU-Net, whatever the network is wrapped in; nothing where it has one head."""
-        if self.bare_network.supervises_deeply:
-            self.bare_network.decoder.deep_supervision = enabled
+        self.bare_network.supervise_deeply(enabled)
 
     def print_to_log_file(self, *args: Any, **options: Any) -> None:
         """As nnU-Net, by the first process only."""
