@@ -205,7 +205,9 @@ class STUNetTrainer(nnUNetTrainer):
         super().initialize()
         if self.checkpointed_activations or self.is_sharded:
             checkpoint_activations(cast(STUNet, self.bare_network))
-        self.network = self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        for module in self.network.modules():
+            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+                module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if self.process.world_size > 1:
             self._spread()
 
