@@ -24,7 +24,7 @@ import torch
 
 from stunet.training.folders import TRAINER_FOLDER
 from stunet.weights.catalogue import get_model
-from stunet.weights.model_file import ModelCard, StateDict, read_model
+from stunet.weights.model_file import ModelCard, StateDict, read_model, stunet_on
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESAMPLING = "resample_data_or_seg_to_shape"
@@ -60,9 +60,9 @@ def write_nnunet_folder(folder: Path, state_dict: StateDict, card: ModelCard) ->
         "architecture": {
             "network_class_name": "stunet.networks.stunet.STUNet",
             "arch_kwargs": {
-                "width": card.architecture.width,
-                "depth": card.architecture.depth,
-                "strides": [list(stride) for stride in card.architecture.strides],
+                "width": stunet_on(card).width,
+                "depth": stunet_on(card).depth,
+                "strides": [list(stride) for stride in stunet_on(card).strides],
             },
             "_kw_requires_import": [],
         },

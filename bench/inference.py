@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
+from typing import cast
 
 import nibabel
 import numpy as np
@@ -34,7 +35,8 @@ from stunet.inference.model import load_model
 from stunet.inference.windows import window_starts
 from stunet.networks.cost import count_macs
 from stunet.networks.fuse import fuse
-from stunet.networks.stunet import build_stunet
+from stunet.networks.network import twin_of
+from stunet.networks.stunet import STUNet
 from stunet.training.folders import TRAINER_FOLDER
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -210,9 +212,8 @@ def macs_of_all_windows() -> tuple[float, float]:
     """Multiply-adds of the network as it is and rewritten, without heads, over all windows."""
     grid = [round(n * mm / SPACING_MM) for n, mm in zip(reversed(SHAPE), reversed(SPACING), strict=True)]
     windows = prod(len(starts) for starts in window_starts(grid, WINDOW))
-    with torch.device("meta"):
-        network = build_stunet(random_model(CLASSES).networks[0].config).eval()
-        image = torch.empty(1, 1, *WINDOW)
+    network = cast(STUNet, twin_of(random_model(CLASSES).networks[0])).eval()
+    image = torch.empty(1, 1, *WINDOW, device="meta")
     return windows * count_macs(Features(network), image), windows * count_macs(fuse(network), image)
 
 

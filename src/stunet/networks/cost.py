@@ -100,8 +100,7 @@ def _cost(network: Network, patch: Sequence[int]) -> NetworkCost:
     image = torch.empty(1, network.input_channels, *patch)
     macs, mult_adds = count_macs(network, image), count_torchinfo_mult_adds(network, image)
     network.eval()
-    if network.supervises_deeply:
-        network.decoder.deep_supervision = False
+    network.supervise_deeply(False)
     return NetworkCost(count_parameters(network), macs, count_macs(network, image), mult_adds)
 
 

@@ -62,6 +62,11 @@ class Network(nn.Module):
         """How many of the image's voxels (Z, Y, X) meet in one of each head's, the highest resolution first."""
         return ((1, 1, 1),)
 
+    def supervise_deeply(self, enabled: bool) -> None:
+        """Switch the heads but the last on or off; nothing where there is one."""
+        if self.supervises_deeply:
+            cast(Any, self).decoder.deep_supervision = enabled
+
     @property
     def head(self) -> nn.Module:
         """From the features to the logits: a 1x1x1 convolution, or the identity where features are logits already."""

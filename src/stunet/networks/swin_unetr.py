@@ -1,6 +1,7 @@
 """Swin UNETR (Hatamizadeh et al., BrainLes 2021), of MONAI, with which Table 3 compares STU-Net."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -33,7 +34,7 @@ class SwinUNETR(Network):
         "body.encoder1.layer.conv3.conv.weight",
     )
     encoder_keys = ("body.swinViT.",)
-    patch_multiple: Stride = (32, 32, 32)
+    patch_multiple: ClassVar[Stride] = (32, 32, 32)
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """3D U-Net (Çiçek et al., 2016), the fixed network that Table 1 compares with: five stages, the same for all tasks."""
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 
@@ -45,7 +47,7 @@ class UNet3D(Network):
     head_keys = ("head_layer.",)
     stem_keys = ("encoder.0.0.weight",)
     encoder_keys = ("encoder.",)
-    patch_multiple: Stride = (2 ** (STAGES - 1),) * 3
+    patch_multiple: ClassVar[Stride] = (2 ** (STAGES - 1),) * 3
 
     def __init__(
         self,

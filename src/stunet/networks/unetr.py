@@ -1,7 +1,7 @@
 """UNETR (Hatamizadeh et al., WACV 2022), of MONAI, with which Table 3 compares STU-Net."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import nn
@@ -43,7 +43,7 @@ class UNETR(Network):
     )
     encoder_keys = ("body.vit.",)
     planned_arguments = ("window_size",)
-    patch_multiple: Stride = (TOKEN_EDGE,) * 3
+    patch_multiple: ClassVar[Stride] = (TOKEN_EDGE,) * 3
 
     def __init__(
         self,

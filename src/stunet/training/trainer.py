@@ -205,7 +205,9 @@ class STUNetTrainer(nnUNetTrainer):
         super().initialize()
         if self.checkpointed_activations or self.is_sharded:
             checkpoint_activations(cast(STUNet, self.bare_network))
-        self.network = self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        for module in self.network.modules():
+            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+                module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if self.process.world_size > 1:
             self._spread()
 
@@ -234,8 +236,7 @@ class STUNetTrainer(nnUNetTrainer):
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """As nnU-Net, whatever the network is wrapped in; nothing where it has one head."""
-        if self.bare_network.supervises_deeply:
-            self.bare_network.decoder.deep_supervision = enabled
+        self.bare_network.supervise_deeply(enabled)
 
     def print_to_log_file(self, *args: Any, **options: Any) -> None:
         """As nnU-Net, by the first process only."""
