@@ -34,6 +34,7 @@ from stunet.inference.model import Model, load_model
 from stunet.inference.onnx_graph import build_graph, instance_norm_in_one_node
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.networks.fuse import fuse
+from stunet.networks.stunet import STUNet
 
 if TYPE_CHECKING:
     from openvino import Model as OpenVinoModel
@@ -160,7 +161,8 @@ def float_network(model: Model) -> "OpenVinoModel":
     """As `OpenVinoBackend` makes it for bfloat16."""
     from openvino import Core
 
-    networks, size = model.networks, tuple(model.plan.patch_size)
+    networks = [network for network in model.networks if isinstance(network, STUNet)]
+    size = tuple(model.plan.patch_size)
     graph = build_graph(
         WindowMaps(networks, [fuse(network) for network in networks]).eval(),
         (1, networks[0].config.input_channels, *size),
