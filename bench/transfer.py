@@ -211,7 +211,7 @@ def write_results(path: Path, found: list[tuple[Run, dict]], asked: argparse.Nam
     ]
     provenance = {
         "versions": {name: version(name) for name in ("stunet", "torch", "nnunetv2", "numpy")},
-        "machine": f"{platform.machine()}, {asked.threads} thread(s)",
+        "machine": {"processor": platform.machine(), "threads": str(asked.threads)},
         "date": time.strftime("%Y-%m-%d"),
         "settings": {"size": SIZE, "iterations": asked.iterations, "pretraining_iterations": asked.pretrain},
         "seconds": round(seconds),
