@@ -48,8 +48,8 @@ class ResidualBlock(nn.Module):
 class ConvolutionDownsampling(nn.Conv3d):
     """The "convolution" row of Table 6: kernel and stride 2 (the stage's stride), channels c_in to c_out.
 
-    It stands before a stage whose first block then keeps size and channels. A stride of 1 gets a kernel of 2 all the
-    same in no published network; here kernel equals stride on each axis.
+    It stands before a stage whose first block then keeps size and channels. Kernel equals stride on each axis, also
+    where the stride is 1, which in Table 6 it never is.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: Stride):

@@ -252,7 +252,7 @@ class Decoder(nn.Module):
 class NNFormer(Network):
     """nnFormer: image in, logits out.
 
-    Its head makes several voxels of a token, so that features at full resolution there are none but the logits.
+    Its heads make several voxels of each token, so the logits are its only features at full resolution.
 
     Args:
         input_channels: channels of the image.
