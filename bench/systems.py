@@ -12,8 +12,6 @@ or the next larger that a network takes. The optimiser and its rates are each sy
 import argparse
 import json
 import os
-import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -41,7 +39,6 @@ NETWORKS = (
     "nnformer_tiny",
 )
 BATCH_SIZE = 2
-BYTES_OF_MAXRSS = 1 if platform.system() == "Darwin" else 1024
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,11 @@ def main() -> None:
         print(json.dumps(asdict(measure(asked.networks[0], asked))))
         return
     with tempfile.TemporaryDirectory() as folder:
+        for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+            os.environ.pop(variable, None)
+        os.environ["STUNET_HOME"] = folder
         link(asked.data, Path(folder) / "raw" / asked.data.name)
+        plan(asked)
         print(HEADING)
         for network in asked.networks:
             print(line(row_of(network, Path(folder), asked)), flush=True)
@@ -89,12 +90,24 @@ def link(source: Path, raw: Path) -> None:
     (raw / "dataset.json").write_text(json.dumps({**description, "numTraining": len(cases)}))
 
 
+def plan(asked: argparse.Namespace) -> None:
+    """For all networks; they share the images."""
+    from stunet.training.prepare import prepare
+
+    for network in asked.networks:
+        prepare(number_of(asked.data), network, processes=1)
+
+
+def number_of(data: Path) -> str:
+    """Of a dataset: "4" of Dataset004_Hippocampus."""
+    return str(int(data.name[7:10]))
+
+
 def row_of(network: str, home: Path, asked: argparse.Namespace) -> Row:
     """From a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("nnUNet_")}
     command = [sys.executable, __file__, "--data", str(asked.data), "--home", str(home), "--networks", network]
     command += ["--iterations", str(asked.iterations), "--threads", str(asked.threads)]
-    environment |= {"STUNET_HOME": str(home), "nnUNet_n_proc_DA": "0"}
+    environment = {**os.environ, "nnUNet_n_proc_DA": "0"}  # batches are read where they are trained on
     output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
     return Row(**json.loads(output.splitlines()[-1]))
 
@@ -102,17 +115,16 @@ def row_of(network: str, home: Path, asked: argparse.Namespace) -> Row:
 def measure(network: str, asked: argparse.Namespace) -> Row:
     """Train, and predict."""
     from stunet.folders import nnunet_folders
-    from stunet.training.prepare import prepare
     from stunet.training.recipes import recipe_of
     from stunet.training.run import TrainingSettings, build_trainer
 
     torch.set_num_threads(asked.threads)
-    number = str(int(asked.data.name[7:10]))
-    prepare(number, network, processes=1)
     recipe = recipe_of(network).with_changes(
         epochs=1, iterations_per_epoch=asked.iterations, batch_size=BATCH_SIZE, mirror=False
     )
-    settings = TrainingSettings(number, "all", network, recipe=recipe, precision="float32", picture_every=0, workers=0)
+    settings = TrainingSettings(
+        number_of(asked.data), "all", network, recipe=recipe, precision="float32", picture_every=0
+    )
     torch.manual_seed(settings.seed)
     trainer = build_trainer(settings, nnunet_folders())
     trainer.on_train_start()
@@ -125,13 +137,19 @@ def measure(network: str, asked: argparse.Namespace) -> Row:
         start = time.perf_counter()
         trainer.train_step(next(trainer.dataloader_train))
         seconds.append(time.perf_counter() - start)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_OF_MAXRSS
+    memory = peak_bytes()
     after = loss_of(trainer, batch)
     trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
     parameters = sum(parameter.numel() for parameter in trainer.bare_network.parameters())
     patch = [int(n) for n in trainer.configuration_manager.patch_size]
     dice = dice_of_unseen_case(Path(trainer.output_folder).parent, asked.data)
     return Row(network, patch, parameters, before, after, statistics.median(seconds), memory, dice)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process had, by Linux; `resource` would count that of its parent, too."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
 def loss_of(trainer: Any, batch: dict[str, Any]) -> float:

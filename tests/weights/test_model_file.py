@@ -2,22 +2,25 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from stunet.errors import UserError
+from stunet.networks.registry import build_network
 from stunet.weights.model_file import (
     CARD_VERSION,
     MAX_HEADER_BYTES,
     ModelCard,
+    OtherArchitecture,
     build_network_from,
     mismatches,
     read_card,
     read_model,
     save_model,
+    stunet_on,
 )
 from tests.weights.samples import card, network
 
@@ -166,7 +169,8 @@ def test_a_card_that_cannot_be_used_is_refused(model_path, changes, reason):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"network": "unet3d"}, "reads 'stunet' only"),
+        ({"network": "unet3d"}, "not those of the network on its card"),
+        ({"network": "os.system"}, "its network is 'os.system'"),
         ({"width": 16}, "not those of the network on its card"),
         ({"depth": 2}, "not those of the network on its card"),
         ({"depth": 10**9}, "claims depth"),
@@ -182,6 +186,49 @@ def test_an_architecture_that_the_tensors_do_not_have_is_refused(model_path, cha
     with_card(model_path, architecture={**architecture, **changes})
     with pytest.raises(UserError, match=reason):
         read_card(model_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"arguments": {"width": 8, "stages": 3}}, "not those of the network on its card"),
+        ({"arguments": {"width": 4, "stages": 10**9}}, "claims depth"),
+        ({"arguments": {"width": 10**12, "stages": 3}}, "cannot be used"),
+        ({"arguments": {"width": [4], "stages": 3}}, "no unet3d can have the arguments"),
+        ({"arguments": {"colour": "blue"}}, "no unet3d can have the arguments"),
+        ({"arguments": {"width": {"a": 1}}}, "numbers, text and lists"),
+        ({"arguments": "width"}, "incomplete or damaged"),
+        ({"network": "nnunet", "arguments": {"strides": [[1, 1, 1]] * 10**4}}, "claims depth"),
+    ],
+)
+def test_another_network_that_the_tensors_do_not_have_is_refused(tmp_path, changes, reason):
+    unet = build_network("unet3d", 1, 3, width=4, stages=3)
+    architecture = OtherArchitecture("unet3d", 1, 3, unet.arguments)
+    path = tmp_path / "unet.safetensors"
+    save_model(path, unet.state_dict(), replace(card(), architecture=architecture))
+    assert read_card(path).architecture == architecture
+    with_card(path, architecture={**json.loads(json.dumps(asdict(architecture))), **changes})
+    with pytest.raises(UserError, match=reason):
+        read_card(path)
+
+
+@pytest.mark.parametrize("dtype", [None, "float16"])
+def test_numbers_that_count_keep_their_type(tmp_path, dtype):
+    """Batch norm's number of batches, and the indices of Swin UNETR, are no weights."""
+    unet = build_network("unet3d", 1, 3, width=4, stages=3)
+    path = tmp_path / "unet.safetensors"
+    architecture = OtherArchitecture("unet3d", 1, 3, unet.arguments)
+    save_model(path, unet.state_dict(), replace(card(), architecture=architecture), dtype)
+    again = build_network_from(replace(card(), architecture=architecture), read_model(path)[0])
+    types = {key: tensor.dtype for key, tensor in again.state_dict().items()}
+    assert types == {key: tensor.dtype for key, tensor in unet.state_dict().items()}
+    assert torch.int64 in types.values()
+
+
+def test_what_is_for_stunets_names_the_other_network():
+    other = replace(card(), architecture=OtherArchitecture("unet3d", 1, 3, {}))
+    with pytest.raises(UserError, match=r"is a unet3d.*STU-Nets only"):
+        stunet_on(other)
 
 
 def test_fields_of_a_later_program_are_passed_over(model_path):

@@ -259,7 +259,7 @@ def _typed_fields(card: Mapping[str, Any]) -> dict[str, Any]:
 
 def _architecture(fields_on_card: Mapping[str, Any]) -> AnyArchitecture:
     if fields_on_card["network"] != "stunet":
-        return OtherArchitecture(**_known_fields(OtherArchitecture, fields_on_card))
+        return OtherArchitecture(**{"arguments": {}, **_known_fields(OtherArchitecture, fields_on_card)})
     architecture = _known_fields(Architecture, fields_on_card)
     architecture["strides"] = tuple(tuple(int(s) for s in stride) for stride in architecture["strides"])
     return Architecture(**architecture)
