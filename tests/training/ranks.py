@@ -4,7 +4,6 @@ import os
 import socket
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
@@ -17,18 +16,6 @@ START = get_context("forkserver")
 """The server imports torch and nnU-Net once, and each rank is a fork of it."""
 
 START.set_forkserver_preload(["torch", "stunet.training.trainers", "tests.training.ranks"])
-
-
-def _set_variables(variables: dict[str, str]) -> None:
-    os.environ.update(variables)
-
-
-def in_another_process(function: Callable, *arguments: Any) -> Any:
-    """What `function(*arguments)` returns or raises in a process of its own, without a group, in the same folders."""
-    homes = {name: value for name, value in os.environ.items() if name.startswith(("STUNET", "nnUNet"))}
-    with ProcessPoolExecutor(1, START, _set_variables, (homes,)) as pool:
-        return pool.submit(function, *arguments).result()
-
 
 LONGEST = 120
 """Seconds that a function may take."""

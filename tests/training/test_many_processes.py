@@ -22,7 +22,7 @@ from stunet.training.run import TrainingSettings, build_trainer, trainer_class
 from stunet.training.stopping import TrainingStopped
 from stunet.weights.official import read_checkpoint
 from tests.training.conftest import DATASET, environment
-from tests.training.ranks import in_another_process, run_ranks
+from tests.training.ranks import run_ranks
 
 RECIPE = replace(RECIPES["finetune"], epochs=2, iterations_per_epoch=3, batch_size=4, patch=(16, 16, 16))
 SETTINGS = TrainingSettings(
@@ -154,8 +154,8 @@ def test_told_to_stop_and_resumed_by_another_number_of_processes(alone, home, tm
 
 
 def started(processes: int, *arguments):
-    """`run` by so many processes; a single one has no group, and is not this one, which would get its signals."""
-    return run_ranks(processes, run, *arguments) if processes > 1 else [in_another_process(run, ALONE, *arguments)]
+    """`run` by so many processes; a single one has no group."""
+    return run_ranks(processes, run, *arguments) if processes > 1 else [run(ALONE, *arguments)]
 
 
 @pytest.mark.parametrize(

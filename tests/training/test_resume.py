@@ -19,7 +19,6 @@ from stunet.training.recipes import RECIPES
 from stunet.training.run import TrainingSettings, build_trainer
 from stunet.training.stopping import TrainingStopped
 from tests.training.conftest import environment
-from tests.training.ranks import in_another_process
 
 RECIPE = replace(RECIPES["scratch"], epochs=3, iterations_per_epoch=3, patch=(16, 16, 16))
 SETTINGS = TrainingSettings("4", 0, "tiny", recipe=RECIPE, workers=0, precision="float32", save_every=1)
@@ -88,7 +87,7 @@ def test_killed_at_any_step(uninterrupted, results):
 def test_stopped_within_an_epoch_then_killed(uninterrupted, results, monkeypatch):
     """From the middle of an epoch: SIGTERM saves after the step, and no step is done again."""
     with pytest.raises(TrainingStopped, match=r"after step 4; saved in .*stunet_checkpoint, go on with --resume"):
-        in_another_process(run, False, 4)
+        run(at_step=4)
     before = signal.getsignal(signal.SIGTERM)
     killed(5, resume=True)
     steps: list[int] = []
