@@ -22,6 +22,7 @@ from stunet.inference.export_card import export_card
 from stunet.inference.head import mean_head
 from stunet.inference.model import Model
 from stunet.inference.onnx_graph import INPUT, OnnxGraph, build_graph
+from stunet.inference.openvino_core import openvino_core
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
 from stunet.weights.model_file import stunet_on
@@ -170,13 +171,13 @@ def _write_openvino(graph: OnnxGraph, path: Path) -> list[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         source = Path(folder) / "model.onnx"
         graph.save(source)
-        openvino.save_model(openvino.Core().read_model(source), path, compress_to_fp16=False)
+        openvino.save_model(openvino_core().read_model(source), path, compress_to_fp16=False)
     return [path, path.with_suffix(".bin")]
 
 
 def _run_openvino(path: Path, image_BCZYX: np.ndarray) -> np.ndarray:
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    compiled = import_extra("openvino", "cpu").Core().compile_model(path, "CPU", options)
+    compiled = openvino_core().compile_model(path, "CPU", options)
     return compiled({INPUT: image_BCZYX})[OUTPUT]
 
 

@@ -21,11 +21,12 @@ from stunet.files import home_folder, made_folder
 from stunet.inference.backends.maps import WindowMaps, head_of
 from stunet.inference.backends.precision import Precision, require_precision
 from stunet.inference.onnx_graph import LayerWriter, build_graph, instance_norm_in_one_node
+from stunet.inference.openvino_core import openvino_core
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel, Core, InferRequest, Tensor
+    from openvino import CompiledModel, InferRequest, Tensor
     from openvino import Model as OpenVinoModel
 
 HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
@@ -121,14 +122,13 @@ def _shared(features: torch.Tensor) -> "Tensor":
 def _compiled(networks: Sequence[STUNet], precision: Precision, window_size: tuple[int, ...]) -> "CompiledModel":
     """From the cache, or converted, compiled and put there."""
     openvino = import_extra("openvino", "cpu")
-    core = openvino.Core()
     folder = home_folder() / "cache" / "openvino" / _fingerprint(networks, precision, window_size, openvino.__version__)
     if not (folder / IR_NAME).exists():
         _convert(networks, precision, window_size, folder)
-    return _compile(core, folder, precision)
+    return _compile(folder, precision)
 
 
-def _compile(core: "Core", folder: Path, precision: Precision) -> "CompiledModel":
+def _compile(folder: Path, precision: Precision) -> "CompiledModel":
     options: dict[str, Any] = {
         "CACHE_DIR": str(folder),
         "INFERENCE_PRECISION_HINT": HINTS[precision],
@@ -136,7 +136,7 @@ def _compile(core: "Core", folder: Path, precision: Precision) -> "CompiledModel
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # other programs run, too
     }
-    return core.compile_model(folder / IR_NAME, "CPU", options)
+    return openvino_core().compile_model(folder / IR_NAME, "CPU", options)
 
 
 def _convert(networks: Sequence[STUNet], precision: Precision, window_size: tuple[int, ...], folder: Path) -> None:
@@ -157,7 +157,7 @@ def _convert(networks: Sequence[STUNet], precision: Precision, window_size: tupl
     try:
         with tempfile.TemporaryDirectory(dir=temporary) as onnx_folder:
             source, *_ = graph.save(Path(onnx_folder) / "model.onnx")
-            model = _answering_in(precision, openvino.Core().read_model(source))
+            model = _answering_in(precision, openvino_core().read_model(source))
             openvino.save_model(model, temporary / IR_NAME, compress_to_fp16=False)
         _publish(temporary, folder)
     except OSError as error:
