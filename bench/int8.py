@@ -32,6 +32,7 @@ from stunet.inference.backends.maps import WindowMaps, head_of
 from stunet.inference.backends.openvino_backend import OpenVinoBackend
 from stunet.inference.model import Model, load_model
 from stunet.inference.onnx_graph import build_graph, instance_norm_in_one_node
+from stunet.inference.openvino_core import openvino_core
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
@@ -142,7 +143,7 @@ class QuantisedBackend(OpenVinoBackend):
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,
         }
-        self._compiled = openvino.Core().compile_model(steps.build(), "CPU", options)
+        self._compiled = openvino_core().compile_model(steps.build(), "CPU", options)
         self._threads = threading.local()
 
 
@@ -159,8 +160,6 @@ def import_nncf() -> ModuleType:
 
 def float_network(model: Model) -> "OpenVinoModel":
     """As `OpenVinoBackend` makes it for bfloat16."""
-    from openvino import Core
-
     networks = [network for network in model.networks if isinstance(network, STUNet)]
     size = tuple(model.plan.patch_size)
     graph = build_graph(
@@ -172,7 +171,7 @@ def float_network(model: Model) -> "OpenVinoModel":
     )
     with tempfile.TemporaryDirectory() as folder:
         source, *_ = graph.save(Path(folder) / "model.onnx")
-        return Core().read_model(source)
+        return openvino_core().read_model(source)
 
 
 def convolutions_of(network: "OpenVinoModel") -> list["Node"]:

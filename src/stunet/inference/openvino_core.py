@@ -3,7 +3,7 @@
 from functools import cache
 from typing import TYPE_CHECKING
 
-from stunet.inference.extras import import_extra
+from stunet.extras import import_extra
 
 if TYPE_CHECKING:
     from openvino import Core
