@@ -1,7 +1,7 @@
 """nnU-Net's trainer for STU-Nets, and for the networks that the paper compares them with.
 
-Overridden are the network, the recipe's numbers, the order of the data, the step, and the checkpoints. Planning,
-preprocessing, transforms, loss, validation and logs are nnU-Net's.
+Overridden are the network, the recipe's numbers, the order of the data, the step, and, in `ResumableTrainer`, the
+checkpoints. Planning, preprocessing, transforms, loss, validation and logs are nnU-Net's.
 """
 
 import math
@@ -18,19 +18,15 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from stunet.errors import UserError
-from stunet.files import replacing
 from stunet.networks.network import Network
 from stunet.networks.stunet import SIZES, STUNet, six_strides
-from stunet.training import checkpoints, sharded
 from stunet.training.activation_checkpointing import checkpoint_activations
 from stunet.training.augmentation import NNUNET, PAPER, DeviceAugmentation
-from stunet.training.checkpoints import Checkpoint, TrainingState, optimizer_tensors
 from stunet.training.failures import explaining_lack_of_memory, require_finite
 from stunet.training.fit import device_bytes, suggest_fit
-from stunet.training.logs import JsonLines, TensorBoard, TrainingLog, plain
+from stunet.training.logs import JsonLines, TensorBoard, TrainingLog
 from stunet.training.loss import spread_over_ranks
 from stunet.training.memory_walk import TrainingStep
-from stunet.training.nnunet_checkpoint import put_together
 from stunet.training.optimizer import make_optimizer, make_schedule
 from stunet.training.paper_transforms import with_paper_transforms
 from stunet.training.parallel import (
@@ -44,7 +40,6 @@ from stunet.training.parallel import (
     require_even_shares,
     sum_over_ranks,
     this_process,
-    unwrapped,
     wait_for_all_ranks,
     whole_network,
 )
@@ -58,6 +53,7 @@ from stunet.training.pictures import (
 from stunet.training.planners import planned_class, require_fitting_plans
 from stunet.training.precision import InFloat32, TrainingPrecision, autocasting, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe
+from stunet.training.resumable_trainer import ResumableTrainer
 from stunet.training.sampling import (
     Batch,
     SeededBatches,
@@ -78,14 +74,13 @@ ITERATIONS_PER_VALIDATION_ITERATION = 5
 """nnU-Net's proportion: 250 iterations and 50 validation batches in an epoch."""
 
 
-class STUNetTrainer(nnUNetTrainer):
+class STUNetTrainer(ResumableTrainer):
     """The paper's training: SGD, Nesterov momentum 0.99, weight decay 1e-3, lr 0.01, 1000 epochs of 250 iterations.
 
     Where several processes train, each step returns what it would return for the whole batch on one device, so that
     losses, logs and decisions are the same on all; nnU-Net's own branches for DDP are used in the last validation only.
 
     Attributes:
-        process: this one among those that train.
         strategy: how the network is spread over several processes; by its size, see `STRATEGIES`.
         size: the STU-Net that is built whatever the plans' network; None builds what our plans say.
         recipe: the numbers; set by `follow`.
@@ -99,11 +94,8 @@ class STUNetTrainer(nnUNetTrainer):
         save_every: epochs between checkpoints.
         picture_every: epochs between pictures of a validation patch; 0 for none.
         tensorboard: write curves for TensorBoard, too.
-        epoch_losses: of the steps done in this epoch.
     """
 
-    network: nn.Module
-    logger: TrainingLog
     dataloader_train: Any
     dataloader_val: Any
     size: str | None = None
@@ -147,21 +139,6 @@ class STUNetTrainer(nnUNetTrainer):
         self.num_val_iterations_per_epoch = max(1, recipe.iterations_per_epoch // ITERATIONS_PER_VALIDATION_ITERATION)
         self.initial_lr = recipe.learning_rate
         self.weight_decay = recipe.weight_decay
-
-    @property
-    def steps_done(self) -> int:
-        """Iterations since the start of the training."""
-        return self.current_epoch * self.num_iterations_per_epoch + len(self.epoch_losses)
-
-    @property
-    def bare_network(self) -> Network:
-        """The network itself, without what was wrapped around it to compile or to distribute it."""
-        return unwrapped(self.network)
-
-    @property
-    def is_sharded(self) -> bool:
-        """Whether each process holds a part of the network only."""
-        return self.process.world_size > 1 and self.strategy == "fsdp"
 
     @classmethod
     def build_network_architecture(  # type: ignore[override]
@@ -498,73 +475,6 @@ class STUNetTrainer(nnUNetTrainer):
         """As nnU-Net, and end the processes that load."""
         super().on_train_end()
         self.dataloader_train = self.dataloader_val = None
-
-    def save_checkpoint(self, filename: str) -> None:
-        """nnU-Net's own, under a temporary name first: an interrupted write never costs the previous checkpoint."""
-        if self.disable_checkpointing:
-            super().save_checkpoint(filename)  # writes nothing, and says so
-            return
-        spread = self.network, self.optimizer
-        if self.is_sharded:
-            self.network, self.optimizer = put_together(*spread, keep=self.process.is_first)  # type: ignore[assignment]
-        else:
-            self.network = self.bare_network
-        try:
-            if self.process.is_first:
-                with replacing(Path(filename)) as temporary:
-                    super().save_checkpoint(str(temporary))
-        finally:
-            self.network, self.optimizer = spread
-        wait_for_all_ranks()
-
-    def save_state(self) -> Path:
-        """Write all that is needed to go on from here to the bit, and keep the checkpoint before.
-
-        Returns:
-            The checkpoint's folder.
-
-        Raises:
-            UserError: it cannot be written.
-        """
-        network = self.bare_network
-        folder, weights = Path(self.output_folder), network.state_dict()
-        if self.is_sharded:
-            return sharded.save(folder, weights, optimizer_tensors(self.optimizer, network), self.state())
-        if self.process.is_first:
-            checkpoints.save(folder, weights, optimizer_tensors(self.optimizer, network), self.state())
-        wait_for_all_ranks()
-        return folder / checkpoints.NEWEST
-
-    def state(self) -> TrainingState:
-        """Where the training stands, but for its tensors."""
-        done = {key: plain(values[: self.current_epoch]) for key, values in self.logger.get_checkpoint().items()}
-        scaler: dict[str, Any] = {} if self.grad_scaler is None else self.grad_scaler.state_dict()
-        axes: list[int] = list(self.inference_allowed_mirroring_axes or ())
-        return TrainingState(self.current_epoch, list(self.epoch_losses), plain(self._best_ema), done, scaler, axes)
-
-    def load_state(self, checkpoint: Checkpoint) -> None:
-        """Go on from what `save_state` wrote; the trainer is initialised.
-
-        Raises:
-            UserError: a checkpoint of another network.
-        """
-        load_into = sharded.load_into if self.is_sharded else checkpoints.load_into
-        load_into(checkpoint, self.bare_network, self.optimizer)
-        self.restore(checkpoint.state)
-
-    def restore(self, state: TrainingState) -> None:
-        """Stand where `state` says."""
-        self.current_epoch, self.epoch_losses = state.epoch, list(state.epoch_losses)
-        self._best_ema = state.best_ema
-        self.inference_allowed_mirroring_axes = tuple(state.mirror_axes) or None  # type: ignore[assignment]
-        self.logger.load_checkpoint({key: list(values) for key, values in state.logging.items()})
-        if self.grad_scaler is not None and state.scaler:
-            self.grad_scaler.load_state_dict(state.scaler)
-
-    def last_checkpoint(self) -> Path | None:
-        """The newest of our own; None before the first."""
-        folder = Path(self.output_folder) / checkpoints.NEWEST
-        return folder if folder.is_dir() else None
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """As nnU-Net; of several processes each has the whole network, and a part of the cases."""

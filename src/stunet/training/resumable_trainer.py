@@ -1,0 +1,115 @@
+"""nnU-Net's trainer that can be left after any step and goes on there to the bit."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import nn
+
+from stunet.files import replacing
+from stunet.networks.network import Network
+from stunet.training import checkpoints, sharded
+from stunet.training.checkpoints import Checkpoint, TrainingState, optimizer_tensors
+from stunet.training.logs import TrainingLog, plain
+from stunet.training.nnunet_checkpoint import put_together
+from stunet.training.parallel import Process, Strategy, unwrapped, wait_for_all_ranks
+
+
+class ResumableTrainer(nnUNetTrainer):
+    """Writes and reads our checkpoints, and nnU-Net's for its tools, of a network that lies whole or in parts.
+
+    Attributes:
+        process: this one among those that train.
+        strategy: how the network is spread over several processes.
+        epoch_losses: of the steps done in this epoch.
+    """
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    logger: TrainingLog
+    process: Process
+    strategy: Strategy
+    epoch_losses: list[float]
+
+    @property
+    def steps_done(self) -> int:
+        """Iterations since the start of the training."""
+        return self.current_epoch * self.num_iterations_per_epoch + len(self.epoch_losses)
+
+    @property
+    def bare_network(self) -> Network:
+        """The network itself, without what was wrapped around it to compile or to distribute it."""
+        return unwrapped(self.network)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process holds a part of the network only."""
+        return self.process.world_size > 1 and self.strategy == "fsdp"
+
+    def save_checkpoint(self, filename: str) -> None:
+        """nnU-Net's own, under a temporary name first: an interrupted write never costs the previous checkpoint."""
+        if self.disable_checkpointing:
+            super().save_checkpoint(filename)  # writes nothing, and says so
+            return
+        spread = self.network, self.optimizer
+        if self.is_sharded:
+            self.network, self.optimizer = put_together(*spread, keep=self.process.is_first)  # type: ignore[assignment]
+        else:
+            self.network = self.bare_network
+        try:
+            if self.process.is_first:
+                with replacing(Path(filename)) as temporary:
+                    super().save_checkpoint(str(temporary))
+        finally:
+            self.network, self.optimizer = spread
+        wait_for_all_ranks()
+
+    def save_state(self) -> Path:
+        """Write all that is needed to go on from here to the bit, and keep the checkpoint before.
+
+        Returns:
+            The checkpoint's folder.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        network = self.bare_network
+        folder, weights = Path(self.output_folder), network.state_dict()
+        if self.is_sharded:
+            return sharded.save(folder, weights, optimizer_tensors(self.optimizer, network), self.state())
+        if self.process.is_first:
+            checkpoints.save(folder, weights, optimizer_tensors(self.optimizer, network), self.state())
+        wait_for_all_ranks()
+        return folder / checkpoints.NEWEST
+
+    def state(self) -> TrainingState:
+        """Where the training stands, but for its tensors."""
+        done = {key: plain(values[: self.current_epoch]) for key, values in self.logger.get_checkpoint().items()}
+        scaler: dict[str, Any] = {} if self.grad_scaler is None else self.grad_scaler.state_dict()
+        axes: list[int] = list(self.inference_allowed_mirroring_axes or ())
+        return TrainingState(self.current_epoch, list(self.epoch_losses), plain(self._best_ema), done, scaler, axes)
+
+    def load_state(self, checkpoint: Checkpoint) -> None:
+        """Go on from what `save_state` wrote; the trainer is initialised.
+
+        Raises:
+            UserError: a checkpoint of another network.
+        """
+        load_into = sharded.load_into if self.is_sharded else checkpoints.load_into
+        load_into(checkpoint, self.bare_network, self.optimizer)
+        self.restore(checkpoint.state)
+
+    def restore(self, state: TrainingState) -> None:
+        """Stand where `state` says."""
+        self.current_epoch, self.epoch_losses = state.epoch, list(state.epoch_losses)
+        self._best_ema = state.best_ema
+        self.inference_allowed_mirroring_axes = tuple(state.mirror_axes) or None  # type: ignore[assignment]
+        self.logger.load_checkpoint({key: list(values) for key, values in state.logging.items()})
+        if self.grad_scaler is not None and state.scaler:
+            self.grad_scaler.load_state_dict(state.scaler)
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest of our own; None before the first."""
+        folder = Path(self.output_folder) / checkpoints.NEWEST
+        return folder if folder.is_dir() else None
