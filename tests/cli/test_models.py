@@ -5,6 +5,7 @@ import json
 import pytest
 
 from stunet.cli.fit import parse_memory
+from stunet.networks.registry import list_networks
 
 TABLE_2 = {"small": (14.60, 0.13), "base": (58.26, 0.51), "large": (440.30, 3.81), "huge": (1457.33, 12.60)}
 
@@ -56,6 +57,24 @@ def test_what_fits(stunet, capsys):
     assert min(kept["largest_patch"]) >= 128 and kept["fsdp_ranks"] == 1
     (prediction,) = shown["prediction"]
     assert prediction["fits"] and min(prediction["largest_window"]) > 128
+
+
+def test_every_system_of_the_paper_is_listed(stunet, capsys):
+    pytest.importorskip("monai")
+    pytest.importorskip("dynamic_network_architectures")
+    assert stunet("models", "--systems", "--json") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["sizes"]}
+    assert list(rows) == list_networks()
+    assert rows["swin_unetr_b"]["title"] == "SwinUNETR-B"
+    assert (rows["nnformer"]["parameters_million"], rows["nnformer"]["mult_adds_tera"]) == (153.97, 2.04)
+    assert stunet("models", "unet3d", "--systems") == 2
+    assert "leave the name" in capsys.readouterr().err
+
+
+def test_another_network_by_name(stunet, capsys):
+    assert stunet("models", "unet3d", "--patch", 64, 64, 64, "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)["sizes"]
+    assert (row["name"], row["title"], row["width"]) == ("unet3d", "3D U-Net", None)
 
 
 def test_the_table_of_what_fits(stunet, capsys):

@@ -69,6 +69,12 @@ def test_a_recipe_is_printed_and_overridden(stunet, capsys, monkeypatch, no_vari
     assert json.loads(captured.out)["validation_dsc"] == 0.9
 
 
+def test_another_network_has_its_own_recipe(stunet, capsys, monkeypatch, no_variables):
+    _, settings = reports(stunet, monkeypatch, "--network", "unetr_b", "--epochs", 40)
+    assert (settings.size, settings.recipe.name, settings.recipe.epochs) == ("unetr_b", "unetr", 40)
+    assert "optimizer: adamw" in capsys.readouterr().err
+
+
 def test_how_a_step_is_computed(stunet, monkeypatch, no_variables):
     options = ["--accumulate", 2, "--checkpoint-activations", "--compile", "on", "--precision", "bfloat16"]
     _, settings = reports(stunet, monkeypatch, *options, "--save-every", 2, "--picture-every", 0)

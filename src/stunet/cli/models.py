@@ -37,6 +37,8 @@ class Models:
         """Count without memory and print."""
         from stunet.errors import UserError
 
+        if self.systems and (self.name is not None or self.fit is not None):
+            raise UserError("--systems lists all networks: leave the name and --fit out.")
         if self.fit is not None:
             return self._run_fit(self.fit)
         if self.precision is not None:
