@@ -9,6 +9,7 @@ An interrupted one goes on where it stopped. Pages are made of the results files
 import argparse
 from pathlib import Path
 
+from stunet.experiments.file_names import file_name_of
 from stunet.experiments.mini_data import data_with_minis
 from stunet.experiments.plots import FIGURES, plot
 from stunet.experiments.recipe import PROFILES, Profile, Recipe, Workplace, require_profile
@@ -49,7 +50,7 @@ def run(recipe: Recipe, profile: Profile, folder: Path) -> Path:
     results = run_recipe(recipe, profile, Workplace(folder, data_with_minis({}, folder), resume=True))
     figures = plot(folder / RESULTS_NAME, made_folder(PAGES)) if recipe.name in FIGURES else []
     pictures = [path.name for path in figures if path.suffix == ".png"]
-    page = PAGES / f"{recipe.name}.md"
+    page = PAGES / f"{file_name_of(results)}.md"
     page.write_text(page_of(recipe, results, profile, pictures[0] if pictures else None), encoding="utf-8")
     return page
 

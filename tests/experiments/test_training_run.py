@@ -1,6 +1,7 @@
 """Training runs, end to end: a very small network, two iterations, real images."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -9,23 +10,30 @@ pytest.importorskip("nnunetv2")
 from stunet.evaluation.report import evaluate
 from stunet.experiments.cases import Cases, Split
 from stunet.experiments.mini_data import HIPPOCAMPUS, HIPPOCAMPUS_TARGETS
+from stunet.experiments.panel_cases import panel_cases_of
+from stunet.experiments.pictures import median_cases
+from stunet.experiments.plots import plot
+from stunet.experiments.plots_panels import read_row
 from stunet.experiments.recipe import Recipe, Workplace
+from stunet.experiments.results import read_results
 from stunet.experiments.run import run_recipe
+from stunet.experiments.scores import Target
 from stunet.experiments.training_run import Schedule, TrainingRun
 from tests.training.conftest import environment
 
 CASES = Cases(
     4, "Hippocampus", "hippocampus", Split(HIPPOCAMPUS.split.train[:4], HIPPOCAMPUS.split.val[:1]), fractions=(0.5, 1.0)
 )
+TARGETS = (*HIPPOCAMPUS_TARGETS, Target("Hippocampus"))
 SHORT = Schedule(epochs=1, iterations=2, mirror=False)  # without mirrored copies in the validation, too
 RUNS = (
-    TrainingRun("scratch", "STU-Net, tiny", "tiny", CASES, HIPPOCAMPUS_TARGETS, SHORT, classes=3),
+    TrainingRun("scratch", "STU-Net, tiny", "tiny", CASES, TARGETS, SHORT, classes=3),
     TrainingRun(
         "fine-tuned",
         "STU-Net, tiny, ft",
         "tiny",
         CASES,
-        HIPPOCAMPUS_TARGETS,
+        TARGETS,
         Schedule("finetune", epochs=1, iterations=2, mirror=False),
         after="scratch",
         fraction=0.5,
@@ -33,7 +41,9 @@ RUNS = (
         classes=3,
     ),
 )
-RECIPE = Recipe("table9", "Title", "Claim.", "Table 9", RUNS, ())
+SYSTEMS = tuple(run.system for run in RUNS)
+PICTURES_OF_BOTH = partial(median_cases, systems=SYSTEMS, datasets=["Hippocampus"])
+RECIPE = Recipe("figure3", "Title", "Claim.", "Table 9", RUNS, (), pictures=PICTURES_OF_BOTH)
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +60,12 @@ def test_both_runs_are_scored_on_the_case_kept_apart(done):
     assert [(m.system, m.target) for m in results.measurements] == [
         (system, target)
         for system in ("STU-Net, tiny", "STU-Net, tiny, ft")
-        for target in ("Anterior", "Posterior", "all")
+        for target in ("Anterior", "Posterior", "all", "Hippocampus")
     ]
     for measurement in results.measurements:
         assert set(measurement.cases) == {HIPPOCAMPUS.split.val[0]}
-    *labels, everything = (m.value for m in results.measurements[:3])
-    assert everything == pytest.approx(sum(labels) / 2)
+    *labels, everything, dataset = (m.value for m in results.measurements[:4])
+    assert dataset == everything == pytest.approx(sum(labels) / 2)
 
 
 def test_the_scores_are_those_of_nnunets_own_validation(done):
@@ -76,6 +86,19 @@ def test_a_run_follows_its_schedule_and_its_share(done):
     assert "models/scratch" in settings["start"]["model"]
     folds = json.loads((folder / "raw/Dataset004_Hippocampus/splits_final.json").read_text())
     assert len(folds[1]["train"]) == 2
+
+
+def test_figure_3_shows_what_both_predicted(done):
+    folder, results = done
+    (case,) = panel_cases_of(read_results(folder / "results.json"), folder)
+    validated = HIPPOCAMPUS.split.val[0]
+    assert (case.case, case.target, dict(case.names)) == (validated, "Hippocampus", {1: "Anterior", 2: "Posterior"})
+    row = read_row(case, results)
+    assert row.dsc == {m.system: m.value for m in results.measurements if m.target == "Hippocampus"}
+    for system, fold in zip(SYSTEMS, (0, 1), strict=True):
+        (predicted,) = folder.glob(f"models/*/Dataset*/*/fold_{fold}/validation/{validated}.nii.gz")
+        assert case.predictions[system] == predicted
+    assert {path.name for path in plot(folder / "results.json", folder)} == {"figure3.pdf", "figure3.png"}
 
 
 def test_what_is_done_is_not_trained_again(done, shared_data, monkeypatch):

@@ -23,6 +23,7 @@ class PanelCase:
         reference: its labels by the experts.
         predictions: system to label file.
         names: label to structure; these are drawn.
+        target: whose DSC is told; None is the mean over all that the results hold of the case.
     """
 
     case: str
@@ -31,6 +32,7 @@ class PanelCase:
     reference: Path
     predictions: Mapping[str, Path]
     names: Mapping[int, str]
+    target: str | None = None
 
     def to_setting(self, folder: Path) -> dict[str, Any]:
         """For the provenance of a results file in `folder`; paths below it are written relative to it."""
@@ -41,6 +43,7 @@ class PanelCase:
             "reference": _told(self.reference, folder),
             "predictions": {system: _told(path, folder) for system, path in self.predictions.items()},
             "names": {str(label): name for label, name in self.names.items()},
+            "target": self.target,
         }
 
 
@@ -69,9 +72,10 @@ def _case(entry: Mapping[str, Any], folder: Path) -> PanelCase:
         reference=folder / entry["reference"],
         predictions={system: folder / path for system, path in entry["predictions"].items()},
         names={int(label): name for label, name in entry["names"].items()},
+        target=entry.get("target"),
     )
 
 
 def _told(path: Path, folder: Path) -> str:
-    absolute, base = path.resolve(), folder.resolve()
+    absolute, base = path.absolute(), folder.absolute()  # a link stays the link that it is
     return str(absolute.relative_to(base) if absolute.is_relative_to(base) else absolute)

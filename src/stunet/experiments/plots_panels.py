@@ -138,7 +138,7 @@ def read_row(case: PanelCase, results: Results) -> PanelRow:
         spacing=(shown.spacing[1], shown.spacing[2]),
         names=case.names,
         colours={label: _colour(name, label) for label, name in case.names.items()},
-        dsc=_dsc_of(case.case, results),
+        dsc=_dsc_of(case, results),
     )
 
 
@@ -160,12 +160,13 @@ def fullest_slice(mask_ZYX: np.ndarray) -> int:
     return int(counts.argmax()) if counts.any() else len(mask_ZYX) // 2
 
 
-def _dsc_of(case: str, results: Results) -> dict[str, float]:
-    """System to the mean DSC of one case over the targets that the results hold."""
+def _dsc_of(case: PanelCase, results: Results) -> dict[str, float]:
+    """System to the DSC of one case: of its target, or the mean over the targets that the results hold."""
     values: dict[str, list[float]] = {}
     for measurement in results.measurements:
-        value = measurement.cases.get(case)
-        if measurement.metric == "DSC" and value is not None:
+        value = measurement.cases.get(case.case)
+        is_meant = measurement.metric == "DSC" and case.target in (None, measurement.target)
+        if is_meant and value is not None:
             values.setdefault(measurement.system, []).append(value)
     return {system: sum(found) / len(found) for system, found in values.items()}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from stunet.errors import UserError
+from stunet.experiments.panel_cases import PanelCase
 from stunet.experiments.results import Measurement, Setting
 
 Profile = Literal["full", "mini"]
@@ -94,6 +95,11 @@ def nothing_more(measurements: Sequence[Measurement]) -> Sequence[Measurement]:
     return ()
 
 
+def no_pictures(runs: Sequence["Run"], measurements: Sequence[Measurement], folder: Path) -> Sequence[PanelCase]:
+    """Of a recipe that no qualitative figure belongs to."""
+    return ()
+
+
 class RunStopped(Exception):  # noqa: N818 (nothing went wrong)
     """A run that was told to stop and has saved what it had done; the message is for people."""
 
@@ -138,6 +144,8 @@ class Recipe:
         elsewhere: where others published results to compare with, a sentence each.
         remarks: sentences that belong beside its results.
         derive: what the table shows besides, computed from what all runs measured: means of several rows.
+        pictures: which scans a qualitative figure shows, of the runs that are done, what they measured, and the
+            experiment's folder.
     """
 
     name: str
@@ -149,6 +157,7 @@ class Recipe:
     elsewhere: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     derive: Callable[[Sequence[Measurement]], Sequence[Measurement]] = nothing_more
+    pictures: Callable[[Sequence[Run], Sequence[Measurement], Path], Sequence[PanelCase]] = no_pictures
 
     def __post_init__(self) -> None:
         for runs in (self.full, self.mini):

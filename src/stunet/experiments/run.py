@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stunet.errors import UserError
+from stunet.experiments.panel_cases import PICTURES
 from stunet.experiments.recipe import Profile, Recipe, Run, Workplace
 from stunet.experiments.results import Measurement, Results, measurement_of, provenance_now, write_results
 from stunet.files import home_folder, made_folder, read_json_object, write_json
@@ -103,15 +104,19 @@ def _keys(runs: Sequence[Run]) -> str:
 
 def _write(recipe: Recipe, profile: Profile, workplace: Workplace, done: Mapping[str, DoneRun]) -> Results:
     runs = recipe.runs(profile)
-    kept = [done[run.key] for run in runs if run.key in done]
+    finished = [run for run in runs if run.key in done]
+    kept = [done[run.key] for run in finished]
     measurements = [measurement for run in kept for measurement in run.measurements]
     left = [run for run in runs if run.key not in done]
     remarks = (*recipe.all_remarks(profile), f"Not done: {_keys(left)}.") if left else recipe.all_remarks(profile)
-    settings = {
+    settings: dict[str, Any] = {
         "data": {name: folder.name for name, folder in sorted(workplace.data.items())},
         "gpus": workplace.gpus,
-        "seconds": {run.key: done[run.key].seconds for run in runs if run.key in done},
+        "seconds": {run.key: done[run.key].seconds for run in finished},
     }
+    pictures = recipe.pictures(finished, measurements, workplace.folder)
+    if pictures:
+        settings[PICTURES] = [picture.to_setting(workplace.folder) for picture in pictures]
     results = Results(
         recipe.name,
         profile,

@@ -1,4 +1,4 @@
-"""Table 5: trained from scratch and fine-tuned on FLARE22, AMOS22 (CT, MR, both) and AutoPET22 (CT, PET, both).
+"""Table 5 (and Figure 3): from scratch and fine-tuned on FLARE22, AMOS22 (CT, MR, both), AutoPET22 (CT, PET, both).
 
 Command: `stunet experiment run table5 --profile full --data flare22=FOLDER --data flare22_validation=FOLDER`, and as
 much for amos22, amos22_ct, amos22_mr, autopet22, autopet22_ct, autopet22_pet; one dataset: `--only '*-flare22'`.
@@ -10,10 +10,16 @@ Expected: mean DSC over the seven columns 77.19 % for STU-Net-B from scratch, 79
 Fine-tuning starts with the published weights; their licence and size: `stunet models`.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from stunet.experiments.means import MeanOverTargets
 from stunet.experiments.mini_data import ABDOMEN, HIPPOCAMPUS, STSPET, short
+from stunet.experiments.panel_cases import PanelCase
 from stunet.experiments.paper_data import DOWNSTREAM, Downstream, dsc_expected
+from stunet.experiments.pictures import median_cases
 from stunet.experiments.recipe import Expected, Recipe, Run
+from stunet.experiments.results import Measurement
 from stunet.experiments.scores import Target
 from stunet.experiments.training_run import Schedule, TrainingRun
 
@@ -41,6 +47,10 @@ MINI_ROWS = (
 """Key, name, network, and the run whose weights it starts with."""
 
 MINI_DOWNSTREAM = (Downstream(HIPPOCAMPUS, 3), Downstream(STSPET, 2))
+
+FIGURE_3_SYSTEMS = ("nnU-Net", "STU-Net-B-ft", "STU-Net-L-ft", "STU-Net-H-ft")
+
+FIGURE_3_DATASETS = ("FLARE22", "AMOS-CT", "AMOS-MR", "AutoPET-CT", "AutoPET-PET")
 
 
 def _full() -> tuple[Run, ...]:
@@ -79,9 +89,16 @@ def _mini() -> tuple[Run, ...]:
     return (PRETRAINING, *trainings)
 
 
+def figure_3(runs: Sequence[Run], measurements: Sequence[Measurement], folder: Path) -> list[PanelCase]:
+    """The rows of Figure 3, of either profile. The paper does not name its cases."""
+    systems = (*FIGURE_3_SYSTEMS, *(system for _, system, *_ in MINI_ROWS))
+    datasets = (*FIGURE_3_DATASETS, *(data.cases.name for data in MINI_DOWNSTREAM))
+    return median_cases(runs, measurements, folder, systems, datasets)
+
+
 RECIPE = Recipe(
     name="table5",
-    title="Fine-tuning on FLARE22, AMOS22 and AutoPET22",
+    title="Fine-tuning on FLARE22, AMOS22 and AutoPET22, and Figure 3",
     shows="Pre-trained on TotalSegmentator, STU-Nets are better than from scratch, on MR and PET as well.",
     source="Table 5, section 4.2.2",
     full=_full(),
@@ -98,4 +115,5 @@ RECIPE = Recipe(
         {data.cases.name: 1 for data in DOWNSTREAM},
         {system: Expected(mean, SOURCE, percent=True) for _, system, *_, mean in ROWS},
     ),
+    pictures=figure_3,
 )
