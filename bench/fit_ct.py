@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from stunet.allocator import keep_freed_memory
 from stunet.files import replacing
 from stunet.imaging.formats.table import read_labels, read_volume
 from stunet.imaging.plan import PreprocessingPlan
@@ -138,6 +139,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
+    keep_freed_memory()
     torch.manual_seed(0)
     network = build_stunet(config_of_size(asked.size, 1, len(LABELS), strides=PUBLISHED_STRIDES))
     network = network.apply(STUNet.initialize).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

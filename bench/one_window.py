@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from stunet.allocator import keep_freed_memory
 from stunet.inference.backends.table import BACKENDS
 from stunet.networks.cost import count_macs
 from stunet.networks.stunet import PUBLISHED_STRIDES, build_stunet, config_of_size
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
+    keep_freed_memory()
     torch.manual_seed(0)
     config = config_of_size(asked.size, 1, asked.classes, strides=PUBLISHED_STRIDES)
     with torch.device("meta"):

@@ -76,8 +76,10 @@ class Predict:
 
     def run(self) -> int:
         """Check the paths first, then load the model once and segment."""
+        from stunet.allocator import keep_freed_memory
         from stunet.inference.batch import Case, case_name, find_cases, is_folder_of_scans
 
+        keep_freed_memory()
         if is_folder_of_scans(self.input):
             self._require_folder_output()
             return self._run_folder(find_cases(self.input))
