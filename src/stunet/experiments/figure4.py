@@ -62,7 +62,7 @@ def _mini() -> tuple[Run, ...]:
             network=network,
             cases=cases,
             targets=HIPPOCAMPUS_TARGETS,
-            schedule=short(80),
+            schedule=short(200),
             fraction=fraction,
             setting={"fraction": fraction},
             classes=3,

@@ -84,11 +84,11 @@ def _mini() -> tuple[Run, ...]:
             network,
             HIPPOCAMPUS,
             HIPPOCAMPUS_TARGETS,
-            short(80),
+            short(200),
             setting={MODEL: UNIVERSAL},
             classes=3,
         )
-        runs += [universal, *_experts(key, system, network, HIPPOCAMPUS, MINI_GROUPS, short(80))]
+        runs += [universal, *_experts(key, system, network, HIPPOCAMPUS, MINI_GROUPS, short(200))]
     return tuple(runs)
 
 

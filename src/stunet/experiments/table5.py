@@ -79,7 +79,7 @@ def _mini() -> tuple[Run, ...]:
             network=network,
             cases=data.cases,
             targets=(Target(data.cases.name),),
-            schedule=short(80, Schedule("finetune" if after else None)),
+            schedule=short(200, Schedule("finetune" if after else None)),
             after=after,
             classes=data.classes,
         )
