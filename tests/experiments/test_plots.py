@@ -24,8 +24,8 @@ RESULTS = {
 
 
 def results_named(name, folder):
-    if name == "figure3":
-        return invented.write_pictures(folder)[0]
+    if name in ("figure3", "table5"):
+        return replace(invented.write_pictures(folder)[0], experiment=name)
     return replace(RESULTS[name]("mini"), experiment=name)
 
 

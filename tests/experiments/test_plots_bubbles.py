@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
+from matplotlib.offsetbox import AnchoredOffsetbox
 
 from stunet.errors import UserError
 from stunet.experiments.plots_bubbles import draw_bubbles
@@ -50,6 +51,28 @@ def test_names_stand_beside_their_bubbles_and_off_each_other(figure):
     assert not [pair for pair in combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])]
     frame = figure.axes[0].bbox
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 <= frame.y1 for box in boxes.values())
+
+
+def sizes_legend(figure):
+    (legend,) = (artist for artist in figure.axes[0].artists if isinstance(artist, AnchoredOffsetbox))
+    return legend
+
+
+@pytest.mark.parametrize(("profile", "moved"), [("full", {}), ("mini", {"nnFormer": (20.0, 60.0)})])
+def test_the_legend_of_the_areas_stands_where_no_bubble_is(profile, moved):
+    results = table3(profile)
+    measurements = tuple(
+        replace(m, value=moved[m.system][0] if m.metric == "mult-adds (T)" else moved[m.system][1] / 100)
+        if m.system in moved and (m.metric == "mult-adds (T)" or m.target == "all")
+        else m
+        for m in results.measurements
+    )
+    with figure_style():
+        figure = draw_bubbles(replace(results, measurements=measurements))
+    figure.draw_without_rendering()
+    legend = sizes_legend(figure).get_window_extent()
+    centres = [figure.axes[0].transData.transform(disc.get_offsets()[0]) for disc in discs_of(figure)]
+    assert not [centre for centre in centres if legend.contains(*centre)]
 
 
 def test_no_bubble_is_cut_off(figure):

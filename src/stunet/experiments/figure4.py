@@ -2,7 +2,7 @@
 
 Command: `stunet experiment run figure4 --profile full --data totalsegmentator=FOLDER --gpus 8`;
 on a CPU: `stunet experiment run figure4 --profile mini --data hippocampus=FOLDER`.
-Cost: about 1,110 hours of an A100 in all; mini: meant for less than 15 minutes of a CPU.
+Cost: about 1,110 hours of an A100 in all; mini: about 12 minutes of one CPU thread.
 Expected: each larger STU-Net better at each share; H with 5 % better than S with 100 %. The figure prints no numbers;
 those of all cases are Table 3's.
 

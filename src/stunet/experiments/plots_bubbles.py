@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import floor, log10
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnchoredOffsetbox, DrawingArea, TextArea, VPacker
@@ -32,6 +33,9 @@ HEIGHT = 3.4
 
 LARGEST_RADIUS = 24.0
 """Of a bubble, in points; the others follow from it, area by area."""
+
+CORNERS = {"lower right": (1, 0), "lower left": (0, 0), "upper right": (1, 1), "upper left": (0, 1)}
+"""Places for the legend of the areas, as shares of the axes."""
 
 PARAMETERS, MULT_ADDS = "parameters (M)", "mult-adds (T)"
 
@@ -162,4 +166,12 @@ def _add_sizes(axes: Axes, bubbles: Mapping[str, Bubble]) -> None:
         left += 2 * slot + 4
     title = TextArea("Parameters", textprops={"fontsize": SMALL_POINTS})
     box = VPacker(children=[title, drawing], align="center", pad=0, sep=3)
-    axes.add_artist(AnchoredOffsetbox("lower right", child=box, frameon=False, pad=0.2, borderpad=0.5))
+    corner = _free_corner(axes, bubbles)
+    axes.add_artist(AnchoredOffsetbox(corner, child=box, frameon=False, pad=0.2, borderpad=0.5))
+
+
+def _free_corner(axes: Axes, bubbles: Mapping[str, Bubble]) -> str:
+    """The corner whose nearest bubble is the farthest away."""
+    centres = axes.transData.transform([(bubble.mult_adds, bubble.dsc.value) for bubble in bubbles.values()])
+    places = axes.transAxes.inverted().transform(centres)
+    return max(CORNERS, key=lambda name: np.linalg.norm(places - CORNERS[name], axis=1).min())

@@ -3,7 +3,7 @@
 Command: `stunet experiment run table3 --profile full --data totalsegmentator=FOLDER --gpus 8`;
 one row: `--only stunet-b`. On a CPU: `stunet experiment run table3 --profile mini --data hippocampus=FOLDER`.
 Cost: about 360 hours of an A100 in all, 14 for STU-Net-B, 148 for STU-Net-H;
-mini: meant for less than 15 minutes of a CPU.
+mini: about 10 minutes of one CPU thread.
 Expected: mean DSC of all 104 structures 87.12 % for STU-Net-B, 86.76 % for nnU-Net, 90.06 % for STU-Net-H.
 """
 
