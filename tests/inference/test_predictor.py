@@ -14,7 +14,8 @@ from stunet.errors import UserError
 from stunet.imaging.box import body_box
 from stunet.imaging.preprocess import cropped_view, preprocess
 from stunet.imaging.volume import Volume
-from stunet.inference.backends.precision import default_precision
+from stunet.inference.backends import precision
+from stunet.inference.backends.precision import cpu_computes_bfloat16, default_precision
 from stunet.inference.mirroring import mirrored_axes
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.networks.stunet import build_stunet, config_of_size
@@ -205,8 +206,19 @@ def test_a_coarser_grid():
 def test_the_fastest_backend_is_chosen():
     predictor = Predictor(tiny_model(), InferenceConfig(device="cpu"))
     assert predictor.backend.name == ("openvino" if find_spec("openvino") and find_spec("onnx") else "torch")
-    assert predictor.backend.precision == "float32"
-    assert default_precision(torch.device("cuda")) == "float16"
+    fast = predictor.backend.name == "openvino" and cpu_computes_bfloat16()
+    assert predictor.backend.precision == ("bfloat16" if fast else "float32")
+
+
+def test_the_precision_suits_backend_and_device(monkeypatch):
+    cpu, networks = torch.device("cpu"), tiny_model().networks
+    other = [build_stunet(config_of_size("tiny", 1, 3, strides=STRIDES, upsampling="trilinear"))]
+    assert default_precision("torch", torch.device("cuda"), networks) == "float16"
+    for has_bfloat16, by_openvino in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(precision, "cpu_computes_bfloat16", lambda answer=has_bfloat16: answer)
+        assert default_precision("openvino", cpu, networks) == by_openvino
+        assert default_precision("torch", cpu, networks) == default_precision("onnx", cpu, networks) == "float32"
+        assert default_precision("openvino", cpu, other) == "float32"
 
 
 def ct_model():

@@ -60,7 +60,7 @@ class Predict:
     backend: Literal["auto", "torch", "openvino", "onnx"] = "auto"
     """What runs the network; auto takes the fastest that is installed, and says which."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the network; auto: float16 on CUDA, else float32. bfloat16: faster on some CPUs, CHANGES NEAR-TIES."""
+    """Of the network; auto: float16 on CUDA, bfloat16 by OpenVINO on CPUs that have it, else float32, the exact one."""
     compile: Switch = False
     """Let torch compile the network: the first start takes a minute or more, later ones seconds (--backend torch)."""
     mirror: Switch = False

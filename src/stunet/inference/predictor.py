@@ -131,7 +131,7 @@ class Predictor:
         name, make = backend_maker(self.config.backend, device, self.config.compiled, self.model.networks)
         precision = cast(Precision, self.config.precision)
         if self.config.precision == "auto":
-            precision = "float32" if name == "onnx" else default_precision(device)
+            precision = default_precision(name, device, self.model.networks)
         return make(self.model.networks, device, precision, self.plan.patch_size)
 
     @torch.inference_mode()

@@ -81,13 +81,12 @@ class _FusedStage(nn.Module):
         first, *others = cast(list[ResidualBlock], list(stage))
         channels = first.conv1.in_channels // 2
         stride = cast(Stride, tuple(int(s) for s in upsample.scale))
-        self.scale = upsample.scale
         self.narrow = upsample.conv
         self.conv_up = _sub_pixel_convolution(first.conv1, channels, stride)
         self.conv_skip = _part(first.conv1, slice(channels, None))
         self.norm1, self.conv2, self.norm2 = first.norm1, first.conv2, first.norm2
         shortcut = cast(nn.Conv3d, first.shortcut)
-        self.shortcut_up = _part(shortcut, slice(channels), bias=False)
+        self.shortcut_up = _repeating_convolution(shortcut, channels, stride)
         self.shortcut_skip = _part(shortcut, slice(channels, None))
         self.others = nn.Sequential(*others)
 
@@ -97,8 +96,7 @@ class _FusedStage(nn.Module):
         y = self.conv_skip(skip) + self.conv_up(x)
         y = functional.leaky_relu(self.norm1(y), NEGATIVE_SLOPE)
         y = self.norm2(self.conv2(y))
-        enlarged = functional.interpolate(self.shortcut_up(x), scale_factor=self.scale, mode="nearest")
-        y = y + self.shortcut_skip(skip) + enlarged
+        y = self.shortcut_up(x) + self.shortcut_skip(skip) + y
         return self.others(functional.leaky_relu(y, NEGATIVE_SLOPE))
 
 
@@ -119,11 +117,21 @@ def _sub_pixel_convolution(convolution: nn.Conv3d, channels: int, stride: Stride
     weight = convolution.weight.detach()[:, :channels].double()
     z, y, x = (sub_pixel_operator(s).to(weight) for s in stride)
     small = torch.einsum("oizyx,az,by,cx->ioabc", weight, z, y, x).to(convolution.weight.dtype)
+    return _transposed(small, stride, padding=1)
+
+
+def _repeating_convolution(convolution: nn.Conv3d, channels: int, stride: Stride) -> nn.ConvTranspose3d:
+    """A 1x1x1 convolution of the first channels, then repeated along each axis by `stride`; the bias is left out."""
+    weight = convolution.weight.detach()[:, :channels].transpose(0, 1)
+    return _transposed(weight.expand(-1, -1, *stride).contiguous(), stride, padding=0)
+
+
+def _transposed(weight_IOZYX: torch.Tensor, stride: Stride, padding: int) -> nn.ConvTranspose3d:
+    """A transposed convolution with this very weight and no bias."""
+    inner, outer, *kernel = weight_IOZYX.shape
     with torch.device("meta"):
-        transposed = nn.ConvTranspose3d(
-            channels, convolution.out_channels, cast(Stride, tuple(small.shape[2:])), stride, padding=1, bias=False
-        )
-    transposed.weight = nn.Parameter(small)
+        transposed = nn.ConvTranspose3d(inner, outer, cast(Stride, tuple(kernel)), stride, padding, bias=False)
+    transposed.weight = nn.Parameter(weight_IOZYX)
     return transposed
 
 

@@ -19,6 +19,7 @@ from stunet.errors import UserError
 from stunet.extras import import_extra
 from stunet.files import home_folder, made_folder
 from stunet.inference.backends.maps import WindowMaps, head_of
+from stunet.inference.backends.openvino_precision import keep_stream_in_float32
 from stunet.inference.backends.precision import Precision, require_precision
 from stunet.inference.onnx_graph import LayerWriter, build_graph, instance_norm_in_one_node
 from stunet.inference.openvino_core import openvino_core
@@ -26,15 +27,10 @@ from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel, InferRequest, Tensor
-    from openvino import Model as OpenVinoModel
+    from openvino import CompiledModel, InferRequest
 
 HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
 """OpenVINO's names of precisions."""
-
-ANSWERS: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""In which numbers the features come out: a network that ends in float32 does its last stage in it, too, which takes a
-tenth of its time for digits that bfloat16 does not have."""
 
 NORMS: dict[Precision, dict[Any, LayerWriter]] = {
     "float32": {},
@@ -42,7 +38,7 @@ NORMS: dict[Precision, dict[Any, LayerWriter]] = {
 }
 """How instance norms are written; bfloat16 is too coarse for the exact way to matter."""
 
-FORMAT = 2
+FORMAT = 3
 """Of what is kept; counted up when the same network is converted otherwise."""
 
 IR_NAME = "model.xml"
@@ -55,7 +51,7 @@ class OpenVinoBackend:
     Args:
         networks: in evaluation mode; not changed.
         device: the CPU.
-        precision: "float32" or "bfloat16".
+        precision: "float32", or "bfloat16" with the residual stream in float32, see `openvino_precision`.
         window_size: (Z, Y, X) of all windows to come.
 
     Raises:
@@ -93,14 +89,14 @@ class OpenVinoBackend:
 
         request = self._request()
         request.set_input_tensor(Tensor(window.numpy(), shared_memory=True))
-        request.set_output_tensor(_shared(features))
+        request.set_output_tensor(Tensor(features.numpy(), shared_memory=True))
         request.infer()
 
     def _answer(self, shape: tuple[int, ...]) -> torch.Tensor:
         """This thread's own memory for answers, used again and again: new memory costs a window a tenth of its time."""
         answer = getattr(self._threads, "answer", None)
         if answer is None or answer.shape != shape:
-            answer = self._threads.answer = torch.empty(shape, dtype=ANSWERS[self.precision])
+            answer = self._threads.answer = torch.empty(shape)
         return answer
 
     def _request(self) -> "InferRequest":
@@ -108,15 +104,6 @@ class OpenVinoBackend:
         if not hasattr(self._threads, "request"):
             self._threads.request = self._compiled.create_infer_request()
         return self._threads.request
-
-
-def _shared(features: torch.Tensor) -> "Tensor":
-    """OpenVINO's view of a tensor."""
-    from openvino import Shape, Tensor, Type
-
-    if features.dtype == torch.bfloat16:  # numpy has no such type
-        return Tensor(features.view(torch.int16).numpy(), Shape(list(features.shape)), Type.bf16)
-    return Tensor(features.numpy(), shared_memory=True)
 
 
 def _compiled(networks: Sequence[STUNet], precision: Precision, window_size: tuple[int, ...]) -> "CompiledModel":
@@ -157,23 +144,15 @@ def _convert(networks: Sequence[STUNet], precision: Precision, window_size: tupl
     try:
         with tempfile.TemporaryDirectory(dir=temporary) as onnx_folder:
             source, *_ = graph.save(Path(onnx_folder) / "model.onnx")
-            model = _answering_in(precision, openvino_core().read_model(source))
+            model = openvino_core().read_model(source)
             openvino.save_model(model, temporary / IR_NAME, compress_to_fp16=False)
+            if precision == "bfloat16":
+                keep_stream_in_float32(model, temporary / IR_NAME)
         _publish(temporary, folder)
     except OSError as error:
         raise UserError(f"{folder.parent}: cannot be written ({error.strerror or error}).") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _answering_in(precision: Precision, model: "OpenVinoModel") -> "OpenVinoModel":
-    """The model whose output has the type of `ANSWERS`."""
-    from openvino import Type
-    from openvino.preprocess import PrePostProcessor
-
-    steps = PrePostProcessor(model)
-    steps.output().tensor().set_element_type(getattr(Type, HINTS[precision]))
-    return steps.build()
 
 
 def _publish(temporary: Path, folder: Path) -> None:
