@@ -225,7 +225,8 @@ class DirectInferenceRun:
         """
         from stunet.inference.predictor import InferenceConfig, Predictor
 
-        config = InferenceConfig(device="cuda" if workplace.gpus else "cpu")
+        on_cpu = InferenceConfig(device="cpu", precision="float32")
+        config = InferenceConfig(device="cuda") if workplace.gpus else on_cpu
         predictor = Predictor(self._model(workplace), config)
         folder = workplace.folder / "predictions" / self.key
         dataset, mapping = workplace.data[self._data], load_mapping(self.dataset)
