@@ -1,0 +1,83 @@
+"""How many labels nnU-Net's sums in half precision decide: nnU-Net as it is, nnU-Net with sums in float32, and stunet.
+
+nnU-Net adds up the logits of overlapping windows in float16. The same network and the same code, with these sums in
+float32, tell which labels hang on that; an engine that sums exactly can agree with nnU-Net no better than this does.
+
+    python bench/half_sums.py --model ct.safetensors [--threads 2]
+"""
+
+import argparse
+import os
+import tempfile
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from agreement import write_nnunet_folder
+
+from stunet.inference.model import load_model
+from stunet.inference.predictor import InferenceConfig, Predictor
+from stunet.training.folders import TRAINER_FOLDER
+from tests.training.torchvision_operators import declare_if_missing
+
+declare_if_missing()
+
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO  # noqa: E402
+from nnunetv2.inference import predict_from_raw_data  # noqa: E402
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def labels_by_nnunet(folder: Path, scan: Path) -> np.ndarray:
+    """Labels (Z, Y, X) of nnU-Net's own predictor, without mirroring."""
+    predictor = predict_from_raw_data.nnUNetPredictor(
+        use_mirroring=False, perform_everything_on_device=False, device=torch.device("cpu")
+    )
+    predictor.initialize_from_trained_model_folder(str(folder), (0,), "checkpoint_final.pth")
+    image_CZYX, properties = SimpleITKIO().read_images([str(scan)])
+    return np.asarray(predictor.predict_single_npy_array(image_CZYX, properties))
+
+
+def labels_by_nnunet_in_float32(folder: Path, scan: Path) -> np.ndarray:
+    """The same with the sums, and the weights in them, in float32."""
+    gaussian = partial(predict_from_raw_data.compute_gaussian, dtype=torch.float32)
+    with (
+        mock.patch.object(torch, "half", torch.float32),
+        mock.patch.object(predict_from_raw_data, "compute_gaussian", gaussian),
+    ):
+        return labels_by_nnunet(folder, scan)
+
+
+def main() -> None:
+    """Predict three times and compare each with each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    shared = Path(os.environ.get("STUNET_SHARED", REPOSITORY.parent / "shared"))
+    parser.add_argument("--scan", type=Path, default=shared / "data" / "totalseg_example" / "ct.nii.gz")
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    os.environ["nnUNet_extTrainer"] = str(TRAINER_FOLDER)
+    model = load_model(asked.model)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        write_nnunet_folder(folder, model.networks[0].state_dict(), model.card)
+        exact = InferenceConfig(device="cpu", backend="torch", precision="float32")
+        labels = {
+            "nnU-Net": labels_by_nnunet(folder, asked.scan),
+            "nnU-Net, sums in float32": labels_by_nnunet_in_float32(folder, asked.scan),
+            "stunet, float32": Predictor(load_model(folder), exact).predict(asked.scan).labels,
+        }
+    print("| labels of | against | voxels | differing | equal |")
+    print("|---|---|---|---|---|")
+    for one, other in combinations(labels, 2):
+        differing = int((labels[one] != labels[other]).sum())
+        size = labels[one].size
+        print(f"| {one} | {other} | {size} | {differing} | {1 - differing / size:.6f} |")
+
+
+if __name__ == "__main__":
+    main()
