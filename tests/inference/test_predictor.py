@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import nibabel
@@ -203,10 +204,14 @@ def test_a_coarser_grid():
     )
 
 
+def _is_openvino_2026_4():
+    return version("openvino").startswith("2026.4.")
+
+
 def test_the_fastest_backend_is_chosen():
     predictor = Predictor(tiny_model(), InferenceConfig(device="cpu"))
     assert predictor.backend.name == ("openvino" if find_spec("openvino") and find_spec("onnx") else "torch")
-    fast = predictor.backend.name == "openvino" and cpu_computes_bfloat16()
+    fast = predictor.backend.name == "openvino" and cpu_computes_bfloat16() and _is_openvino_2026_4()
     assert predictor.backend.precision == ("bfloat16" if fast else "float32")
 
 
@@ -214,8 +219,10 @@ def test_the_precision_suits_backend_and_device(monkeypatch):
     cpu, networks = torch.device("cpu"), tiny_model().networks
     other = [build_stunet(config_of_size("tiny", 1, 3, strides=STRIDES, upsampling="trilinear"))]
     assert default_precision("torch", torch.device("cuda"), networks) == "float16"
-    for has_bfloat16, by_openvino in ((True, "bfloat16"), (False, "float32")):
+    choices = ((True, "2026.4.1", "bfloat16"), (False, "2026.4.1", "float32"), (True, "2026.5.0", "float32"))
+    for has_bfloat16, number, by_openvino in choices:
         monkeypatch.setattr(precision, "cpu_computes_bfloat16", lambda answer=has_bfloat16: answer)
+        monkeypatch.setattr(precision, "version", lambda package, answer=number: answer)
         assert default_precision("openvino", cpu, networks) == by_openvino
         assert default_precision("torch", cpu, networks) == default_precision("onnx", cpu, networks) == "float32"
         assert default_precision("openvino", cpu, other) == "float32"

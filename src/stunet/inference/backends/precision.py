@@ -1,6 +1,7 @@
 """In which numbers a network computes, and which of them suit a machine."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Literal, get_args
 
 import torch
@@ -15,6 +16,10 @@ Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
+PROVEN_OPENVINO = "2026.4."
+"""With what `bench/precision.py` was run; another version may read the marks of `openvino_precision` in another way."""
+
+
 def default_precision(backend: str, device: torch.device, networks: Sequence[Network]) -> Precision:
     """float16 on NVIDIA's GPUs, as nnU-Net; bfloat16 of STU-Nets by OpenVINO on CPUs that have it; else float32.
 
@@ -24,8 +29,10 @@ def default_precision(backend: str, device: torch.device, networks: Sequence[Net
     """
     if device.type == "cuda" and backend == "torch":
         return "float16"
+    if backend != "openvino" or not cpu_computes_bfloat16():
+        return "float32"
     is_proven = all(isinstance(network, STUNet) and network.config.upsampling == "nearest" for network in networks)
-    return "bfloat16" if backend == "openvino" and is_proven and cpu_computes_bfloat16() else "float32"
+    return "bfloat16" if is_proven and version("openvino").startswith(PROVEN_OPENVINO) else "float32"
 
 
 def cpu_computes_bfloat16() -> bool:
