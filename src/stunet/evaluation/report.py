@@ -98,7 +98,6 @@ def _score_all(
             for done, score in enumerate(made, start=1):
                 cases.append(score)
                 on_case(done, len(pairs))
-        except BaseException:
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
     return cases

@@ -18,7 +18,6 @@ from stunet.errors import UserError
 from stunet.extras import import_extra
 from stunet.files import write_json
 from stunet.inference.backends.onnx_backend import CPU_PROVIDER, session_options
-from stunet.inference.backends.openvino_precision import keep_stream_in_float32
 from stunet.inference.export_card import export_card
 from stunet.inference.head import mean_head
 from stunet.inference.model import Model
@@ -172,9 +171,7 @@ def _write_openvino(graph: OnnxGraph, path: Path) -> list[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         source = Path(folder) / "model.onnx"
         graph.save(source)
-        model = openvino_core().read_model(source)
-        openvino.save_model(model, path, compress_to_fp16=False)
-        keep_stream_in_float32(model, path)
+        openvino.save_model(openvino_core().read_model(source), path, compress_to_fp16=False)
     return [path, path.with_suffix(".bin")]
 
 
