@@ -14,8 +14,9 @@ def keep_freed_memory() -> bool:
 
     By itself glibc gives each block of more than 32 MiB back to the system at once, and the next one comes page by page
     and filled with zeros: for a window of 128x128x128 through STU-Net-S on a CPU that is 45 % of the time in torch. The
-    price is memory that lies idle, about 0.5 GB there. It is a setting of the whole process, so commands make it, and
-    no other part of this package does.
+    price is memory that lies idle, 0.4 to 0.9 GB there: small pieces come to lie between the blocks, and up to some ten
+    blocks of a size are fetched before one of them always fits. It is a setting of the whole process, so commands make
+    it, and no other part of this package does.
 
     Returns:
         Whether there is such a setting here: glibc alone has it.
