@@ -9,10 +9,11 @@ from typing import Any
 from stunet.errors import UserError
 from stunet.imaging.plan import PreprocessingPlan
 from stunet.networks.stunet import ISOTROPIC_STRIDES
+from stunet.weights.checkpoint import Checkpoint, read_checkpoint
 from stunet.weights.model_file import ModelCard, StateDict
 from stunet.weights.model_folder import read_model_folder
 from stunet.weights.nnunet_plans import DEFAULT_CONFIGURATION, read_v1_plans
-from stunet.weights.official import PUBLISHED_PLAN, Checkpoint, import_official, is_published, read_checkpoint
+from stunet.weights.official import PUBLISHED_PLAN, import_official, is_published
 from stunet.weights.training_checkpoint import is_training_checkpoint, read_training_checkpoint
 
 

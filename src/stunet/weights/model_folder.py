@@ -7,9 +7,10 @@ from typing import Any
 
 from stunet.errors import UserError
 from stunet.files import read_json_object
+from stunet.weights.checkpoint import Checkpoint, read_checkpoint
 from stunet.weights.model_file import AnyArchitecture, ModelCard, StateDict, existing_file
 from stunet.weights.nnunet_plans import DEFAULT_CONFIGURATION, NetworkPlan, network_plan
-from stunet.weights.official import CITATION, Checkpoint, architecture_of, read_checkpoint, require_stunet_trainer
+from stunet.weights.official import CITATION, architecture_of, require_stunet_trainer
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 """Which checkpoint of a fold is used: the first of these that is there."""
