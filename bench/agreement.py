@@ -24,7 +24,7 @@ import torch
 
 from stunet.training.folders import TRAINER_FOLDER
 from stunet.weights.catalogue import get_model
-from stunet.weights.model_file import ModelCard, StateDict, read_model, stunet_on
+from stunet.weights.model_file import ModelCard, StateDict, read_model, separated, stunet_on
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESAMPLING = "resample_data_or_seg_to_shape"
@@ -144,7 +144,8 @@ def main() -> None:
         work = Path(temporary)
         folder = options.folder or work / "model"
         if options.folder is None:
-            write_nnunet_folder(folder, *read_model(get_model("hippocampus")))
+            state_dict, card = read_model(get_model("hippocampus"))
+            write_nnunet_folder(folder, separated(state_dict, card.networks)[0], card)
         collect_images(options.data, options.cases, work / "images")
         environment = {**os.environ, "nnUNet_extTrainer": str(TRAINER_FOLDER), "PYTHONPATH": str(REPOSITORY)}
         for name in ("raw", "preprocessed", "results"):

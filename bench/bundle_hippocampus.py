@@ -1,18 +1,19 @@
-"""Make the model that comes with stunet: a trained model folder becomes one half-precision file with an honest card.
+"""Make the model that comes with stunet: trained model folders become one half-precision file with an honest card.
 
-    python bench/bundle_hippocampus.py --model FOLDER --raw RAW/Dataset004_Hippocampus \
+    python bench/bundle_hippocampus.py --models FOLDER... --raw RAW/Dataset004_Hippocampus \
         --splits PREPROCESSED/Dataset004_Hippocampus/splits_final.json
 
-`FOLDER` is what `stunet train -d 4 -f 0` wrote. All validation cases of the fold are predicted with the very weights
-that are shipped, by stunet's own predictor, and scored (also with mirroring, if it was trained with it); the figures go
-on the card.
+Each `FOLDER` is what `stunet train -d 4 -f 0` wrote, all with the same settings but for the seed; their answers are
+averaged. All validation cases of the fold are predicted with the very weights that are shipped, by stunet's own
+predictor, and scored (also with mirroring, if they were trained with it, and each network by itself); the figures go on
+the card.
 """
 
 import argparse
 import json
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from stunet.imaging.plan import PreprocessingPlan
 from stunet.imaging.volume import orientation
 from stunet.inference.import_model import import_model
 from stunet.inference.predictor import InferenceConfig, Predictor
-from stunet.weights.model_file import ModelCard, StateDict, save_model
+from stunet.weights.model_file import ModelCard, StateDict, joined, save_model
 from stunet.weights.official import CITATION
 
 BUNDLED = Path(stunet.__file__).parent / "weights" / "bundled" / "hippocampus.safetensors"
@@ -65,7 +66,7 @@ class Task:
     """What is bundled, and with what.
 
     Attributes:
-        model: the model folder.
+        models: the model folders, one for each network.
         raw: the raw dataset in nnU-Net's layout, with imagesTr and labelsTr.
         splits: nnU-Net's splits_final.json, by which the folder was trained.
         fold: the fold that was trained.
@@ -73,7 +74,7 @@ class Task:
         remark: what else whoever reads the card should know of the training.
     """
 
-    model: Path
+    models: tuple[Path, ...]
     raw: Path
     splits: Path
     fold: int
@@ -81,9 +82,9 @@ class Task:
     remark: str
 
     @property
-    def fold_folder(self) -> Path:
-        """Where the fold's checkpoint, record and log lie."""
-        return self.model / f"fold_{self.fold}"
+    def fold_folders(self) -> list[Path]:
+        """Where each network's checkpoint, record and log lie."""
+        return [model / f"fold_{self.fold}" for model in self.models]
 
     def validation_cases(self) -> list[str]:
         """The cases that the fold was not trained on."""
@@ -101,7 +102,8 @@ class Task:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read, check, write, measure, and write again with what was measured."""
     task, output = parse(arguments)
-    state_dict, card = import_model(task.model, fold=task.fold)
+    imported = [import_model(model, folds=[task.fold]) for model in task.models]
+    state_dict, card = joined([weights for weights, _ in imported]), imported[0][1]
     require_orientation(task)
     card = described(card, task)
     with tempfile.TemporaryDirectory() as folder:
@@ -109,7 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         save_model(trial, state_dict, card, dtype="float16")
         modes = (False, True) if card.mirror_axes else (False,)
         reports = {mirror: scored(trial, task, mirror, Path(folder) / str(mirror)) for mirror in modes}
-    card = replace(card, metrics=metrics(reports, task))
+        alone = [
+            scored_alone(weights, card, task, Path(folder) / f"network_{number}")
+            for number, (weights, _) in enumerate(imported)
+        ]
+    card = replace(card, metrics=metrics(reports, alone, task))
     save_model(output, state_dict, card, dtype="float16")
     show(output, state_dict, card)
 
@@ -117,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str] | None) -> tuple[Task, Path]:
     """What to bundle, and where to."""
     parser = argparse.ArgumentParser(description="Make the model that comes with stunet.")
-    parser.add_argument("--model", type=Path, required=True, help="model folder that `stunet train -d 4 -f 0` wrote")
+    parser.add_argument("--models", type=Path, nargs="+", required=True, help="what `stunet train -d 4 -f 0` wrote")
     parser.add_argument("--raw", type=Path, required=True, help="raw Dataset004_Hippocampus, with imagesTr, labelsTr")
     parser.add_argument("--splits", type=Path, required=True, help="nnU-Net's splits_final.json of the dataset")
     parser.add_argument("--fold", type=int, default=0)
@@ -126,7 +132,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Task, Path]:
     parser.add_argument("-o", "--output", type=Path, default=BUNDLED)
     options = parser.parse_args(arguments)
     return Task(
-        options.model, options.raw, options.splits, options.fold, options.machine, options.remark
+        tuple(options.models), options.raw, options.splits, options.fold, options.machine, options.remark
     ), options.output
 
 
@@ -148,6 +154,7 @@ def described(card: ModelCard, task: Task) -> ModelCard:
     return replace(
         card,
         name="hippocampus",
+        networks=len(task.models),
         preprocessing=plan.to_dict(),
         training={**card.training, **training_record(task, epochs=card.training["epochs"])},
         licence=LICENCE,
@@ -157,32 +164,55 @@ def described(card: ModelCard, task: Task) -> ModelCard:
 
 
 def training_record(task: Task, epochs: int) -> dict[str, Any]:
-    """How the weights came to be after so many epochs, from the run's record and nnU-Net's log."""
-    run = json.loads((task.fold_folder / "stunet_run.json").read_text())
-    logs = sorted(task.fold_folder.glob("training_log_*.txt"))
-    seconds = [float(epoch) for log in logs for epoch in EPOCH_SECONDS.findall(log.read_text())]
-    settings, splits = run["settings"], json.loads(task.splits.read_text())[task.fold]
+    """How the weights came to be after so many epochs, from the runs' records and nnU-Net's logs.
+
+    Raises:
+        SystemExit: runs that differ in more than the seed.
+    """
+    splits = json.loads(task.splits.read_text())[task.fold]
+    runs = [json.loads((folder / "stunet_run.json").read_text()) for folder in task.fold_folders]
+    common = common_record(runs, epochs)
     return {
-        "size": settings["size"],
+        **common,
         "fold": task.fold,
         "training_cases": len(splits["train"]),
-        "finished": run["finished"],
-        "epochs_planned": settings["epochs"],
-        "iterations": epochs * settings["iterations_per_epoch"],
-        "batch_size": run["batch_size"],
-        "patch_size": run["patch_size"],
-        "initial_learning_rate": run["initial_learning_rate"],
-        "weight_decay": run["weight_decay"],
-        "bfloat16": run["bfloat16"],
-        "mirror": settings["mirror"],
-        "seed": settings["seed"],
-        "seconds": round(sum(seconds), 1),
-        "machine": {**run["machine"], "device": settings["device"], "description": task.machine},
-        "versions": run["versions"],
+        "finished": [run["finished"] for run in runs],
+        "seeds": [run["settings"]["seed"] for run in runs],
+        "seconds": [round(trained_seconds(folder), 1) for folder in task.fold_folders],
+        "machine": {**runs[0]["machine"], "device": runs[0]["settings"]["device"], "description": task.machine},
+        "versions": runs[0]["versions"],
         "stored_precision": "float16",
         "remark": task.remark,
         "licence_reason": LICENCE_REASON,
     }
+
+
+def common_record(runs: Sequence[Mapping[str, Any]], epochs: int) -> dict[str, Any]:
+    """The settings that all runs share."""
+    records = [
+        {
+            "size": run["settings"]["size"],
+            "epochs_planned": run["settings"]["recipe"]["epochs"],
+            "iterations": epochs * run["settings"]["recipe"]["iterations_per_epoch"],
+            "batch_size": run["batch_size"],
+            "patch_size": run["patch_size"],
+            "initial_learning_rate": run["initial_learning_rate"],
+            "weight_decay": run["weight_decay"],
+            "precision": run["precision"],
+            "paper_transforms": run["settings"]["recipe"]["paper_transforms"],
+            "mirror": run["settings"]["recipe"]["mirror"],
+        }
+        for run in runs
+    ]
+    if any(record != records[0] for record in records):
+        raise SystemExit(f"These runs differ in more than the seed: {records}")
+    return records[0]
+
+
+def trained_seconds(fold_folder: Path) -> float:
+    """The time of all epochs, by nnU-Net's logs."""
+    logs = sorted(fold_folder.glob("training_log_*.txt"))
+    return sum(float(epoch) for log in logs for epoch in EPOCH_SECONDS.findall(log.read_text()))
 
 
 def scored(model: Path, task: Task, mirror: bool, folder: Path) -> EvaluationReport:
@@ -199,7 +229,15 @@ def scored(model: Path, task: Task, mirror: bool, folder: Path) -> EvaluationRep
     return evaluate(predictions, references, names)
 
 
-def metrics(reports: dict[bool, EvaluationReport], task: Task) -> dict[str, Any]:
+def scored_alone(weights: StateDict, card: ModelCard, task: Task, folder: Path) -> EvaluationReport:
+    """As `scored`, of one network by itself."""
+    folder.mkdir()
+    alone = folder / "alone.safetensors"
+    save_model(alone, weights, replace(card, networks=1), dtype="float16")
+    return scored(alone, task, False, folder)
+
+
+def metrics(reports: dict[bool, EvaluationReport], alone: Sequence[EvaluationReport], task: Task) -> dict[str, Any]:
     """The figures for the card."""
     cases = task.validation_cases()
     measured = {
@@ -210,9 +248,8 @@ def metrics(reports: dict[bool, EvaluationReport], task: Task) -> dict[str, Any]
         "weights": "the float16 weights of this file, computed in float32; step 0.5",
         **{"mirrored" if mirror else "plain": figures(report) for mirror, report in reports.items()},
     }
-    summary = task.fold_folder / "validation" / "summary.json"
-    if summary.is_file():
-        measured["nnunet"] = nnunet_figures(json.loads(summary.read_text()), reports[False])
+    if len(alone) > 1:
+        measured |= {f"network {number} alone": figures(report) for number, report in enumerate(alone)}
     return measured
 
 
@@ -220,12 +257,6 @@ def figures(report: EvaluationReport) -> dict[str, float]:
     """Mean DSC of each label and of all, and the worst case's."""
     labels = {report.names[label]: round(dsc, 5) for label, dsc in report.per_label.items()}
     return {**labels, "mean": round(report.mean, 5), "worst_case": round(min(case.mean for case in report.cases), 5)}
-
-
-def nnunet_figures(summary: dict[str, Any], report: EvaluationReport) -> dict[str, float]:
-    """What nnU-Net's own validation found at the end of the training: float32 weights, mirrored if trained so."""
-    labels = {name: round(summary["mean"][str(label)]["Dice"], 5) for label, name in report.names.items()}
-    return {**labels, "mean": round(summary["foreground_mean"]["Dice"], 5)}
 
 
 def show(output: Path, state_dict: StateDict, card: ModelCard) -> None:
@@ -237,8 +268,8 @@ def show(output: Path, state_dict: StateDict, card: ModelCard) -> None:
     training = card.training
     print(
         f"{output}: {output.stat().st_size:,} bytes, {sum(t.numel() for t in state_dict.values()):,} parameters, "
-        f"{training['epochs']} of {training['epochs_planned']} epochs, {training['iterations']:,} iterations, "
-        f"{training['seconds']:,.0f} s"
+        f"{card.networks} networks, {training['epochs']} of {training['epochs_planned']} epochs, "
+        f"{training['iterations']:,} iterations, {sum(training['seconds']):,.0f} s"
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from stunet.errors import UserError
 from stunet.imaging.plan import PreprocessingPlan
 from stunet.inference.import_model import import_model
 from stunet.inference.model import load_model
-from stunet.networks.stunet import PUBLISHED_STRIDES
+from stunet.inference.pretrained import read_pretrained
+from stunet.networks.stunet import PUBLISHED_STRIDES, build_stunet
 from stunet.weights.model_file import save_model
 from stunet.weights.official import PUBLISHED_PLAN
 from tests.weights import samples
@@ -92,13 +94,37 @@ def test_a_model_folder(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps(samples.V2_DATASET))
     network = samples.network()
     torch.save(samples.v2_content(network.state_dict(), samples.v2_plans()), tmp_path / "fold_1/checkpoint_final.pth")
-    state_dict, card = import_model(tmp_path, fold="1")
+    state_dict, card = import_model(tmp_path, folds=["1"])
     assert card.labels == ("background", "Anterior", "Posterior")
     assert torch.equal(state_dict["decoder.seg_layers.4.weight"], network.head.weight)
     with pytest.raises(UserError, match="no trained fold 0; it has 1"):
         import_model(tmp_path)
     for options in ({"plans": tmp_path / "plans.json"}, {"strides": PUBLISHED_STRIDES[1:]}):
         with pytest.raises(UserError, match=r"model folder, which has its own plans"):
-            import_model(tmp_path, fold="1", **options)
+            import_model(tmp_path, folds=["1"], **options)
     with pytest.raises(UserError, match=r"checkpoint_final\.pth has no folds to choose from"):
-        import_model(tmp_path / "fold_1/checkpoint_final.pth", fold="1")
+        import_model(tmp_path / "fold_1/checkpoint_final.pth", folds=["1"])
+
+
+def test_folds_of_a_model_folder_become_one_file(tmp_path):
+    """Its answer is the mean of theirs, and a training starts with the first."""
+    networks = [samples.network(), build_stunet(samples.network().config).eval()]
+    (tmp_path / "plans.json").write_text(json.dumps(samples.v2_plans()))
+    (tmp_path / "dataset.json").write_text(json.dumps(samples.V2_DATASET))
+    for fold, network in enumerate(networks):
+        (tmp_path / f"fold_{fold}").mkdir()
+        content = samples.v2_content(network.state_dict(), samples.v2_plans())
+        torch.save(content, tmp_path / f"fold_{fold}" / "checkpoint_final.pth")
+    state_dict, card = import_model(tmp_path, folds=[0, "1"])
+    card = replace(card, preprocessing=PUBLISHED_PLAN)
+    save_model(tmp_path / "both.safetensors", state_dict, card)
+    model = load_model(tmp_path / "both.safetensors")
+    assert card.networks == len(model.networks) == 2
+    assert model.card == card
+    for read, network in zip(model.networks, networks, strict=True):
+        expected = network.state_dict()
+        assert all(torch.equal(tensor, expected[key]) for key, tensor in read.state_dict().items())
+    first, first_card = read_pretrained(tmp_path / "both.safetensors")
+    assert torch.equal(first["decoder.seg_layers.4.weight"], networks[0].head.weight)
+    assert first_card.networks == 1
+    assert import_model(tmp_path)[1].networks == 1

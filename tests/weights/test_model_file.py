@@ -16,10 +16,12 @@ from stunet.weights.model_file import (
     ModelCard,
     OtherArchitecture,
     build_network_from,
+    joined,
     mismatches,
     read_card,
     read_model,
     save_model,
+    separated,
     stunet_on,
 )
 from tests.weights.samples import card, network
@@ -50,6 +52,36 @@ def with_card(path, **changes):
         header["__metadata__"]["stunet"] = json.dumps(fields)
 
     with_header(path, change)
+
+
+def test_several_networks_in_one_file(tmp_path):
+    first = network().state_dict()
+    second = {key: tensor + 1 for key, tensor in first.items()}
+    path = tmp_path / "pair.safetensors"
+    save_model(path, joined([first, second]), card(networks=2))
+    state_dict, read = read_model(path)
+    assert read == card(networks=2)
+    assert len(state_dict) == 2 * len(first)
+    for written, found in zip((first, second), separated(state_dict, 2), strict=True):
+        assert set(found) == set(written)
+        assert all(torch.equal(found[key], written[key]) for key in written)
+
+
+@pytest.mark.parametrize(("networks", "reason"), [(2, "not those of the network"), (0, "one network or more"), (10**9, "claims 10")])
+def test_a_wrong_number_of_networks_is_refused(model_path, networks, reason):
+    with_card(model_path, networks=networks)
+    with pytest.raises(UserError, match=reason):
+        read_card(model_path)
+
+
+def test_cards_of_before_hold_one_network(model_path):
+    def change(header):
+        fields = json.loads(header["__metadata__"]["stunet"])
+        del fields["networks"]
+        header["__metadata__"]["stunet"] = json.dumps(fields)
+
+    with_header(model_path, change)
+    assert read_card(model_path).networks == 1
 
 
 def test_what_is_written_is_read_again(model_path):

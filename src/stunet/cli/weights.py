@@ -51,8 +51,8 @@ class Import:
     """nnU-Net's plans: the .pkl beside a v1 .model, or a v2 plans.json. The published weights need none."""
     strides: tuple[tuple[int, int, int], ...] | None = None
     """Strides (Z Y X) of the five downsamplings, one after the other: 2 2 2 2 2 2 2 2 2 2 2 2 1 1 2."""
-    fold: Annotated[str | None, tyro.conf.arg(aliases=["-f"])] = None
-    """Which fold of a model folder; 0 by default."""
+    folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f", "--fold"])] = ()
+    """Which folds of a model folder; several become one model that averages them. 0 by default."""
     float16: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Store half precision: half the file, computed with in float32 all the same."""
     json: Json = False
@@ -63,11 +63,12 @@ class Import:
         from stunet.inference.import_model import import_model
         from stunet.weights.model_file import save_model
 
-        state_dict, card = import_model(self.source, plans=self.plans, strides=self.strides, fold=self.fold)
+        state_dict, card = import_model(self.source, plans=self.plans, strides=self.strides, folds=self.folds)
         save_model(self.output, state_dict, card, "float16" if self.float16 else None)
         summary = {
             "name": card.name,
             "size": card.architecture.size,
+            "networks": card.networks,
             "classes": card.architecture.num_classes,
             "channels": list(card.channels),
             "strides": _strides(card.architecture),

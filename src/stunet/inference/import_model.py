@@ -10,7 +10,7 @@ from stunet.errors import UserError
 from stunet.imaging.plan import PreprocessingPlan
 from stunet.networks.stunet import ISOTROPIC_STRIDES
 from stunet.weights.checkpoint import Checkpoint, read_checkpoint
-from stunet.weights.model_file import ModelCard, StateDict
+from stunet.weights.model_file import ModelCard, StateDict, joined
 from stunet.weights.model_folder import read_model_folder
 from stunet.weights.nnunet_plans import DEFAULT_CONFIGURATION, read_v1_plans
 from stunet.weights.official import PUBLISHED_PLAN, import_official, is_published
@@ -21,7 +21,7 @@ def import_model(
     source: Path,
     plans: Path | None = None,
     strides: Sequence[Sequence[int]] | None = None,
-    fold: int | str | None = None,
+    folds: Sequence[int | str] = (),
 ) -> tuple[StateDict, ModelCard]:
     """Weights in our names and their card, ready for `stunet.weights.model_file.save_model`.
 
@@ -31,14 +31,14 @@ def import_model(
         plans: nnU-Net's plans: the v1 pickle or a v2 `plans.json`. By default those inside a `.pth`, or the pickle
             that nnU-Net v1 writes beside a `.model`, of the same name with `.pkl` after it.
         strides: of the five downsamplings (Z, Y, X); they override those of the plans.
-        fold: which fold of a model folder; 0 if None.
+        folds: which folds of a model folder, 0 if empty; several are joined, and their logits will be averaged.
 
     Raises:
         UserError: a file that can't be read safely, another network, one whose strides or preprocessing are unknown,
             with the option that would tell, or an option that the source has no use for.
     """
     if source.is_dir() and is_training_checkpoint(source):
-        if plans is not None or fold is not None:
+        if plans is not None or folds:
             raise UserError(
                 f"{source} is a checkpoint of one fold, with its plans beside it; leave --plans and -f out."
             )
@@ -47,8 +47,8 @@ def import_model(
     if source.is_dir():
         if plans is not None or strides is not None:
             raise UserError(f"{source} is a model folder, which has its own plans; leave --plans and --strides out.")
-        return _import_fold(source, 0 if fold is None else fold)
-    if fold is not None:
+        return _import_folds(source, folds or (0,))
+    if folds:
         raise UserError(f"{source} has no folds to choose from; only a model folder of nnU-Net v2 has.")
     checkpoint = read_checkpoint(source)
     read_plans = _read_plans(plans) if plans is not None else _own_plans(checkpoint)
@@ -79,9 +79,9 @@ def _import_checkpoint(
     return state_dict, _as_published(card) if is_published(checkpoint) else card
 
 
-def _import_fold(source: Path, fold: int | str) -> tuple[StateDict, ModelCard]:
-    folder = read_model_folder(source, [int(fold) if str(fold).isdigit() else fold])
-    return folder.state_dicts[0], folder.card(preprocessing_of(folder.plans, folder.configuration).to_dict())
+def _import_folds(source: Path, folds: Sequence[int | str]) -> tuple[StateDict, ModelCard]:
+    folder = read_model_folder(source, [int(fold) if str(fold).isdigit() else fold for fold in folds])
+    return joined(folder.state_dicts), folder.card(preprocessing_of(folder.plans, folder.configuration).to_dict())
 
 
 def preprocessing_of(plans: Mapping[str, Any], configuration: str | None = None) -> PreprocessingPlan:

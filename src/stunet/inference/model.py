@@ -9,7 +9,7 @@ from stunet.imaging.plan import PreprocessingPlan
 from stunet.inference.import_model import import_model, preprocessing_of
 from stunet.networks.network import Network
 from stunet.weights.catalogue import CATALOGUE, get_model
-from stunet.weights.model_file import ModelCard, StateDict, build_network_from, read_model
+from stunet.weights.model_file import ModelCard, StateDict, build_network_from, read_model, separated
 from stunet.weights.model_folder import read_model_folder
 
 CHECKPOINT_SUFFIXES = (".model", ".pth", ".pt")
@@ -21,7 +21,7 @@ Fold = int | str
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """One network, or the networks of several folds whose logits are averaged.
+    """One network, or several (folds, or trainings with other seeds) whose logits are averaged.
 
     Attributes:
         networks: in evaluation mode, float32, on the CPU; all of one architecture.
@@ -61,7 +61,7 @@ def load_model(source: str | Path, folds: Sequence[Fold] | None = None) -> Model
 
 
 def read_weights(source: str | Path, folds: Sequence[Fold] | None = None) -> tuple[Sequence[StateDict], ModelCard]:
-    """The weights of each fold, memory-mapped where the format allows it, and the card; no network is built.
+    """The weights of each network, memory-mapped where the format allows it, and the card; no network is built.
 
     Args:
         source: as `load_model` takes it.
@@ -77,7 +77,7 @@ def read_weights(source: str | Path, folds: Sequence[Fold] | None = None) -> tup
     if folds is not None:
         raise UserError(f"{source} has no folds to choose from; only a model folder of nnU-Net v2 has.")
     state_dict, card = read_model(get_model(str(source))) if is_name else _read_file(path)
-    return [state_dict], card
+    return separated(state_dict, card.networks), card
 
 
 def _read_folder(path: Path, folds: Sequence[Fold] | None) -> tuple[Sequence[StateDict], ModelCard]:

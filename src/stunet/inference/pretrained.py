@@ -1,5 +1,6 @@
 """Weights to start a training with. They need not say all that prediction must know."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from stunet.errors import UserError
@@ -15,7 +16,7 @@ def read_pretrained(source: str | Path) -> tuple[StateDict, ModelCard]:
 
     Args:
         source: a name in the catalogue (downloaded at first use), a `.safetensors` file of ours, a `.model` or `.pth`
-            checkpoint of nnU-Net v1 or v2, or a model folder of v2, of which the first trained fold is taken.
+            checkpoint of nnU-Net v1 or v2, or a model folder of v2; of several networks or folds the first is taken.
 
     Returns:
         The weights in our names, and the card. Its preprocessing is empty where a file does not say how its images
@@ -29,7 +30,7 @@ def read_pretrained(source: str | Path) -> tuple[StateDict, ModelCard]:
         return import_to_start_with(path)
     state_dicts, card = read_weights(source)
     _require_preprocessing(card, source)
-    return state_dicts[0], card
+    return state_dicts[0], replace(card, networks=1)
 
 
 def _require_preprocessing(card: ModelCard, source: str | Path) -> None:

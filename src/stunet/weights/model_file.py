@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError
@@ -27,6 +27,8 @@ StateDict = dict[str, torch.Tensor]
 """Tensors by name, in the names of `stunet.networks`."""
 
 Shape = tuple[int, ...]
+
+Item = TypeVar("Item")
 
 CARD_VERSION = 1
 """Rises when older programs could misread a card."""
@@ -196,6 +198,7 @@ class ModelCard:
         source: where they come from.
         metrics: results, with the cases that they were measured on.
         citation: the paper to cite.
+        networks: how many networks of this architecture the file holds; their logits are averaged.
     """
 
     name: str
@@ -209,14 +212,27 @@ class ModelCard:
     source: str = "unknown"
     metrics: Mapping[str, Any] = field(default_factory=dict)
     citation: str = ""
+    networks: int = 1
 
     def __post_init__(self) -> None:
+        if self.networks < 1:
+            raise ValueError(f"a model has one network or more, not {self.networks}")
         if len(self.labels) != self.architecture.num_classes:
             raise ValueError(f"{len(self.labels)} labels are named for {self.architecture.num_classes} classes")
         if len(self.channels) != self.architecture.input_channels:
             raise ValueError(f"{len(self.channels)} channels are named for {self.architecture.input_channels} inputs")
         if not set(self.mirror_axes) <= {0, 1, 2}:
             raise ValueError(f"mirror axes are among 0, 1 and 2, not {self.mirror_axes}")
+
+    def shapes(self) -> dict[str, Shape]:
+        """The shape of every tensor in the file; of several networks each has its number before its name.
+
+        Raises:
+            ValueError: numbers or names that no such network can have.
+            UserError: the network's package is not installed.
+        """
+        of_one = self.architecture.shapes()
+        return joined([of_one] * self.networks)
 
     def to_dict(self) -> dict[str, Any]:
         """The card as JSON holds it."""
@@ -249,6 +265,7 @@ def _typed_fields(card: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "architecture": _architecture(card["architecture"]),
         "preprocessing": dict(card["preprocessing"]),
+        "networks": int(card.get("networks", 1)),
         "labels": tuple(str(label) for label in card["labels"]),
         "channels": tuple(str(channel) for channel in card["channels"]),
         "mirror_axes": tuple(int(axis) for axis in card["mirror_axes"]),
@@ -276,6 +293,31 @@ def stunet_on(card: ModelCard) -> Architecture:
     return card.architecture
 
 
+# Several networks in one file
+
+
+def joined(networks: Sequence[Mapping[str, Item]]) -> dict[str, Item]:
+    """The tensors (or what else goes by their names) of several networks as one file names them.
+
+    >>> joined([{"head.bias": 1}]), joined([{"head.bias": 1}, {"head.bias": 2}])
+    ({'head.bias': 1}, {'0.head.bias': 1, '1.head.bias': 2})
+    """
+    if len(networks) == 1:
+        return dict(networks[0])
+    return {f"{number}.{name}": item for number, network in enumerate(networks) for name, item in network.items()}
+
+
+def separated(state_dict: Mapping[str, torch.Tensor], networks: int) -> tuple[StateDict, ...]:
+    """What `joined` put together: the tensors of each network."""
+    if networks == 1:
+        return (dict(state_dict),)
+    found: tuple[StateDict, ...] = tuple({} for _ in range(networks))
+    for key, tensor in state_dict.items():
+        number, _, name = key.partition(".")
+        found[int(number)][name] = tensor
+    return found
+
+
 # Writing
 
 
@@ -288,7 +330,7 @@ def save_model(
 
     Args:
         path: where, ending in ".safetensors"; its folder is made.
-        state_dict: every tensor of the card's network, in our names.
+        state_dict: every tensor of the card's network, in our names; of several networks, what `joined` gives.
         card: what the header is to say.
         dtype: "float16" halves the file (`build_network_from` gives float32 again); None keeps each tensor's type.
 
@@ -296,7 +338,7 @@ def save_model(
         ValueError: tensors that do not fit the card's architecture, or another `dtype`.
         UserError: a disk that is full, or a folder that cannot be written.
     """
-    table = mismatches(card.architecture.shapes(), shapes_of(state_dict))
+    table = mismatches(card.shapes(), shapes_of(state_dict))
     if table:
         raise ValueError(f"these weights do not fit the card's architecture:\n{table}")
     if dtype not in (None, "float16"):
@@ -339,7 +381,8 @@ def read_model(path: str | Path) -> tuple[StateDict, ModelCard]:
     """Weights and card. The weights are memory-mapped: they take memory only as they are used.
 
     Returns:
-        The tensors in our names and in the file's type (float32 or float16), and the card.
+        The tensors in our names and in the file's type (float32 or float16), and the card. `separated` gives those of
+            each network.
 
     Raises:
         UserError: as `read_card`.
@@ -422,8 +465,10 @@ def _require_fit(card: ModelCard, shapes: Mapping[str, Shape], path: Path) -> No
     architecture = card.architecture
     if architecture.layers > len(shapes):
         raise UserError(f"{path}: its card claims depth {architecture.layers}, but it holds {len(shapes)} tensors.")
+    if card.networks > len(shapes):
+        raise UserError(f"{path}: its card claims {card.networks} networks, but it holds {len(shapes)} tensors.")
     try:
-        table = mismatches(architecture.shapes(), shapes)
+        table = mismatches(card.shapes(), shapes)
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"{path} cannot be used: {str(error).splitlines()[0]}.") from error
     if table:

@@ -70,6 +70,7 @@ class ModelFolder:
             licence=str(self.dataset.get("licence", self.dataset.get("license", "unknown"))),
             source=str(self.dataset.get("reference", "unknown")),
             citation=CITATION,
+            networks=len(self.checkpoints),
         )
 
 
