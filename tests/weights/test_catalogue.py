@@ -89,7 +89,7 @@ def test_the_bundled_file_is_what_the_catalogue_says():
 
 
 def test_the_bundled_model_reaches_its_bar():
-    assert read_card(get_model("hippocampus")).metrics["plain"]["mean"] >= 0.88
+    assert read_card(get_model("hippocampus")).metrics["plain"]["mean"] >= 0.885
 
 
 def test_a_model_is_downloaded_once_and_imported(hub):

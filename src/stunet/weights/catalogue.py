@@ -90,7 +90,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         licence="CC-BY-SA-4.0",
         repository=None,
         file="hippocampus.safetensors",
-        approximate_bytes=7_300_000,
+        approximate_bytes=29_200_000,
     ),
     "small": _published("small", 117_000_000),
     "base": _published("base", 467_000_000),
