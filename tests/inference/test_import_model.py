@@ -107,7 +107,7 @@ def test_a_model_folder(tmp_path):
 
 
 def test_folds_of_a_model_folder_become_one_file(tmp_path):
-    """Its answer is the mean of theirs, and a training starts with the first."""
+    """All are there, and a training starts with the first."""
     networks = [samples.network(), build_stunet(samples.network().config).eval()]
     (tmp_path / "plans.json").write_text(json.dumps(samples.v2_plans()))
     (tmp_path / "dataset.json").write_text(json.dumps(samples.V2_DATASET))

@@ -67,7 +67,9 @@ def test_several_networks_in_one_file(tmp_path):
         assert all(torch.equal(found[key], written[key]) for key in written)
 
 
-@pytest.mark.parametrize(("networks", "reason"), [(2, "not those of the network"), (0, "one network or more"), (10**9, "claims 10")])
+@pytest.mark.parametrize(
+    ("networks", "reason"), [(2, "not those of the network"), (0, "one network or more"), (10**9, "claims 10")]
+)
 def test_a_wrong_number_of_networks_is_refused(model_path, networks, reason):
     with_card(model_path, networks=networks)
     with pytest.raises(UserError, match=reason):
