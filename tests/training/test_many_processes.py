@@ -139,7 +139,7 @@ def test_a_checkpoint_of_two_becomes_one_model_file(alone, two, shared_data):
     assert largest_difference(weights, alone[2]) < 1e-7
     assert (card.labels, card.training["epochs"]) == (("background", "Anterior", "Posterior"), 2)
     with pytest.raises(UserError, match="leave --plans and -f out"):
-        import_model(folder / checkpoints.NEWEST, fold=1)
+        import_model(folder / checkpoints.NEWEST, folds=[1])
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 4), (2, 1), (1, 2)])
