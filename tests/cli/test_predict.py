@@ -119,6 +119,12 @@ def test_paths_that_cannot_be_right(stunet, capsys, tmp_path, scan, model_file, 
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_damaged_scan_is_told_before_a_model_is_looked_for(stunet, capsys, tmp_path):
+    (tmp_path / "scan.nii.gz").write_bytes(b"no scan")
+    assert stunet("predict", "-i", tmp_path / "scan.nii.gz", "-o", tmp_path / "labels.nii.gz", "-m", "no model") == 2
+    assert "scan.nii.gz" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from stunet.inference import batch
-from stunet.inference.batch import Case, case_name, find_cases, is_folder_of_scans, predict_cases
+from stunet.inference.batch import predict_cases
+from stunet.inference.cases import Case, find_cases
 from stunet.inference.predictor import Predictor
 from tests.inference.samples import EXACT, tiny_model
-from tests.phantoms import smooth_scan, write_dicom_series
+from tests.phantoms import smooth_scan
 
 
 def write_scan(path, seed=0):
@@ -23,27 +24,6 @@ def write_scan(path, seed=0):
 @pytest.fixture(scope="module")
 def predictor():
     return Predictor(tiny_model(), EXACT)
-
-
-def test_channels_make_one_case(tmp_path):
-    for name in ("b_0001.nii.gz", "b_0000.nii.gz", "a_0000.nii", "c.nii.gz", "notes.txt", "d_12.nii"):
-        (tmp_path / name).touch()
-    cases = find_cases(tmp_path)
-    assert [case.name for case in cases] == ["a", "b", "c", "d_12"]
-    assert [file.name for file in cases[1].files] == ["b_0000.nii.gz", "b_0001.nii.gz"]
-
-
-def test_the_name_of_a_dicom_folder(tmp_path):
-    assert case_name(tmp_path / "series.1") == "series.1"
-
-
-def test_a_folder_of_scans_is_not_a_dicom_series(tmp_path):
-    write_dicom_series(tmp_path / "series", smooth_scan((3, 8, 8)))
-    write_scan(tmp_path / "a.nii.gz")
-    assert is_folder_of_scans(tmp_path)
-    assert not is_folder_of_scans(tmp_path / "series")
-    assert not is_folder_of_scans(tmp_path / "lost")
-    assert not is_folder_of_scans(tmp_path / "a.nii.gz")
 
 
 def test_a_corrupt_scan_costs_only_itself(tmp_path, predictor):
@@ -112,7 +92,8 @@ def test_one_scan_is_read_ahead(tmp_path, predictor, monkeypatch):
 KILLED = """
 import sys
 from pathlib import Path
-from stunet.inference.batch import find_cases, predict_cases
+from stunet.inference.batch import predict_cases
+from stunet.inference.cases import find_cases
 from stunet.inference.predictor import Predictor
 from tests.inference.samples import EXACT, tiny_model
 for outcome in predict_cases(Predictor(tiny_model(), EXACT), find_cases(Path(sys.argv[1])), Path(sys.argv[2])):

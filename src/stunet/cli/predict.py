@@ -1,6 +1,7 @@
 """`stunet predict`: a scan, or a folder of scans, becomes label maps."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from stunet.cli.output import MESSAGES, Json, print_json, print_table, progress_
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from stunet.inference.batch import Case, Outcome
+    from stunet.inference.batch import Outcome
+    from stunet.inference.cases import Case
     from stunet.inference.outputs import Outputs
     from stunet.inference.predictor import Predictor
 
@@ -77,7 +79,7 @@ class Predict:
     def run(self) -> int:
         """Check the paths first, then load the model once and segment."""
         from stunet.allocator import keep_freed_memory
-        from stunet.inference.batch import Case, case_name, find_cases, is_folder_of_scans
+        from stunet.inference.cases import Case, case_name, find_cases, is_folder_of_scans
 
         keep_freed_memory()
         if is_folder_of_scans(self.input):
@@ -138,9 +140,12 @@ class Predict:
         from stunet.files import write_json
         from stunet.imaging.formats.table import read_volume
         from stunet.inference.outputs import beside, write_outputs
-        from stunet.inference.record import run_record, scan_record
 
-        scan = read_volume(case.files[0])
+        with ThreadPoolExecutor(1, "stunet-read") as reader:
+            reading = reader.submit(read_volume, case.files[0])
+            from stunet.inference.record import run_record, scan_record  # torch takes a second, and so does a scan
+
+            scan = reading.result()
         predictor = self._predictor()
         with _progress(case.name, 1) as progress:
             segmentation = predictor.predict(scan, progress.within_scan, self._outputs.probability_folder(self.output))

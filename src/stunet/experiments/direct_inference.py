@@ -15,7 +15,7 @@ from stunet.labels.ontology import LABELS
 
 if TYPE_CHECKING:
     from stunet.evaluation.mapped import MappedReport
-    from stunet.inference.batch import Case
+    from stunet.inference.cases import Case
     from stunet.inference.predictor import Predictor
 
 LAYOUTS = (("images", "labels"), ("imagesTs", "labelsTs"), ("imagesTr", "labelsTr"))
@@ -56,7 +56,7 @@ def find_annotated_cases(dataset: Path) -> AnnotatedCases:
         UserError: neither layout, no label map, or label maps without a scan.
     """
     from stunet.imaging.formats.table import SUFFIXES, without_suffix
-    from stunet.inference.batch import find_cases
+    from stunet.inference.cases import find_cases
 
     for image_folder, label_folder in LAYOUTS:
         images, labels = dataset / image_folder, dataset / label_folder

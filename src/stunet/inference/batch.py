@@ -1,10 +1,9 @@
-"""Many scans with one model: which files make a case, and a failure that costs only its own case.
+"""Many scans with one model; a failure costs only its own case.
 
 While the network works on one scan, the next is read and the outputs of the last are written, each by a thread of its
 own; so up to three scans are in memory.
 """
 
-import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,30 +13,15 @@ from typing import Any, TypeVar
 
 from stunet.errors import UserError
 from stunet.files import made_folder
-from stunet.imaging.formats.table import SUFFIXES, read_volume, without_suffix
+from stunet.imaging.formats.table import read_volume
 from stunet.imaging.volume import Volume
+from stunet.inference.cases import Case
 from stunet.inference.outputs import Outputs, write_outputs
 from stunet.inference.predictor import Predictor
 from stunet.inference.segmentation import Segmentation
 from stunet.inference.sliding import OnWindow
 
 Result = TypeVar("Result")
-
-_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
-"""nnU-Net's naming: case_0000.nii.gz is the first channel of `case`."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One scan.
-
-    Attributes:
-        name: of its output, without suffix.
-        files: one for each channel.
-    """
-
-    name: str
-    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -57,40 +41,6 @@ class Outcome:
     segmentation: Segmentation | None = None
     error: str | None = None
     is_our_fault: bool = False
-
-
-def is_folder_of_scans(path: Path) -> bool:
-    """Whether a folder holds NIfTI files, and not one DICOM series."""
-    return path.is_dir() and any(p.name.endswith(SUFFIXES) for p in path.iterdir())
-
-
-def find_cases(folder: Path) -> list[Case]:
-    """The cases of a folder of NIfTI files, in order of name.
-
-    Files named as nnU-Net names channels (`case_0000.nii.gz`, `case_0001.nii.gz`) are put together.
-
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> for name in ("a_0000.nii.gz", "a_0001.nii.gz", "b.nii"):
-    ...     (folder / name).touch()
-    >>> {case.name: len(case.files) for case in find_cases(folder)}
-    {'a': 2, 'b': 1}
-    """
-    files: dict[str, list[Path]] = {}
-    for path in sorted(p for p in folder.iterdir() if p.name.endswith(SUFFIXES)):
-        files.setdefault(case_name(path), []).append(path)
-    return [Case(name, tuple(paths)) for name, paths in files.items()]
-
-
-def case_name(path: Path) -> str:
-    """The name of a scan: its file's, without suffix and channel number.
-
-    >>> case_name(Path("hippocampus_001_0000.nii.gz"))
-    'hippocampus_001'
-    """
-    stem = without_suffix(path)
-    channel = _CHANNEL.fullmatch(stem)
-    return channel["case"] if channel else stem
 
 
 def predict_cases(

@@ -7,7 +7,6 @@ from stunet.errors import UserError
 from stunet.files import replacing_files_in, write_json
 from stunet.imaging.formats.itksnap import write_itksnap_labels
 from stunet.imaging.formats.table import SUFFIXES, without_suffix
-from stunet.imaging.preview import save_preview
 from stunet.inference.segmentation import Segmentation
 
 
@@ -74,6 +73,8 @@ def write_outputs(segmentation: Segmentation, path: Path, outputs: Outputs, titl
         written.append(beside(path, "statistics.json"))
         write_json(written[-1], statistics)
     if outputs.preview:
+        from stunet.imaging.preview import save_preview  # brings torch, which checking names can do without
+
         written.append(beside(path, "preview.png"))
         save_preview(written[-1], segmentation.scan, segmentation.labels, segmentation.names, title=title)
     if outputs.itksnap:

@@ -8,23 +8,21 @@ refused.
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
-
-from huggingface_hub import get_hf_file_metadata, hf_hub_url
-from huggingface_hub.file_download import http_get
-from huggingface_hub.utils import WeakFileLock, build_hf_headers
+from typing import TYPE_CHECKING, Any
 
 from stunet.errors import UserError
 from stunet.files import home_folder, write_json
 from stunet.weights.model_file import read_card, save_model
 from stunet.weights.official import CITATION, PUBLISHED_PLAN, import_official
+
+if TYPE_CHECKING:
+    from stunet.weights.hub import Remote
 
 __all__ = [
     "CATALOGUE",
@@ -239,6 +237,8 @@ def _partial_downloads(path: Path) -> list[Path]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Only one process at a time downloads or removes a model."""
+    from huggingface_hub.utils import WeakFileLock  # a tenth of a second to load, and not needed for other models
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -297,23 +297,13 @@ def _require_hash(path: Path, sha256: str) -> None:
 # Downloading
 
 
-@dataclass(frozen=True)
-class _Remote:
-    """A file on the Hub: where it is, and how many bytes it has (None if the server does not tell)."""
-
-    url: str
-    etag: str
-    bytes: int | None
-
-    @property
-    def sha256(self) -> str | None:
-        """The Hub's own checksum; large files have it for their ETag."""
-        return self.etag if len(self.etag) == hashlib.sha256().digest_size * 2 else None
-
-
 def _download_and_import(entry: CatalogueEntry, path: Path) -> None:
     """Downloads a published checkpoint, checks it, and makes our model file of it."""
-    remote = _find(entry)
+    from stunet.weights.hub import find  # not needed by a model that is here
+
+    assert entry.repository is not None
+    with _explained(entry):
+        remote = find(entry.repository, entry.file)
     _require_size(entry, remote.bytes)
     _require_source(entry, path, remote.sha256)
     # The name holds the version, so that a download is never continued with bytes of another one.
@@ -326,7 +316,7 @@ def _download_and_import(entry: CatalogueEntry, path: Path) -> None:
     download.unlink()
 
 
-def _checked_sha256(entry: CatalogueEntry, remote: _Remote, download: Path, path: Path) -> str:
+def _checked_sha256(entry: CatalogueEntry, remote: "Remote", download: Path, path: Path) -> str:
     """The SHA-256 of a finished download; one that is not what was promised is deleted and refused."""
     sha256 = sha256_of(download)
     try:
@@ -340,32 +330,17 @@ def _checked_sha256(entry: CatalogueEntry, remote: _Remote, download: Path, path
     return sha256
 
 
-def _import(entry: CatalogueEntry, remote: _Remote, download: Path, sha256: str, path: Path) -> None:
+def _import(entry: CatalogueEntry, remote: "Remote", download: Path, sha256: str, path: Path) -> None:
     state_dict, card = import_official(download, name=entry.name)
     training = {**card.training, "file": entry.file, "sha256": sha256}
     card = replace(card, licence=entry.licence, source=remote.url, citation=entry.citation, training=training)
     save_model(path, state_dict, card)
 
 
-def _find(entry: CatalogueEntry) -> _Remote:
-    """Asks the Hub for the file's newest version, and pins it."""
-    assert entry.repository is not None
-    endpoint = os.environ.get("HF_ENDPOINT") or None
-    with _explained(entry):
-        # No token is sent: the published weights are open, and a mirror need not know who asks.
-        newest = get_hf_file_metadata(hf_hub_url(entry.repository, entry.file, endpoint=endpoint), token=False)
-        if newest.etag is None:
-            raise OSError("the server does not say which version of the file it has")
-        pinned = hf_hub_url(entry.repository, entry.file, revision=newest.commit_hash, endpoint=endpoint)
-    return _Remote(pinned, newest.etag, newest.size)
+def _download(entry: CatalogueEntry, remote: "Remote", partial: Path) -> None:
+    """Fetches `remote` into `partial`, from the byte on where an earlier attempt stopped."""
+    from stunet.weights.hub import fetch
 
-
-def _download(entry: CatalogueEntry, remote: _Remote, partial: Path) -> None:
-    """Fetches `remote` into `partial`, from the byte on where an earlier attempt stopped.
-
-    `hf_hub_download` would drop what it has when it is interrupted (huggingface_hub 2.4), so its inner function, which
-    resumes, is called with our file.
-    """
     for other in _partial_downloads(partial.with_name(f"{entry.name}.safetensors")):
         if other != partial:
             other.unlink()
@@ -374,15 +349,8 @@ def _download(entry: CatalogueEntry, remote: _Remote, partial: Path) -> None:
         partial.unlink()
         done = 0
     _require_space(entry, partial.parent, (remote.bytes or entry.approximate_bytes) - done)
-    with _explained(entry), partial.open("ab", buffering=0) as file:
-        http_get(
-            remote.url,
-            file,  # type: ignore[arg-type]
-            resume_size=done,
-            headers=build_hf_headers(token=False, library_name="stunet"),
-            expected_size=remote.bytes,
-            displayed_filename=entry.file,
-        )
+    with _explained(entry):
+        fetch(remote, entry.file, partial)
 
 
 @contextmanager
