@@ -23,6 +23,7 @@ from stunet.files import replacing
 from stunet.imaging.formats.table import read_labels, read_volume
 from stunet.imaging.plan import PreprocessingPlan
 from stunet.imaging.preprocess import preprocess
+from stunet.inference.backends.precision import cpu_computes_bfloat16
 from stunet.labels.ontology import LABELS
 from stunet.networks.stunet import PUBLISHED_STRIDES, STUNet, build_stunet, config_of_size
 from stunet.weights.model_file import Architecture, ModelCard, save_model
@@ -161,7 +162,7 @@ def main() -> None:
             for group in optimizer.param_groups:
                 group["lr"] = part.rate_at(iteration)
             image_ZYX, labels_ZYX = next(source)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=cpu_computes_bfloat16()):
                 logits = network(image_ZYX[None, None])
             loss = loss_of(logits.float(), labels_ZYX[None])
             optimizer.zero_grad()

@@ -197,19 +197,21 @@ def print_tables(runs: list[Run]) -> None:
         print(f"| {run.name} | {run.seconds:.1f} | {run.peak_bytes / 2**30:.2f} | {equal:.6f} | {ratios} |")
     rates = {name: convolution_rate(getattr(torch, name)) for name in ("float32", "bfloat16")}
     print(f"\nconvolution peak, GMAC/s: {', '.join(f'{name} {rate / 1e9:.0f}' for name, rate in rates.items())}\n")
-    print("| system | load | preprocess | network | labelling | of the convolution peak |")
-    print("|---|---|---|---|---|---|")
+    print("| system | preprocess | network | labelling | the rest | not network | of the peak, as done | as defined |")
+    print("|---|---|---|---|---|---|---|---|")
     plain, fused = macs_of_all_windows()
     for run in runs:
         if run.report is not None:
             seconds = run.report["seconds"]
-            stages = " | ".join(f"{seconds[stage]:.1f}" for stage in ("load", "preprocess", "network", "labelling"))
-            rate = (fused if run.report["backend"]["name"] == "openvino" else plain) / seconds["network"]
-            print(f"| {run.name} | {stages} | {rate / rates[run.report['backend']['precision']]:.2f} |")
+            stages = " | ".join(f"{seconds[stage]:.1f}" for stage in ("preprocess", "network", "labelling"))
+            others = f"{run.seconds - seconds['total']:.1f} | {1 - seconds['network'] / run.seconds:.1%}"
+            done = fused if run.report["backend"]["name"] == "openvino" else plain
+            peak = rates[run.report["backend"]["precision"]] * seconds["network"]
+            print(f"| {run.name} | {stages} | {others} | {done / peak:.2f} | {plain / peak:.2f} |")
 
 
 def macs_of_all_windows() -> tuple[float, float]:
-    """Multiply-adds of the network as it is and rewritten, without heads, over all windows."""
+    """Multiply-adds of the network as it is defined and as it is rewritten, without heads, over all windows."""
     grid = [round(n * mm / SPACING_MM) for n, mm in zip(reversed(SHAPE), reversed(SPACING), strict=True)]
     windows = prod(len(starts) for starts in window_starts(grid, WINDOW))
     network = cast(STUNet, twin_of(random_model(CLASSES).networks[0])).eval()
