@@ -4,6 +4,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import make_dataclass
 from typing import Annotated, Any, Protocol, Union
 
 import tyro
@@ -52,15 +53,17 @@ DESCRIPTION = """STU-Net: segment CT, MR and PET scans, and train the networks t
 Start with `stunet demo`, then `stunet predict -i SCAN.nii.gz -o LABELS.nii.gz`. Not a medical device."""
 
 
-def _commands_type() -> Any:
+def _command_line() -> Any:
+    """A dataclass around the command: for a bare Union tyro reads the source of `typing`, a seventh of `--help`."""
     members = (Annotated[command, tyro.conf.subcommand(name)] for name, command in COMMANDS.items())
-    return Union[tuple(members)]  # noqa: UP007 (made from a table)
+    return make_dataclass("CommandLine", [("command", Union[tuple(members)])])  # noqa: UP007 (made from a table)
 
 
 def parse(arguments: Sequence[str] | None = None) -> Command:
     """The command that the arguments describe; exits with 2 and a sentence where they describe none."""
     config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
-    return tyro.cli(_commands_type(), prog="stunet", description=DESCRIPTION, args=arguments, config=config)
+    given: Any = tyro.cli(_command_line(), prog="stunet", description=DESCRIPTION, args=arguments, config=config)
+    return given.command  # type: ignore[no-any-return]
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
