@@ -1,3 +1,5 @@
+import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -28,3 +30,12 @@ def test_labels_in_chunks(monkeypatch):
 def test_of_equal_logits_the_first_wins():
     logits = torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0], [0.0, 1.0, 5.0]])
     assert identity_head(3).labels(logits).tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize("classes", [2, 105, 255, 256, 1000])
+def test_the_highest_is_numpys_argmax(classes):
+    """Whole numbers from 0 to 20 are full of ties."""
+    logits = np.random.default_rng(classes).integers(0, 20, (classes, 3000)).astype(np.float32)
+    labels = identity_head(classes).labels(torch.from_numpy(logits.T))
+    assert labels.dtype == torch.int16
+    assert np.array_equal(labels.numpy(), logits.argmax(axis=0))

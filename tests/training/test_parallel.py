@@ -1,6 +1,7 @@
 """Several processes on one CPU (Gloo) against a single one: the same losses, the same weights."""
 
 import time
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -95,49 +96,50 @@ def loss_curve(process: Process, strategy: str, batch_dice: bool, ignore_label: 
     return np.array(curve), {name: tensor.clone().numpy() for name, tensor in whole_weights(network)}
 
 
+def exact_curve(process: Process, strategy: str, batch_dice: bool, ignore_label: int | None):
+    """In float64: in float32 rounding lets a value cross LeakyReLU's kink here and there, and the curves part.
+
+    On an AVX-512 CPU one process with one thread was 2.7e-5 away from itself with two. (nnU-Net's Dice sums stay in
+    float32, but for each image alone.)
+    """
+    torch.set_default_dtype(torch.float64)
+    try:
+        return loss_curve(process, strategy, batch_dice, ignore_label)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.fixture(scope="module")
 def alone():
-    """The curve of one process, made once for each loss."""
-    made: dict = {}
+    """The exact curve of one process, made once for each loss."""
+    return cache(partial(exact_curve, Process(torch.device("cpu")), "ddp"))
 
-    def curve(*loss):
-        if loss not in made:
-            made[loss] = loss_curve(Process(torch.device("cpu")), "ddp", *loss)
-        return made[loss]
 
-    return curve
+def largest_difference(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
+    assert list(found) == list(expected)
+    return max(np.abs(found[name] - value).max() for name, value in expected.items())
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("loss", [(False, None), (True, None), (False, IGNORED)], ids=["image", "batch", "ignore"])
 def test_two_ranks_have_the_curve_of_one(alone, strategy, loss):
     expected, weights = alone(*loss)
-    for found, found_weights in run_ranks(2, loss_curve, strategy, *loss):
+    for found, found_weights in run_ranks(2, exact_curve, strategy, *loss):
         difference = np.abs(found[:, 0] - expected[:, 0]).max()
-        largest = max(np.abs(found_weights[name] - value).max() for name, value in weights.items())
+        largest = largest_difference(found_weights, weights)
         print(f"{strategy}: losses differ by {difference:.1e} at most in {STEPS} steps, weights by {largest:.1e}")
-        assert list(found_weights) == list(weights)
-        assert difference < 1e-5
-        np.testing.assert_allclose(found[:, 1], expected[:, 1], rtol=1e-3)
-        assert largest < 1e-4
+        assert difference < 1e-6
+        np.testing.assert_allclose(found[:, 1], expected[:, 1], rtol=1e-6)
+        assert largest < 1e-7
     assert expected[-1, 0] < expected[0, 0] - 0.1
 
 
-def exact_curve(process: Process, strategy: str):
-    torch.set_default_dtype(torch.float64)
-    try:
-        return loss_curve(process, strategy, True, IGNORED, steps=5)
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-def test_in_double_precision_two_ranks_follow_one_to_its_last_digits():
-    """So what differs above is rounding. (nnU-Net's Dice sums stay in float32, but for each image alone.)"""
-    expected, weights = exact_curve(Process(torch.device("cpu")), "ddp")
-    for strategy in ("ddp", "fsdp"):
-        found, found_weights = run_ranks(2, exact_curve, strategy)[0]
-        np.testing.assert_allclose(found[:, 1], expected[:, 1], rtol=1e-6)
-        assert max(np.abs(found_weights[name] - value).max() for name, value in weights.items()) < 1e-7
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_in_float32_the_first_step_differs_by_rounding(strategy):
+    expected, weights = loss_curve(Process(torch.device("cpu")), "ddp", True, IGNORED, steps=1)
+    for found, found_weights in run_ranks(2, loss_curve, strategy, True, IGNORED, 1):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        assert largest_difference(found_weights, weights) < 1e-6
 
 
 def weights_without_gradient(process: Process, strategy: str) -> list[str]:
@@ -160,11 +162,11 @@ def nodes_and_shards(process: Process):
     mesh = device_mesh(process)
     network = distribute(small_network(), process, "fsdp")
     held = sum(parameter.to_local().numel() for parameter in network.parameters())
-    return tuple(mesh.shape), mesh.mesh_dim_names, held, exact_curve(process, "fsdp")[0]
+    return tuple(mesh.shape), mesh.mesh_dim_names, held, exact_curve(process, "fsdp", True, IGNORED)[0]
 
 
-def test_on_two_nodes_each_holds_a_whole_network_cut_over_its_ranks():
-    expected, _ = exact_curve(Process(torch.device("cpu")), "ddp")
+def test_on_two_nodes_each_holds_a_whole_network_cut_over_its_ranks(alone):
+    expected, _ = alone(True, IGNORED)
     shapes, names, held, curves = zip(*run_ranks(4, nodes_and_shards, local_world_size=2), strict=True)
     assert set(shapes) == {(2, 2)}
     assert set(names) == {("replicate", "shard")}
