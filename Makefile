@@ -27,6 +27,7 @@ bench: $(VENV)/installed-for-development
 	$(BIN)/python bench/agreement.py
 	$(BIN)/python bench/inference_memory.py
 	$(BIN)/python bench/inference.py
+	$(BIN)/python bench/start.py
 	$(BIN)/python bench/batch.py
 	$(BIN)/python bench/scaling.py
 
