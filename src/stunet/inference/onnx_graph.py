@@ -290,12 +290,18 @@ def instance_norm_in_one_node(
 
 
 def _instance_norm(image: Symbol, weight: torch.Tensor, bias: torch.Tensor, eps: float, **_: object) -> Symbol:
-    """Step by step, for the sake of `_mean`."""
-    centred = image - _mean(image)
+    """Step by step, for the sake of `_mean`.
+
+    The last step scales and shifts the map itself, so that the centred one need not be written to memory; what rounding
+    that adds is of the size of the map's own.
+    """
+    mean = _mean(image)
+    centred = image - mean
     variance = _mean(centred * centred)
     deviation = variance.then("Add", [image.graph.add_constant(eps)]).then("Sqrt")
     scale = replace(image, name=image.weight(weight, -1, 1, 1, 1)).then("Div", [deviation.name])
-    return (centred * scale).then("Add", [image.weight(bias, -1, 1, 1, 1)])
+    shift = replace(image, name=image.weight(bias, -1, 1, 1, 1)) - mean * scale
+    return image * scale + shift
 
 
 def _mean(image: Symbol) -> Symbol:

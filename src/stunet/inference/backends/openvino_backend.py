@@ -38,7 +38,7 @@ NORMS: dict[Precision, dict[Any, LayerWriter]] = {
 }
 """How instance norms are written; bfloat16 is too coarse for the exact way to matter."""
 
-FORMAT = 3
+FORMAT = 4
 """Of what is kept; counted up when the same network is converted otherwise."""
 
 IR_NAME = "model.xml"
