@@ -6,7 +6,7 @@ float32, tell which labels hang on that; an engine that sums exactly can agree w
 Scans that keep their planes (as many, and as far apart, as the network's) go from logits to labels by nnU-Net's own
 function some planes at a time: the whole case of `bench/inference.py` then takes 8 GiB instead of 30.
 
-    python bench/half_sums.py --model ct.safetensors [--scan CT.nii.gz] [--threads 2]
+    PYTHONPATH=. python bench/half_sums.py --model ct.safetensors [--scan CT.nii.gz] [--threads 2]
 """
 
 import argparse
