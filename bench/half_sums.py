@@ -4,7 +4,7 @@ nnU-Net adds up the logits of overlapping windows in float16. The same network a
 float32, tell which labels hang on that; an engine that sums exactly can agree with nnU-Net no better than this does.
 
 Scans that keep their planes (as many, and as far apart, as the network's) go from logits to labels by nnU-Net's own
-function some planes at a time: the whole case of `bench/inference.py` then takes 8 GiB instead of 30.
+function some planes at a time, so that the whole case of `bench/inference.py` fits into 24 GB with sums in float32 too.
 
     PYTHONPATH=. python bench/half_sums.py --model ct.safetensors [--scan CT.nii.gz] [--threads 2]
 """

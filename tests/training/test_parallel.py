@@ -135,11 +135,14 @@ def test_two_ranks_have_the_curve_of_one(alone, strategy, loss):
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_in_float32_the_first_step_differs_by_rounding(strategy):
-    expected, weights = loss_curve(Process(torch.device("cpu")), "ddp", True, IGNORED, steps=1)
-    for found, found_weights in run_ranks(2, loss_curve, strategy, True, IGNORED, 1):
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
-        assert largest_difference(found_weights, weights) < 1e-6
+@pytest.mark.parametrize("loss", [(False, None), (True, None), (False, IGNORED)], ids=["image", "batch", "ignore"])
+def test_in_float32_they_differ_by_rounding(strategy, loss):
+    """Which grows from step to step; at the first it has not grown."""
+    expected, weights = loss_curve(Process(torch.device("cpu")), "ddp", *loss)
+    for found, found_weights in run_ranks(2, loss_curve, strategy, *loss):
+        np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+        np.testing.assert_allclose(found[:, 1], expected[:, 1], rtol=1e-3)
+        assert largest_difference(found_weights, weights) < 1e-4
 
 
 def weights_without_gradient(process: Process, strategy: str) -> list[str]:

@@ -17,7 +17,6 @@ from stunet.weights.model_file import (
     OtherArchitecture,
     build_network_from,
     joined,
-    mismatches,
     read_card,
     read_model,
     save_model,
@@ -278,12 +277,6 @@ def test_a_card_survives_json():
 def test_weights_of_another_network_are_not_built():
     with pytest.raises(UserError, match="do not fit"):
         build_network_from(card(num_classes=4), network().state_dict())
-
-
-def test_long_tables_are_cut():
-    table = mismatches({f"t{i}": (1,) for i in range(40)}, {})
-    assert len(table.splitlines()) == 14
-    assert table.endswith("... and 28 more")
 
 
 def test_sizes_have_names():

@@ -62,8 +62,9 @@ def _command_line() -> Any:
 def parse(arguments: Sequence[str] | None = None) -> Command:
     """The command that the arguments describe; exits with 2 and a sentence where they describe none."""
     config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
-    given: Any = tyro.cli(_command_line(), prog="stunet", description=DESCRIPTION, args=arguments, config=config)
-    return given.command  # type: ignore[no-any-return]
+    given = tyro.cli(_command_line(), prog="stunet", description=DESCRIPTION, args=arguments, config=config)
+    command: Command = given.command
+    return command
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,6 @@
 """`stunet predict`: a scan, or a folder of scans, becomes label maps."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +136,8 @@ class Predict:
             raise UserError(f"{self.output}: the labels could overwrite the scans; give -o another folder.")
 
     def _run_single(self, case: "Case") -> int:
+        from concurrent.futures import ThreadPoolExecutor
+
         from stunet.files import write_json
         from stunet.imaging.formats.table import read_volume
         from stunet.inference.outputs import beside, write_outputs

@@ -37,8 +37,7 @@ def find(repository: str, file: str) -> Remote:
     """Ask the Hub for a file's newest version, and pin it.
 
     Raises:
-        OSError: the server does not name the version. Whatever huggingface_hub raises comes as well: it has changed
-            its HTTP client, and so its exceptions, twice.
+        Exception: whatever huggingface_hub raises, and OSError where the server does not name the version.
     """
     endpoint = os.environ.get("HF_ENDPOINT") or None
     newest = get_hf_file_metadata(hf_hub_url(repository, file, endpoint=endpoint), token=False)
@@ -55,7 +54,7 @@ def fetch(remote: Remote, name: str, partial: Path) -> None:
     resumes, is called with our file.
 
     Raises:
-        Exception: as for `find`.
+        Exception: whatever huggingface_hub raises.
     """
     with partial.open("ab", buffering=0) as file:
         http_get(

@@ -21,10 +21,7 @@ from stunet.weights.model_file import (
     Architecture,
     ModelCard,
     OtherArchitecture,
-    Shape,
     StateDict,
-    mismatches,
-    shapes_of,
 )
 from stunet.weights.nnunet_plans import (
     DEFAULT_CONFIGURATION,
@@ -35,6 +32,7 @@ from stunet.weights.nnunet_plans import (
     read_v1_plans,
     to_strides,
 )
+from stunet.weights.shapes import Shape, mismatches, shapes_of
 
 __all__ = [
     "KEY_MAP",
