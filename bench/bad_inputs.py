@@ -165,8 +165,8 @@ def write_model(path: Path) -> None:
     """A `tiny` network with random weights, three classes, windows of 32 voxels of 3 mm."""
     import torch
 
-    from stunet.imaging.plan import ChannelNormalization, PreprocessingPlan
     from stunet.networks.stunet import PUBLISHED_STRIDES, build_stunet, config_of_size
+    from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
     from stunet.weights.model_file import Architecture, ModelCard, save_model
 
     torch.manual_seed(0)

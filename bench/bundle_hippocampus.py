@@ -24,10 +24,10 @@ import stunet
 from stunet.cli.output import print_table
 from stunet.evaluation.report import EvaluationReport, evaluate
 from stunet.imaging.formats.table import read_volume
-from stunet.imaging.plan import PreprocessingPlan
 from stunet.imaging.volume import orientation
-from stunet.inference.import_model import import_model
 from stunet.inference.predictor import InferenceConfig, Predictor
+from stunet.plans.preprocessing import PreprocessingPlan
+from stunet.weights.import_model import import_model
 from stunet.weights.model_file import ModelCard, StateDict, joined, save_model
 from stunet.weights.official import CITATION
 

@@ -21,11 +21,11 @@ from torch.nn import functional
 from stunet.allocator import keep_freed_memory
 from stunet.files import replacing
 from stunet.imaging.formats.table import read_labels, read_volume
-from stunet.imaging.plan import PreprocessingPlan
 from stunet.imaging.preprocess import preprocess
 from stunet.inference.backends.precision import cpu_computes_bfloat16
 from stunet.labels.ontology import LABELS
 from stunet.networks.stunet import PUBLISHED_STRIDES, STUNet, build_stunet, config_of_size
+from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.model_file import Architecture, ModelCard, save_model
 from stunet.weights.official import PUBLISHED_PLAN
 

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from agreement import write_nnunet_folder
 
-from stunet.inference.model import load_model
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.training.folders import TRAINER_FOLDER
+from stunet.weights.model import load_model
 from tests.training.torchvision_operators import declare_if_missing
 
 declare_if_missing()

@@ -31,13 +31,13 @@ from make_ct import make_ct
 
 from stunet.inference.backends.maps import Features
 from stunet.inference.backends.precision import cpu_computes_bfloat16
-from stunet.inference.model import load_model
 from stunet.inference.windows import window_starts
 from stunet.networks.cost import count_macs
 from stunet.networks.fuse import fuse
 from stunet.networks.network import twin_of
 from stunet.networks.stunet import STUNet
 from stunet.training.folders import TRAINER_FOLDER
+from stunet.weights.model import load_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHAPE, SPACING = (458, 379, 224), (0.8, 0.8, 1.5)

@@ -20,10 +20,10 @@ from pathlib import Path
 import torch
 from make_ct import make_ct
 
-from stunet.imaging.plan import PreprocessingPlan
-from stunet.inference.model import Model
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.networks.stunet import PUBLISHED_STRIDES, build_stunet, config_of_size
+from stunet.plans.preprocessing import PreprocessingPlan
+from stunet.weights.model import Model
 from stunet.weights.model_file import Architecture, ModelCard
 from stunet.weights.official import PUBLISHED_PLAN
 

@@ -30,12 +30,12 @@ from stunet.imaging.volume import Volume
 from stunet.inference.backends.base import Backend
 from stunet.inference.backends.maps import WindowMaps, head_of
 from stunet.inference.backends.openvino_backend import OpenVinoBackend
-from stunet.inference.model import Model, load_model
 from stunet.inference.onnx_graph import build_graph, instance_norm_in_one_node
 from stunet.inference.openvino_core import openvino_core
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
+from stunet.weights.model import Model, load_model
 
 if TYPE_CHECKING:
     from openvino import Model as OpenVinoModel

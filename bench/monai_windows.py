@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from stunet.imaging.formats.table import read_volume, write_labels
 from stunet.imaging.preprocess import cropped_view, preprocess
-from stunet.inference.model import load_model
+from stunet.weights.model import load_model
 
 
 @torch.inference_mode()

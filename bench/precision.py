@@ -14,8 +14,8 @@ import torch
 
 from stunet.evaluation.dice import dice_per_label, mean_ignoring_nan
 from stunet.imaging.formats.table import read_labels, read_volume
-from stunet.inference.model import load_model
 from stunet.inference.predictor import InferenceConfig, Predictor
+from stunet.weights.model import load_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BAR, LEAST_VOXELS = 0.995, 100

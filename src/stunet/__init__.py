@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _FRONT_DOOR = {
     "build_network": "stunet.networks.registry",
-    "load_model": "stunet.inference.model",
+    "load_model": "stunet.weights.model",
     "Predictor": "stunet.inference.predictor",
     "read_volume": "stunet.imaging.formats.table",
     "write_labels": "stunet.imaging.formats.table",

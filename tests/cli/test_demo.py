@@ -9,7 +9,7 @@ from stunet.cli.main import parse
 from stunet.errors import UserError
 from stunet.imaging.formats.table import read_labels, read_volume
 from stunet.imaging.volume import orientation
-from stunet.inference.model import load_model
+from stunet.weights.model import load_model
 
 
 @pytest.fixture(scope="module")

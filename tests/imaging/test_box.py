@@ -9,9 +9,9 @@ import torch
 
 from stunet.imaging.box import MARGIN_MM, body_box, nonzero_box
 from stunet.imaging.formats.table import read_volume
-from stunet.imaging.plan import ChannelNormalization, PreprocessingPlan
 from stunet.imaging.preprocess import cropped_view, prepare
 from stunet.imaging.volume import Volume
+from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 
 AIR = -1000
 SPACING = (3.0, 3.0, 3.0)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from stunet.errors import UserError
-from stunet.imaging import PreprocessingPlan, Volume, read_labels, read_volume, write_labels
-from stunet.imaging.formats.table import READERS, WRITERS
-from stunet.imaging.plan import ChannelNormalization
+from stunet.imaging.formats.table import READERS, WRITERS, read_labels, read_volume, write_labels
 from stunet.imaging.preprocess import preprocess
+from stunet.imaging.volume import Volume
+from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 from tests.conftest import REPOSITORY
 from tests.phantoms import rotated_affine, smooth_scan, write_dicom_series
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stunet.imaging.normalize import EPSILON, intensity_map, measured, normalized
-from stunet.imaging.plan import ChannelNormalization
+from stunet.plans.preprocessing import ChannelNormalization
 from tests.phantoms import smooth_scan
 
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from stunet.errors import UserError
-from stunet.imaging import PreprocessingPlan, Volume, read_volume
-from stunet.imaging.plan import ChannelNormalization
+from stunet.imaging.formats.table import read_volume
 from stunet.imaging.preprocess import cropped_view, prepare, preprocess, restore
+from stunet.imaging.volume import Volume
+from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 from tests.imaging.nnunet_reference import CT_STATISTICS, preprocess_v1, preprocess_v2, v2_plans
 from tests.phantoms import rotated_affine, smooth_scan
 
@@ -232,7 +233,7 @@ def test_a_gpu_gives_the_same(convention: str, thickness: float) -> None:
 MEMORY_SCRIPT = """
 import numpy as np, torch
 from pathlib import Path
-from stunet.imaging.plan import ChannelNormalization, PreprocessingPlan
+from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 from stunet.imaging.preprocess import preprocess
 from stunet.imaging.volume import Volume
 torch.set_num_threads(1)
@@ -328,7 +329,7 @@ def test_planes_that_are_not_there_are_refused() -> None:
 STREAMING_SCRIPT = """
 import numpy as np, torch
 from pathlib import Path
-from stunet.imaging.plan import ChannelNormalization, PreprocessingPlan
+from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 from stunet.imaging.preprocess import prepare
 from stunet.imaging.volume import Volume
 torch.set_num_threads(1)

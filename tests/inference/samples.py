@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from stunet.imaging.plan import ChannelNormalization, PreprocessingPlan
-from stunet.inference.model import Model
 from stunet.inference.predictor import InferenceConfig
 from stunet.inference.windows import gaussian_weight, window_starts
 from stunet.networks.stunet import STUNet, build_stunet, config_of_size
+from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
+from stunet.weights.model import Model
 from stunet.weights.model_file import Architecture, ModelCard
 
 EXACT = InferenceConfig(backend="torch", precision="float32")

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import torch
 
-from stunet.inference.model import load_model
 from stunet.inference.predictor import Predictor
 from stunet.networks.stunet import build_stunet, config_of_size
+from stunet.weights.model import load_model
 from tests.inference.samples import EXACT
 
 pytest.importorskip("nnunetv2")

@@ -6,9 +6,9 @@ from math import ceil
 import numpy as np
 import pytest
 
-from stunet.imaging.plan import ChannelNormalization
 from stunet.inference.export_card import export_card, postprocessing_section, preprocessing_section
 from stunet.inference.windows import gaussian_weight, window_starts
+from stunet.plans.preprocessing import ChannelNormalization
 from tests.inference.samples import plan, tiny_model
 
 

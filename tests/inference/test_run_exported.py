@@ -8,9 +8,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from stunet.imaging.plan import ChannelNormalization
 from stunet.inference.export import export_model
 from stunet.inference.predictor import Predictor
+from stunet.plans.preprocessing import ChannelNormalization
 from tests.inference.samples import EXACT, tiny_model
 from tests.phantoms import smooth_scan
 

@@ -10,11 +10,11 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from stunet.cli.main import run
 from stunet.errors import UserError
 from stunet.folders import nnunet_folders
-from stunet.inference.model import load_model
 from stunet.networks.stunet import STUNet
 from stunet.training.recipes import FLAT_LEARNING_RATE, RECIPES
 from stunet.training.run import RECORD_NAME, TrainingSettings, build_trainer, train
 from stunet.training.start import TRANSFER_NAME, Start, size_of, start_from, task_of
+from stunet.weights.model import load_model
 from stunet.weights.transfer import replace_head
 from tests.training.batches import steps
 from tests.training.conftest import DATASET, environment

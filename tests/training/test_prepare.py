@@ -10,8 +10,8 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerp
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from stunet.errors import UserError
-from stunet.imaging.plan import PreprocessingPlan
 from stunet.networks.stunet import PUBLISHED_STRIDES
+from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.training import fingerprint, preprocessing
 from stunet.training.cases import find_cases
 from stunet.training.planners import STUNetPlanner

@@ -17,10 +17,10 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from stunet.cli.main import run
 from stunet.errors import UserError
-from stunet.inference.pretrained import read_pretrained
 from stunet.networks.stunet import SIZES, STUNet
 from stunet.training import trainers
 from stunet.weights.official import to_official_names
+from stunet.weights.pretrained import read_pretrained
 from tests.training.conftest import DATASET, environment
 from tests.weights import samples
 

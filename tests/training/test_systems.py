@@ -12,11 +12,11 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from stunet.errors import UserError
 from stunet.folders import nnunet_folders
-from stunet.inference.model import load_model
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.training.prepare import prepare
 from stunet.training.recipes import recipe_of
 from stunet.training.run import TrainingResult, TrainingSettings, build_trainer, train
+from stunet.weights.model import load_model
 from stunet.weights.model_file import OtherArchitecture, build_network_from, read_model, save_model
 from tests.training.conftest import DATASET, environment
 

@@ -161,7 +161,7 @@ def test_another_network_is_named_by_its_tensors(tmp_path):
 
 
 def test_the_published_plan_is_what_imaging_writes():
-    plan = pytest.importorskip("stunet.imaging.plan").PreprocessingPlan
+    plan = pytest.importorskip("stunet.plans.preprocessing").PreprocessingPlan
     assert plan.from_dict(PUBLISHED_PLAN).to_dict() == PUBLISHED_PLAN
     from_plans = plan.from_nnunet_v1(v1_plans(PUBLISHED_POOLING)).to_dict()
     assert {**from_plans, "orientation": "RAS"} == PUBLISHED_PLAN

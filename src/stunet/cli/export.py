@@ -30,7 +30,7 @@ class Export:
     def run(self) -> int:
         """Write, try out, and tell what was written."""
         from stunet.inference.export import export_model, require_path
-        from stunet.inference.model import load_model
+        from stunet.weights.model import load_model
 
         require_path(self.output, self.to)
         folds = [int(fold) if fold.isdigit() else fold for fold in self.folds] or None

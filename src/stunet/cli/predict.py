@@ -95,8 +95,8 @@ class Predict:
 
     def _predictor(self) -> "Predictor":
         """Load the model, and say what will run it."""
-        from stunet.inference.model import load_model
         from stunet.inference.predictor import InferenceConfig, Predictor
+        from stunet.weights.model import load_model
 
         folds = [int(fold) if fold.isdigit() else fold for fold in self.folds] or None
         config = InferenceConfig(

@@ -60,7 +60,7 @@ class Import:
 
     def run(self) -> int:
         """Read without running any of the file's code, then write."""
-        from stunet.inference.import_model import import_model
+        from stunet.weights.import_model import import_model
         from stunet.weights.model_file import save_model
 
         state_dict, card = import_model(self.source, plans=self.plans, strides=self.strides, folds=self.folds)
@@ -104,8 +104,8 @@ class Export:
 
     def run(self) -> int:
         """Read without running any of the file's code, fit the channels, write."""
-        from stunet.inference.pretrained import read_pretrained
         from stunet.weights.nnunet_file import save_for_nnunet
+        from stunet.weights.pretrained import read_pretrained
         from stunet.weights.transfer import with_channels
 
         state_dict, card = read_pretrained(self.source)

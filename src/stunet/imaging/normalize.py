@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from stunet.imaging.plan import ChannelNormalization, Convention
 from stunet.imaging.resample import PlaneReader, blocks
+from stunet.plans.preprocessing import ChannelNormalization, Convention
 
 EPSILON = 1e-8
 """Smallest divisor, as in nnU-Net: a constant image becomes zeros."""

@@ -16,7 +16,6 @@ from scipy import ndimage
 from stunet.errors import UserError
 from stunet.imaging.box import Box, nonzero_box
 from stunet.imaging.normalize import intensity_map, normalized
-from stunet.imaging.plan import ChannelNormalization, PreprocessingPlan
 from stunet.imaging.resample import (
     Interpolation,
     PlaneReader,
@@ -28,6 +27,7 @@ from stunet.imaging.resample import (
     separate_axis,
 )
 from stunet.imaging.volume import AxisMoves, Volume, axis_moves
+from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 
 MASK_THRESHOLD = 0.5 - 1e-6
 """Resampled masks are true from one half on; the margin is float32's."""

@@ -10,11 +10,11 @@ from typing import Any
 
 from stunet import __version__
 from stunet.imaging.normalize import EPSILON
-from stunet.imaging.plan import ChannelNormalization, PreprocessingPlan
-from stunet.inference.model import Model
 from stunet.inference.sliding import Sliding
 from stunet.inference.windows import GAUSSIAN_PEAK, GAUSSIAN_SIGMA_FRACTION
+from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 from stunet.weights.catalogue import sha256_of
+from stunet.weights.model import Model
 
 CARD_VERSION = 1
 """Rises when older programs could misread a card."""

@@ -15,7 +15,6 @@ from stunet.errors import UserError
 from stunet.imaging.box import body_box
 from stunet.imaging.formats.table import read_volume
 from stunet.imaging.paging import release, zeros
-from stunet.imaging.plan import PreprocessingPlan
 from stunet.imaging.preprocess import GridRecord, PreparedImage, cropped_view, prepare
 from stunet.imaging.volume import Volume
 from stunet.inference.backends.base import Backend
@@ -23,10 +22,11 @@ from stunet.inference.backends.precision import PRECISIONS, Precision, default_p
 from stunet.inference.backends.table import BACKENDS, backend_maker
 from stunet.inference.backends.torch_backend import torch_device
 from stunet.inference.labelling import make_chooser, output_slices
-from stunet.inference.model import Model, load_model
 from stunet.inference.probabilities import ProbabilityMaps, probability_maps
 from stunet.inference.segmentation import Segmentation, Timings
 from stunet.inference.sliding import OnWindow, Sliding, feature_planes
+from stunet.plans.preprocessing import PreprocessingPlan
+from stunet.weights.model import Model, load_model
 
 Scan = Volume | str | Path | Sequence[str | Path]
 """A volume in memory, a file, a folder with one DICOM series, or one of these paths per channel."""

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from stunet.errors import UserError
 from stunet.files import write_json
-from stunet.imaging.plan import PreprocessingPlan
-from stunet.inference.pretrained import read_pretrained
 from stunet.networks.stunet import STUNet
+from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.training.parallel import fill
 from stunet.weights.model_file import stunet_on
+from stunet.weights.pretrained import read_pretrained
 from stunet.weights.transfer import Task, TransferOptions, transfer
 from stunet.weights.transfer_report import TransferReport
 
@@ -26,7 +26,7 @@ class Start:
     """Which weights a training starts with.
 
     Attributes:
-        model: a name in the catalogue, a file, or a model folder; see `stunet.inference.pretrained.read_pretrained`.
+        model: a name in the catalogue, a file, or a model folder; see `stunet.weights.pretrained.read_pretrained`.
         keep_head: see `stunet.weights.transfer.TransferOptions`.
         divide_channels: see `stunet.weights.transfer.TransferOptions`.
     """

@@ -185,7 +185,7 @@ class ModelCard:
     Attributes:
         name: how the model calls itself, e.g. "base".
         architecture: the network.
-        preprocessing: the plan, as `stunet.imaging.plan.PreprocessingPlan.to_dict()` gives it.
+        preprocessing: the plan, as `stunet.plans.preprocessing.PreprocessingPlan.to_dict()` gives it.
         labels: class names; the index is the integer in the label map, [0] is "background".
         channels: what each input channel shows, e.g. ("CT",).
         mirror_axes: spatial axes (0, 1, 2 = Z, Y, X) with which mirrored copies may be averaged.

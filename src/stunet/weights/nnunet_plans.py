@@ -1,6 +1,6 @@
 """What nnU-Net's plans say about the network: strides, channels, classes. Versions 1 (a pickle) and 2 (JSON).
 
-How images are prepared is in the same plans, and `stunet.imaging.plan` reads it from there.
+How images are prepared is in the same plans, and `stunet.plans.preprocessing` reads it from there.
 """
 
 import io

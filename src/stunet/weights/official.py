@@ -70,7 +70,7 @@ PUBLISHED_PLAN: dict[str, Any] = {
 }
 """Preprocessing of the published weights: nnU-Net v1's "nonCT", the z-score of each whole scan, at 1.5 mm (Z, Y, X).
 
-From `plan_files/*.pkl` of uni-medical/STU-Net, as `stunet.imaging.plan.PreprocessingPlan.to_dict()` writes it (mean and
+From `plan_files/*.pkl` of uni-medical/STU-Net, as `PreprocessingPlan.to_dict()` writes it (mean and
 percentiles are idle: a z-score takes each scan's own). Scans are brought to RAS first, as TotalSegmentator v1's are.
 """
 

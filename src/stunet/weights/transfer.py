@@ -27,7 +27,7 @@ class Task:
     Attributes:
         labels: class names, background first; () where the outputs are regions that overlap.
         channels: what each input channel shows.
-        preprocessing: the plan, as `stunet.imaging.plan.PreprocessingPlan.to_dict()` gives it; empty if unknown.
+        preprocessing: the plan, as `stunet.plans.preprocessing.PreprocessingPlan.to_dict()` gives it; empty if unknown.
     """
 
     labels: tuple[str, ...]

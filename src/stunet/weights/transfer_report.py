@@ -17,7 +17,7 @@ NORMALIZATIONS = {
     "rescale_to_0_1": "each scan scaled to 0..1",
     "rgb_to_0_1": "values divided by 255",
 }
-"""What `stunet.imaging.plan.ChannelNormalization.scheme` means, in words."""
+"""What `stunet.plans.preprocessing.ChannelNormalization.scheme` means, in words."""
 
 
 @dataclass(frozen=True)

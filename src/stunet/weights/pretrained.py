@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from stunet.errors import UserError
-from stunet.imaging.plan import PreprocessingPlan
-from stunet.inference.import_model import import_to_start_with
-from stunet.inference.model import CHECKPOINT_SUFFIXES, read_weights
+from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.catalogue import CATALOGUE
+from stunet.weights.import_model import import_to_start_with
+from stunet.weights.model import CHECKPOINT_SUFFIXES, read_weights
 from stunet.weights.model_file import ModelCard, StateDict
 
 

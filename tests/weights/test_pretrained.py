@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from stunet.errors import UserError
-from stunet.inference.model import load_model
-from stunet.inference.pretrained import read_pretrained
 from stunet.labels.ontology import LABELS
 from stunet.networks.stunet import PUBLISHED_STRIDES
 from stunet.weights.catalogue import DEFAULT_MODEL
+from stunet.weights.model import load_model
 from stunet.weights.model_file import save_model
 from stunet.weights.official import PUBLISHED_PLAN, to_official_names
+from stunet.weights.pretrained import read_pretrained
 from tests.weights import samples
 
 

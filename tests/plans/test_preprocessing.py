@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stunet.errors import UserError
-from stunet.imaging.plan import ChannelNormalization, PreprocessingPlan
+from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 from tests.imaging.nnunet_reference import v2_plans
 
 RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stunet.errors import UserError
-from stunet.imaging.plan import PreprocessingPlan
-from stunet.inference.import_model import import_model, preprocessing_of
 from stunet.networks.network import Network
+from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.catalogue import CATALOGUE, get_model
+from stunet.weights.import_model import import_model, preprocessing_of
 from stunet.weights.model_file import ModelCard, StateDict, build_network_from, read_model, separated
 from stunet.weights.model_folder import read_model_folder
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from stunet.errors import UserError
-from stunet.imaging.plan import PreprocessingPlan
 from stunet.networks.stunet import ISOTROPIC_STRIDES
+from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.checkpoint import Checkpoint, read_checkpoint
 from stunet.weights.model_file import ModelCard, StateDict, joined
 from stunet.weights.model_folder import read_model_folder

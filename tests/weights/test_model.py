@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from stunet.errors import UserError
-from stunet.inference.model import load_model
 from stunet.networks.stunet import PUBLISHED_STRIDES, build_stunet, config_of_size
 from stunet.weights.catalogue import CATALOGUE
+from stunet.weights.model import load_model
 from stunet.weights.model_file import Architecture, save_model
 from stunet.weights.official import PUBLISHED_PLAN
 from tests.inference.samples import STRIDES, WINDOW, card, plan, tiny_network

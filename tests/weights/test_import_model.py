@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from stunet.errors import UserError
-from stunet.imaging.plan import PreprocessingPlan
-from stunet.inference.import_model import import_model
-from stunet.inference.model import load_model
-from stunet.inference.pretrained import read_pretrained
 from stunet.networks.stunet import PUBLISHED_STRIDES, build_stunet
+from stunet.plans.preprocessing import PreprocessingPlan
+from stunet.weights.import_model import import_model
+from stunet.weights.model import load_model
 from stunet.weights.model_file import save_model
 from stunet.weights.official import PUBLISHED_PLAN
+from stunet.weights.pretrained import read_pretrained
 from tests.weights import samples
 
 
