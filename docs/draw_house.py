@@ -6,15 +6,16 @@ the source, so the picture is never written by hand. What a room does is the fir
 
 import ast
 import sys
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Polygon
+from matplotlib.textpath import TextPath
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,17 +37,22 @@ PART_OF = {"cycler": "matplotlib", "tomli": None}
 """Packages that come with another one, or stand in for the standard library."""
 
 WIDTH, MARGIN, GAP = 9.0, 0.25, 0.06  # inches, as all that follows
-HOUSE_HEIGHT, LOWEST_FLOOR, ROOF_HEIGHT, CELL = 6.3, 0.64, 0.95, 0.33
+HOUSE_HEIGHT, LOWEST_FLOOR, ROOF_HEIGHT = 6.3, 0.64, 0.95
 NARROWEST_ROOM = 1.6
-LINE_HEIGHT, LETTER_WIDTH = 0.155, 0.06
+NAMES_LEFT, NAMES_ABOVE, NAMES_RIGHT, LARGEST_CELL = 1.2, 0.95, 0.4, 0.42
+LINE_HEIGHT = 0.155
+TEXT_SIZE = 8.5  # points
 COLOURS = ("#b5656b", "#c97b5a", "#bf8d40", "#a0943f", "#74995a", "#559a83", "#4f8ba8", "#6678ad", "#86719f")
-INK, PALE_INK, PAPER = "#2b2b2b", "#6b6b6b", "#fffdf9"
+INK, PAPER = "#6b6b6b", "#fffdf9"
 
-HOW_TO_READ = (
-    "Above: the higher a floor and the wider a room, the more lines of code it has (the number in its corner). In "
-    "italics: libraries from outside that no other room imports.",
-    "Left: who imports whom. The number says how many files of the room on the left import the room at the top.",
-    "No disc lies left of the steps: no room imports from its own floor, or from a floor above.",
+ABOUT_THE_HOUSE = (
+    "The height of a floor and the width of a room grow with its lines of code (the number in its corner).\n"
+    "In italics: libraries from outside that no other room imports. In several rooms: "
+)
+
+ABOUT_THE_IMPORTS = (
+    "Who imports whom: the number says how many files of the room on the left import the room at the top. Nothing lies "
+    "on this side of the steps: no room imports from its own floor, or from a floor above."
 )
 
 
@@ -145,16 +151,18 @@ def draw(path: Path = PICTURE) -> Path:
     floors = [[read_room(name) for name in floor] for floor in read_floors()]
     rooms = [room for floor in floors for room in floor]
     several = spread_libraries(rooms)
-    matrix_height = CELL * sum(len(floor) for floor in floors[:-1]) + 1.65
-    height = ROOF_HEIGHT + HOUSE_HEIGHT + matrix_height + 2 * MARGIN
+    cell = min(LARGEST_CELL, (WIDTH - 2 * MARGIN - NAMES_LEFT - NAMES_RIGHT) / len(rooms))
+    matrix_height = NAMES_ABOVE + cell * (len(rooms) - len(floors[-1]))
+    height = ROOF_HEIGHT + HOUSE_HEIGHT + 0.7 + matrix_height + 2 * MARGIN
     figure = Figure(figsize=(WIDTH, height), facecolor=PAPER)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(0, height))
     axes.axis("off")
     bottom = draw_house(axes, floors, height - MARGIN)
-    shared = f"In several rooms: {', '.join(several)}"
-    axes.text(WIDTH / 2, bottom - 0.17, shared, ha="center", va="center", fontsize=8.5, color=PALE_INK, style="italic")
-    draw_matrix(axes, floors, bottom - 0.4)
+    words = ABOUT_THE_HOUSE + ", ".join(several)
+    place = WIDTH / 2, bottom - 0.08
+    axes.text(*place, words, ha="center", va="top", fontsize=TEXT_SIZE, color=INK, linespacing=1.4)
+    draw_imports(axes, floors, bottom - 0.7, cell)
     figure.savefig(path, dpi=170)
     return path
 
@@ -198,53 +206,63 @@ def draw_words(axes: Axes, room: Room, x: float, y: float, width: float, height:
     axes.text(left, top, room.name, va="center", fontsize=9 if is_small else 11.5, color="white", weight="bold")
     number = (left, top - 0.18, "left") if is_small else (x + width - 0.08, top, "right")
     axes.text(*number[:2], f"{room.lines:,}", ha=number[2], va="center", fontsize=9, color="white")
-    letters = int((width - 0.2) / LETTER_WIDTH)
-    purpose = [(line, "normal") for line in textwrap.wrap(room.purpose, letters)]
-    libraries = [(line, "italic") for line in textwrap.wrap(", ".join(sorted(room.libraries, key=str.lower)), letters)]
+    purpose = [(line, "normal") for line in wrapped(room.purpose, width - 0.2)]
+    libraries = [(line, "italic") for line in wrapped(", ".join(sorted(room.libraries, key=str.lower)), width - 0.2)]
     space = 0 if is_small else int((height - 0.26) / LINE_HEIGHT)
     lines = next((lines for lines in (purpose + libraries, purpose, libraries) if len(lines) <= space), [])
     for row, (line, style) in enumerate(lines):
-        axes.text(left, top - 0.18 - row * LINE_HEIGHT, line, va="center", fontsize=8.5, color="white", style=style)
+        axes.text(
+            left, top - 0.18 - row * LINE_HEIGHT, line, va="center", fontsize=TEXT_SIZE, color="white", style=style
+        )
 
 
-def draw_matrix(axes: Axes, floors: Sequence[Sequence[Room]], top: float) -> None:
+def wrapped(text: str, width: float) -> list[str]:
+    """The text in lines that are no wider than so many inches."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and TextPath((0, 0), longer, size=TEXT_SIZE).get_extents().width <= width * 72:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def draw_imports(axes: Axes, floors: Sequence[Sequence[Room]], top: float, cell: float) -> None:
     """Who imports whom: a row for each room that may import, a column for each room, files counted in the cells."""
     colours = {room.name: colour for floor, colour in zip(floors, COLOURS, strict=False) for room in floor}
-    left, head = MARGIN + 1.15, top - 0.95
+    left, head = MARGIN + NAMES_LEFT, top - NAMES_ABOVE
     for column, (name, colour) in enumerate(colours.items()):
-        place = left + (column + 0.5) * CELL - 0.06, head + 0.06
-        axes.text(*place, name, rotation=45, ha="left", va="bottom", fontsize=9, color=colour)
-    for row, room in enumerate(room for floor in floors[:-1] for room in floor):
-        y = head - (row + 0.5) * CELL
-        axes.text(left - 0.1, y, room.name, ha="right", va="center", fontsize=9.5, color=colours[room.name])
-        for column, name in enumerate(colours):
-            draw_count(axes, left + (column + 0.5) * CELL, y, room.imports[name], colours[room.name])
-    draw_steps(axes, floors, left, head)
-    text_left = left + len(colours) * CELL + 0.35
-    letters = int((WIDTH - MARGIN - text_left) / LETTER_WIDTH)
-    words = "\n\n".join(textwrap.fill(paragraph, letters) for paragraph in HOW_TO_READ)
-    axes.text(text_left, head - 0.05, words, va="top", fontsize=8.5, color=INK, linespacing=1.4)
+        place = left + (column + 0.4) * cell, head + 0.06
+        axes.text(*place, name, rotation=45, ha="left", va="bottom", fontsize=9.5, color=colour)
+    row = first_below = 0
+    for floor, below in pairwise(floors):
+        first_below += len(floor)
+        width = 0 if below is floors[-1] else len(below)
+        draw_step(axes, left + first_below * cell, head - row * cell, len(floor) * cell, width * cell)
+        for room in floor:
+            y = head - (row + 0.5) * cell
+            axes.text(left - 0.1, y, room.name, ha="right", va="center", fontsize=10, color=colours[room.name])
+            for column, name in enumerate(colours):
+                place = left + (column + 0.5) * cell, y
+                draw_count(axes, place, room.imports[name], colours[room.name], cell, column >= first_below)
+            row += 1
+    words = "\n".join(wrapped(ABOUT_THE_IMPORTS, first_below * cell * 0.45))
+    axes.text(left + 0.1, head - row * cell, words, va="bottom", fontsize=TEXT_SIZE, color=INK, linespacing=1.4)
 
 
-def draw_count(axes: Axes, x: float, y: float, files: int, colour: str) -> None:
-    """A disc that grows with the number of files in it; a faint dot for none."""
-    if not files:
-        axes.plot(x, y, ".", color="#e4dfd6", markersize=3)
-        return
-    size = min(9 + 3 * files**0.5, CELL * 68)
-    axes.plot(x, y, "o", color=colour, markersize=size, markeredgewidth=0)
-    axes.text(x, y - 0.005, str(files), ha="center", va="center", fontsize=7.5, color="white")
+def draw_count(axes: Axes, place: tuple[float, float], files: int, colour: str, cell: float, is_allowed: bool) -> None:
+    """A disc that grows with the number of files in it; a faint dot where an import would be allowed."""
+    if files:
+        axes.plot(*place, "o", color=colour, markersize=min(10 + 3 * files**0.5, cell * 68), markeredgewidth=0)
+        axes.text(place[0], place[1] - 0.005, str(files), ha="center", va="center", fontsize=8, color="white")
+    elif is_allowed:
+        axes.plot(*place, ".", color="#e4dfd6", markersize=3)
 
 
-def draw_steps(axes: Axes, floors: Sequence[Sequence[Room]], left: float, head: float) -> None:
-    """The line to the left of which no import may lie."""
-    column = row = 0
-    corners: list[tuple[float, float]] = []
-    for floor in floors[:-1]:
-        column += len(floor)
-        corners += [(left + column * CELL, head - row * CELL), (left + column * CELL, head - (row + len(floor)) * CELL)]
-        row += len(floor)
-    axes.plot(*zip(*corners, strict=True), color="#b9b2a6", linewidth=1)
+def draw_step(axes: Axes, x: float, y: float, height: float, width: float) -> None:
+    """One step of the line to the left of which no import may lie."""
+    axes.plot([x, x, x + width], [y, y - height, y - height], color="#b9b2a6", linewidth=1)
 
 
 if __name__ == "__main__":
