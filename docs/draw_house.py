@@ -120,7 +120,7 @@ def first_sentence(docstring: str) -> str:
     >>> first_sentence("Networks: a tensor in, logits out. Not more.")
     'A tensor in, logits out'
     """
-    sentence = docstring.partition("\n\n")[0].replace("\n", " ").partition(". ")[0].rstrip(".")
+    sentence = docstring.partition("\n\n")[0].replace("\n", " ").replace("`", "").partition(". ")[0].rstrip(".")
     name, _, rest = sentence.partition(": ")
     sentence = rest if rest and " " not in name else sentence
     first_word = sentence.partition(" ")[0]

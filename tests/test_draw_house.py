@@ -1,6 +1,7 @@
 """The picture of the house: it finds every room by itself."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 from matplotlib.image import imread
@@ -24,6 +25,15 @@ def test_lines_are_counted_and_imports_found():
     networks = house.read_room("networks")
     assert {"torch", "monai"} <= networks.libraries
     assert networks.purpose and "numpy" not in house.read_room("errors").libraries
+
+
+def test_the_architecture_page_names_the_libraries_of_each_room():
+    rooms = {name: house.read_room(name) for floor in house.read_floors() for name in floor}
+    house.spread_libraries(list(rooms.values()))
+    page = (REPOSITORY / "docs" / "architecture.md").read_text()
+    rows = dict(re.findall(r"^\| \d \| `(\w+)` \|.*\| ?([^|]*) \|$", page, flags=re.MULTILINE))
+    told = {name: set(libraries.lower().split(", ")) - {""} for name, libraries in rows.items()}
+    assert told == {name: {library.lower() for library in rooms[name].libraries} for name in told}
 
 
 def test_the_picture_is_drawn(tmp_path):
