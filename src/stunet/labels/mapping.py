@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stunet.errors import UserError
+from stunet.errors import FileError, UnknownNameError
 from stunet.labels.ontology import LABELS, TOTALSEGMENTATOR_V1_LABELS, TOTALSEGMENTATOR_V2_LABELS
 
 if sys.version_info >= (3, 11):
@@ -179,9 +179,7 @@ def load_mapping(name: str | Path) -> DatasetMapping:
         return _read(Path(name))
     path = _FOLDER / f"{name}{SUFFIX}"
     if not path.is_file():
-        raise UserError(
-            f"There is no mapping {str(name)!r}. Known are {', '.join(list_mappings())}; a {SUFFIX} file will do, too."
-        )
+        raise UnknownNameError(f"{UnknownNameError.of('mapping', name, list_mappings())} A {SUFFIX} file will do, too.")
     return _read(path)
 
 
@@ -191,9 +189,9 @@ def _read(path: Path) -> DatasetMapping:
         mapping = _parse(path.name.removesuffix(SUFFIX), content)
         _check(mapping)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
+        raise FileError(f"{path} cannot be read ({error.strerror or error}).") from error
     except ValueError as error:  # TOML's own errors, too
-        raise UserError(f"{path} is no valid mapping: {error}.") from error
+        raise FileError(f"{path} is no valid mapping: {error}.") from error
     return mapping
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stunet.errors import UserError
+from stunet.errors import FileError, UserError
 from stunet.files import existing_file, read_json_object
 from stunet.labels.ontology import BACKGROUND, LABELS
 from stunet.networks.registry import size_of
@@ -141,9 +141,9 @@ def import_checkpoints(
 
 def _require_classes(checkpoint: Checkpoint, dataset: DatasetDescription) -> None:
     if dataset.has_regions:
-        raise UserError("This model was trained on regions (labels that overlap), which stunet does not read.")
+        raise FileError("This model was trained on regions (labels that overlap), which stunet does not read.")
     if checkpoint.fold and not (dataset.labels and dataset.channels):
-        raise UserError(f"The dataset.json of {checkpoint.path.parent.parent} names no labels or no channels.")
+        raise FileError(f"The dataset.json of {checkpoint.path.parent.parent} names no labels or no channels.")
 
 
 def is_published(checkpoint: Checkpoint) -> bool:
@@ -186,16 +186,16 @@ def read_folds(folder: Path, folds: Sequence[Fold] | None = None) -> list[Checkp
         UserError: a file or fold that is missing or damaged.
     """
     if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}.")
+        raise FileError(f"There is no folder {folder}.")
     for name in ("plans.json", "dataset.json"):
         if not (folder / name).is_file():
-            raise UserError(
+            raise FileError(
                 f"{folder} is not a model folder of nnU-Net v2: {name} is missing. Give the folder that holds "
                 "plans.json, dataset.json and fold_0, e.g. .../nnUNetTrainer__nnUNetPlans__3d_fullres."
             )
     plans, dataset = (read_json_object(existing_file(folder / name)) for name in ("plans.json", "dataset.json"))
     if "configurations" not in plans:
-        raise UserError(f"{folder / 'plans.json'} is not a plans file of nnU-Net v2: it has no 'configurations'.")
+        raise FileError(f"{folder / 'plans.json'} is not a plans file of nnU-Net v2: it has no 'configurations'.")
     return [
         replace(read_checkpoint(path), plans=plans, dataset=dataset, fold=fold)
         for fold, path in _fold_checkpoints(folder, folds).items()
@@ -208,11 +208,11 @@ def _fold_checkpoints(folder: Path, folds: Sequence[Fold] | None) -> dict[str, P
     for name in reversed(CHECKPOINTS):
         trained |= {path.parent.name.removeprefix("fold_"): path for path in folder.glob(f"fold_*/{name}")}
     if not trained:
-        raise UserError(f"{folder} has no trained fold: there is no fold_*/{CHECKPOINTS[0]}.")
+        raise FileError(f"{folder} has no trained fold: there is no fold_*/{CHECKPOINTS[0]}.")
     asked = list(map(str, folds)) if folds is not None else sorted(set(trained) - {"all"}) or ["all"]
     if not asked or set(asked) - set(trained):
         absent = ", ".join(sorted(set(asked) - set(trained)))
-        raise UserError(f"{folder} has no trained fold {absent}; it has {', '.join(sorted(trained))}.")
+        raise FileError(f"{folder} has no trained fold {absent}; it has {', '.join(sorted(trained))}.")
     return {fold: trained[fold] for fold in asked}
 
 
@@ -249,7 +249,7 @@ def _require_stunet_trainer(checkpoint: Checkpoint, plans: Plans) -> None:
     """
     trainer = checkpoint.trainer or "an unknown trainer"
     if plans.network_class and plans.kind is None and not trainer.startswith(STUNET_TRAINER):
-        raise UserError(
+        raise FileError(
             f"{checkpoint.path} was trained by {trainer} with the network {plans.network_class}, which stunet does not "
             "know."
         )
@@ -261,16 +261,16 @@ def _stunet_of(checkpoint: Checkpoint, strides: Sequence[Stride], **variant: str
     size = _size_in(shapes)
     if size is None:
         listed = ", ".join(list(shapes)[:3])
-        raise UserError(f"{checkpoint.path} is not an STU-Net: its first tensors are {listed}.")
+        raise FileError(f"{checkpoint.path} is not an STU-Net: its first tensors are {listed}.")
     spec = size.with_arguments(strides=strides, **{"downsampling": "residual", "upsampling": "nearest", **variant})
     try:
         expected = network_shapes(spec)
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"{checkpoint.path} is not an STU-Net ({str(error).splitlines()[0]}).") from error
+        raise FileError(f"{checkpoint.path} is not an STU-Net ({str(error).splitlines()[0]}).") from error
     in_file = to_official_names if checkpoint.official_names else dict
     table = mismatches(in_file(expected), in_file(shapes))
     if table:
-        raise UserError(f"{checkpoint.path} is not an STU-Net of size {size_of(spec)}:\n{table}")
+        raise FileError(f"{checkpoint.path} is not an STU-Net of size {size_of(spec)}:\n{table}")
     return spec
 
 
@@ -296,9 +296,9 @@ def _other_network_of(
         spec = NetworkSpec(str(plans.kind), len(dataset.channels), len(dataset.labels), plans.arguments)
         table = mismatches(network_shapes(spec), shapes) if spec.least_tensors <= len(shapes) else "too many layers"
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"{checkpoint.path} is not a {plans.kind} ({str(error).splitlines()[0]}).") from error
+        raise FileError(f"{checkpoint.path} is not a {plans.kind} ({str(error).splitlines()[0]}).") from error
     if table:
-        raise UserError(f"{checkpoint.path} is not the {plans.kind} of its plans:\n{table}")
+        raise FileError(f"{checkpoint.path} is not the {plans.kind} of its plans:\n{table}")
     return spec
 
 
@@ -365,7 +365,7 @@ def _default_labels(checkpoint: Checkpoint, spec: NetworkSpec) -> tuple[str, ...
 def _named(names: tuple[str, ...], default: tuple[str, ...], what: str, checkpoint: Checkpoint) -> tuple[str, ...]:
     """The names, if there are as many as the network needs; the default if there are none."""
     if names and len(names) != len(default):
-        raise UserError(
+        raise FileError(
             f"{checkpoint.path} has a network for {len(default)} {what}, but its plans or dataset.json name "
             f"{len(names)}: {', '.join(names)}."
         )
