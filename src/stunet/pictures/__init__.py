@@ -1,0 +1,1 @@
+"""Numbers, scans and label maps become pictures; all of matplotlib is here."""
