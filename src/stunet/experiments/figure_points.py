@@ -1,7 +1,7 @@
-"""What figures draw: the measurements of a results file gathered into points, repeated runs together.
+"""The points of figures, from the measurements of a results file. Repeated runs make one point.
 
-DSC is in per cent here. The paper's values belong into the figures of the full profile only, not beside results of less
-data and smaller networks.
+DSC is in per cent here. The paper's values are shown in the full profile only, not beside results of less data and
+smaller networks.
 """
 
 import re
@@ -29,7 +29,7 @@ WHOLE = ("all", "mean")
 PARAMETERS, MULT_ADDS = "parameters (M)", "mult-adds (T)"
 
 FEWEST_CASES = 3
-"""An interval of fewer says nothing."""
+"""An interval needs at least so many cases."""
 
 RESAMPLES, COVERAGE_PERCENT = 2000, 95
 
@@ -125,7 +125,7 @@ def _without_seed(measurement: Measurement) -> tuple[object, ...]:
 
 
 def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Within which the mean of so many cases lies in 95 % of samples drawn from them; the same each time."""
+    """95 % bootstrap interval of the mean; the same values give the same interval."""
     drawn = np.random.default_rng(0).choice(np.asarray(values), (RESAMPLES, len(values))).mean(axis=1)
     tail = (100 - COVERAGE_PERCENT) / 2
     low, high = np.percentile(drawn, (tail, 100 - tail))

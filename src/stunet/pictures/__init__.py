@@ -1,1 +1,1 @@
-"""Numbers, scans and label maps become pictures; all of matplotlib is here."""
+"""Pictures of scans, label maps and numbers. Only this room imports matplotlib."""

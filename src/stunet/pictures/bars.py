@@ -9,17 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from stunet.pictures.style import (
-    GREY,
-    INK,
-    ONE_COLUMN,
-    TWO_COLUMNS,
-    Look,
-    Point,
-    looks_of,
-    new_figure,
-    tinted,
-)
+from stunet.pictures.style import GREY, INK, ONE_COLUMN, TWO_COLUMNS, Look, Point, looks_of, new_figure, tinted
 
 HEIGHT = 3.3
 """Inches."""
@@ -31,13 +21,13 @@ EXPERT, UNIVERSAL = "expert", "universal"
 """The two models."""
 
 HATCH = "//////"
-"""Of experts, so that they are told apart without colour."""
+"""Hatching of experts, which tells them apart without colour."""
 
 GROUP_WIDTH = 0.86
-"""Of the room for a group, 1, that its bars fill together."""
+"""Share of a group's room that its bars fill together."""
 
 LONGEST_LEVEL_NAME = 5
-"""Letters; longer names of systems stand upright."""
+"""Letters; longer names of systems are written upright."""
 
 Models = Mapping[str, Point]
 """`EXPERT` and `UNIVERSAL`, or one of them, to the DSC in per cent."""

@@ -1,4 +1,4 @@
-"""How a scan is looked at, in previews and figures: its orientation, its brightness, its colours, its fullest slice.
+"""How previews and figures show a scan: orientation, brightness, colours, the slice, the scale bar.
 
 Views are drawn with row 0 at the top; the orientation "LPI" makes that the radiological display (the patient's right
 on the left, anterior to the left in sagittal planes) without any further flip.
@@ -67,7 +67,7 @@ def fullest_slice(mask_ZYX: np.ndarray) -> int:
 
 
 def scale_bar_mm(most: float) -> float:
-    """How long a scale bar of at most `most` mm is: the largest of 1, 2, 5, 10, 20, 50, ...
+    """The length of a scale bar: the largest of 1, 2, 5, 10, 20, 50, ... that is at most `most` mm.
 
     >>> scale_bar_mm(34.0)
     20.0

@@ -1,4 +1,4 @@
-"""Names beside marks, placed so that they cover neither marks nor each other."""
+"""Places for names beside marks, so that they cover neither marks nor each other."""
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
+from scipy.optimize import isotonic_regression
 
 from stunet.pictures.style import INK, SMALL_POINTS, Look
 
@@ -22,8 +23,12 @@ AFTER_LINE = 11.0
 PASSES = 3
 """How often each name looks for a better place, once the others have theirs."""
 
-_PLACES = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.75, 0.75), (-0.75, 0.75), (0.75, -0.75), (-0.75, -0.75))
-"""Directions from a mark in which its name may stand, the dearest first."""
+_PLACES = (
+    (1, 0, "left", "center"), (-1, 0, "right", "center"), (0, 1, "center", "bottom"), (0, -1, "center", "top"),
+    (0.75, 0.75, "left", "bottom"), (-0.75, 0.75, "right", "bottom"),
+    (0.75, -0.75, "left", "top"), (-0.75, -0.75, "right", "top"),
+)  # fmt: skip
+"""Where the name of a mark may stand, the best place first: direction to the right and up, alignment of the name."""
 
 
 def label_line_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], looks: Mapping[str, Look]) -> None:
@@ -45,19 +50,10 @@ def spread(heights: Mapping[str, float], least: float) -> dict[str, float]:
     >>> spread({"a": 0.0, "b": 1.0, "c": 10.0}, 3.0)
     {'a': -1.0, 'b': 2.0, 'c': 10.0}
     """
-    blocks: list[tuple[list[str], float]] = []  # names, lowest first, and the height of their middle
-    for name in sorted(heights, key=lambda name: heights[name]):
-        names, middle = [name], heights[name]
-        while blocks and middle - blocks[-1][1] < least * (len(names) + len(blocks[-1][0])) / 2:
-            lower, lower_middle = blocks.pop()
-            middle = (lower_middle * len(lower) + middle * len(names)) / (len(lower) + len(names))
-            names = lower + names
-        blocks.append((names, middle))
-    return {
-        name: middle + least * (place - (len(names) - 1) / 2)
-        for names, middle in blocks
-        for place, name in enumerate(names)
-    }
+    names = sorted(heights, key=lambda name: heights[name])
+    distances = least * np.arange(len(names))
+    moved = isotonic_regression([heights[name] for name in names] - distances).x + distances
+    return dict(zip(names, moved.tolist(), strict=True))
 
 
 def label_bubbles(axes: Axes, bubbles: Mapping[str, Disc], looks: Mapping[str, Look]) -> None:
@@ -81,13 +77,12 @@ def label_bubbles(axes: Axes, bubbles: Mapping[str, Disc], looks: Mapping[str, L
         _note(axes, name, bubble, _PLACES[chosen[name]], looks[name].letters)
 
 
-def _note(axes: Axes, name: str, bubble: Disc, place: tuple[float, float], colour: object) -> Annotation:
+def _note(axes: Axes, name: str, bubble: Disc, place: tuple[float, float, str, str], colour: object) -> Annotation:
     x, y, radius = bubble
-    right, up = place
+    right, up, ha, va = place
     return axes.annotate(
-        name, (x, y), xytext=(right * (radius + 2.5), up * (radius + 2.5)), textcoords="offset points", color=colour,
-        size=SMALL_POINTS, zorder=6,
-        ha=("center", "left", "right")[int(np.sign(right))], va=("center", "bottom", "top")[int(np.sign(up))],
+        name, (x, y), xytext=(right * (radius + 2.5), up * (radius + 2.5)), textcoords="offset points",
+        color=colour, size=SMALL_POINTS, ha=ha, va=va, zorder=6,
     )  # fmt: skip
 
 

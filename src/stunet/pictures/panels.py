@@ -146,34 +146,31 @@ def _legend_of(rows: Sequence[PanelRow]) -> list[Patch]:
 def _draw_picture(axes: Axes, row: PanelRow, name: str) -> None:
     height, width = row.size
     hide_frame(axes)
-    axes.grid(visible=False)
     extent = (0.0, width, height, 0.0)
     if name != "image" and name not in row.labels:
         axes.set_facecolor("none")
         return
     axes.imshow(row.image, cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="bilinear", zorder=0)
     if name in row.labels:
-        _draw_structures(axes, row.labels[name], colours_of(row.names), extent)
+        _draw_structures(axes, row, row.labels[name])
     axes.set(xlim=(0, width), ylim=(height, 0))
     if name in row.dsc:
         _write(axes, f"DSC {100 * row.dsc[name]:.1f}", (0, 0), (2, -2), "top")
 
 
-def _draw_structures(
-    axes: Axes, labels: np.ndarray, colours: Mapping[int, np.ndarray], extent: tuple[float, float, float, float]
-) -> None:
+def _draw_structures(axes: Axes, row: PanelRow, labels: np.ndarray) -> None:
     """A transparent fill of each structure, and an outline along the edges of its pixels."""
+    height, width = row.size
     fill = np.zeros((*labels.shape, 4))
-    _, width, height, _ = extent
-    scale = np.array([width / labels.shape[1], height / labels.shape[0]])  # mm of a pixel: across, down
-    for label in np.unique(labels).tolist():
-        if label in colours:
-            fill[labels == label] = (*colours[label], FILL_OPACITY)
-            lines = edges_of(labels == label) * scale
-            outline = LineCollection(list(lines), colors=[colours[label]], linewidths=OUTLINE_POINTS, zorder=2)
+    for label, colour in sorted(colours_of(row.names).items()):
+        is_structure = labels == label
+        if is_structure.any():
+            fill[is_structure] = (*colour, FILL_OPACITY)
+            lines = edges_of(is_structure) * row.spacing[::-1]
+            outline = LineCollection(list(lines), colors=[colour], linewidths=OUTLINE_POINTS, zorder=2)
             outline.set_capstyle("round")
             axes.add_collection(outline, autolim=False)
-    axes.imshow(fill, extent=extent, interpolation="nearest", zorder=1)
+    axes.imshow(fill, extent=(0, width, height, 0), interpolation="nearest", zorder=1)
 
 
 def edges_of(mask: np.ndarray) -> np.ndarray:

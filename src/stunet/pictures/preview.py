@@ -21,13 +21,15 @@ from stunet.pictures.preview_legend import Legend, draw_legend, make_legend, sho
 from stunet.pictures.preview_planes import draw_plane
 from stunet.pictures.preview_projection import draw_projection
 from stunet.pictures.preview_scene import AXIAL, CORONAL, PROJECTION, SAGITTAL, Scene, View, make_scene
-from stunet.pictures.style import BACKGROUND_COLOUR, CAPTION_POINTS, DIM_COLOUR, SCREEN_DPI, TEXT_COLOUR
+from stunet.pictures.style import CAPTION_POINTS, DIM_COLOUR, SCREEN_DPI, TEXT_COLOUR
 
 ROW_INCHES, SQUARE_INCHES = 12.0, 8.2
 """All views of the upper row together are as wide, with the projection and without it, unless the picture would become
 taller than `TALLEST_INCHES`."""
 
 TALLEST_INCHES = 11.0
+
+BACKGROUND_COLOUR = "#0d1015"
 
 LEGEND_INCHES = 3.4
 """The legend gets at least this width."""

@@ -17,7 +17,6 @@ from stunet.pictures.style import (
     REFERENCE_POINTS,
     SCREEN_DPI,
     TEXT_COLOUR,
-    VIEW_COLOUR,
     hide_frame,
     lightened,
 )
@@ -62,7 +61,7 @@ def show_picture(axes: Axes, picture: np.ndarray, view: View, size: tuple[float,
     """Put (rows, columns, red green blue) and letters on `axes`, whose units become mm from the upper left corner."""
     height, width = size
     hide_frame(axes)
-    axes.set_facecolor(VIEW_COLOUR)
+    axes.set_facecolor("black")
     axes.imshow(picture, extent=(0, width, height, 0), interpolation="antialiased", aspect="auto", zorder=0)
     axes.set(xlim=(0, width), ylim=(height, 0))
     _letter(axes, view, min(height, width) * dots_per_mm / SCREEN_DPI)

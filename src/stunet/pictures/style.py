@@ -1,4 +1,4 @@
-"""How pictures look: previews for dark screens, figures for print; sizes, letters, colours, and marks of systems."""
+"""The style of all pictures: previews are for screens, figures for print. Sizes, letters, colours and marks."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,21 +19,22 @@ from stunet.files import made_folder, replacing
 SCREEN_DPI, PRINT_DPI = 160, 300
 """Dots per inch of a preview, and of a figure's PNG file."""
 
-BACKGROUND_COLOUR, VIEW_COLOUR = "#0d1015", "#000000"
 TEXT_COLOUR, DIM_COLOUR, REFERENCE_COLOUR = "#e8ebf0", "#8b93a1", "#ffffff"
-"""Of previews."""
+"""Colours of letters and of the reference in previews."""
 
 CAPTION_POINTS, REFERENCE_POINTS = 7.5, 0.9
-"""Of previews: height of small letters, and width of the reference's outline."""
+"""Height of small letters and width of the reference's outline in previews."""
 
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
 """Widths of a figure in inches, for one and for both columns of a printed page."""
 
 POINTS, SMALL_POINTS = 7.0, 6.0
-"""Heights of a figure's letters; the larger is for axes and names."""
+"""Heights of letters in figures; the larger is for axes and names."""
 
 GREY, INK, STAMP_COLOUR = "#6b6b6b", "#1a1a1a", "#a33c00"
-"""Of figures."""
+"""Colours of lines and letters in figures."""
+
+_TICKS = {"labelsize": SMALL_POINTS, "color": INK, "major.width": 0.6, "major.size": 2.5, "minor.size": 0}
 
 STYLE: Any = {
     "font.family": "sans-serif",
@@ -41,8 +42,6 @@ STYLE: Any = {
     "font.size": POINTS,
     "axes.labelsize": POINTS,
     "axes.titlesize": POINTS,
-    "xtick.labelsize": SMALL_POINTS,
-    "ytick.labelsize": SMALL_POINTS,
     "legend.fontsize": SMALL_POINTS,
     "legend.frameon": False,
     "figure.titlesize": SMALL_POINTS,
@@ -50,8 +49,6 @@ STYLE: Any = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
@@ -59,19 +56,14 @@ STYLE: Any = {
     "axes.grid.axis": "y",
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
     "lines.linewidth": 1.2,
     "lines.markersize": 4,
     "hatch.linewidth": 0.5,
     "pdf.fonttype": 42,  # TrueType, embedded, as publishers ask for
     "axes.prop_cycle": cycler(color=[INK]),
+    **{f"{axis}tick.{key}": value for axis in "xy" for key, value in _TICKS.items()},
 }
-"""Of figures."""
+"""matplotlib's settings for figures."""
 
 # The colours of Okabe and Ito, told apart by people of every colour vision; their yellow is too light for paper.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
@@ -108,7 +100,7 @@ class Point:
         value: mean of the runs.
         runs: the value of each run; one for each seed.
         interval: 95 % bootstrap interval over the cases of a single run; None for several runs or too few cases.
-        paper: what the paper prints, None where it is not shown.
+        paper: the paper's value; None where it is not shown.
     """
 
     value: float
@@ -129,7 +121,7 @@ def lightened(colour: np.ndarray) -> np.ndarray:
 
 
 def tinted(colour: str) -> tuple[float, float, float]:
-    """A colour "#rrggbb" as red, green and blue in 0..1, much lighter.
+    """A colour "#rrggbb" as red, green and blue in 0..1, 65 % of the way to white.
 
     >>> tinted("#000000")
     (0.65, 0.65, 0.65)
@@ -139,20 +131,21 @@ def tinted(colour: str) -> tuple[float, float, float]:
 
 
 def hide_frame(axes: Axes) -> None:
-    """Leave neither ticks nor lines around a picture."""
+    """Remove ticks, grid and frame."""
     axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
     axes.spines[:].set_visible(False)
 
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Inside, figures are made and written in this style, whatever has changed matplotlib's settings before."""
+    """Within this context, figures have this style, whatever has changed matplotlib's settings before."""
     with rc_context(rcParamsDefault), rc_context(STYLE):
         yield
 
 
 def new_figure(width: float, height: float, stamp: str = "") -> Figure:
-    """An empty figure of so many inches, with a stamp above it that says what it is not."""
+    """An empty figure; width and height are in inches, and the stamp stands above it."""
     figure = Figure(figsize=(width, height), layout="constrained")
     if stamp:
         figure.suptitle(stamp, x=0.01, ha="left", color=STAMP_COLOUR, weight="bold", fontsize=SMALL_POINTS)

@@ -14,10 +14,10 @@ SHADES = (1, 99)
 """Percentiles of the image that become black and white."""
 
 COLOURS = "gist_rainbow"
-"""Of labels."""
+"""matplotlib's colours for labels."""
 
 DIFFERENT = ListedColormap(["orange"])
-"""Of voxels whose labels differ."""
+"""The colour of voxels whose labels differ."""
 
 
 def draw_patch(

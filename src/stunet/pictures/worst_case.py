@@ -1,4 +1,4 @@
-"""A picture of the worst structure of a case that an evaluation names."""
+"""A picture of the worst structure of one of the worst cases of an evaluation."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from stunet.imaging.volume import Volume, check_same_grid, voxel_to_world
 from stunet.pictures.preview import save_preview
 
 SURROUNDINGS_MM = 50.0
-"""Of a structure, that its picture shows."""
+"""The picture shows so much around the structure."""
 
 
 def draw_worst_case(
@@ -27,7 +27,7 @@ def draw_worst_case(
     """Draw the worst structure of a case: the prediction filled, the reference as white outlines.
 
     Args:
-        worst: which.
+        worst: the case and its worst structure.
         pair: its files.
         report: the evaluation.
         folder: of the picture, made where missing.
