@@ -64,6 +64,7 @@ def draw_bubbles(bubbles: Mapping[str, Bubble], stamp: str = "") -> Figure:
         _draw_bubble(axes, bubbles[system], looks[system].colour, radii[system])
     _add_sizes(axes, bubbles)
     places = {system: (b.mult_adds, b.dsc.value, radii[system]) for system, b in bubbles.items()}
+    figure.draw_without_rendering()
     label_bubbles(axes, places, looks)
     _draw_paper(axes, bubbles)
     return figure

@@ -40,7 +40,8 @@ def draw_curves(panels: Mapping[str, Mapping[str, Curve]], title: str, unit: str
         _set_amounts(axes, sorted(set().union(*curves.values())), unit)
         axes.set(title=dataset, xlabel=title)
     all_axes[0].set_ylabel("DSC (%)")
-    for axes, curves in zip(all_axes, panels.values(), strict=True):  # once the layout of all is settled
+    for axes, curves in zip(all_axes, panels.values(), strict=True):
+        figure.draw_without_rendering()  # names in one panel may move the others
         ends = {system: max(curve.items(), key=lambda item: item[0]) for system, curve in curves.items()}
         label_line_ends(axes, {system: (x, point.value) for system, (x, point) in ends.items()}, looks)
     return figure

@@ -1,11 +1,13 @@
-"""Places for names beside marks, so that they cover neither marks nor each other."""
+"""Places for names beside marks, so that they cover neither marks nor each other.
+
+The layout of the figure has to be known: call its `draw_without_rendering` first.
+"""
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from scipy.optimize import isotonic_regression
 
@@ -33,9 +35,7 @@ _PLACES = (
 
 def label_line_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], looks: Mapping[str, Look]) -> None:
     """Write each name right of the end (x, y) of its line, moved up or down where names would overlap."""
-    figure = _figure_of(axes)
-    figure.draw_without_rendering()  # the layout is known from here on
-    points_per_pixel = 72 / figure.dpi
+    points_per_pixel = 72 / axes.figure.dpi
     heights = {name: float(axes.transData.transform(end)[1]) * points_per_pixel for name, end in ends.items()}
     for name, height in spread(heights, LINE_SPACING * SMALL_POINTS).items():
         axes.annotate(
@@ -64,8 +64,7 @@ def label_bubbles(axes: Axes, bubbles: Mapping[str, Disc], looks: Mapping[str, L
         bubbles: name to bubble.
         looks: name to the look whose colour its letters have.
     """
-    _figure_of(axes).draw_without_rendering()
-    obstacles = np.concatenate([*_along_lines(axes), *(_disc(axes, bubble) for bubble in bubbles.values())])
+    obstacles = np.concatenate([*_along_lines(axes), *(_around(axes, bubble) for bubble in bubbles.values())])
     candidates = {name: _boxes(axes, name, bubble) for name, bubble in bubbles.items()}
     fixed = {name: _covered(boxes, obstacles) + _outside(boxes, axes) for name, boxes in candidates.items()}
     chosen = dict.fromkeys(bubbles, 0)
@@ -95,10 +94,10 @@ def _boxes(axes: Axes, name: str, bubble: Disc) -> np.ndarray:
     return boxes
 
 
-def _disc(axes: Axes, bubble: Disc) -> np.ndarray:
+def _around(axes: Axes, bubble: Disc) -> np.ndarray:
     """A square that stands for a bubble, (1, left bottom right top) in pixels."""
     x, y, radius = bubble
-    centre, half = axes.transData.transform((x, y)), 0.8 * radius * _figure_of(axes).dpi / 72
+    centre, half = axes.transData.transform((x, y)), 0.8 * radius * axes.figure.dpi / 72
     return np.concatenate([centre - half, centre + half])[None]
 
 
@@ -108,13 +107,6 @@ def _along_lines(axes: Axes) -> Iterator[np.ndarray]:
         for start, end in pairwise(axes.transData.transform(line.get_xydata())):
             places = np.linspace(start, end, 60)
             yield np.concatenate([places - 2, places + 2], axis=1)
-
-
-def _figure_of(axes: Axes) -> Figure:
-    figure = axes.get_figure(root=True)
-    if figure is None:
-        raise ValueError("axes without a figure")
-    return figure
 
 
 def _covered(boxes: np.ndarray, taken: np.ndarray) -> np.ndarray:
