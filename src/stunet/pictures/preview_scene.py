@@ -66,8 +66,7 @@ def make_scene(
 
     The planes meet in the middle of the labels, or of the reference where there is no label.
     """
-    first_channel = replace(volume, array=volume.array[:1])
-    shown, moves = reorient(first_channel, DISPLAY_ORIENTATION)
+    shown, moves = reorient(replace(volume, array=volume.array[:1]), DISPLAY_ORIENTATION)
     labels = moves.apply(labels_ZYX)
     reference = None if reference_ZYX is None else moves.apply(reference_ZYX)
     z, y, x = (size * spacing for size, spacing in zip(shown.shape, shown.spacing, strict=True))
