@@ -147,7 +147,7 @@ class Evaluate:
 
     def _draw(self, result: "EvaluationResult", folder: Path) -> None:
         from stunet.evaluation.cases import pair_files
-        from stunet.evaluation.worst import draw_worst_case
+        from stunet.pictures.worst_case import draw_worst_case
 
         pairs = {pair.case: pair for pair in pair_files(self.prediction, self.reference)}
         with progress_bar("drawing") as progress:

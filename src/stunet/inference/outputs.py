@@ -73,7 +73,7 @@ def write_outputs(segmentation: Segmentation, path: Path, outputs: Outputs, titl
         written.append(beside(path, "statistics.json"))
         write_json(written[-1], statistics)
     if outputs.preview:
-        from stunet.imaging.preview import save_preview  # brings torch, which checking names can do without
+        from stunet.pictures.preview import save_preview  # brings torch, which checking names can do without
 
         written.append(beside(path, "preview.png"))
         save_preview(written[-1], segmentation.scan, segmentation.labels, segmentation.names, title=title)
