@@ -52,12 +52,12 @@ class Demo:
 
     def run(self) -> int:
         """Segment, compare with the reference, write, show."""
+        from stunet.batch.prediction_record import run_record, scan_record
         from stunet.evaluation.dice import dice_per_label
         from stunet.files import made_folder, write_json
         from stunet.imaging.formats.table import read_labels, read_volume
         from stunet.imaging.preview import save_preview
         from stunet.inference.predictor import Predictor
-        from stunet.inference.record import run_record, scan_record
 
         name = scan_name(self.scan)
         folder = made_folder(self.output)

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from stunet.inference.cases import case_name, find_cases, is_folder_of_scans
+from stunet.batch.find_cases import case_name, find_cases, is_folder_of_scans
 from tests.phantoms import smooth_scan, write_dicom_series
 
 
@@ -27,6 +27,6 @@ def test_a_folder_of_scans_is_not_a_dicom_series(tmp_path):
 
 
 def test_cases_and_names_of_outputs_are_known_without_torch():
-    modules = "stunet.cli.predict", "stunet.imaging.formats.table", "stunet.inference.cases", "stunet.inference.outputs"
+    modules = "stunet.cli.predict", "stunet.imaging.formats.table", "stunet.batch.request", "stunet.batch.outputs"
     program = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
