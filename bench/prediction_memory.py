@@ -21,7 +21,7 @@ import torch
 from training_memory import MALLOC, forget_peak, status_bytes
 
 from stunet.inference.backends.torch_backend import TorchBackend
-from stunet.inference.memory import prediction_memory
+from stunet.inference.prediction_memory import prediction_memory
 from stunet.inference.sliding import Sliding, WholeImage, feature_planes
 from stunet.networks.stunet import SIZES, build_stunet, config_of_size
 

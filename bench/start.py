@@ -17,7 +17,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCAN = Path("data") / "Dataset004_Hippocampus" / "imagesTr" / "hippocampus_001_0000.nii.gz"
 
-READ = "from stunet.imaging.formats.table import read_volume; read_volume({scan!r})"
+READ = "from stunet.imaging.formats.registry import read_volume; read_volume({scan!r})"
 LOAD = "from stunet.inference.predictor import Predictor; Predictor({model!r})"
 PREDICTOR = "import torch, stunet.cli.main, stunet.batch.request, stunet.inference.predictor"
 PROGRAMS = {

@@ -27,6 +27,6 @@ def test_a_folder_of_scans_is_not_a_dicom_series(tmp_path):
 
 
 def test_cases_and_names_of_outputs_are_known_without_torch():
-    modules = "stunet.cli.predict", "stunet.imaging.formats.table", "stunet.batch.request", "stunet.batch.outputs"
+    modules = "stunet.cli.predict", "stunet.imaging.formats.registry", "stunet.batch.request", "stunet.batch.outputs"
     program = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0

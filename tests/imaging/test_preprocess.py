@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stunet.errors import UserError
-from stunet.imaging.formats.table import read_volume
+from stunet.imaging.formats.registry import read_volume
 from stunet.imaging.preprocess import cropped_view, prepare, preprocess, restore
 from stunet.imaging.volume import Volume
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stunet.imaging.formats.table import SUFFIXES, without_suffix
+from stunet.imaging.formats.registry import SUFFIXES, without_suffix
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 """nnU-Net's naming: case_0000.nii.gz is the first channel of `case`."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from stunet.errors import UserError
 from stunet.files import replacing_files_in, write_json
 from stunet.imaging.formats.itksnap import write_itksnap_labels
-from stunet.imaging.formats.table import SUFFIXES, without_suffix
+from stunet.imaging.formats.registry import SUFFIXES, without_suffix
 from stunet.inference.segmentation import Segmentation
 
 

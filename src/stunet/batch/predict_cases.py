@@ -16,7 +16,7 @@ from stunet.batch.find_cases import Case
 from stunet.batch.outputs import Outputs, write_outputs
 from stunet.errors import UserError
 from stunet.files import made_folder
-from stunet.imaging.formats.table import read_volume
+from stunet.imaging.formats.registry import read_volume
 from stunet.imaging.volume import Volume
 from stunet.inference.segmentation import Segmentation
 

@@ -12,7 +12,7 @@ from stunet.batch.predict_cases import CaseResult, predict_cases
 from stunet.batch.prediction_record import run_record, scan_record
 from stunet.errors import UserError
 from stunet.files import made_folder, write_json
-from stunet.imaging.formats.table import SUFFIXES
+from stunet.imaging.formats.registry import SUFFIXES
 
 if TYPE_CHECKING:
     from stunet.inference.predictor import Predictor

@@ -55,7 +55,7 @@ class Demo:
         from stunet.batch.prediction_record import run_record, scan_record
         from stunet.evaluation.dice import dice_per_label
         from stunet.files import made_folder, write_json
-        from stunet.imaging.formats.table import read_labels, read_volume
+        from stunet.imaging.formats.registry import read_labels, read_volume
         from stunet.imaging.preview import save_preview
         from stunet.inference.predictor import Predictor
 

@@ -56,7 +56,7 @@ def find_annotated_cases(dataset: Path) -> AnnotatedCases:
         UserError: neither layout, no label map, or label maps without a scan.
     """
     from stunet.batch.find_cases import find_cases
-    from stunet.imaging.formats.table import SUFFIXES, without_suffix
+    from stunet.imaging.formats.registry import SUFFIXES, without_suffix
 
     for image_folder, label_folder in LAYOUTS:
         images, labels = dataset / image_folder, dataset / label_folder

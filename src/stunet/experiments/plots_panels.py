@@ -17,7 +17,7 @@ from stunet.experiments.panel_cases import PanelCase
 from stunet.experiments.plots_data import distinct
 from stunet.experiments.plots_style import SMALL_POINTS, TWO_COLUMNS, new_figure
 from stunet.experiments.results import Results
-from stunet.imaging.formats.table import read_labels, read_volume
+from stunet.imaging.formats.registry import read_labels, read_volume
 from stunet.imaging.preview_scene import DISPLAY_ORIENTATION, brightness, finite, intensity_window
 from stunet.imaging.volume import Volume, reorient
 from stunet.labels.ontology import colour_of

@@ -18,10 +18,10 @@ from stunet.errors import UserError
 from stunet.extras import import_extra
 from stunet.files import write_json
 from stunet.inference.backends.onnx_backend import CPU_PROVIDER, session_options
+from stunet.inference.backends.openvino_backend import openvino_core
 from stunet.inference.export_card import export_card
 from stunet.inference.head import mean_head
 from stunet.inference.onnx_graph import INPUT, OnnxGraph, build_graph
-from stunet.inference.openvino_core import openvino_core
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
 from stunet.weights.model import Model

@@ -13,13 +13,13 @@ import torch
 
 from stunet.errors import UserError
 from stunet.imaging.box import body_box
-from stunet.imaging.formats.table import read_volume
+from stunet.imaging.formats.registry import read_volume
 from stunet.imaging.paging import release, zeros
 from stunet.imaging.preprocess import GridRecord, PreparedImage, cropped_view, prepare
 from stunet.imaging.volume import Volume
 from stunet.inference.backends.base import Backend
 from stunet.inference.backends.precision import PRECISIONS, Precision, default_precision
-from stunet.inference.backends.table import BACKENDS, backend_maker
+from stunet.inference.backends.registry import BACKENDS, backend_maker
 from stunet.inference.backends.torch_backend import torch_device
 from stunet.inference.labelling import make_chooser, output_slices
 from stunet.inference.probabilities import ProbabilityMaps, probability_maps
@@ -48,7 +48,7 @@ class InferenceConfig:
             eight times slower, a little more accurate.
         device: Where the network runs: "cpu", "cuda" (NVIDIA), "mps" (Apple), or "auto" for an NVIDIA GPU if there is
             one, else the CPU.
-        backend: What runs the network, one of `stunet.inference.backends.table.BACKENDS`, or "auto" for the fastest
+        backend: What runs the network, one of `stunet.inference.backends.registry.BACKENDS`, or "auto" for the fastest
             that is installed.
         precision: In which numbers the network computes, one of `stunet.inference.backends.precision.PRECISIONS`, or
             "auto" for float16 on NVIDIA's GPUs, as nnU-Net, and float32 elsewhere; all else is float32.

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,11 @@ from stunet.inference.backends.maps import WindowMaps, head_of
 from stunet.inference.backends.openvino_precision import keep_stream_in_float32
 from stunet.inference.backends.precision import Precision, require_precision
 from stunet.inference.onnx_graph import LayerWriter, build_graph, instance_norm_in_one_node
-from stunet.inference.openvino_core import openvino_core
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel, InferRequest
+    from openvino import CompiledModel, Core, InferRequest
 
 HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
 """OpenVINO's names of precisions."""
@@ -43,6 +43,20 @@ FORMAT = 4
 
 IR_NAME = "model.xml"
 """The converted network; the blobs that OpenVINO compiled from it lie beside it."""
+
+
+@cache
+def openvino_core() -> "Core":
+    """OpenVINO's runtime, one for the process: made at its first use and kept.
+
+    OpenVINO's CPU plugin (seen in 2026.4) gives the thread that makes it a stack for signals, and at its end puts back
+    the one that it found. Of two plugins whose first one ends first, the second puts back a stack that is gone, and the
+    next signal, Ctrl-C for one, ends the process with a segmentation fault. One plugin that is kept never does so.
+
+    Raises:
+        UserError: OpenVINO is not installed.
+    """
+    return import_extra("openvino", "cpu").Core()  # type: ignore[no-any-return]
 
 
 class OpenVinoBackend:
