@@ -32,7 +32,6 @@ RECORD = GridRecord(
     cropped_spacing=(1.0, 1.0, 1.0),
     network_shape=NETWORK,
     image_separate_axis=None,
-    logits_separate_axis=None,
     logits_orders=(1, 1, 1),
 )
 

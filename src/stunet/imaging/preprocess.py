@@ -1,4 +1,4 @@
-"""From a scan to the network's grid, with a record; and labels back to the scan's grid by reading the record backwards.
+"""From a scan to the network's grid, with a record by which labels find back to the scan's grid.
 
 The order of steps is nnU-Net's: (orientation,) transpose, crop to what is not zero, normalise, resample; its version 1
 resamples before it normalises. Geometry is views until the last step. Intensities are made some planes at a time, so a
@@ -49,7 +49,6 @@ class GridRecord:
         cropped_spacing: Their spacing in mm, network axes.
         network_shape: Size of the network's grid, which covers the same extent as the crop.
         image_separate_axis: Thick axis that was resampled on its own, network axes; None where all were alike.
-        logits_separate_axis: The same for the way back, where the rule looks at the network's grid first.
         logits_orders: Interpolation order per network axis on the way from the network's grid to the cropped one.
     """
 
@@ -61,7 +60,6 @@ class GridRecord:
     cropped_spacing: tuple[float, float, float]
     network_shape: tuple[int, int, int]
     image_separate_axis: int | None
-    logits_separate_axis: int | None
     logits_orders: tuple[int, int, int]
 
 
@@ -73,7 +71,7 @@ class PreparedImage:
     order works, and is slower. Not for several threads at once.
 
     Attributes:
-        record: For `restore`.
+        record: For `cropped_view`.
         channels: The source of each channel's planes.
         device: Where planes are made.
     """
@@ -120,7 +118,7 @@ def prepare(
         find_part: Finds the part to bring, whose intensities are normalised as those of the whole; all by default.
 
     Returns:
-        The image, whose planes together are what `preprocess` gives, and the record for `restore`.
+        The image, whose planes together are what `preprocess` gives, and the record of its grid.
 
     Raises:
         UserError: If the scan has another number of channels than the plan, voxels that are not finite, or would
@@ -154,33 +152,13 @@ def preprocess(
         device: Where resampling runs and the result lies.
 
     Returns:
-        Image (C, Z, Y, X) float32 in network axes, and the record for `restore`.
+        Image (C, Z, Y, X) float32 in network axes, and the record of its grid.
 
     Raises:
         UserError: As for `prepare`.
     """
     image = prepare(volume, plan, device)
     return image.planes(0, image.record.network_shape[0]), image.record
-
-
-def restore(labels_ZYX: np.ndarray, record: GridRecord) -> np.ndarray:
-    """Bring labels on the cropped grid back to the scan's grid; what was cropped away is background, 0.
-
-    Args:
-        labels_ZYX: Integers of `record.cropped_shape`, network axes.
-        record: From `preprocess`.
-
-    Returns:
-        (Z, Y, X) of `record.scan_shape`, same type, C order, axes as in the file.
-
-    Raises:
-        ValueError: If the shape is another.
-    """
-    if labels_ZYX.shape != record.cropped_shape:
-        raise ValueError(f"labels of shape {labels_ZYX.shape} do not fit the cropped grid {record.cropped_shape}")
-    scan_labels = np.zeros(record.scan_shape, dtype=labels_ZYX.dtype)
-    cropped_view(scan_labels, record)[...] = labels_ZYX
-    return scan_labels
 
 
 def cropped_view(array: np.ndarray, record: GridRecord) -> np.ndarray:
@@ -258,7 +236,6 @@ def _plan_grid(volume: Volume, plan: PreprocessingPlan) -> GridRecord:
         cropped_spacing=spacing,
         network_shape=network,
         image_separate_axis=separate_axis(spacing, plan.spacing, *rule),
-        logits_separate_axis=logits_axis,
         logits_orders=(orders[0], orders[1], orders[2]),
     )
 

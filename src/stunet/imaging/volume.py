@@ -70,7 +70,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class AxisMoves:
-    """How an array's last three axes are rearranged: a transpose, then flips. Undone exactly, as views.
+    """How an array's last three axes are rearranged: a transpose, then flips.
 
     Attributes:
         transpose: New axis a is old axis transpose[a]; (Z, Y, X) positions.
@@ -84,12 +84,6 @@ class AxisMoves:
         """Return a rearranged view of (..., Z, Y, X)."""
         lead = array.ndim - 3
         return self._flipped(array.transpose(*range(lead), *(lead + axis for axis in self.transpose)))
-
-    def undo(self, array: np.ndarray) -> np.ndarray:
-        """Return the view in the old order of a (..., Z, Y, X) array in the new order."""
-        lead = array.ndim - 3
-        back = np.argsort(self.transpose)
-        return self._flipped(array).transpose(*range(lead), *(lead + int(axis) for axis in back))
 
     def _flipped(self, array: np.ndarray) -> np.ndarray:
         z, y, x = (slice(None, None, -1 if flip else 1) for flip in self.flip)
@@ -107,11 +101,6 @@ def voxel_to_world(affine: np.ndarray, index_xyz: np.ndarray | Sequence[float]) 
         (..., 3) world coordinates in mm.
     """
     return np.asarray(index_xyz, dtype=np.float64) @ affine[:3, :3].T + affine[:3, 3]
-
-
-def world_to_voxel(affine: np.ndarray, point_ras: np.ndarray | Sequence[float]) -> np.ndarray:
-    """Map RAS+ millimetres (..., 3) to fractional voxel indices (..., 3) in (x, y, z) order."""
-    return voxel_to_world(np.linalg.inv(affine), point_ras)
 
 
 def column_lengths(affine: np.ndarray) -> tuple[float, float, float]:
@@ -172,7 +161,7 @@ def reorient(volume: Volume, target: str) -> tuple[Volume, AxisMoves]:
         target: For example "RAS".
 
     Returns:
-        The volume on the rearranged grid, and the moves, whose `undo` brings labels back.
+        The volume on the rearranged grid, and the moves that its label maps need, too.
     """
     moves = axis_moves(volume.affine, target)
     columns = np.asarray(volume.affine, dtype=np.float64)[:3, :3][:, ::-1]

@@ -10,9 +10,6 @@ CHUNK_BYTES = 2**20
 """Logits that are in memory at once, however many classes there are. They stay in the processor's cache, and in memory
 that is used again and again: new memory for each part took twice as long."""
 
-MAX_CLASSES = 2**15
-"""Labels are int16 while they are worked out."""
-
 
 @dataclass(frozen=True, eq=False)
 class LinearHead:

@@ -32,27 +32,6 @@ class PlaneSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class WholeImage:
-    """An image that is in memory; a `PlaneSource`.
-
-    Attributes:
-        array: (C, Z, Y, X) float32.
-    """
-
-    array: torch.Tensor
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(C, Z, Y, X)."""
-        channels, depth, rows, columns = self.array.shape
-        return channels, depth, rows, columns
-
-    def planes(self, start: int, stop: int) -> torch.Tensor:
-        """A view."""
-        return self.array[:, start:stop]
-
-
 @dataclass(frozen=True)
 class Sliding:
     """How a window slides.
