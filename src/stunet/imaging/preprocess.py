@@ -173,13 +173,9 @@ def cropped_view(array: np.ndarray, record: GridRecord) -> np.ndarray:
     Returns:
         (..., *record.cropped_shape), sharing memory with `array`.
     """
-    view = _network_axes(array, record.reorientation, record.transpose_forward)
+    view = AxisMoves(record.transpose_forward).apply(record.reorientation.apply(array))
     z, y, x = (slice(start, stop) for start, stop in record.crop_box)
     return view[..., z, y, x]
-
-
-def _network_axes(array: np.ndarray, reorientation: AxisMoves, transpose: tuple[int, int, int]) -> np.ndarray:
-    return AxisMoves(transpose).apply(reorientation.apply(array))
 
 
 def _check_channels(volume: Volume, plan: PreprocessingPlan) -> None:
@@ -221,7 +217,7 @@ def _plan_grid(volume: Volume, plan: PreprocessingPlan) -> GridRecord:
     order = plan.transpose_forward
     oriented_spacing = [volume.spacing[axis] for axis in moves.transpose]
     spacing = (oriented_spacing[order[0]], oriented_spacing[order[1]], oriented_spacing[order[2]])
-    box = nonzero_box(_network_axes(volume.array, moves, order))
+    box = nonzero_box(AxisMoves(order).apply(moves.apply(volume.array)))
     cropped, network = _sizes(box, spacing, plan, volume)
     first, second = (plan.spacing, spacing) if plan.convention == "nnunet_v2" else (spacing, plan.spacing)
     rule = plan.force_separate_z, plan.anisotropy_threshold
@@ -276,11 +272,6 @@ def _nonzero_mask(array_CZYX: np.ndarray) -> np.ndarray:
     return ~reaches_outside[zero_regions]
 
 
-def _interpolation(plan: PreprocessingPlan, record: GridRecord) -> Interpolation:
-    thick = record.image_separate_axis
-    return Interpolation(plan.image_order, thick is not None, plan.image_order_z, thick or 0)
-
-
 @dataclass(frozen=True)
 class _Source:
     """One channel of a box of the scan.
@@ -307,7 +298,8 @@ class _Source:
 def _sources(volume: Volume, plan: PreprocessingPlan, record: GridRecord, device: torch.device) -> list[_Source]:
     """The channels of the record's box."""
     cropped_CZYX = cropped_view(volume.array, record)
-    resampling = Resampling(record.cropped_shape, record.network_shape, _interpolation(plan, record), device)
+    interpolation = Interpolation(plan.image_order, record.image_separate_axis, plan.image_order_z)
+    resampling = Resampling(record.cropped_shape, record.network_shape, interpolation, device)
     masked = any(channel.use_mask for channel in plan.normalization)
     mask = partial(read_block, _nonzero_mask(cropped_CZYX), device=device) if masked else None
     return [

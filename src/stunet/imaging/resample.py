@@ -103,27 +103,20 @@ class Interpolation:
 
     Attributes:
         order: Spline order, 0 (nearest) to 5; 1 is linear, 3 cubic.
-        separate_front: Whether the planes across the front axis are resampled first, each clipped to its own range, and
-            the front axis after them, as nnU-Net does for thick slices. Otherwise all axes are alike and the result is
-            clipped to the range of the whole.
-        front_order: Spline order along the front axis where that is separate.
-        front: Which axis is meant: 0, 1 or 2 for Z, Y or X.
+        separate_axis: The axis (0, 1 or 2 for Z, Y or X) resampled on its own after the others, as nnU-Net does for
+            thick slices: the planes across it come first, each clipped to its own range. None: all axes are alike
+            and the result is clipped to the range of the whole.
+        separate_order: Spline order along the separate axis.
     """
 
     order: int = 3
-    separate_front: bool = False
-    front_order: int = 0
-    front: int = 0
-
-    @property
-    def separate_axis(self) -> int | None:
-        """The axis that is resampled on its own, after the others; None where all are alike."""
-        return self.front if self.separate_front else None
+    separate_axis: int | None = None
+    separate_order: int = 0
 
     @property
     def orders(self) -> tuple[int, int, int]:
         """Spline order along Z, Y and X."""
-        z, y, x = (self.front_order if axis == self.separate_axis else self.order for axis in range(3))
+        z, y, x = (self.separate_order if axis == self.separate_axis else self.order for axis in range(3))
         return z, y, x
 
 

@@ -108,11 +108,9 @@ class FittedBatches(WindowBatches):
         before = torch.cuda.memory_allocated(self._device)
         torch.cuda.reset_peak_memory_stats(self._device)
         features_BZYXF = super()._of_all(windows)
-        self.size = fitting_size(self._free_bytes(), torch.cuda.max_memory_allocated(self._device) - before)
+        # what the driver could give, and what torch holds without using it
+        free, _ = torch.cuda.mem_get_info(self._device)
+        free += torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+        self.size = fitting_size(free, torch.cuda.max_memory_allocated(self._device) - before)
         self._is_measured = True
         return features_BZYXF
-
-    def _free_bytes(self) -> int:
-        """What the driver could give, and what torch holds without using it."""
-        free, _ = torch.cuda.mem_get_info(self._device)
-        return free + torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)

@@ -34,6 +34,8 @@ Scan = Volume | str | Path | Sequence[str | Path]
 SLICES_IN_MEMORY = 32
 """Labels of a long scan go to disk after so many slices."""
 
+NOTHING_FOUND = "No structure was found: all voxels are background. Does the scan show what the model was trained on?"
+
 Item = TypeVar("Item")
 
 
@@ -160,13 +162,19 @@ class Predictor:
         )
         image = _TimedImage(prepared, self.backend.device)
         preparing = stopwatch.lap()
-        planes = _TimedIterator(feature_planes(image, self.backend, self._sliding, on_window), self.backend.device)
+        sliding = Sliding(
+            self.plan.patch_size,
+            step=self.config.step,
+            mirror_axes=self.model.card.mirror_axes if self.config.mirror else (),
+            batch_size=self.config.batch_size,
+        )
+        planes = _TimedIterator(feature_planes(image, self.backend, sliding, on_window), self.backend.device)
         wanted = probability_maps(Path(probabilities), self.names, volume, image.record) if probabilities else None
         with wanted or nullcontext() as maps:
             labels = self._labels(planes, image.record, maps)
         labelling = stopwatch.lap() - planes.seconds
         timings = Timings(load, preparing + image.seconds, planes.seconds - image.seconds, labelling)
-        return Segmentation(labels, self.names, volume, timings, _warnings_about(labels))
+        return Segmentation(labels, self.names, volume, timings, () if labels.any() else (NOTHING_FOUND,))
 
     @property
     def _preprocessing_device(self) -> torch.device:
@@ -180,15 +188,6 @@ class Predictor:
                 f"{volume.source}: has {len(volume.array)} channel(s), and model {self.model.card.name!r} needs "
                 f"{len(channels)}: {', '.join(channels)}. Give one file per channel, in this order."
             )
-
-    @property
-    def _sliding(self) -> Sliding:
-        return Sliding(
-            self.plan.patch_size,
-            step=self.config.step,
-            mirror_axes=self.model.card.mirror_axes if self.config.mirror else (),
-            batch_size=self.config.batch_size,
-        )
 
     def _labels(
         self, planes_YXF: Iterable[torch.Tensor], record: GridRecord, maps: ProbabilityMaps | None
@@ -271,9 +270,3 @@ class _TimedIterator(Iterator[Item]):
             return next(self._items)
         finally:
             self.seconds += stopwatch.lap()
-
-
-def _warnings_about(labels: np.ndarray) -> tuple[str, ...]:
-    if labels.any():
-        return ()
-    return ("No structure was found: all voxels are background. Does the scan show what the model was trained on?",)
