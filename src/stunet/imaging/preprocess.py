@@ -45,8 +45,7 @@ class GridRecord:
         reorientation: Moves that brought the file's axes to the plan's orientation.
         transpose_forward: Network axis a is the (reoriented) scan's axis transpose_forward[a].
         crop_box: What was kept, in network axes: half-open ranges.
-        cropped_shape: Size of `crop_box`: the scan's voxels in network axes.
-        cropped_spacing: Their spacing in mm, network axes.
+        cropped_spacing: Spacing of the scan's voxels in mm, network axes.
         network_shape: Size of the network's grid, which covers the same extent as the crop.
         image_separate_axis: Thick axis that was resampled on its own, network axes; None where all were alike.
         logits_orders: Interpolation order per network axis on the way from the network's grid to the cropped one.
@@ -56,11 +55,16 @@ class GridRecord:
     reorientation: AxisMoves
     transpose_forward: tuple[int, int, int]
     crop_box: Box
-    cropped_shape: tuple[int, int, int]
     cropped_spacing: tuple[float, float, float]
     network_shape: tuple[int, int, int]
     image_separate_axis: int | None
     logits_orders: tuple[int, int, int]
+
+    @property
+    def cropped_shape(self) -> tuple[int, int, int]:
+        """Size of `crop_box`: the scan's voxels in network axes."""
+        z, y, x = (stop - start for start, stop in self.crop_box)
+        return z, y, x
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,21 +145,13 @@ def prepare(
 def preprocess(
     volume: Volume, plan: PreprocessingPlan, device: torch.device | str = "cpu"
 ) -> tuple[torch.Tensor, GridRecord]:
-    """Bring a scan to the network's grid and intensities, all of it at once.
+    """Bring a scan to the network's grid and intensities, all of it at once; see `prepare`.
 
     Equals nnU-Net v2's `DefaultPreprocessor.run_case_npy`, or nnU-Net v1's `GenericPreprocessor` where the plan's
     convention says so. The result may be smaller than a patch; padding is the sliding window's matter.
 
-    Args:
-        volume: Any orientation, any real type.
-        plan: What the network was trained with.
-        device: Where resampling runs and the result lies.
-
     Returns:
         Image (C, Z, Y, X) float32 in network axes, and the record of its grid.
-
-    Raises:
-        UserError: As for `prepare`.
     """
     image = prepare(volume, plan, device)
     return image.planes(0, image.record.network_shape[0]), image.record
@@ -168,7 +164,7 @@ def cropped_view(array: np.ndarray, record: GridRecord) -> np.ndarray:
 
     Args:
         array: (..., Z, Y, X) of `record.scan_shape`, axes as in the file.
-        record: From `preprocess`.
+        record: From `prepare`.
 
     Returns:
         (..., *record.cropped_shape), sharing memory with `array`.
@@ -218,7 +214,6 @@ def _plan_grid(volume: Volume, plan: PreprocessingPlan) -> GridRecord:
     oriented_spacing = [volume.spacing[axis] for axis in moves.transpose]
     spacing = (oriented_spacing[order[0]], oriented_spacing[order[1]], oriented_spacing[order[2]])
     box = nonzero_box(AxisMoves(order).apply(moves.apply(volume.array)))
-    cropped, network = _sizes(box, spacing, plan, volume)
     first, second = (plan.spacing, spacing) if plan.convention == "nnunet_v2" else (spacing, plan.spacing)
     rule = plan.force_separate_z, plan.anisotropy_threshold
     logits_axis = separate_axis(first, second, *rule)
@@ -228,9 +223,8 @@ def _plan_grid(volume: Volume, plan: PreprocessingPlan) -> GridRecord:
         reorientation=moves,
         transpose_forward=order,
         crop_box=box,
-        cropped_shape=cropped,
         cropped_spacing=spacing,
-        network_shape=network,
+        network_shape=_network_shape(box, spacing, plan, volume),
         image_separate_axis=separate_axis(spacing, plan.spacing, *rule),
         logits_orders=(orders[0], orders[1], orders[2]),
     )
@@ -239,14 +233,12 @@ def _plan_grid(volume: Volume, plan: PreprocessingPlan) -> GridRecord:
 def _part_of(record: GridRecord, part: Box, plan: PreprocessingPlan, volume: Volume) -> GridRecord:
     """The record of a box of the cropped grid."""
     z, y, x = ((first + start, first + stop) for (first, _), (start, stop) in zip(record.crop_box, part, strict=True))
-    cropped, network = _sizes((z, y, x), record.cropped_spacing, plan, volume)
-    return replace(record, crop_box=(z, y, x), cropped_shape=cropped, network_shape=network)
+    network = _network_shape((z, y, x), record.cropped_spacing, plan, volume)
+    return replace(record, crop_box=(z, y, x), network_shape=network)
 
 
-def _sizes(
-    box: Box, spacing: Sequence[float], plan: PreprocessingPlan, volume: Volume
-) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Voxels (Z, Y, X) of a box, and of the network's grid over it."""
+def _network_shape(box: Box, spacing: Sequence[float], plan: PreprocessingPlan, volume: Volume) -> tuple[int, int, int]:
+    """Voxels (Z, Y, X) of the network's grid over a box."""
     z, y, x = (stop - start for start, stop in box)
     # one division, then one product, then round half to even: the order decides the last voxel
     network = [round(old / new * size) for old, new, size in zip(spacing, plan.spacing, (z, y, x), strict=True)]
@@ -255,7 +247,7 @@ def _sizes(
             f"{volume.source}: its {x}x{y}x{z} voxels vanish at the model's spacing of {plan.spacing} mm; the scan is "
             "too small or its spacing wrong."
         )
-    return (z, y, x), (network[0], network[1], network[2])
+    return network[0], network[1], network[2]
 
 
 def _nonzero_mask(array_CZYX: np.ndarray) -> np.ndarray:
@@ -291,8 +283,12 @@ class _Source:
         return ResampledPlanes(self.read, self.resampling)
 
     def resampled_mask(self) -> PlaneReader | None:
-        """The mask on the network's grid."""
-        return None if self.mask is None else _resampled_mask(self.mask, self.resampling)
+        """The mask on the network's grid; a voxel is true where at least half of it is."""
+        if self.mask is None:
+            return None
+        linear = replace(self.resampling, interpolation=replace(self.resampling.interpolation, order=1))
+        shares = ResampledPlanes(self.mask, linear)
+        return lambda start, stop: shares(start, stop) >= MASK_THRESHOLD
 
 
 def _sources(volume: Volume, plan: PreprocessingPlan, record: GridRecord, device: torch.device) -> list[_Source]:
@@ -319,10 +315,3 @@ def _resample_then_normalize(whole: _Source, part: _Source, channel: ChannelNorm
     shape = whole.resampling.new_shape
     intensity = intensity_map(whole.resampled(), shape, channel, "nnunet_v1", whole.resampled_mask())
     return normalized(part.resampled(), intensity, part.resampled_mask())
-
-
-def _resampled_mask(mask: PlaneReader, resampling: Resampling) -> PlaneReader:
-    """Planes of a mask on the new grid; a voxel is true where at least half of it is."""
-    linear = replace(resampling, interpolation=replace(resampling.interpolation, order=1))
-    shares = ResampledPlanes(mask, linear)
-    return lambda start, stop: shares(start, stop) >= MASK_THRESHOLD
