@@ -8,7 +8,7 @@ from scipy import ndimage
 from stunet.inference import head as head_module
 from stunet.inference.head import LinearHead
 from stunet.inference.interpolation import axis_taps
-from stunet.inference.labelling import make_chooser, output_slices
+from stunet.inference.labelling import AskedChooser, Chooser, output_slices
 from tests.inference.samples import assert_labels_follow
 
 SHAPES = {
@@ -35,7 +35,7 @@ def random_case(shape, num_features, num_classes, smooth, seed=0):
 
 
 def label_slices(planes_YXF, head, network_shape, output_shape, orders, asked=None):
-    chooser = make_chooser(head, asked)
+    chooser = Chooser(head) if asked is None else AskedChooser(head, asked)
     for output_slice in output_slices(planes_YXF, head, network_shape, output_shape, orders):
         yield output_slice.labels(chooser)
 

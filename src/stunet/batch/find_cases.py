@@ -1,4 +1,4 @@
-"""Which files make a case. Nothing here needs torch: a command knows its scans before that is loaded."""
+"""Find the cases of a folder. Nothing here needs torch, so a command knows its scans before torch is loaded."""
 
 import re
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 @dataclass(frozen=True)
 class Case:
-    """One scan.
+    """The files of one scan.
 
     Attributes:
-        name: of its output, without suffix.
+        name: without suffix and channel number; its output is called so.
         files: one for each channel.
     """
 

@@ -110,16 +110,12 @@ def scan_name(choice: str) -> str:
 
 def scan_file(name: str) -> Path:
     """Where a bundled scan lies."""
-    return _bundled(f"{name}.nii.gz")
+    return Path(str(files(__package__) / "demo_scans" / f"{name}.nii.gz"))
 
 
 def reference_file(name: str) -> Path:
     """Where a bundled scan's reference labels lie."""
-    return _bundled(f"{name}_reference.nii.gz")
-
-
-def _bundled(file: str) -> Path:
-    return Path(str(files(__package__) / "demo_scans" / file))
+    return scan_file(f"{name}_reference")
 
 
 def _demo_record(

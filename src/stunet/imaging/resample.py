@@ -36,15 +36,9 @@ The tensor is the caller's own, to write to.
 
 
 def axis_operator(n_in: int, n_out: int, order: int) -> np.ndarray:
-    """Return the resampling of one axis as a matrix.
+    """Return the resampling of one axis, from n_in samples to n_out over the same extent, as a matrix.
 
-    Args:
-        n_in: Number of samples before.
-        n_out: After; both grids cover the same extent.
-        order: Spline order, 0 (nearest) to 5; 1 is linear, 3 cubic.
-
-    Returns:
-        (n_out, n_in) float64.
+    The order is that of the spline, 0 (nearest) to 5. The matrix is (n_out, n_in) float64.
     """
     if n_in == n_out:
         return np.eye(n_in)
@@ -126,16 +120,10 @@ def resample(
     interpolation: Interpolation,
     device: torch.device | str = "cpu",
 ) -> torch.Tensor:
-    """Resample a volume to a new shape over the same extent.
-
-    Args:
-        array_CZYX: Any real type; converted slab by slab.
-        new_shape: (Z, Y, X).
-        interpolation: Spline orders.
-        device: Where to compute.
+    """Resample a volume (C, Z, Y, X) of any real type to a new shape (Z, Y, X) over the same extent.
 
     Returns:
-        (C, *new_shape) float32 on `device`.
+        (C, *new_shape) float32 on `device`, where it is computed.
     """
     output = torch.empty((len(array_CZYX), *new_shape), dtype=torch.float32, device=device)
     resampling = Resampling(tuple(array_CZYX.shape[1:]), tuple(new_shape), interpolation, output.device)

@@ -119,11 +119,6 @@ def _agreed(labels: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     return torch.where(labels == others, labels, MIXED)
 
 
-def make_chooser(head: LinearHead, asked: Collection[int] | None = None) -> "Chooser":
-    """What labels voxels with the highest class; with `asked`, any other than these becomes 0."""
-    return Chooser(head) if asked is None else _AskedChooser(head, asked)
-
-
 class Chooser:
     """Chooses among all classes."""
 
@@ -139,7 +134,7 @@ class Chooser:
         return labels
 
 
-class _AskedChooser(Chooser):
+class AskedChooser(Chooser):
     """Chooses among all classes, and tells only those that are asked for.
 
     Between voxels of two other classes an asked one may be the highest, so they are looked at as well, but first among

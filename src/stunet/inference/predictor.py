@@ -21,7 +21,7 @@ from stunet.inference.backends.base import Backend
 from stunet.inference.backends.precision import PRECISIONS, Precision, default_precision
 from stunet.inference.backends.registry import BACKENDS, backend_maker
 from stunet.inference.backends.torch_backend import torch_device
-from stunet.inference.labelling import make_chooser, output_slices
+from stunet.inference.labelling import AskedChooser, Chooser, output_slices
 from stunet.inference.probabilities import ProbabilityMaps, probability_maps
 from stunet.inference.segmentation import Segmentation, Timings
 from stunet.inference.sliding import OnWindow, Sliding, feature_planes
@@ -197,7 +197,7 @@ class Predictor:
         labels_ZYX = zeros(record.scan_shape, np.uint8 if head.num_classes <= 256 else np.uint16)
         cropped_ZYX = cropped_view(labels_ZYX, record)
         grids = record.network_shape, record.cropped_shape, record.logits_orders
-        chooser = make_chooser(head, self.asked if self.config.classes else None)
+        chooser = AskedChooser(head, self.asked) if self.config.classes else Chooser(head)
         for number, output_slice in enumerate(output_slices(planes_YXF, head, *grids)):
             cropped_ZYX[number] = output_slice.labels(chooser).cpu().numpy()
             if maps is not None:

@@ -1,4 +1,4 @@
-"""What can run the network; a new backend is one more line here."""
+"""The inference backends by name. A new one is one more line here."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
