@@ -91,7 +91,7 @@ def test_any_type_and_any_view_is_resampled_and_left_alone(dtype: type) -> None:
     array = (np.abs(smooth_scan((8, 9, 10))) % 200).astype(dtype)[None, ::-1, :, ::2]
     before = array.copy()
     array.flags.writeable = False
-    expected = resample(torch.from_numpy(before.astype(np.float32)), (5, 13, 6), Interpolation())
+    expected = resample(before.astype(np.float32, order="C"), (5, 13, 6), Interpolation())
     torch.testing.assert_close(resample(array, (5, 13, 6), Interpolation()), expected)
     np.testing.assert_array_equal(array, before)
 

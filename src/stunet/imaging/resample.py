@@ -114,30 +114,21 @@ class Interpolation:
         return z, y, x
 
 
-def resample(
-    array_CZYX: np.ndarray | torch.Tensor,
-    new_shape: Sequence[int],
-    interpolation: Interpolation,
-    device: torch.device | str = "cpu",
-) -> torch.Tensor:
+def resample(array_CZYX: np.ndarray, new_shape: Sequence[int], interpolation: Interpolation) -> torch.Tensor:
     """Resample a volume (C, Z, Y, X) of any real type to a new shape (Z, Y, X) over the same extent.
 
     Returns:
-        (C, *new_shape) float32 on `device`, where it is computed.
+        (C, *new_shape) float32.
     """
-    output = torch.empty((len(array_CZYX), *new_shape), dtype=torch.float32, device=device)
+    output = torch.empty((len(array_CZYX), *new_shape))
     resampling = Resampling(tuple(array_CZYX.shape[1:]), tuple(new_shape), interpolation, output.device)
     for channel, result in zip(array_CZYX, output, strict=True):
-        copy_planes(ResampledPlanes(partial(read_block, channel, device=output.device), resampling), result)
+        copy_planes(ResampledPlanes(partial(read_block, channel), resampling), result)
     return output
 
 
-def read_block(
-    array_ZYX: np.ndarray | torch.Tensor, start: int, stop: int, device: torch.device | str = "cpu"
-) -> torch.Tensor:
+def read_block(array_ZYX: np.ndarray, start: int, stop: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """Copy planes start..stop - 1 of any real type to a float32 tensor on a device, in C order."""
-    if isinstance(array_ZYX, torch.Tensor):
-        return array_ZYX[start:stop].to(device=device, dtype=torch.float32, copy=True)
     copied = np.array(array_ZYX[start:stop], dtype=np.float32, order="C")
     release(array_ZYX)
     return torch.from_numpy(copied).to(device)
