@@ -196,10 +196,6 @@ class ResampledPlanes:
     of the input that matter to one request.
 
     Where the clip needs the range of the whole input, that is read through once in the beginning.
-
-    Args:
-        read: Source of the input's planes.
-        resampling: From the input's grid to the new one.
     """
 
     def __init__(self, read: PlaneReader, resampling: Resampling):

@@ -26,11 +26,7 @@ def window_batches(run: RunWindows, device: torch.device, size: int | None) -> "
 
 
 def fitting_size(free_bytes: int, window_bytes: int) -> int:
-    """How many windows may go together, at least one.
-
-    Args:
-        free_bytes: memory that could be had now.
-        window_bytes: what one window takes while it runs.
+    """How many windows, of which one takes `window_bytes` while it runs, may go together; at least one.
 
     >>> fitting_size(free_bytes=10_000, window_bytes=2_500)
     3

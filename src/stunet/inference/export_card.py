@@ -23,11 +23,8 @@ CARD_VERSION = 1
 def export_card(model: Model, files: Sequence[Path], names: tuple[str, str], difference: float) -> dict[str, Any]:
     """The card as JSON holds it.
 
-    Args:
-        model: what was exported.
-        files: what was written; the card names them without their folder.
-        names: of the network's input and output.
-        difference: see `stunet.inference.export.Exported`.
+    It names the files without their folder. `names` are those of the network's input and output; for the difference
+    see `stunet.inference.export.Exported`.
     """
     input_name, output_name = names
     card, plan = model.card, model.plan

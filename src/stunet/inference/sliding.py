@@ -58,12 +58,6 @@ def feature_planes(
     An image smaller than a window is surrounded by zeros, as nnU-Net does. One window's depth of the image and of the
     features is in memory at a time, whatever the length of the image.
 
-    Args:
-        image: on the network's grid.
-        backend: what runs the network.
-        sliding: windows, and what is averaged over.
-        on_window: see `OnWindow`.
-
     Yields:
         (Y, X, F) float32 features of plane 0, 1, ..., on the backend's device.
 
