@@ -38,7 +38,7 @@ def test_a_corrupt_scan_costs_only_itself(tmp_path, predictor):
     (tmp_path / "b.nii.gz").write_bytes(b"no scan")
     first, second, third = segment(predictor, find_cases(tmp_path), tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "c.nii.gz"]
-    assert second.output is None and "b.nii.gz" in second.error and not second.is_our_fault
+    assert second.output is None and "b.nii.gz" in second.error and not second.is_internal_error
     for outcome in (first, third):
         labels = np.asarray(nibabel.load(outcome.output).dataobj)
         assert np.array_equal(labels.T, predictor.predict(outcome.case.files[0]).labels)
@@ -55,7 +55,7 @@ def test_a_fault_of_ours_costs_only_its_case(tmp_path, predictor, monkeypatch):
 
     monkeypatch.setattr(predictor, "predict", stumble)
     first, second = segment(predictor, find_cases(tmp_path), tmp_path / "out")
-    assert first.is_our_fault and "ZeroDivisionError: a fault" in first.error
+    assert first.is_internal_error and "ZeroDivisionError: a fault" in first.error
     assert second.error is None
 
 
@@ -135,7 +135,7 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path, predictor):
 def test_a_wrong_number_of_channels(tmp_path, predictor):
     files = tuple(write_scan(tmp_path / f"a_000{channel}.nii.gz") for channel in (0, 1))
     (outcome,) = segment(predictor, [Case("a", files)], tmp_path / "out")
-    assert "2 channel(s)" in outcome.error and not outcome.is_our_fault
+    assert "2 channel(s)" in outcome.error and not outcome.is_internal_error
 
 
 def test_an_interruption_ends_the_batch(tmp_path, predictor, monkeypatch):

@@ -39,7 +39,7 @@ def test_one_scan_is_a_folder_of_one(tmp_path, predictor):
     assert case["volumes_mm3"] == one.report["volumes_mm3"]
     assert {key for key in case if key != "case"} == set(one.report) - set(many.report) - {"files"}
     assert [result.files for result in told] == [(tmp_path / "a.nii.gz",)]
-    assert (one.failed, many.failed, many.our_faults) == (0, 0, 0)
+    assert (one.failed, many.failed, many.internal_errors) == (0, 0, 0)
 
 
 def test_a_damaged_scan_is_told_before_the_model_is_loaded(tmp_path):
@@ -71,7 +71,7 @@ def test_a_folder_counts_whose_fault_it_was(tmp_path, predictor, monkeypatch):
 
     monkeypatch.setattr(predictor, "predict", stumble)
     summary = request.predict(lambda: predictor)
-    assert (summary.failed, summary.our_faults) == (2, 1)
+    assert (summary.failed, summary.internal_errors) == (2, 1)
     assert ["error" in case for case in summary.report["cases"]] == [True, False, True]
 
 

@@ -37,7 +37,7 @@ class CaseResult:
         segmentation: the result; None where it failed or was there already.
         files: all that was written, the labels first; empty where nothing was.
         error: a sentence; None where all went well.
-        is_our_fault: the error is a fault of stunet's and not of the input.
+        is_internal_error: the error is stunet's own and not one of the input.
     """
 
     case: Case
@@ -45,7 +45,7 @@ class CaseResult:
     segmentation: Segmentation | None = None
     files: tuple[Path, ...] = ()
     error: str | None = None
-    is_our_fault: bool = False
+    is_internal_error: bool = False
 
 
 def predict_cases(
@@ -127,5 +127,6 @@ def _attempt(keep_going: bool, case: Case, function: Callable[..., Result], *arg
     except Exception as error:  # one case must not cost the others; a traceback is kept and reported
         if not keep_going:
             raise
-        is_our_fault = not isinstance(error, UserError)
-        return CaseResult(case, error=traceback.format_exc() if is_our_fault else str(error), is_our_fault=is_our_fault)
+        if isinstance(error, UserError):
+            return CaseResult(case, error=str(error))
+        return CaseResult(case, error=traceback.format_exc(), is_internal_error=True)

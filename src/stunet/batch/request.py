@@ -29,12 +29,12 @@ class PredictionSummary:
     Attributes:
         report: what the report file holds.
         failed: cases that could not be segmented.
-        our_faults: how many of these failed by a fault of stunet's and not of the input.
+        internal_errors: how many of these failed by an error of stunet's own and not of the input.
     """
 
     report: dict[str, Any]
     failed: int
-    our_faults: int
+    internal_errors: int
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,18 @@ class PredictionRequest:
                 segmented.
         """
         load = cache(load_predictor)
-        records, our_faults = [], 0
+        records, internal_errors = [], 0
         results = predict_cases(
             load, self.destinations, self.outputs, self.resume, on_window, keep_going=self.is_folder
         )
         for result in results:
             on_result(result)
             records.append(_record_of(result, self.is_folder))
-            our_faults += result.is_our_fault
+            internal_errors += result.is_internal_error
         report = {**run_record(load()), **({"cases": records} if self.is_folder else records[0])}
         made_folder(self.report.parent)
         write_json(self.report, report)
-        return PredictionSummary(report, sum("error" in record for record in records), our_faults)
+        return PredictionSummary(report, sum("error" in record for record in records), internal_errors)
 
 
 def request_for(scan: Path, output: Path, outputs: Outputs, resume: bool = False) -> PredictionRequest:

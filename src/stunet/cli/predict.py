@@ -85,7 +85,7 @@ class Predict:
         self._show(summary)
         if not summary.failed:
             return 0
-        return 1 if summary.our_faults else 2
+        return 1 if summary.internal_errors else 2
 
     def _predictor(self) -> "Predictor":
         """Load the model, and say what will run it."""
