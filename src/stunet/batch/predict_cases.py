@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stunet.batch.find_cases import Case
+from stunet.batch.find_scans import Case
 from stunet.batch.outputs import Outputs, write_outputs
 from stunet.errors import UserError
 from stunet.files import made_folder

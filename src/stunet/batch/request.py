@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stunet.batch.find_cases import Case, case_name, find_cases, is_folder_of_scans
+from stunet.batch.find_scans import Case, case_name, find_scans, is_folder_of_scans
 from stunet.batch.outputs import Outputs, beside
 from stunet.batch.predict_cases import CaseResult, predict_cases
 from stunet.batch.prediction_record import run_record, scan_record
@@ -105,7 +105,7 @@ def request_for(scan: Path, output: Path, outputs: Outputs, resume: bool = False
             raise UserError(f"{output}: {scan} is a folder of scans, so -o must be a folder, too.")
         if same_place:
             raise UserError(f"{output}: the labels could overwrite the scans; give -o another folder.")
-        places = {case: outputs.main_path(output, case.name) for case in find_cases(scan)}
+        places = {case: outputs.main_path(output, case.name) for case in find_scans(scan)}
         return PredictionRequest(places, output / FOLDER_REPORT, True, outputs, resume)
     outputs.require_main_path(output)
     if resume:

@@ -14,7 +14,7 @@ from stunet.labels.mapping import DatasetMapping, load_mapping
 from stunet.labels.ontology import LABELS
 
 if TYPE_CHECKING:
-    from stunet.batch.find_cases import Case
+    from stunet.batch.find_scans import Case
     from stunet.evaluation.mapped import MappedReport
     from stunet.inference.predictor import Predictor
 
@@ -55,14 +55,14 @@ def find_annotated_cases(dataset: Path) -> AnnotatedCases:
     Raises:
         UserError: neither layout, no label map, or label maps without a scan.
     """
-    from stunet.batch.find_cases import find_cases
+    from stunet.batch.find_scans import find_scans
     from stunet.imaging.formats.registry import SUFFIXES, without_suffix
 
     for image_folder, label_folder in LAYOUTS:
         images, labels = dataset / image_folder, dataset / label_folder
         annotated = {without_suffix(path) for path in labels.glob("*") if path.name.endswith(SUFFIXES)}
         if images.is_dir() and annotated:
-            cases = tuple(case for case in find_cases(images) if case.name in annotated)
+            cases = tuple(case for case in find_scans(images) if case.name in annotated)
             missing = sorted(annotated - {case.name for case in cases})
             if missing:
                 listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")

@@ -28,7 +28,7 @@ def is_folder_of_scans(path: Path) -> bool:
     return path.is_dir() and any(p.name.endswith(SUFFIXES) for p in path.iterdir())
 
 
-def find_cases(folder: Path) -> list[Case]:
+def find_scans(folder: Path) -> list[Case]:
     """The cases of a folder of NIfTI files, in order of name.
 
     Files named as nnU-Net names channels (`case_0000.nii.gz`, `case_0001.nii.gz`) are put together.
@@ -37,7 +37,7 @@ def find_cases(folder: Path) -> list[Case]:
     >>> folder = Path(tempfile.mkdtemp())
     >>> for name in ("a_0000.nii.gz", "a_0001.nii.gz", "b.nii"):
     ...     (folder / name).touch()
-    >>> {case.name: len(case.files) for case in find_cases(folder)}
+    >>> {case.name: len(case.files) for case in find_scans(folder)}
     {'a': 2, 'b': 1}
     """
     files: dict[str, list[Path]] = {}
