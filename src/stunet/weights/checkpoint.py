@@ -164,20 +164,21 @@ def _tensors_in(weights: Any, path: Path) -> StateDict:
     Raises:
         UserError: none there, or something else among them.
     """
-    named = weights if isinstance(weights, Mapping) else {}
-    tensors = {str(key): value for key, value in named.items() if isinstance(value, torch.Tensor)}
-    if not tensors or len(tensors) < len(named):
+    if not isinstance(weights, Mapping) or not weights or not all(map(torch.is_tensor, weights.values())):
         raise UserError(f"{path} holds no weights: neither 'state_dict' (nnU-Net v1) nor 'network_weights' (v2).")
-    odd = [key for key, tensor in tensors.items() if not (_is_real(tensor) or tensor.dtype == torch.int64)]
-    if odd or not any(map(_is_real, tensors.values())):
-        raise UserError(f"{path} is not an STU-Net: {[*odd, *tensors][0]} holds no real numbers.")
+    tensors: StateDict = {str(key): tensor for key, tensor in weights.items()}
+    odd = _without_real_numbers(tensors)
+    if odd:
+        raise UserError(f"{path} is not an STU-Net: {odd[0]} holds no real numbers.")
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > path.stat().st_size:
         raise UserError(f"{path} claims more weights than fit into it; it is damaged or hostile.")
     return tensors
 
 
-def _is_real(tensor: torch.Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.layout == torch.strided
+def _without_real_numbers(tensors: StateDict) -> list[str]:
+    """Names of tensors that are neither real numbers nor, beside such, counts (int64)."""
+    real = {key for key, tensor in tensors.items() if tensor.is_floating_point() and tensor.layout == torch.strided}
+    return [key for key in tensors if key not in real and (not real or tensors[key].dtype != torch.int64)]
 
 
 # Names

@@ -65,21 +65,27 @@ def import_model(
             strides or preprocessing are unknown, with the option that would tell, or an option that the source has no
             use for.
     """
-    if source.is_dir() and is_training_checkpoint(source):
-        if plans is not None or folds:
-            raise UserError(
-                f"{source} is a checkpoint of one fold, with its plans beside it; leave --plans and -f out."
-            )
-        return import_checkpoints([read_training_checkpoint(source)], strides)
     if source.is_dir():
-        if plans is not None or strides is not None:
-            raise UserError(f"{source} is a model folder, which has its own plans; leave --plans and --strides out.")
-        return import_checkpoints(read_folds(source, folds or (0,)))
+        return _import_folder(source, plans, strides, folds)
     if folds:
         raise UserError(f"{source} has no folds to choose from; only a model folder of nnU-Net v2 has.")
     checkpoint = read_checkpoint(source)
     known = _own_plans(checkpoint) if plans is None else read_plans_file(existing_file(plans))
     return import_checkpoints([replace(checkpoint, plans=known)], strides)
+
+
+def _import_folder(
+    source: Path, plans: Path | None, strides: Sequence[Sequence[int]] | None, folds: Sequence[Fold]
+) -> tuple[StateDict, ModelCard]:
+    if is_training_checkpoint(source):
+        if plans is not None or folds:
+            raise UserError(
+                f"{source} is a checkpoint of one fold, with its plans beside it; leave --plans and -f out."
+            )
+        return import_checkpoints([read_training_checkpoint(source)], strides)
+    if plans is not None or strides is not None:
+        raise UserError(f"{source} is a model folder, which has its own plans; leave --plans and --strides out.")
+    return import_checkpoints(read_folds(source, folds or (0,)))
 
 
 def import_to_start_with(source: Path) -> tuple[StateDict, ModelCard]:
@@ -96,7 +102,8 @@ def import_to_start_with(source: Path) -> tuple[StateDict, ModelCard]:
     if checkpoint.plans is not None or is_published(checkpoint):
         return import_checkpoints([checkpoint])
     spec = _stunet_of(checkpoint, ISOTROPIC_STRIDES)
-    return checkpoint.state_dict, _card([checkpoint], spec, None, None)
+    card = _card([checkpoint], spec, None, DatasetDescription())
+    return checkpoint.state_dict, replace(card, preprocessing=None)
 
 
 def import_checkpoints(
@@ -202,10 +209,10 @@ def _fold_checkpoints(folder: Path, folds: Sequence[Fold] | None) -> dict[str, P
         trained |= {path.parent.name.removeprefix("fold_"): path for path in folder.glob(f"fold_*/{name}")}
     if not trained:
         raise UserError(f"{folder} has no trained fold: there is no fold_*/{CHECKPOINTS[0]}.")
-    asked = [str(fold) for fold in folds] if folds is not None else sorted(set(trained) - {"all"}) or ["all"]
-    absent = [fold for fold in asked if fold not in trained]
-    if absent or not asked:
-        raise UserError(f"{folder} has no trained fold {', '.join(absent)}; it has {', '.join(sorted(trained))}.")
+    asked = list(map(str, folds)) if folds is not None else sorted(set(trained) - {"all"}) or ["all"]
+    if not asked or set(asked) - set(trained):
+        absent = ", ".join(sorted(set(asked) - set(trained)))
+        raise UserError(f"{folder} has no trained fold {absent}; it has {', '.join(sorted(trained))}.")
     return {fold: trained[fold] for fold in asked}
 
 
@@ -216,20 +223,17 @@ def _spec_of(
     checkpoint: Checkpoint, plans: Plans | None, dataset: DatasetDescription, strides: Sequence[Sequence[int]] | None
 ) -> NetworkSpec:
     """The network whose tensors a checkpoint holds: an STU-Net by its shapes, or the other network of its plans."""
-    if plans is not None and plans.kind not in (None, "stunet"):
-        if strides is not None:
-            raise UserError(
-                f"{checkpoint.path} is a {plans.kind}, whose strides are in its plans; leave --strides out."
-            )
-        return _other_network_of(checkpoint, plans, dataset)
+    known: Sequence[Stride] = PUBLISHED_STRIDES if is_published(checkpoint) else ()
+    variant: Mapping[str, str] = {}
     if plans is not None:
+        if plans.kind not in (None, "stunet"):
+            return _other_network_of(checkpoint, plans, dataset, strides)
         _require_stunet_trainer(checkpoint, plans)
-    arguments = {} if plans is None or plans.kind is None else plans.arguments
-    variant = {name: arguments[name] for name in ("downsampling", "upsampling") if name in arguments}
-    planned = plans.strides if plans is not None else PUBLISHED_STRIDES if is_published(checkpoint) else None
-    known = planned if strides is None else strides_from(strides)
+        known = plans.strides
+        variant = {name: plans.arguments[name] for name in plans.arguments.keys() & {"downsampling", "upsampling"}}
+    known = known if strides is None else strides_from(strides)
     spec = _stunet_of(checkpoint, six_strides(known or ISOTROPIC_STRIDES), **variant)
-    if known is None:
+    if not known:
         raise UserError(
             f"{checkpoint.path} does not say with which strides it was trained, and wrong ones give wrong answers "
             "without an error: give nnU-Net's plans file (--plans) or the strides (--strides)."
@@ -280,7 +284,11 @@ def _size_in(shapes: Mapping[str, Shape]) -> NetworkSpec | None:
     return NetworkSpec("stunet", stem[1], heads[-1][0], {"width": stem[0], "depth": depth})
 
 
-def _other_network_of(checkpoint: Checkpoint, plans: Plans, dataset: DatasetDescription) -> NetworkSpec:
+def _other_network_of(
+    checkpoint: Checkpoint, plans: Plans, dataset: DatasetDescription, strides: Sequence[Sequence[int]] | None
+) -> NetworkSpec:
+    if strides is not None:
+        raise UserError(f"{checkpoint.path} is a {plans.kind}, whose strides are in its plans; leave --strides out.")
     shapes = shapes_of(checkpoint.state_dict)
     if not dataset.channels or not dataset.labels:
         raise UserError(f"{checkpoint.path} does not say how many channels and classes its {plans.kind} has.")
@@ -298,29 +306,39 @@ def _other_network_of(checkpoint: Checkpoint, plans: Plans, dataset: DatasetDesc
 
 
 def _card(
-    checkpoints: Sequence[Checkpoint], spec: NetworkSpec, plans: Plans | None, dataset: DatasetDescription | None
+    checkpoints: Sequence[Checkpoint], spec: NetworkSpec, plans: Plans | None, dataset: DatasetDescription
 ) -> ModelCard:
-    """All that is known of the weights; `plans` and `dataset` are None where nobody says how they were trained."""
-    first, dataset = checkpoints[0], dataset or DatasetDescription()
-    preprocessing = plans.preprocessing if plans is not None else None
-    channels = dataset.channels or (plans.channels if plans is not None else ())
-    if is_published(first):  # v1's plans know no orientation, and call the modality as they like
-        preprocessing, channels = replace(preprocessing or PUBLISHED_PLAN, orientation="RAS"), ("CT",)
-    elif plans is None and _has_published_ends(first):
-        preprocessing = PUBLISHED_PLAN
-    return ModelCard(
+    """All that is known of the weights; `plans` is None where nobody says how they were trained."""
+    first = checkpoints[0]
+    card = ModelCard(
         name=_name_of(first, plans),
         network=spec,
-        preprocessing=preprocessing,
+        preprocessing=None if plans is None else plans.preprocessing,
         labels=_named(dataset.labels, _default_labels(first, spec), "labels", first),
-        channels=_named(channels, tuple(f"channel_{i}" for i in range(spec.input_channels)), "channels", first),
+        channels=_named(
+            dataset.channels or (() if plans is None else plans.channels),
+            tuple(f"channel_{index}" for index in range(spec.input_channels)),
+            "channels",
+            first,
+        ),
         mirror_axes=first.mirror_axes,
         training=_training_of(checkpoints),
-        licence="Apache-2.0" if is_published(first) else dataset.licence,
-        source=PUBLISHED_SOURCE if is_published(first) else dataset.reference,
+        licence=dataset.licence,
+        source=dataset.reference,
         citation=CITATION,
         members=len(checkpoints),
     )
+    return _as_published(card, first)
+
+
+def _as_published(card: ModelCard, checkpoint: Checkpoint) -> ModelCard:
+    """What v1's plans do not say of the published weights, whichever plans came with them: scans were CT, and RAS."""
+    if card.preprocessing is None and _has_published_ends(checkpoint):
+        card = replace(card, preprocessing=PUBLISHED_PLAN)
+    if card.preprocessing is None or not is_published(checkpoint):
+        return card
+    preprocessing = replace(card.preprocessing, orientation=PUBLISHED_PLAN.orientation)
+    return replace(card, preprocessing=preprocessing, channels=("CT",), licence="Apache-2.0", source=PUBLISHED_SOURCE)
 
 
 def _name_of(checkpoint: Checkpoint, plans: Plans | None) -> str:
