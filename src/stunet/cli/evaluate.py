@@ -140,7 +140,7 @@ class Evaluate:
 
     def _systems(self) -> tuple[str, str]:
         """The names of both systems: those of their folders, or the whole paths where these are alike."""
-        from stunet.imaging.formats.table import without_suffix
+        from stunet.imaging.formats.registry import without_suffix
 
         ours, theirs = (without_suffix(path) for path in (self.prediction, self.against or Path()))
         return (ours, theirs) if ours != theirs else (str(self.prediction), str(self.against))

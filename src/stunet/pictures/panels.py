@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from stunet.imaging.formats.table import read_labels, read_volume
+from stunet.imaging.formats.registry import read_labels, read_volume
 from stunet.imaging.volume import check_same_grid, reorient
 from stunet.pictures.display import (
     DISPLAY_ORIENTATION,

@@ -13,7 +13,7 @@ from stunet.evaluation.metrics import METRICS
 from stunet.evaluation.report import EvaluationReport
 from stunet.evaluation.worst import WorstCase
 from stunet.files import made_folder
-from stunet.imaging.formats.table import SUFFIXES, read_volume
+from stunet.imaging.formats.registry import SUFFIXES, read_volume
 from stunet.imaging.volume import Volume, check_same_grid, voxel_to_world
 from stunet.pictures.preview import save_preview
 

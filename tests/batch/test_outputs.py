@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stunet.batch.outputs import Outputs, write_outputs
 from stunet.errors import UserError
 from stunet.imaging.volume import Volume
-from stunet.inference.outputs import Outputs, write_outputs
 from stunet.inference.segmentation import Segmentation, Timings
 
 NAMES = {0: "background", 1: "liver", 2: "left kidney", 3: "spleen"}
@@ -45,7 +45,7 @@ def test_one_mask_per_structure(tmp_path, segmentation):
 
 
 def test_labels_come_last(tmp_path, segmentation, monkeypatch):
-    monkeypatch.setattr("stunet.inference.outputs.write_json", lambda *_: (_ for _ in ()).throw(UserError("disk full")))
+    monkeypatch.setattr("stunet.batch.outputs.write_json", lambda *_: (_ for _ in ()).throw(UserError("disk full")))
     with pytest.raises(UserError, match="disk full"):
         write_outputs(segmentation, tmp_path / "case.nii.gz", Outputs(statistics=True))
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""What can run the network; a new backend is one more line here."""
+"""The inference backends by name. A new one is one more line here."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -44,20 +44,17 @@ def backend_maker(
     Raises:
         UserError: a backend that compiles in its own way is to be compiled by torch, or to run another network.
     """
-    if any(not isinstance(network, STUNet) for network in networks):
-        name = "torch" if name == "auto" else name
-        if name not in COMPILED:
-            raise UserError(f"Backend {name!r} runs STU-Nets only; take --backend torch for this model.")
-    if not compiled:
-        name = fastest_backend(device) if name == "auto" else name
-        return name, BACKENDS[name]
-    name = "torch" if name == "auto" else name
-    if name not in COMPILED:
+    only_torch = any(not isinstance(network, STUNet) for network in networks)
+    if name == "auto":
+        name = "torch" if only_torch or compiled else fastest_backend(device)
+    if only_torch and name != "torch":
+        raise UserError(f"Backend {name!r} runs STU-Nets only; take --backend torch for this model.")
+    if compiled and name not in COMPILED:
         raise UserError(
             f"Backend {name!r} always compiles its network, in its own way; --compile is for --backend "
             f"{', '.join(COMPILED)}. Leave one of them out."
         )
-    return name, COMPILED[name]
+    return name, (COMPILED if compiled else BACKENDS)[name]
 
 
 def fastest_backend(device: torch.device) -> str:

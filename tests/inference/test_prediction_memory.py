@@ -6,7 +6,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from stunet.inference.accumulator import SlabAccumulator
 from stunet.inference.backends.torch_backend import TorchBackend
-from stunet.inference.memory import largest_window, needed_bytes, prediction_memory
+from stunet.inference.prediction_memory import largest_window, needed_bytes, prediction_memory
 from stunet.networks.cost import count_parameters
 from stunet.networks.registry import build, network_spec
 from tests.allocations import most_allocated

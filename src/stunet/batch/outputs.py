@@ -1,4 +1,4 @@
-"""What is written for each scan beside its record, and under which names."""
+"""The files that are written for each scan, and their names."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from stunet.errors import UserError
 from stunet.files import replacing_files_in, write_json
 from stunet.imaging.formats.itksnap import write_itksnap_labels
-from stunet.imaging.formats.table import SUFFIXES, without_suffix
+from stunet.imaging.formats.registry import SUFFIXES, without_suffix
 from stunet.inference.segmentation import Segmentation
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is written for each scan.
+    """Which files are written for each scan.
 
     Attributes:
         separate: one mask per structure in a folder, instead of one label map.
@@ -33,15 +33,11 @@ class Outputs:
         return folder / (case if self.separate else f"{case}.nii.gz")
 
     def probability_folder(self, path: Path) -> Path | None:
-        """Where the probabilities go that belong to labels; None where they are not wanted."""
+        """The folder for the probabilities beside the labels at `path`; None where they are not wanted."""
         return beside(path, "probabilities") if self.probabilities else None
 
     def require_main_path(self, path: Path) -> None:
-        """Refuse a name that does not suit what is to be written there.
-
-        Raises:
-            UserError: no label map's name, or a folder of masks that is a file.
-        """
+        """Raises UserError if labels cannot be written to this path."""
         if self.separate and (path.name.endswith(SUFFIXES) or path.is_file()):
             raise UserError(f"{path}: one mask per structure needs a folder; give -o the name of one.")
         if not self.separate and not path.name.endswith(SUFFIXES):
@@ -51,9 +47,9 @@ class Outputs:
 
 
 def write_outputs(segmentation: Segmentation, path: Path, outputs: Outputs, title: str = "") -> list[Path]:
-    """Write a segmentation and what goes with it; the labels last, so that where they are, all is.
+    """Write a segmentation and what goes with it. The labels come last: where they are, everything is.
 
-    Probabilities are there already.
+    `Predictor.predict` has written the probabilities already.
 
     Args:
         segmentation: of one scan.
@@ -62,7 +58,7 @@ def write_outputs(segmentation: Segmentation, path: Path, outputs: Outputs, titl
         title: of the picture.
 
     Returns:
-        The paths, the labels' first.
+        The paths, first that of the labels.
 
     Raises:
         UserError: a file that cannot be written.

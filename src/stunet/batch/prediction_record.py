@@ -9,18 +9,20 @@ from contextlib import suppress
 from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from stunet.inference.predictor import Predictor
 from stunet.inference.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from stunet.inference.predictor import Predictor
 
 PACKAGES = ("stunet", "torch", "openvino", "onnxruntime", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom")
 
 
-def run_record(predictor: Predictor) -> dict[str, Any]:
+def run_record(predictor: "Predictor") -> dict[str, Any]:
     """What holds for all scans of a run: versions, machine, model and settings."""
+    import torch  # here, for the scans are known before torch is loaded
+
     model = predictor.model
     return {
         "versions": {"python": platform.python_version(), **_versions()},

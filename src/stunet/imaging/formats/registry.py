@@ -1,4 +1,4 @@
-"""Which function reads and writes which kind of file; a new format is one more line here."""
+"""The image formats: which function reads and writes which kind of file. A new format is one more line here."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

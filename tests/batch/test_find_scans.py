@@ -1,14 +1,14 @@
 import subprocess
 import sys
 
-from stunet.inference.cases import case_name, find_cases, is_folder_of_scans
+from stunet.batch.find_scans import case_name, find_scans, is_folder_of_scans
 from tests.phantoms import smooth_scan, write_dicom_series
 
 
 def test_channels_make_one_case(tmp_path):
     for name in ("b_0001.nii.gz", "b_0000.nii.gz", "a_0000.nii", "c.nii.gz", "notes.txt", "d_12.nii"):
         (tmp_path / name).touch()
-    cases = find_cases(tmp_path)
+    cases = find_scans(tmp_path)
     assert [case.name for case in cases] == ["a", "b", "c", "d_12"]
     assert [file.name for file in cases[1].files] == ["b_0000.nii.gz", "b_0001.nii.gz"]
 
@@ -27,6 +27,6 @@ def test_a_folder_of_scans_is_not_a_dicom_series(tmp_path):
 
 
 def test_cases_and_names_of_outputs_are_known_without_torch():
-    modules = "stunet.cli.predict", "stunet.imaging.formats.table", "stunet.inference.cases", "stunet.inference.outputs"
+    modules = "stunet.cli.predict", "stunet.imaging.formats.registry", "stunet.batch.request", "stunet.batch.outputs"
     program = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0

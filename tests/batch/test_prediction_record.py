@@ -7,9 +7,9 @@ import nibabel
 import numpy as np
 import psutil
 
+from stunet.batch.prediction_record import peak_memory_bytes, run_record, scan_record
 from stunet.files import write_json
 from stunet.inference.predictor import InferenceConfig, Predictor
-from stunet.inference.record import peak_memory_bytes, run_record, scan_record
 from tests.inference.samples import tiny_model
 from tests.phantoms import smooth_scan
 

@@ -1,10 +1,10 @@
-"""Which files make a case. Nothing here needs torch: a command knows its scans before that is loaded."""
+"""Find the cases of a folder. Nothing here needs torch, so a command knows its scans before torch is loaded."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stunet.imaging.formats.table import SUFFIXES, without_suffix
+from stunet.imaging.formats.registry import SUFFIXES, without_suffix
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 """nnU-Net's naming: case_0000.nii.gz is the first channel of `case`."""
@@ -12,10 +12,10 @@ _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 @dataclass(frozen=True)
 class Case:
-    """One scan.
+    """The files of one scan.
 
     Attributes:
-        name: of its output, without suffix.
+        name: without suffix and channel number; its output is called so.
         files: one for each channel.
     """
 
@@ -28,7 +28,7 @@ def is_folder_of_scans(path: Path) -> bool:
     return path.is_dir() and any(p.name.endswith(SUFFIXES) for p in path.iterdir())
 
 
-def find_cases(folder: Path) -> list[Case]:
+def find_scans(folder: Path) -> list[Case]:
     """The cases of a folder of NIfTI files, in order of name.
 
     Files named as nnU-Net names channels (`case_0000.nii.gz`, `case_0001.nii.gz`) are put together.
@@ -37,7 +37,7 @@ def find_cases(folder: Path) -> list[Case]:
     >>> folder = Path(tempfile.mkdtemp())
     >>> for name in ("a_0000.nii.gz", "a_0001.nii.gz", "b.nii"):
     ...     (folder / name).touch()
-    >>> {case.name: len(case.files) for case in find_cases(folder)}
+    >>> {case.name: len(case.files) for case in find_scans(folder)}
     {'a': 2, 'b': 1}
     """
     files: dict[str, list[Path]] = {}
