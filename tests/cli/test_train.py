@@ -8,16 +8,18 @@ import pytest
 
 from stunet.cli.train import print_transfer, spoken_report
 from stunet.networks.stunet import build_stunet, config_of_size
+from stunet.training.recipes import recipe_for
 from stunet.weights.transfer import Task, TransferOptions, transfer
 from tests.weights import samples
 
 
-@pytest.mark.parametrize("command", ["prepare", "train"])
+@pytest.mark.parametrize("command", [("prepare", "-d", 4), ("train", "-d", 4), ("models", "--fit", "24GB")])
 def test_without_nnunet(stunet, capsys, monkeypatch, command):
-    for name in [name for name in sys.modules if name.startswith("stunet.training")]:
-        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.startswith(("stunet.training", "nnunetv2"))]:
+        if name != "stunet.training.settings":  # the command line itself holds it
+            monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "nnunetv2", None)
-    assert stunet(command, "-d", 4) == 2
+    assert stunet(*command) == 2
     assert capsys.readouterr() == ("", "stunet: Training needs nnU-Net. Install it with: pip install 'stunet[train]'\n")
 
 
@@ -60,7 +62,7 @@ def reports(stunet, monkeypatch, *options, then=None):
 def test_a_recipe_is_printed_and_overridden(stunet, capsys, monkeypatch, no_variables):
     options = ["--recipe", "pretrain", "--epochs", 40, "--lr", 0.001, "--no-mirror", "--batch-size", 3]
     code, settings = reports(stunet, monkeypatch, *options, "--patch", 32, 40, 48, "--no-paper-transforms", "--json")
-    recipe = settings.recipe
+    recipe = recipe_for(settings)
     assert code == 0
     assert (recipe.name, recipe.epochs, recipe.learning_rate, recipe.mirror) == ("pretrain", 40, 0.001, False)
     assert (recipe.batch_size, recipe.patch, recipe.paper_transforms) == (3, (32, 40, 48), False)
@@ -71,15 +73,17 @@ def test_a_recipe_is_printed_and_overridden(stunet, capsys, monkeypatch, no_vari
 
 def test_another_network_has_its_own_recipe(stunet, capsys, monkeypatch, no_variables):
     _, settings = reports(stunet, monkeypatch, "--network", "unetr_b", "--epochs", 40)
-    assert (settings.size, settings.recipe.name, settings.recipe.epochs) == ("unetr_b", "unetr", 40)
+    recipe = recipe_for(settings)
+    assert (settings.task.size, recipe.name, recipe.epochs) == ("unetr_b", "unetr", 40)
     assert "optimizer: adamw" in capsys.readouterr().err
 
 
 def test_how_a_step_is_computed(stunet, monkeypatch, no_variables):
     options = ["--accumulate", 2, "--checkpoint-activations", "--compile", "on", "--precision", "bfloat16"]
     _, settings = reports(stunet, monkeypatch, *options, "--save-every", 2, "--picture-every", 0)
-    assert (settings.accumulate, settings.checkpointed_activations, settings.compiled) == (2, True, True)
-    assert (settings.precision, settings.save_every, settings.picture_every) == ("bfloat16", 2, 0)
+    hardware, logging = settings.hardware, settings.logging
+    assert (hardware.accumulate, hardware.checkpoint_activations, hardware.compile) == (2, True, "on")
+    assert (hardware.precision, logging.save_every, logging.picture_every) == ("bfloat16", 2, 0)
 
 
 def test_a_training_that_was_told_to_stop(stunet, capsys, monkeypatch, no_variables):

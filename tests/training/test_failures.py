@@ -11,6 +11,7 @@ from stunet.errors import UserError
 from stunet.training import checkpoints
 from stunet.training.failures import explaining_lack_of_memory, require_finite
 from tests.training.batches import random_batch
+from tests.training.options import changed
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
@@ -25,7 +26,7 @@ def test_a_loss_that_is_no_number(loss):
 def test_a_training_stops_at_such_a_loss(build, monkeypatch, tmp_path):
     monkeypatch.setenv("nnUNet_results", str(tmp_path))
     trainer = build("STUNetTrainer_tiny", "STUNetPlans_tiny")
-    trainer.precision = "float32"
+    trainer.settings = changed(trainer.settings, precision="float32")
     trainer.follow(replace(trainer.recipe, epochs=1))
     trainer.initialize()
     trainer.on_train_epoch_start()

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import random
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,21 +14,21 @@ from stunet.errors import UserError
 from stunet.folders import nnunet_folders
 from stunet.training import checkpoints
 from stunet.training.logs import LOG_NAME
-from stunet.training.recipes import RECIPES
-from stunet.training.run import TrainingSettings, build_trainer
+from stunet.training.recipes import recipe_for
+from stunet.training.run import build_trainer
 from stunet.training.stopping import TrainingStopped
 from tests.training.conftest import environment
+from tests.training.options import changed, settings_of
 
-RECIPE = replace(RECIPES["scratch"], epochs=3, iterations_per_epoch=3, patch=(16, 16, 16))
-SETTINGS = TrainingSettings("4", 0, "tiny", recipe=RECIPE, workers=0, precision="float32", save_every=1)
+SETTINGS = settings_of("tiny", epochs=3, iterations_per_epoch=3, patch=(16, 16, 16), precision="float32", save_every=1)
 
 
 def run(resume=False, at_step=0, send=signal.SIGTERM, **changes):
     """Train without the final validation; after step `at_step` this process gets a signal."""
     torch.set_num_threads(1)
     os.environ["nnUNet_n_proc_DA"] = "0"
-    torch.manual_seed(SETTINGS.seed)
-    trainer = build_trainer(replace(SETTINGS, resume=resume, **changes), nnunet_folders())
+    torch.manual_seed(SETTINGS.task.seed)
+    trainer = build_trainer(changed(SETTINGS, resume=resume, **changes), nnunet_folders())
     trainer.on_step = lambda report: os.kill(os.getpid(), send) if report.step == at_step else None
     trainer.run_training()
     return trainer
@@ -78,7 +77,7 @@ def assert_equal(trainer, uninterrupted):
 
 def test_killed_at_any_step(uninterrupted, results):
     """From epoch ends: the steps after the last one are done again."""
-    step = random.SystemRandom().randint(1, RECIPE.iterations - 1)
+    step = random.SystemRandom().randint(1, recipe_for(SETTINGS).iterations - 1)
     print(f"killed after step {step}")
     killed(step, resume=False)
     assert_equal(run(resume=True), uninterrupted)
@@ -91,7 +90,7 @@ def test_stopped_within_an_epoch_then_killed(uninterrupted, results, monkeypatch
     before = signal.getsignal(signal.SIGTERM)
     killed(5, resume=True)
     steps: list[int] = []
-    trainer = build_trainer(replace(SETTINGS, resume=True), nnunet_folders())
+    trainer = build_trainer(changed(SETTINGS, resume=True), nnunet_folders())
     assert (trainer.current_epoch, len(trainer.epoch_losses)) == (1, 1)
     trainer.on_step = lambda report: steps.append(report.step)
     monkeypatch.setenv("nnUNet_n_proc_DA", "2")
@@ -118,12 +117,12 @@ def test_nnunets_own_checkpoint_is_never_opened(uninterrupted, results, monkeypa
         run(at_step=1)
     folder = next(Path(os.environ["nnUNet_results"]).rglob(checkpoints.NEWEST))
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
-    build_trainer(replace(SETTINGS, resume=True), nnunet_folders())
+    build_trainer(changed(SETTINGS, resume=True), nnunet_folders())
     for name in (checkpoints.NEWEST, checkpoints.PREVIOUS):
         (folder.parent / name).rename(folder.parent / f"away_{name}")
     (folder.parent / "checkpoint_latest.pth").touch()
     with pytest.raises(UserError, match=r"nnU-Net's checkpoint_latest.pth alone.*nnUNetv2_train"):
-        build_trainer(replace(SETTINGS, resume=True), nnunet_folders())
+        build_trainer(changed(SETTINGS, resume=True), nnunet_folders())
 
 
 def test_augmented_by_nnunets_own_transforms(home, monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 
 from stunet.networks.stunet import SIZES
+from stunet.training import environment  # noqa: F401 (asks for nnU-Net before it is imported)
 from stunet.training.memory import training_memory
 from stunet.training.memory_walk import Patch, TrainingStep
 

@@ -11,8 +11,9 @@ from math import prod
 
 import numpy as np
 
+from stunet.inference.backends.precision import Precision
 from stunet.networks.stunet import STUNetConfig
-from stunet.training.memory_walk import Precision, TrainingStep, walked
+from stunet.training.memory_walk import TrainingStep, walked
 
 
 @dataclass(frozen=True)

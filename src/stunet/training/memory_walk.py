@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,14 +11,14 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import nn
 
+from stunet.inference.backends.precision import Precision
 from stunet.networks.memory import Ledger, bytes_of, without_memory
 from stunet.networks.stunet import STUNet, STUNetConfig, build_stunet
 from stunet.training.activation_checkpointing import checkpoint_activations
 from stunet.training.precision import InFloat32, autocasting
-from stunet.training.step import Target, accumulate_gradients, update
+from stunet.training.step import LossTarget, accumulate_gradients, update
 
 Patch = tuple[int, int, int]
-Precision = Literal["float32", "bfloat16"]
 
 DEEP_SUPERVISION_WEIGHTS = (1.0, 0.5, 0.25, 0.125, 0.0)
 """nnU-Net's, but for a factor; the deepest head has none."""
@@ -119,7 +118,7 @@ def run_step(network: STUNet, optimizer: torch.optim.Optimizer, step: TrainingSt
     device = network.head.weight.device
     loss = InFloat32(_nnunet_loss(), device)
 
-    def loss_of(image_BCZYX: torch.Tensor, target: Target) -> torch.Tensor:
+    def loss_of(image_BCZYX: torch.Tensor, target: LossTarget) -> torch.Tensor:
         with autocasting(step.precision, device):
             return loss(network(image_BCZYX), target)
 

@@ -58,7 +58,7 @@ def parameter_groups(network: Network, recipe: Recipe) -> list[dict[str, Any]]:
     return [{"params": head, "lr": recipe.learning_rate}, {"params": body, "lr": body_rate}]
 
 
-class Schedule(torch.optim.lr_scheduler.LRScheduler, ABC):
+class LearningRateSchedule(torch.optim.lr_scheduler.LRScheduler, ABC):
     """Each group's own initial rate times one factor, which depends on the epoch.
 
     nnU-Net's scheduler gives all groups one rate; this one keeps their ratio.
@@ -80,7 +80,7 @@ class Schedule(torch.optim.lr_scheduler.LRScheduler, ABC):
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
-class PolynomialSchedule(Schedule):
+class PolynomialSchedule(LearningRateSchedule):
     """(1 - epoch / epochs) ** 0.9 (section 4, implementation details)."""
 
     EXPONENT = 0.9
@@ -90,7 +90,7 @@ class PolynomialSchedule(Schedule):
         return (1 - epoch / self.epochs) ** self.EXPONENT
 
 
-class CosineSchedule(Schedule):
+class CosineSchedule(LearningRateSchedule):
     """Half a wave from 1 to 0, as UNETR and Swin UNETR were trained."""
 
     def factor(self, epoch: int) -> float:
@@ -98,7 +98,7 @@ class CosineSchedule(Schedule):
         return (1 + math.cos(math.pi * epoch / self.epochs)) / 2
 
 
-class WarmUp(Schedule):
+class WarmUp(LearningRateSchedule):
     """Equal steps up to the first rate of another schedule, which then runs over the epochs that are left.
 
     Args:
@@ -106,7 +106,7 @@ class WarmUp(Schedule):
         epochs: in which the rates rise; in the first they are one step above 0.
     """
 
-    def __init__(self, schedule: Schedule, epochs: int):
+    def __init__(self, schedule: LearningRateSchedule, epochs: int):
         self.schedule = schedule
         super().__init__(schedule.optimizer, epochs)
 
@@ -115,11 +115,11 @@ class WarmUp(Schedule):
         return (epoch + 1) / self.epochs if epoch < self.epochs else self.schedule.factor(epoch - self.epochs)
 
 
-SCHEDULES: dict[str, type[Schedule]] = {"polynomial": PolynomialSchedule, "cosine": CosineSchedule}
+SCHEDULES: dict[str, type[LearningRateSchedule]] = {"polynomial": PolynomialSchedule, "cosine": CosineSchedule}
 """By the names that recipes give them."""
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, epochs: int) -> Schedule:
+def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, epochs: int) -> LearningRateSchedule:
     """The recipe's schedule over `epochs`; a warm-up that is shorter than an epoch is left out."""
     warm_up = int(recipe.warm_up * epochs)
     schedule = SCHEDULES[recipe.schedule](optimizer, epochs - warm_up)

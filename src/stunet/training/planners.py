@@ -1,12 +1,17 @@
 """Plans for our networks: nnU-Net's own spacing, patch and batch, or those of the published weights."""
 
+import json
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
+from stunet.errors import UserError
 from stunet.networks.network import Network
 from stunet.networks.registry import CLASSES, find_class, find_network, kind_of
 from stunet.networks.stunet import PUBLISHED_STRIDES, SIZES
@@ -154,6 +159,33 @@ class PublishedPlanner(STUNetPlanner):
 
 
 PLANNERS: dict[str, type[STUNetPlanner]] = {"nnunet": STUNetPlanner, "published": PublishedPlanner}
+
+
+def plan_dataset(name: str, size: str, plan: str, plans_file: Path) -> list[str]:
+    """Let nnU-Net plan for a dataset whose fingerprint is there.
+
+    Args:
+        name: of the dataset, "Dataset004_Hippocampus".
+        size: a name in `stunet.networks.registry.NETWORKS`.
+        plan: a name in `PLANNERS`.
+        plans_file: where the plans come to lie.
+
+    Returns:
+        The names of the configurations.
+
+    Raises:
+        UserError: the raw folder has other splits than those that models were trained with, or nnU-Net refuses.
+    """
+    try:
+        plan_experiment_dataset(int(name[7:10]), partial(PLANNERS[plan], size=size))  # type: ignore[arg-type]
+    except AssertionError as error:
+        if str(error):
+            raise UserError(f"nnU-Net cannot plan for {name}: {error}") from error
+        raise UserError(
+            f"{plans_file.with_name('splits_final.json')} has other folds than the raw dataset's. Remove it if no "
+            "model was trained with it."
+        ) from error
+    return list(json.loads(plans_file.read_text())["configurations"])
 
 
 def planned_class(configuration: ConfigurationManager) -> type[Network] | None:

@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 from stunet.errors import UserError
 from stunet.networks.registry import find_network
+from stunet.training.settings import TrainingSettings
 
 FLAT_LEARNING_RATE = 1e-3
 """Of all parameters, in the fine-tuning trainers of the official code (uni-medical/STU-Net)."""
 
 
-Optimizer = Literal["sgd", "adamw"]
-Schedule = Literal["polynomial", "cosine"]
+OptimizerName = Literal["sgd", "adamw"]
+ScheduleName = Literal["polynomial", "cosine"]
 
 NNUNET_WEIGHT_DECAY = 3e-5
 """nnU-Net's own (Isensee et al., 2021), and nnFormer's, which was trained within it."""
@@ -62,8 +63,8 @@ class Recipe:
     learning_rate: float = 0.01
     body_learning_rate_factor: float = 1.0
     freeze_encoder: bool = False
-    optimizer: Optimizer = "sgd"
-    schedule: Schedule = "polynomial"
+    optimizer: OptimizerName = "sgd"
+    schedule: ScheduleName = "polynomial"
     warm_up: float = 0.0
     momentum: float = 0.99
     weight_decay: float = 1e-3
@@ -175,6 +176,21 @@ def recipe_of(network: str) -> Recipe:
     """
     kind = find_network(network).network
     return RECIPES["scratch" if kind == "stunet" else kind]
+
+
+def recipe_for(settings: TrainingSettings) -> Recipe:
+    """The recipe that a training follows: the one it names, or that of its start and its network, with its own numbers.
+
+    Raises:
+        UserError: an unknown recipe or network, or numbers with which nothing can be trained.
+    """
+    schedule = settings.schedule
+    name = schedule.recipe or ("finetune" if settings.start.model else recipe_of(settings.task.size or "small").name)
+    recipe = find_recipe(name)
+    if schedule.flat_lr:
+        recipe = recipe.at_one_rate()
+    options = {**vars(schedule), **vars(settings.augmentation), "freeze_encoder": schedule.freeze == "encoder"}
+    return recipe.with_changes(**{name: value for name, value in options.items() if name in vars(recipe)})
 
 
 def departures(recipe: Recipe, spacing: Sequence[float], classes: int) -> list[str]:

@@ -13,7 +13,8 @@ from stunet.training import checkpoints, sharded
 from stunet.training.checkpoints import Checkpoint, TrainingState, optimizer_tensors
 from stunet.training.logs import TrainingLog, plain
 from stunet.training.nnunet_checkpoint import put_together
-from stunet.training.parallel import Process, Strategy, unwrapped, wait_for_all_ranks
+from stunet.training.parallel import STRATEGIES, Process, Strategy, unwrapped, wait_for_all_ranks
+from stunet.training.settings import TrainingSettings
 
 
 class ResumableTrainer(nnUNetTrainer):
@@ -21,7 +22,8 @@ class ResumableTrainer(nnUNetTrainer):
 
     Attributes:
         process: this one among those that train.
-        strategy: how the network is spread over several processes.
+        settings: the options of the run.
+        size: the STU-Net that is built whatever the plans' network; None builds what our plans say.
         epoch_losses: of the steps done in this epoch.
     """
 
@@ -29,13 +31,20 @@ class ResumableTrainer(nnUNetTrainer):
     optimizer: torch.optim.Optimizer
     logger: TrainingLog
     process: Process
-    strategy: Strategy
+    settings: TrainingSettings
+    size: str | None = None
     epoch_losses: list[float]
 
     @property
     def steps_done(self) -> int:
         """Iterations since the start of the training."""
         return self.current_epoch * self.num_iterations_per_epoch + len(self.epoch_losses)
+
+    @property
+    def strategy(self) -> Strategy:
+        """How the network is spread over several processes: as asked for, or by its size, see `STRATEGIES`."""
+        asked = self.settings.hardware.strategy
+        return STRATEGIES.get(self.size or "", "ddp") if asked == "auto" else asked
 
     @property
     def bare_network(self) -> Network:
