@@ -28,8 +28,8 @@ from torch.distributed.fsdp import fully_shard
 
 from stunet.inference.backends.precision import Precision
 from stunet.networks.stunet import SIZES, STUNet, config_of_size
-from stunet.training.memory import training_memory
 from stunet.training.memory_walk import Patch, TrainingStep, optimizer_of, prepared_network, run_step
+from stunet.training.training_memory import training_memory
 
 STEPS = 2
 WARM_UP_PATCH: Patch = (64, 64, 64)

@@ -1,6 +1,8 @@
 """`stunet prepare` and `stunet train`: what they say before nnU-Net does anything. Whole runs: tests/training."""
 
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,6 +42,78 @@ def test_what_cannot_be_trained(stunet, capsys, no_variables, command, options, 
     assert stunet(command, *options, "--json") == 2
     captured = capsys.readouterr()
     assert captured.out == "" and sentence in captured.err
+
+
+OPTIONS = {
+    "-d, --dataset": "required",
+    "-f, --fold": "0",
+    "--from": "None",
+    "--keep-head": "False",
+    "--divide-channels": "False",
+    "--freeze": "nothing",
+    "--flat-lr": "False",
+    "--network, --size": "None",
+    "-c, --configuration": "3d_fullres",
+    "--plan": "nnunet",
+    "--recipe": "None",
+    "--epochs": "None",
+    "--iterations": "None",
+    "--lr": "None",
+    "--batch-size": "None",
+    "--patch": "None",
+    "--mirror, --no-mirror": "True",
+    "--paper-transforms, --no-paper-transforms": "True",
+    "--device": "auto",
+    "--precision": "auto",
+    "--augmentation": "auto",
+    "--compile": "auto",
+    "--accumulate": "1",
+    "--checkpoint-activations": "False",
+    "--save-every": "5",
+    "--picture-every": "10",
+    "--tensorboard": "False",
+    "--wandb": "False",
+    "--gpus": "1",
+    "--strategy": "auto",
+    "--seed": "0",
+    "--workers": "None",
+    "--resume": "False",
+    "--json": "False",
+}
+"""Every option with its default, as they were before the settings became groups."""
+
+
+@pytest.fixture
+def help_of_train(stunet, capsys, monkeypatch):
+    """Line by line, without frames."""
+    monkeypatch.setenv("COLUMNS", "110")  # one column of options
+    assert stunet("train", "--help") == 0
+    return [re.sub("[│╭╮╰╯─]", " ", line).rstrip() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_options_and_their_defaults_stay(help_of_train):
+    found: dict[str, str] = {}
+    for option in re.split(r"\n {1,3}(?=-\w|--\w)", "\n".join(help_of_train))[1:]:
+        names = ", ".join(re.findall(r"(?<!\S)--?[a-z][a-z-]*", re.split("  |\n", option)[0]))
+        if default := re.search(r"\((?:default:\s+(\w+)|(required))\)", option):
+            found[names] = default[1] or default[2]
+    assert found == OPTIONS
+
+
+def test_the_help_has_a_heading_for_each_group(help_of_train):
+    headings = [line.strip().removesuffix(" options") for line in help_of_train if line.endswith(" options") and line.strip() != "options"]
+    assert headings == ["task", "start", "schedule", "augmentation", "hardware", "logging"]
+
+
+def test_the_command_line_needs_no_torch():
+    """Neither it nor the settings that it nests."""
+    code = "import sys, stunet.cli.main; sys.exit('torch' in sys.modules or 'nnunetv2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_python_m_stunet_is_the_command():
+    finished = subprocess.run([sys.executable, "-m", "stunet", "train"], capture_output=True, text=True)
+    assert finished.returncode == 2 and "--dataset" in finished.stderr + finished.stdout
 
 
 def reports(stunet, monkeypatch, *options, then=None):

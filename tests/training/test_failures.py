@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stunet.errors import UserError
-from stunet.training import checkpoints
+from stunet.training import checkpoint_folder
 from stunet.training.failures import explaining_lack_of_memory, require_finite
 from tests.training.batches import random_batch
 from tests.training.options import changed
@@ -33,7 +33,7 @@ def test_a_training_stops_at_such_a_loss(build, monkeypatch, tmp_path):
     batch = {**random_batch(trainer), "keys": ["case_1", "case_2"]}
     batch["data"][1, 0, 3, 3, 3] = math.inf
     trainer.save_state()
-    with pytest.raises(UserError, match=rf"nan in step 1, .*case_1, case_2.*{checkpoints.NEWEST}; go on"):
+    with pytest.raises(UserError, match=rf"nan in step 1, .*case_1, case_2.*{checkpoint_folder.NEWEST}; go on"):
         trainer.train_step(batch)
 
 

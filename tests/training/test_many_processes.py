@@ -13,7 +13,7 @@ import torch
 from stunet.cli.main import parse
 from stunet.errors import UserError
 from stunet.folders import nnunet_folders
-from stunet.training import checkpoints
+from stunet.training import checkpoint_folder
 from stunet.training.parallel import Process, whole_weights
 from stunet.training.run import build_trainer, trainer_class
 from stunet.training.settings import TrainingSettings
@@ -132,12 +132,12 @@ def test_one_process_writes_what_nnunets_tools_read(alone, two):
 
 def test_a_checkpoint_of_two_becomes_one_model_file(alone, two, shared_data):
     _, folder = two
-    weights, card = import_model(folder / checkpoints.NEWEST)
+    weights, card = import_model(folder / checkpoint_folder.NEWEST)
     assert set(weights) == set(alone[2])
     assert largest_difference(weights, alone[2]) < 1e-7
     assert (card.labels, card.training["epochs"]) == (("background", "Anterior", "Posterior"), 2)
     with pytest.raises(UserError, match="leave --plans and -f out"):
-        import_model(folder / checkpoints.NEWEST, folds=[1])
+        import_model(folder / checkpoint_folder.NEWEST, folds=[1])
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 4), (2, 1), (1, 2)])

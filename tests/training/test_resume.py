@@ -12,7 +12,7 @@ import torch
 
 from stunet.errors import UserError
 from stunet.folders import nnunet_folders
-from stunet.training import checkpoints
+from stunet.training import checkpoint_folder
 from stunet.training.logs import LOG_NAME
 from stunet.training.recipes import recipe_for
 from stunet.training.run import build_trainer
@@ -43,7 +43,7 @@ def killed(at_step: int, resume: bool) -> None:
 
 
 def files_of(trainer) -> dict[str, bytes]:
-    folder = Path(trainer.output_folder) / checkpoints.NEWEST
+    folder = Path(trainer.output_folder) / checkpoint_folder.NEWEST
     return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
 
 
@@ -105,8 +105,8 @@ def test_stopped_within_an_epoch_then_killed(uninterrupted, results, monkeypatch
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(uninterrupted, results):
     with pytest.raises(TrainingStopped):
         run(at_step=7)
-    folder = next(Path(os.environ["nnUNet_results"]).rglob(checkpoints.NEWEST))
-    with (folder / checkpoints.WEIGHTS).open("r+b") as file:
+    folder = next(Path(os.environ["nnUNet_results"]).rglob(checkpoint_folder.NEWEST))
+    with (folder / checkpoint_folder.WEIGHTS).open("r+b") as file:
         file.truncate(1000)
     trainer = run(resume=True)
     assert_equal(trainer, uninterrupted)
@@ -115,10 +115,10 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(uninterrupted
 def test_nnunets_own_checkpoint_is_never_opened(uninterrupted, results, monkeypatch):
     with pytest.raises(TrainingStopped):
         run(at_step=1)
-    folder = next(Path(os.environ["nnUNet_results"]).rglob(checkpoints.NEWEST))
+    folder = next(Path(os.environ["nnUNet_results"]).rglob(checkpoint_folder.NEWEST))
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
     build_trainer(changed(SETTINGS, resume=True), nnunet_folders())
-    for name in (checkpoints.NEWEST, checkpoints.PREVIOUS):
+    for name in (checkpoint_folder.NEWEST, checkpoint_folder.PREVIOUS):
         (folder.parent / name).rename(folder.parent / f"away_{name}")
     (folder.parent / "checkpoint_latest.pth").touch()
     with pytest.raises(UserError, match=r"nnU-Net's checkpoint_latest.pth alone.*nnUNetv2_train"):

@@ -212,7 +212,7 @@ def score_validation(dataset: Path, fold: Path, folder: Path) -> "EvaluationRepo
 
 
 def _was_begun(results: Path, dataset: str, fold: int) -> bool:
-    from stunet.training.checkpoints import newest
+    from stunet.training.checkpoint_folder import newest
 
     return any(newest(folder) is not None for folder in results.glob(f"{dataset}/*/fold_{fold}"))
 

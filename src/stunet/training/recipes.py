@@ -15,18 +15,11 @@ from stunet.training.settings import TrainingSettings
 FLAT_LEARNING_RATE = 1e-3
 """Of all parameters, in the fine-tuning trainers of the official code (uni-medical/STU-Net)."""
 
-
 OptimizerName = Literal["sgd", "adamw"]
 ScheduleName = Literal["polynomial", "cosine"]
 
 NNUNET_WEIGHT_DECAY = 3e-5
 """nnU-Net's own (Isensee et al., 2021), and nnFormer's, which was trained within it."""
-
-TRANSFORMER_WEIGHT_DECAY = 1e-5
-"""Of UNETR and Swin UNETR in their official code; their papers state none."""
-
-WARM_UP = 0.05
-"""Of UNETR and Swin UNETR: 50 epochs in their official code, here of 1000."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +112,16 @@ class Recipe:
         return [f"{name.replace('_', ' ')}: {spoken(value)}" for name, value in asdict(self).items()]
 
 
+UNETR = Recipe(
+    "unetr",
+    learning_rate=1e-4,
+    optimizer="adamw",
+    schedule="cosine",
+    warm_up=0.05,  # 50 epochs in the official code, here of 1000
+    weight_decay=1e-5,  # in the official code; the papers of UNETR and Swin UNETR state none
+)
+"""Hatamizadeh et al., 2022: AdamW, 0.0001; warm-up and cosine are the official code's."""
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -130,22 +133,8 @@ RECIPES: dict[str, Recipe] = {
         Recipe("nnunet", weight_decay=NNUNET_WEIGHT_DECAY),
         Recipe("unet3d", weight_decay=NNUNET_WEIGHT_DECAY),  # its paper states no numbers: nnU-Net's
         Recipe("nnformer", weight_decay=NNUNET_WEIGHT_DECAY),  # Zhou et al., 2021, section 4: nnU-Net's
-        Recipe(
-            "unetr",
-            learning_rate=1e-4,
-            optimizer="adamw",
-            schedule="cosine",
-            warm_up=WARM_UP,
-            weight_decay=TRANSFORMER_WEIGHT_DECAY,
-        ),  # Hatamizadeh et al., 2022: AdamW, 0.0001; warm-up and cosine are the official code's
-        Recipe(
-            "swin_unetr",
-            learning_rate=8e-4,
-            optimizer="adamw",
-            schedule="cosine",
-            warm_up=WARM_UP,
-            weight_decay=TRANSFORMER_WEIGHT_DECAY,
-        ),  # Hatamizadeh et al., 2021: 0.0008, linear warm-up, cosine; AdamW is the official code's
+        UNETR,
+        replace(UNETR, name="swin_unetr", learning_rate=8e-4),  # Hatamizadeh et al., 2021; AdamW is the official code's
     )
 }
 """By name."""

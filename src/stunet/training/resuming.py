@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from stunet.errors import UserError
-from stunet.training import checkpoints
-from stunet.training.checkpoints import Checkpoint
+from stunet.training import checkpoint_folder
+from stunet.training.checkpoint_folder import TrainingCheckpoint
 from stunet.training.recipes import Recipe, spoken
 from stunet.training.settings import TrainingSettings
 
@@ -32,14 +32,14 @@ def recorded_settings(settings: TrainingSettings, recipe: Recipe) -> dict[str, A
     return {**options, "recipe": asdict(recipe), "start": start}
 
 
-def checkpoint_to_resume(fold_folder: Path, settings: TrainingSettings, recipe: Recipe) -> Checkpoint | None:
+def checkpoint_to_resume(fold_folder: Path, settings: TrainingSettings, recipe: Recipe) -> TrainingCheckpoint | None:
     """The newest checkpoint if the run is to be resumed, else None.
 
     Raises:
         UserError: a run that is there and not to be resumed, or to be resumed and not there, finished, or started with
             another recipe, seed or model.
     """
-    checkpoint = checkpoints.newest(fold_folder)
+    checkpoint = checkpoint_folder.newest(fold_folder)
     nnunets = [name for name in NNUNET_CHECKPOINTS if (fold_folder / name).is_file()]
     if not settings.task.resume:
         if checkpoint or nnunets:
@@ -68,7 +68,7 @@ def _nothing_to_resume(fold_folder: Path, nnunets: list[str]) -> str:
 
 def is_trained(fold_folder: Path, epochs_done: int, epochs: int) -> bool:
     """Whether only the validation may be missing. A final model of fewer epochs may be there: it is older."""
-    state = fold_folder / checkpoints.NEWEST / checkpoints.STATE
+    state = fold_folder / checkpoint_folder.NEWEST / checkpoint_folder.STATE
     return epochs_done >= epochs and _is_newer(fold_folder / NNUNET_CHECKPOINTS[0], state)
 
 

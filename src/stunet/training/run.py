@@ -24,7 +24,7 @@ from stunet.training.planners import plans_name
 from stunet.training.precision import resolve_precision
 from stunet.training.recipes import Recipe, departures, recipe_for, spoken
 from stunet.training.resuming import RECORD_NAME, SUMMARY, checkpoint_to_resume, is_trained, recorded_settings
-from stunet.training.settings import HardwareSettings, TaskSettings, TrainingSettings
+from stunet.training.settings import HardwareSettings, LoggingSettings, TaskSettings, TrainingSettings
 from stunet.training.start import size_of, start_from
 from stunet.training.throughput import StepReport
 from stunet.training.trainer import STUNetTrainer
@@ -120,16 +120,20 @@ def _check(settings: TrainingSettings) -> None:
     """
     assert settings.task.size is not None
     find_network(settings.task.size)
-    start, fold, logging = settings.start, settings.task.fold, settings.logging
+    start, fold = settings.start, settings.task.fold
     if start.model is None and (start.keep_head or start.divide_channels):
         raise UserError("--keep-head and --divide-channels say how --from takes weights over: give --from, too.")
-    if not (fold == "all" or (isinstance(fold, int) and fold >= 0)):
+    if fold != "all" and not (isinstance(fold, int) and fold >= 0):
         raise UserError(f"A fold is 0, 1, 2, 3, 4 or all, not {fold!r}.")
     if settings.hardware.accumulate < 1:
         raise UserError("A batch has 1 part or more (--accumulate).")
+    _check_machine(settings.hardware)
+    _check_logging(settings.logging)
+
+
+def _check_logging(logging: LoggingSettings) -> None:
     if logging.save_every < 1 or logging.picture_every < 0:
         raise UserError("--save-every is 1 or more, and --picture-every is 0 or more.")
-    _check_machine(settings.hardware)
     for module, is_asked_for in (("tensorboard", logging.tensorboard), ("wandb", logging.wandb)):
         if is_asked_for:
             import_extra(module, module)

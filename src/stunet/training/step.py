@@ -70,11 +70,11 @@ def accumulate_gradients(
 
 def update(network: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any | None = None) -> None:
     """Clip the gradients as nnU-Net does, and step."""
-    if scaler is None:
-        torch.nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_CLIP)
-        optimizer.step()
-        return
-    scaler.unscale_(optimizer)
+    if scaler is not None:
+        scaler.unscale_(optimizer)
     torch.nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_CLIP)
-    scaler.step(optimizer)
-    scaler.update()
+    if scaler is None:
+        optimizer.step()
+    else:
+        scaler.step(optimizer)
+        scaler.update()

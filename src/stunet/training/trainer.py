@@ -22,13 +22,13 @@ from stunet.inference.backends.precision import Precision
 from stunet.networks.network import Network
 from stunet.networks.stunet import SIZES, STUNet, six_strides
 from stunet.training.activation_checkpointing import checkpoint_activations
-from stunet.training.augmentation import NNUNET, PAPER, DeviceAugmentation
+from stunet.training.augmentation.pipeline import NNUNET, PAPER, DeviceAugmentation
 from stunet.training.failures import explaining_lack_of_memory, require_finite
 from stunet.training.fit import device_bytes, suggest_fit
 from stunet.training.logs import JsonLines, TensorBoard, TrainingLog
 from stunet.training.loss import spread_over_ranks
 from stunet.training.memory_walk import TrainingStep
-from stunet.training.optimizer import make_optimizer, make_schedule
+from stunet.training.optimizer import LearningRateSchedule, make_optimizer
 from stunet.training.paper_transforms import with_paper_transforms
 from stunet.training.parallel import (
     distribute,
@@ -448,7 +448,7 @@ class STUNetTrainer(ResumableTrainer):
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
         """The recipe's optimiser, and its decay of each group's rate."""
         optimizer = make_optimizer(self.bare_network, self.recipe, fused=self.device.type == "cuda")
-        return optimizer, make_schedule(optimizer, self.recipe, self.num_epochs)
+        return optimizer, LearningRateSchedule(optimizer, self.recipe, self.num_epochs)
 
     def on_train_end(self) -> None:
         """As nnU-Net, and end the processes that load."""
