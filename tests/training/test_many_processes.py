@@ -17,8 +17,10 @@ from stunet.training import checkpoint_folder
 from stunet.training.parallel import Process, whole_weights
 from stunet.training.run import build_trainer, trainer_class
 from stunet.training.settings import TrainingSettings
+from stunet.training.start import start_from
 from stunet.training.stopping import TrainingStopped
 from stunet.weights.import_model import import_model
+from stunet.weights.model import load_model
 from stunet.weights.official import read_checkpoint
 from tests.training.conftest import DATASET, environment
 from tests.training.options import changed, settings_of
@@ -154,6 +156,21 @@ def test_told_to_stop_and_resumed_by_another_number_of_processes(alone, home, tm
 def started(processes: int, *arguments):
     """`run` by so many processes; a single one has no group."""
     return run_ranks(processes, run, *arguments) if processes > 1 else [run(ALONE, *arguments)]
+
+
+def begun(process: Process, results: str, settings: TrainingSettings) -> dict[str, np.ndarray]:
+    """The whole weights with which a fine-tuning starts."""
+    os.environ["nnUNet_results"] = results
+    trainer = build_trainer(settings, nnunet_folders())
+    start_from(trainer, settings.start)
+    return {name: tensor.numpy().copy() for name, tensor in whole_weights(trainer.network)}
+
+
+def test_a_network_in_parts_starts_with_a_models_weights(home, tmp_path):
+    settings = changed(SETTINGS, strategy="fsdp", model="hippocampus", keep_head=True)
+    expected = load_model("hippocampus").networks[0].state_dict()
+    for weights in run_ranks(2, begun, str(tmp_path), settings):
+        assert all(np.array_equal(weights[name], tensor) for name, tensor in expected.items())
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,7 @@ def extract_fingerprint(
 ) -> None:
     """Check all cases as nnU-Net does, and write its fingerprint, which is equal to its own.
 
-    A fingerprint of the same files is left alone. Of an interrupted one the cases that are done are not looked at
-    again.
+    A fingerprint of the same files is left alone. Cases that an interrupted run has analysed are not analysed again.
 
     Args:
         cases: of the dataset.
