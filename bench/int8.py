@@ -164,7 +164,7 @@ def float_network(model: Model) -> "OpenVinoModel":
     size = tuple(model.plan.patch_size)
     graph = build_graph(
         WindowMaps(networks, [fuse(network) for network in networks]).eval(),
-        (1, networks[0].config.input_channels, *size),
+        (1, networks[0].input_channels, *size),
         "maps",
         (1, *size, head_of(networks, torch.device("cpu")).num_features),
         {functional.instance_norm: instance_norm_in_one_node},

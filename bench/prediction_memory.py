@@ -23,7 +23,8 @@ from training_memory import MALLOC, forget_peak, status_bytes
 from stunet.inference.backends.torch_backend import TorchBackend
 from stunet.inference.memory import prediction_memory
 from stunet.inference.sliding import Sliding, WholeImage, feature_planes
-from stunet.networks.stunet import SIZES, build_stunet, config_of_size
+from stunet.networks.registry import build, network_spec
+from stunet.networks.stunet import SIZES
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def in_child(row: Row) -> dict[str, Any]:
 
 def line(row: Row, found: dict[str, Any]) -> str:
     """One line of the table."""
-    config = config_of_size(row.size, 1, row.classes)
+    config = network_spec(row.size, 1, row.classes)
     (z, y, x), (rows, columns) = row.window, row.plane
     predicted = prediction_memory(config, (z, y, x), row.precision, (rows, columns)).peak  # type: ignore[arg-type]
     return (
@@ -98,7 +99,7 @@ def measured(row: Row) -> dict[str, float]:
 
 def slide(size: str, precision: Any, classes: int, window: tuple[int, ...], plane: tuple[int, ...]) -> None:
     """Predict all planes of an image that is one window deep."""
-    network = build_stunet(config_of_size(size, 1, classes)).eval()
+    network = build(network_spec(size, 1, classes)).eval()
     backend = TorchBackend([network], torch.device("cpu"), precision)
     image = WholeImage(torch.randn(1, window[0], *plane))
     z, y, x = window

@@ -27,7 +27,8 @@ import torch.distributed as dist
 from torch.distributed.fsdp import fully_shard
 
 from stunet.inference.backends.precision import Precision
-from stunet.networks.stunet import SIZES, STUNet, config_of_size
+from stunet.networks.registry import network_spec
+from stunet.networks.stunet import SIZES, STUNet
 from stunet.training.memory_walk import Patch, TrainingStep, optimizer_of, prepared_network, run_step
 from stunet.training.training_memory import training_memory
 
@@ -54,7 +55,7 @@ class Row:
     @property
     def step(self) -> TrainingStep:
         """The step."""
-        config = config_of_size(self.size, 1, self.classes)
+        config = network_spec(self.size, 1, self.classes)
         patch, precision = cast(Patch, tuple(self.patch)), cast(Precision, self.precision)
         return TrainingStep(config, patch, self.batch_size, precision, self.checkpointed, self.ranks)
 
@@ -147,7 +148,7 @@ def measured(row: Row) -> dict[str, float]:
     torch.set_num_threads(row.threads)
     torch.manual_seed(0)
     warm_up = TrainingStep(
-        config_of_size("tiny", 1, 3), WARM_UP_PATCH, 1, row.step.precision, row.checkpointed, row.ranks
+        network_spec("tiny", 1, 3), WARM_UP_PATCH, 1, row.step.precision, row.checkpointed, row.ranks
     )
     take_steps(warm_up, row.device)
     before = status_bytes("VmRSS")

@@ -71,6 +71,24 @@ def made_folder(path: Path) -> Path:
     return path
 
 
+def existing_file(path: str | Path) -> Path:
+    """`path`, if a file with at least one byte is there, and may be read.
+
+    Raises:
+        UserError: nothing there, a folder, an empty file, or one that this user may not read.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"There is no file {path}.")
+    if not path.is_file():
+        raise UserError(f"{path} is a folder, not a file.")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path} may not be read by this user; change its permissions.")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty (0 bytes); copy or download it again.")
+    return path
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes `content` as JSON.
 

@@ -14,6 +14,7 @@ from stunet.errors import UserError
 from stunet.imaging.formats.table import read_volume
 from stunet.imaging.preprocess import cropped_view, prepare, preprocess, restore
 from stunet.imaging.volume import Volume
+from stunet.plans.nnunet import plans_from
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 from tests.imaging.nnunet_reference import CT_STATISTICS, preprocess_v1, preprocess_v2, v2_plans
 from tests.phantoms import rotated_affine, smooth_scan
@@ -48,7 +49,7 @@ def rotated(volume: Volume) -> Volume:
 def difference_to_v2(volume: Volume, plans: dict) -> float:
     """Largest difference to nnU-Net v2, as a fraction of its range."""
     expected, properties = preprocess_v2(volume, plans)
-    image, record = preprocess(volume, PreprocessingPlan.from_nnunet_v2(plans))
+    image, record = preprocess(volume, plans_from(plans).preprocessing)
     assert tuple(image.shape) == expected.shape
     assert [tuple(pair) for pair in properties["bbox_used_for_cropping"]] == list(record.crop_box)
     assert record.cropped_shape == properties["shape_after_cropping_and_before_resampling"]
@@ -155,7 +156,7 @@ def test_restore_is_nnunets_export() -> None:
     volume = zero_border(Volume(smooth_scan((16, 24, 32))[None], np.diag([1, 1, 2, 1])))
     plans = v2_plans((2.0, 2.0, 2.0), transpose=(1, 2, 0))
     _, properties = preprocess_v2(volume, plans)
-    _, record = preprocess(volume, PreprocessingPlan.from_nnunet_v2(plans))
+    _, record = preprocess(volume, plans_from(plans).preprocessing)
     labels = np.random.default_rng(0).integers(0, 9, record.cropped_shape).astype(np.uint8)
     whole = np.zeros(properties["shape_before_cropping"], np.uint8)
     whole = insert_crop_into_image(whole, labels, properties["bbox_used_for_cropping"])

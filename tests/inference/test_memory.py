@@ -8,15 +8,15 @@ from stunet.inference.accumulator import SlabAccumulator
 from stunet.inference.backends.torch_backend import TorchBackend
 from stunet.inference.memory import largest_window, needed_bytes, prediction_memory
 from stunet.networks.cost import count_parameters
-from stunet.networks.stunet import build_stunet, config_of_size
+from stunet.networks.registry import build, network_spec
 from tests.allocations import most_allocated
 
-CONFIG = config_of_size("tiny", 1, 105)
+CONFIG = network_spec("tiny", 1, 105)
 
 
 def test_weights_are_four_bytes_a_parameter():
     with torch.device("meta"):
-        parameters = count_parameters(build_stunet(CONFIG))
+        parameters = count_parameters(build(CONFIG))
     assert prediction_memory(CONFIG, (64, 64, 64)).weights == 4 * parameters
 
 
@@ -33,7 +33,7 @@ def test_a_real_window_takes_what_was_predicted(tmp_path):
     resident then, the benchmark measures.
     """
     window = (96, 96, 96)
-    backend = TorchBackend([build_stunet(CONFIG).eval()], torch.device("cpu"))
+    backend = TorchBackend([build(CONFIG).eval()], torch.device("cpu"))
     backend.run(torch.randn(1, 1, *window))
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record, torch.inference_mode():
         means = SlabAccumulator(8, window, torch.ones(window))

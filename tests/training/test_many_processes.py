@@ -19,9 +19,9 @@ from stunet.training.run import build_trainer, trainer_class
 from stunet.training.settings import TrainingSettings
 from stunet.training.start import start_from
 from stunet.training.stopping import TrainingStopped
+from stunet.weights.checkpoint import read_checkpoint
 from stunet.weights.import_model import import_model
 from stunet.weights.model import load_model
-from stunet.weights.official import read_checkpoint
 from tests.training.conftest import DATASET, environment
 from tests.training.options import changed, settings_of
 from tests.training.ranks import run_ranks

@@ -163,10 +163,9 @@ def _number(value: float) -> float | None:
 @cache
 def _seconds_per_case(size: str) -> float:
     from stunet.experiments.gpu_hours import TFLOPS
-    from stunet.networks.cost import network_cost
-    from stunet.networks.stunet import config_of_size
+    from stunet.networks.cost import cost_of
 
-    operations = 2 * network_cost(config_of_size(size, 1, len(LABELS))).inference_macs
+    operations = 2 * cost_of(size, 1, len(LABELS)).inference_macs
     return WINDOWS_PER_CASE * operations / (TFLOPS * 1e12) + SECONDS_PER_CASE
 
 

@@ -4,7 +4,6 @@ Keys hold numbers for programs; each section's `how` says in words what to do wi
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def export_card(model: Model, files: Sequence[Path], names: tuple[str, str], dif
         "output": _tensor(output_name, card.labels, plan),
         "model": {
             "name": card.name,
-            "architecture": asdict(card.architecture),
+            "architecture": card.network.to_dict(),
             "networks_averaged": len(model.networks),
             "licence": card.licence,
             "source": card.source,

@@ -10,7 +10,9 @@ from stunet.inference.backends.precision import Precision
 from stunet.inference.backends.torch_backend import TorchBackend
 from stunet.inference.mirroring import run_mirrored
 from stunet.networks.memory import Ledger, bytes_of, without_memory
-from stunet.networks.stunet import STUNetConfig, build_stunet
+from stunet.networks.network import product_of
+from stunet.networks.registry import build
+from stunet.plans.network_spec import NetworkSpec
 
 Window = tuple[int, int, int]
 
@@ -43,7 +45,7 @@ class PredictionMemory:
 
 
 def prediction_memory(
-    config: STUNetConfig,
+    spec: NetworkSpec,
     window: Window,
     precision: Precision = "float32",
     plane: tuple[int, int] = TYPICAL_PLANE,
@@ -54,33 +56,33 @@ def prediction_memory(
     bfloat16 takes.
 
     Args:
-        config: of the network.
-        window: voxels (Z, Y, X), divisible by `config.window_multiple`.
+        spec: of an STU-Net.
+        window: voxels (Z, Y, X), divisible by the strides' product.
         precision: of the network.
         plane: rows and columns of the image on the network's grid; at least the window's are taken.
     """
     depth, rows, columns = window
     image_size = depth, max(rows, plane[0]), max(columns, plane[1])
     with without_memory():
-        network = build_stunet(config).eval()
+        network = build(spec).eval()
         backend = TorchBackend([network], torch.device("cpu"), "float32" if precision == "float32" else "bfloat16")
         with Ledger(network.parameters()) as ledger, torch.inference_mode():
             means = SlabAccumulator(backend.head.num_features, image_size, torch.ones(window))
-            image_CZYX = torch.zeros(config.input_channels, *image_size)
+            image_CZYX = torch.zeros(spec.input_channels, *image_size)
             window_BCZYX = image_CZYX[None, :, :, :rows, :columns].clone()
             means.add(run_mirrored(backend, window_BCZYX, axes=())[0], (0, 0, 0))
             next(means.release(1))
         return PredictionMemory(bytes_of(network.parameters()), ledger.peak_bytes)
 
 
-def needed_bytes(config: STUNetConfig, window: Window, precision: Precision = "float32") -> int:
+def needed_bytes(spec: NetworkSpec, window: Window, precision: Precision = "float32") -> int:
     """What a process needs to predict a typical body CT: its tensors, and `PROCESS_BYTES`."""
-    return prediction_memory(config, window, precision).peak + PROCESS_BYTES
+    return prediction_memory(spec, window, precision).peak + PROCESS_BYTES
 
 
-def largest_window(config: STUNetConfig, available_bytes: int, precision: Precision = "float32") -> Window | None:
+def largest_window(spec: NetworkSpec, available_bytes: int, precision: Precision = "float32") -> Window | None:
     """The largest window of equal edges with which a prediction fits; None if none does."""
-    multiple = max(config.window_multiple)
+    multiple = max(product_of(spec.arguments["strides"]))
     windows = [(edge, edge, edge) for edge in range(2 * multiple, LONGEST_EDGE + 1, multiple)]
-    number = bisect_right(windows, available_bytes, key=lambda window: needed_bytes(config, window, precision))
+    number = bisect_right(windows, available_bytes, key=lambda window: needed_bytes(spec, window, precision))
     return windows[number - 1] if number else None

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from stunet.networks.blocks import Stride
+from stunet.plans.network_spec import NetworkSpec, Stride, kind_of
 
 AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 
@@ -46,6 +46,13 @@ class Network(nn.Module):
         self.input_channels = input_channels
         self.num_classes = num_classes
         self.arguments = arguments
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """What builds this network again."""
+        kind = kind_of(f"{type(self).__module__}.{type(self).__qualname__}")
+        assert kind is not None, f"{type(self)} is missing in CLASSES"
+        return NetworkSpec(kind, self.input_channels, self.num_classes, self.arguments)
 
     @property
     def window_multiple(self) -> Stride:

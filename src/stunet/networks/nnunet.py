@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from stunet.extras import import_extra
-from stunet.networks.blocks import NEGATIVE_SLOPE, Stride
+from stunet.networks.blocks import NEGATIVE_SLOPE
 from stunet.networks.network import Network, product_of, strides_of_heads
 from stunet.networks.stunet import BASE_WIDTH, ISOTROPIC_STRIDES
+from stunet.plans.network_spec import Stride
 
 CONVOLUTIONS_PER_STAGE = 2
 """Of nnU-Net, in the encoder and in the decoder."""

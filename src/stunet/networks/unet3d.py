@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from stunet.networks.blocks import Stride
 from stunet.networks.network import Network, require_no_deep_supervision
+from stunet.plans.network_spec import Stride
 
 STAGES = 5
 """Resolution stages (Table 1); the original has four."""

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from stunet.extras import import_extra
-from stunet.networks.blocks import Stride
 from stunet.networks.network import Network, require_no_deep_supervision
+from stunet.plans.network_spec import Stride
 
 TOKEN_EDGE = 16
 """Voxels along each axis that become one token."""

@@ -382,7 +382,7 @@ class STUNetTrainer(ResumableTrainer):
             return "Give a smaller --patch or --batch-size, or --accumulate."
         z, y, x = (int(n) for n in self.configuration_manager.patch_size)
         step = TrainingStep(
-            network.config,
+            network.spec,
             (z, y, x),
             self.batch_size,
             "float32" if self.precision == "float32" else "bfloat16",

@@ -18,24 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from stunet.errors import UserError
 from stunet.files import home_folder, write_json
+from stunet.weights.import_model import import_model
 from stunet.weights.model_file import read_card, save_model
-from stunet.weights.official import CITATION, PUBLISHED_PLAN, import_official
+from stunet.weights.published import CITATION
 
 if TYPE_CHECKING:
     from stunet.weights.hub import Remote
-
-__all__ = [
-    "CATALOGUE",
-    "DEFAULT_MODEL",
-    "PUBLISHED_PLAN",
-    "CatalogueEntry",
-    "StoredModel",
-    "get_model",
-    "list_models",
-    "models_folder",
-    "remove_model",
-    "verify_model",
-]
 
 SIZE_TOLERANCE = 0.05
 """How far a download's size may be from the catalogue's, which is known to three digits only."""
@@ -331,10 +319,10 @@ def _checked_sha256(entry: CatalogueEntry, remote: "Remote", download: Path, pat
 
 
 def _import(entry: CatalogueEntry, remote: "Remote", download: Path, sha256: str, path: Path) -> None:
-    state_dict, card = import_official(download, name=entry.name)
+    state_dict, card = import_model(download)
     training = {**card.training, "file": entry.file, "sha256": sha256}
-    card = replace(card, licence=entry.licence, source=remote.url, citation=entry.citation, training=training)
-    save_model(path, state_dict, card)
+    card = replace(card, name=entry.name, licence=entry.licence, training=training)
+    save_model(path, state_dict, replace(card, source=remote.url, citation=entry.citation))
 
 
 def _download(entry: CatalogueEntry, remote: "Remote", partial: Path) -> None:

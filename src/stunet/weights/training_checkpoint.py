@@ -16,8 +16,7 @@ from safetensors import SafetensorError, safe_open
 from stunet.errors import UserError
 from stunet.files import read_json_object
 from stunet.weights.checkpoint import Checkpoint
-from stunet.weights.model_file import StateDict
-from stunet.weights.shapes import Shape
+from stunet.weights.model_file import Shape, StateDict
 
 OPTIMIZER_SEPARATOR = "::"
 """In the names of what the optimiser keeps, as in "head.weight::momentum_buffer"; no weight has it in its name."""

@@ -166,7 +166,7 @@ def _publish(temporary: Path, folder: Path) -> None:
 
 def _fingerprint(networks: Sequence[STUNet], precision: Precision, window_size: tuple[int, ...], version: str) -> str:
     """A name made of weights, architecture, precision, window and OpenVINO's version."""
-    settings = FORMAT, networks[0].config, precision, window_size, version
+    settings = FORMAT, networks[0].spec, precision, window_size, version
     digest = hashlib.sha256(repr(settings).encode())
     for network in networks:
         for key, tensor in network.state_dict().items():

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from stunet.errors import UserError
-from stunet.networks.stunet import PUBLISHED_STRIDES
-from stunet.weights import nnunet_plans
-from stunet.weights.nnunet_plans import NetworkPlan, network_plan, read_v1_plans, to_strides
+from stunet.networks.stunet import PUBLISHED_STRIDES, six_strides
+from stunet.plans import nnunet
+from stunet.plans.nnunet import DatasetDescription, dataset_from, plans_from, read_v1_plans, strides_from
 from tests.weights.samples import PUBLISHED_POOLING, V2_DATASET, v1_plans, v2_plans
 
 MARKER = "STUNET_PICKLE_EXECUTED.marker"
@@ -40,7 +40,8 @@ def test_v1_plans_are_read_as_pickle_reads_them(tmp_path, protocol):
     plans = read_v1_plans(path)
     expected = pickle.loads(path.read_bytes())  # our own file
     assert repr(plans) == repr(expected)
-    assert network_plan(plans) == NetworkPlan(PUBLISHED_STRIDES, ("CT",))
+    read = plans_from(plans)
+    assert (read.strides, read.channels, read.kind) == (PUBLISHED_STRIDES, ("CT",), None)
 
 
 def test_plans_written_under_numpy_1_are_read(tmp_path):
@@ -139,15 +140,18 @@ def test_other_pickles_hold_no_plans(tmp_path):
 
 def test_enormous_files_are_not_read(tmp_path, monkeypatch):
     path = pickled(tmp_path / "plans.pkl", v1_plans())
-    monkeypatch.setattr(nnunet_plans, "MAX_PLANS_BYTES", 10)
+    monkeypatch.setattr(nnunet, "MAX_PLANS_BYTES", 10)
     with pytest.raises(UserError, match="more than 10 bytes"):
         read_v1_plans(path)
 
 
 def test_the_highest_resolution_is_taken():
     plans = v1_plans()
-    plans["plans_per_stage"][1] = {"pool_op_kernel_sizes": [[1, 2, 2]] * 6}
-    assert network_plan(plans).strides == ((1, 1, 1), *[(1, 2, 2)] * 5)
+    finer = {"pool_op_kernel_sizes": [[1, 2, 2]] * 6, "current_spacing": [1, 0.5, 0.5]}
+    plans["plans_per_stage"][1] = {**plans["plans_per_stage"][0], **finer}
+    read = plans_from(plans)
+    assert six_strides(read.strides) == ((1, 1, 1), *[(1, 2, 2)] * 5)
+    assert read.preprocessing.spacing == (1.0, 0.5, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -162,69 +166,85 @@ def test_the_highest_resolution_is_taken():
 )
 def test_v1_plans_without_3d_strides_are_refused(stages, reason):
     with pytest.raises(UserError, match=reason):
-        network_plan({**v1_plans(), "plans_per_stage": stages})
+        plans_from({**v1_plans(), "plans_per_stage": stages})
 
 
 # v2
 
 
 def test_v2_plans_name_strides_labels_and_channels():
-    plan = network_plan(v2_plans(), "3d_fullres", V2_DATASET)
-    assert plan == NetworkPlan(PUBLISHED_STRIDES, ("MRI",), ("background", "Anterior", "Posterior"))
+    assert plans_from(v2_plans(), "3d_fullres").strides == PUBLISHED_STRIDES
+    assert dataset_from(V2_DATASET) == DatasetDescription(("MRI",), ("background", "Anterior", "Posterior"))
 
 
 def test_v2_plans_name_the_variants_of_our_network():
     kwargs = {"strides": [[1, 1, 1], *PUBLISHED_POOLING], "upsampling": "transposed", "downsampling": "convolution"}
-    plan = network_plan(
+    plan = plans_from(
         v2_plans(architecture={"network_class_name": "stunet.networks.stunet.STUNet", "arch_kwargs": kwargs})
     )
-    assert (plan.upsampling, plan.downsampling) == ("transposed", "convolution")
+    assert (plan.arguments["upsampling"], plan.arguments["downsampling"]) == ("transposed", "convolution")
 
 
 def test_older_v2_plans_keep_strides_elsewhere():
     plans = v2_plans(UNet_class_name="PlainConvUNet", pool_op_kernel_sizes=[[1, 1, 1], [1, 2, 2], [2, 2, 2]])
     del plans["configurations"]["3d_fullres"]["architecture"]
-    assert network_plan(plans).strides == ((1, 1, 1), (1, 2, 2), (2, 2, 2), (1, 1, 1), (1, 1, 1), (1, 1, 1))
-    assert nnunet_plans.network_class(plans, "3d_fullres") == "PlainConvUNet"
+    read = plans_from(plans)
+    assert six_strides(read.strides) == ((1, 1, 1), (1, 2, 2), (2, 2, 2), (1, 1, 1), (1, 1, 1), (1, 1, 1))
+    assert read.network_class == "PlainConvUNet"
 
 
 def test_the_ignore_label_is_no_class():
     labels = {"background": 0, "tumour": 1, "ignore": 2}
-    assert network_plan(v2_plans(), dataset={"labels": labels}).labels == ("background", "tumour")
+    assert dataset_from({"labels": labels}).labels == ("background", "tumour")
 
 
 @pytest.mark.parametrize(
-    ("configuration", "dataset", "reason"),
+    ("configuration", "reason"),
     [
-        ("2d", V2_DATASET, "2D configuration"),
-        ("3d_cascade_fullres", V2_DATASET, "cascade"),
-        ("3d_lowres", V2_DATASET, "no configuration '3d_lowres'; they have 3d_fullres, 2d"),
-        ("3d_fullres", {"labels": {"background": 0, "whole": [1, 2]}}, "regions"),
-        ("3d_fullres", {"labels": {"background": 0, "b": 2}}, "without a gap"),
-        ("3d_fullres", {"labels": {"background": 0, "b": 0}}, "without a gap"),
-        ("3d_fullres", {"labels": {"background": 0, "b": "x"}}, "damaged"),
-        ("3d_fullres", {"labels": [1]}, "damaged"),
-        ("3d_fullres", {"channel_names": {"zero": "CT"}}, "damaged"),
+        ("2d", "2D network"),
+        ("3d_cascade_fullres", "cascade"),
+        ("3d_lowres", "no configuration '3d_lowres'; they have 3d_fullres, 2d"),
     ],
 )
-def test_what_an_stunet_cannot_be_is_refused(configuration, dataset, reason):
+def test_what_an_stunet_cannot_be_is_refused(configuration, reason):
     with pytest.raises(UserError, match=reason):
-        network_plan(v2_plans(), configuration, dataset)
+        plans_from(v2_plans(), configuration)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "reason"),
+    [
+        ({"labels": {"background": 0, "b": 2}}, "without a gap"),
+        ({"labels": {"background": 0, "b": 0}}, "without a gap"),
+        ({"labels": {"background": 0, "b": "x"}}, "damaged"),
+        ({"labels": [1]}, "damaged"),
+        ({"channel_names": {"zero": "CT"}}, "damaged"),
+    ],
+)
+def test_a_dataset_that_says_nothing_clear_is_refused(dataset, reason):
+    with pytest.raises(UserError, match=reason):
+        dataset_from(dataset)
+
+
+def test_regions_are_told_apart_from_classes():
+    regions = dataset_from({"labels": {"background": 0, "whole": [1, 2]}})
+    assert regions.has_regions and regions.labels == ()
 
 
 @pytest.mark.parametrize("plans", [{}, {"configurations": 3}, {"configurations": {"3d_fullres": 3}}])
 def test_what_is_no_plan_is_refused(plans):
     with pytest.raises(UserError):
-        network_plan(plans)
+        plans_from(plans)
 
 
 def test_plans_that_inherit_in_a_circle_end():
     plans = v2_plans(inherits_from="3d_fullres")
-    assert network_plan(plans).strides == PUBLISHED_STRIDES
+    with pytest.raises(UserError, match="inherits from itself"):
+        plans_from(plans)
 
 
 # Strides
 
 
 def test_strides_may_leave_out_the_first_stage():
-    assert to_strides(PUBLISHED_POOLING) == to_strides([(1, 1, 1), *PUBLISHED_POOLING]) == PUBLISHED_STRIDES
+    assert strides_from(PUBLISHED_POOLING) == strides_from([(1, 1, 1), *PUBLISHED_POOLING]) == PUBLISHED_STRIDES
