@@ -182,7 +182,7 @@ def test_a_step_in_a_line():
 
 def test_the_report_of_a_transfer_is_a_table_on_stderr(capsys):
     network, card = samples.network(), samples.card()
-    task = Task(("background", "liver", "class_2"), ("T1", "T2"), {})
+    task = Task(("background", "liver", "class_2"), ("T1", "T2"), None)
     new = build(network_spec("tiny", 2, 3))
     print_transfer(transfer(network.state_dict(), card, new, task, TransferOptions(keep_head=True)))
     captured = capsys.readouterr()

@@ -1,6 +1,6 @@
 """One training step of an STU-Net, run without memory: what it takes and gives back, operation by operation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
@@ -91,7 +91,9 @@ def walked(step: TrainingStep) -> Walk:
         for parameter in network.parameters():
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         ledger = Ledger([*network.parameters(), *(state["momentum_buffer"] for state in optimizer.state.values())])
-        forward_ends = _noted_ends(_stages(network), ledger)
+        forward_ends: list[int] = []  # how many changes there were when each stage's forward pass ended
+        for stage in _stages(network):
+            stage.register_forward_hook(lambda *_: forward_ends.append(len(ledger.changes)))
         with ledger:
             run_step(network, optimizer, step)
         changes, owners = np.array(ledger.changes), np.array(ledger.owners)
@@ -152,14 +154,6 @@ def _nnunet_loss() -> nn.Module:
 def _stages(network: STUNet) -> list[nn.Module]:
     """In the order of the forward pass."""
     return [*network.encoder.stages, *network.decoder.stages]
-
-
-def _noted_ends(stages: Iterable[nn.Module], ledger: Ledger) -> list[int]:
-    """Will hold how many changes there were when each stage's forward pass ended."""
-    ends: list[int] = []
-    for stage in stages:
-        stage.register_forward_hook(lambda *_: ends.append(len(ledger.changes)))
-    return ends
 
 
 def _last_birth(ledger: Ledger, stage: nn.Module) -> int:
