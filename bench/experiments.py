@@ -9,9 +9,9 @@ An interrupted one goes on where it stopped. Pages are made of the results files
 import argparse
 from pathlib import Path
 
+from stunet.experiments.figures import FIGURES, plot
 from stunet.experiments.file_names import file_name_of
 from stunet.experiments.mini_data import data_with_minis
-from stunet.experiments.plots import FIGURES, plot
 from stunet.experiments.recipe import PROFILES, Profile, Recipe, Workplace, require_profile
 from stunet.experiments.registry import RECIPES, find_recipe
 from stunet.experiments.results import Results

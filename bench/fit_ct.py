@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from stunet.allocator import keep_freed_memory
 from stunet.files import replacing
-from stunet.imaging.formats.table import read_labels, read_volume
+from stunet.imaging.formats.registry import read_labels, read_volume
 from stunet.imaging.preprocess import preprocess
 from stunet.inference.backends.precision import cpu_computes_bfloat16
 from stunet.labels.ontology import LABELS

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from stunet.allocator import keep_freed_memory
-from stunet.inference.backends.table import BACKENDS
+from stunet.inference.backends.registry import BACKENDS
 from stunet.networks.cost import count_macs
 from stunet.networks.registry import build, network_spec
 from stunet.networks.stunet import PUBLISHED_STRIDES

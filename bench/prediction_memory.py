@@ -21,8 +21,8 @@ import torch
 from training_memory import MALLOC, forget_peak, status_bytes
 
 from stunet.inference.backends.torch_backend import TorchBackend
-from stunet.inference.memory import prediction_memory
-from stunet.inference.sliding import Sliding, WholeImage, feature_planes
+from stunet.inference.prediction_memory import prediction_memory
+from stunet.inference.sliding import Sliding, feature_planes
 from stunet.networks.registry import build, network_spec
 from stunet.networks.stunet import SIZES
 
@@ -95,6 +95,23 @@ def measured(row: Row) -> dict[str, float]:
     start = time.perf_counter()
     slide(row.size, row.precision, row.classes, tuple(row.window), tuple(row.plane))
     return {"before": before, "peak": status_bytes("VmHWM") - before, "seconds": time.perf_counter() - start}
+
+
+@dataclass(frozen=True, eq=False)
+class WholeImage:
+    """A `PlaneSource` that is in memory."""
+
+    array: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(C, Z, Y, X)."""
+        channels, depth, rows, columns = self.array.shape
+        return channels, depth, rows, columns
+
+    def planes(self, start: int, stop: int) -> torch.Tensor:
+        """A view."""
+        return self.array[:, start:stop]
 
 
 def slide(size: str, precision: Any, classes: int, window: tuple[int, ...], plane: tuple[int, ...]) -> None:

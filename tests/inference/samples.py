@@ -1,6 +1,7 @@
 """Tiny networks and models with random weights, and a plain implementation of the sliding window."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -30,6 +31,22 @@ def tiny_network(num_classes: int = 12, input_channels: int = 1, seed: int = 0) 
     network = build(network_spec("tiny", input_channels, num_classes, strides=STRIDES)).eval()
     torch.nn.init.normal_(network.head.weight)
     return network
+
+
+@dataclass(frozen=True, eq=False)
+class WholeImage:
+    """A `PlaneSource` in memory; `array` is (C, Z, Y, X) float32."""
+
+    array: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, Z, Y, X)."""
+        return tuple(self.array.shape)
+
+    def planes(self, start: int, stop: int) -> torch.Tensor:
+        """A view."""
+        return self.array[:, start:stop]
 
 
 def plan(**changes: object) -> PreprocessingPlan:

@@ -111,6 +111,7 @@ def test_the_new_head_follows_from_the_runs_seed(fine_tuner):
 def test_regions_and_odd_plans_do_not_stand_in_the_way(fine_tuner, monkeypatch):
     trainer = fine_tuner(FINETUNE)
     monkeypatch.setattr(type(trainer.label_manager), "has_regions", property(lambda self: True))
+    trainer.dataset_json["labels"] = {"background": 0, "Hippocampus": [1, 2], "Posterior": 2}
     trainer.plans_manager.plans["configurations"]["3d_fullres"]["preprocessor_name"] = "MyPreprocessor"
     task = task_of(trainer)
     assert task.labels == () and task.preprocessing is None
@@ -199,7 +200,7 @@ def test_ours_loads_it_and_it_can_be_a_start_again(finished):
 
 def settings_from(published, **changes):
     """A fine-tuning from `published` with the numbers of the run that is `finished`, but for one epoch more."""
-    start = {"model": str(published), "divide_channels": True}
+    start = {"model": str(published), "divide_channels": True, "recipe": "finetune"}
     return settings_of("small", **start, epochs=2, iterations_per_epoch=2, freeze="encoder", **changes)
 
 

@@ -97,5 +97,5 @@ def test_of_a_model_folder_the_first_fold_that_is_trained(tmp_path):
 
 
 def test_what_is_no_model(tmp_path):
-    with pytest.raises(UserError, match=r"no model 'bse'.*catalogue has hippocampus"):
+    with pytest.raises(UserError, match=r"no model 'bse'. Did you mean 'base'\? Known are: hippocampus"):
         read_pretrained("bse")

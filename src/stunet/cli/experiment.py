@@ -163,7 +163,7 @@ class Plot:
 
     def run(self) -> int:
         """Read, draw, write."""
-        from stunet.experiments.plots import plot
+        from stunet.experiments.figures import plot
         from stunet.experiments.registry import find_recipe
         from stunet.experiments.run import RESULTS_NAME, experiment_folder
 

@@ -95,7 +95,7 @@ def prediction_rows(asked: Question) -> list[dict[str, Any]]:
     Raises:
         UserError: a window that the strides do not divide.
     """
-    from stunet.inference.memory import largest_window, needed_bytes
+    from stunet.inference.prediction_memory import largest_window, needed_bytes
     from stunet.networks.registry import network_spec
 
     rows = []

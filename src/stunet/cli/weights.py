@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Union, cast
 
 import tyro
 
-from stunet.cli.output import MESSAGES, Json, print_json, print_table
+from stunet.cli.output import MESSAGES, Json, print_json, print_summary, print_table
 
 if TYPE_CHECKING:
     from stunet.plans.preprocessing import PreprocessingPlan
@@ -79,10 +79,7 @@ class Import:
             "output": str(self.output),
             "bytes": self.output.stat().st_size,
         }
-        if self.json:
-            print_json(summary)
-        else:
-            print_table(f"Imported {self.source.name}", ("", "value"), [(k, str(v)) for k, v in summary.items()])
+        print_summary(f"Imported {self.source.name}", summary, self.json)
         return 0
 
 
@@ -122,10 +119,7 @@ class Export:
             "bytes": self.output.stat().st_size,
             "next": f"{_nnunet_command(size_of(card.network))} -pretrained_weights {self.output}",
         }
-        if self.json:
-            print_json(summary)
-        else:
-            print_table(f"Exported {self.source}", ("", "value"), [(k, str(v)) for k, v in summary.items()])
+        print_summary(f"Exported {self.source}", summary, self.json)
         return 0
 
 

@@ -29,7 +29,7 @@ from stunet.datasets.source import (
     number_differences,
 )
 from stunet.errors import UserError
-from stunet.imaging.formats.table import without_suffix
+from stunet.imaging.formats.registry import without_suffix
 
 MODALITIES = ("CT", "MR")
 

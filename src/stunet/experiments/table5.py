@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stunet.experiments.means import MeanOverTargets
+from stunet.experiments.median_cases import median_cases
 from stunet.experiments.mini_data import ABDOMEN, HIPPOCAMPUS, STSPET, short
 from stunet.experiments.panel_cases import PanelCase
 from stunet.experiments.paper_data import DOWNSTREAM, Downstream, dsc_expected
-from stunet.experiments.pictures import median_cases
 from stunet.experiments.recipe import Expected, Recipe, Run
 from stunet.experiments.results import Measurement
 from stunet.experiments.scores import Target

@@ -1,6 +1,5 @@
 """Names of networks: STU-Net's sizes and variants, and the systems that the paper compares them with."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -8,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from stunet.errors import UserError
+from stunet.errors import UnknownNameError, UserError
 from stunet.networks.network import Network, without_weights
 from stunet.networks.stunet import SIZES, Size, scale
 from stunet.plans.network_spec import CLASSES, NetworkSpec
@@ -122,7 +121,7 @@ def find_class(kind: str) -> type[Network]:
         UserError: another name.
     """
     if kind not in CLASSES:
-        raise UserError(f"There is no kind of network {kind!r}. Known are: {', '.join(CLASSES)}.")
+        raise UnknownNameError.of("kind of network", kind, CLASSES)
     module, _, name = CLASSES[kind].rpartition(".")
     return getattr(import_module(module), name)
 
@@ -139,9 +138,7 @@ def find_network(name: str) -> NamedNetwork:
         UserError: an unknown name.
     """
     if name not in NETWORKS:
-        near = difflib.get_close_matches(name, NETWORKS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"There is no network {name!r}.{hint} Known are: {', '.join(NETWORKS)}.")
+        raise UnknownNameError.of("network", name, NETWORKS)
     return NETWORKS[name]
 
 

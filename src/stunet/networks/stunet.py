@@ -19,7 +19,7 @@ from stunet.networks.blocks import (
     Upsampling,
     build_upsampling,
 )
-from stunet.networks.network import Network, product_of, strides_of_heads
+from stunet.networks.network import DeeplySupervised, product_of, strides_of_heads
 
 NUM_STAGES = 6
 """Resolution stages of every STU-Net (Table 1)."""
@@ -168,7 +168,7 @@ class Decoder(nn.Module):
         return outputs
 
 
-class STUNet(Network):
+class STUNet(DeeplySupervised):
     """STU-Net: image in, logits out.
 
     nnU-Net writes the name of this class and its arguments into its plans, so both are promises.
@@ -191,7 +191,6 @@ class STUNet(Network):
     stem_keys = ("encoder.stages.0.0.conv1.weight", "encoder.stages.0.0.shortcut.weight")
     encoder_keys = ("encoder.",)
     planned_arguments = ("strides",)
-    supervises_deeply = True
 
     def __init__(
         self,
@@ -236,37 +235,13 @@ class STUNet(Network):
         """Of the five heads."""
         return strides_of_heads(self.strides)
 
-    @property
-    def head(self) -> nn.Conv3d:
-        """The 1x1x1 convolution from the last features to logits at full resolution."""
-        return cast(nn.Conv3d, self.decoder.seg_layers[-1])
-
-    def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
-        """The decoder's last features (B, F, Z, Y, X): `head` of them are the logits.
-
-        Raises:
-            ValueError: a window whose size the strides do not divide.
-        """
-        return self._decoder_features(image_BCZYX)[-1]
-
-    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
-        """Logits (B, K, Z, Y, X), or with deep supervision a list of five, highest resolution first.
-
-        Raises:
-            ValueError: a window whose size the strides do not divide.
-        """
-        features = self._decoder_features(image_BCZYX)
-        if not self.decoder.deep_supervision:
-            return self.head(features[-1])
-        heads = self.decoder.seg_layers
-        return [head(x) for head, x in zip(reversed(heads), reversed(features), strict=True)]
-
     @staticmethod
     def fitted_strides(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
         """Six, see `six_strides`."""
         return six_strides(strides)
 
-    def _decoder_features(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
+    def decoder_features(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
+        """Features of the five decoder stages, deepest first."""
         self.require_fitting(image_BCZYX)
         return self.decoder(self.encoder(image_BCZYX))
 

@@ -73,11 +73,3 @@ class SwinUNETR(Network):
         """
         self.require_fitting(image_BCZYX)
         return self.body(image_BCZYX)
-
-    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
-        """Logits (B, K, Z, Y, X).
-
-        Raises:
-            ValueError: a window whose edges are no multiples of 32.
-        """
-        return self.head(self.forward_features(image_BCZYX))

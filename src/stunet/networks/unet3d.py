@@ -99,14 +99,6 @@ class UNet3D(Network):
             x = stage(torch.cat([upsample(x), skips.pop()], dim=1))
         return x
 
-    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
-        """Logits (B, K, Z, Y, X).
-
-        Raises:
-            ValueError: a window whose size the strides do not divide.
-        """
-        return self.head(self.forward_features(image_BCZYX))
-
     @staticmethod
     def initialize(module: nn.Module) -> None:
         """He initialisation of one module (`network.apply`), for layers that a ReLU follows."""

@@ -101,11 +101,3 @@ class UNETR(Network):
         """
         self.require_fitting(image_BCZYX)
         return self.body(image_BCZYX)
-
-    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
-        """Logits (B, K, Z, Y, X).
-
-        Raises:
-            ValueError: another window than the network was built for.
-        """
-        return self.head(self.forward_features(image_BCZYX))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stunet.errors import UserError
+from stunet.errors import FileError, UnsafeFileError, UserError
 from stunet.files import existing_file, read_json_object
 from stunet.plans.network_spec import Stride, kind_of
 from stunet.plans.preprocessing import ANISOTROPY_THRESHOLD, ChannelNormalization, PreprocessingPlan, Scheme
@@ -105,7 +105,7 @@ def plans_from(content: Mapping[str, Any], configuration: str | None = None, fil
     """
     with _explained("The plans", file):
         if not isinstance(content, Mapping) or not {"plans_per_stage", "configurations"} & set(content):
-            raise UserError(
+            raise FileError(
                 "These are no plans of nnU-Net: neither 'plans_per_stage' (v1) nor 'configurations' (v2) is in them."
             )
         if "plans_per_stage" in content:
@@ -139,7 +139,7 @@ def dataset_from(content: Mapping[str, Any], file: Path | None = None) -> Datase
 def _in_order(labels: Mapping[str, Any]) -> tuple[str, ...]:
     names = {int(label): name for name, label in labels.items()}
     if sorted(names) != list(range(len(labels))):
-        raise UserError(f"The labels in dataset.json should count from 0 without a gap, not {sorted(names)}.")
+        raise FileError(f"The labels in dataset.json should count from 0 without a gap, not {sorted(names)}.")
     return tuple(names[label] for label in range(len(names)))
 
 
@@ -168,11 +168,11 @@ def _explained(what: str, file: Path | None) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"{named}{error}") from error
+        raise type(error)(f"{named}{error}") from error
     except KeyError as error:
-        raise UserError(f"{named}{what} have no entry {error}; they are incomplete or damaged.") from error
+        raise FileError(f"{named}{what} have no entry {error}; they are incomplete or damaged.") from error
     except (IndexError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{named}{what} are incomplete or damaged ({error}).") from error
+        raise FileError(f"{named}{what} are incomplete or damaged ({error}).") from error
 
 
 def _three(kind: type, values: Any) -> tuple[Any, Any, Any]:
@@ -184,7 +184,7 @@ def _channel(
     schemes: Mapping[str, Scheme], name: str, properties: Mapping[str, Any], std_key: str, use_mask: bool
 ) -> ChannelNormalization:
     if name not in schemes:
-        raise UserError(
+        raise FileError(
             f"The plans need the normalization {name!r}, which is not supported; known: {', '.join(schemes)}."
         )
     if schemes[name] != "ct":
@@ -210,7 +210,7 @@ def _v2_plans(content: Mapping[str, Any], name: str) -> Plans:
     strides = arguments.get("strides", chosen.get("pool_op_kernel_sizes"))
     kind = kind_of(network_class)
     if strides is None and kind in (None, "stunet"):
-        raise UserError(f"These plans name no strides for {name}.")
+        raise FileError(f"These plans name no strides for {name}.")
     return Plans(
         preprocessing=_v2_preprocessing(content, chosen, name),
         strides=() if strides is None else strides_from(strides),
@@ -228,9 +228,9 @@ def _v2_configuration(content: Mapping[str, Any], name: str) -> dict[str, Any]:
     heir: str | None = name
     while heir is not None:
         if heir not in configurations:
-            raise UserError(f"The plans have no configuration {heir!r}; they have {', '.join(configurations)}.")
+            raise FileError(f"The plans have no configuration {heir!r}; they have {', '.join(configurations)}.")
         if heir in seen:
-            raise UserError(f"Configuration {name!r} of the plans inherits from itself.")
+            raise FileError(f"Configuration {name!r} of the plans inherits from itself.")
         seen.add(heir)
         merged = {**configurations[heir], **merged}
         heir = configurations[heir].get("inherits_from")
@@ -240,9 +240,9 @@ def _v2_configuration(content: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _require_supported(chosen: Mapping[str, Any], name: str) -> None:
     if len(chosen.get("patch_size", (0, 0, 0))) != 3:
-        raise UserError(f"Configuration {name!r} is a 2D network, and stunet's are 3D; choose a 3D configuration.")
+        raise FileError(f"Configuration {name!r} is a 2D network, and stunet's are 3D; choose a 3D configuration.")
     if chosen.get("previous_stage"):
-        raise UserError(
+        raise FileError(
             f"Configuration {name!r} is the second stage of a cascade, which stunet does not run; choose '3d_fullres' "
             "or '3d_lowres'."
         )
@@ -253,7 +253,7 @@ def _require_supported(chosen: Mapping[str, Any], name: str) -> None:
     }
     for key, only in supported.items():
         if chosen.get(key, only) != only:
-            raise UserError(f"Configuration {name!r} needs the {key} {chosen[key]!r}, which is not supported.")
+            raise FileError(f"Configuration {name!r} needs the {key} {chosen[key]!r}, which is not supported.")
 
 
 def _v2_preprocessing(content: Mapping[str, Any], chosen: Mapping[str, Any], name: str) -> PreprocessingPlan:
@@ -261,7 +261,7 @@ def _v2_preprocessing(content: Mapping[str, Any], chosen: Mapping[str, Any], nam
     logits = chosen.get("resampling_fn_probabilities_kwargs", {})
     for key in ("force_separate_z", "separate_z_anisotropy_threshold"):
         if image.get(key) != logits.get(key):
-            raise UserError(f"Configuration {name!r} sets {key} differently for image and output; not supported.")
+            raise FileError(f"Configuration {name!r} sets {key} differently for image and output; not supported.")
     return PreprocessingPlan(
         convention="nnunet_v2",
         spacing=_three(float, chosen["spacing"]),
@@ -297,7 +297,7 @@ def _v1_plans(content: Mapping[str, Any]) -> Plans:
     stage = stages[max(stages) if isinstance(stages, Mapping) else -1]
     strides = stage["pool_op_kernel_sizes"]
     if len(strides[0]) != 3 or len(stage["patch_size"]) != 3:
-        raise UserError("These nnU-Net v1 plans are for a 2D network, and stunet's are 3D; give those of a 3D one.")
+        raise FileError("These nnU-Net v1 plans are for a 2D network, and stunet's are 3D; give those of a 3D one.")
     schemes, masks = content["normalization_schemes"], content["use_mask_for_norm"]
     properties = (content.get("dataset_properties") or {}).get("intensityproperties") or {}
     preprocessing = PreprocessingPlan(
@@ -324,12 +324,12 @@ def read_v1_plans(path: str | Path) -> dict[str, Any]:
     """
     path = existing_file(path)
     if path.stat().st_size > MAX_PLANS_BYTES:
-        raise UserError(f"{path} is no plans file: it has more than {MAX_PLANS_BYTES:,} bytes.")
+        raise FileError(f"{path} is no plans file: it has more than {MAX_PLANS_BYTES:,} bytes.")
     content = _read_plain_pickle(path)
     if isinstance(content, dict) and isinstance(content.get("plans"), dict):
         content = content["plans"]
     if not isinstance(content, dict) or "plans_per_stage" not in content:
-        raise UserError(
+        raise FileError(
             f"{path} holds no nnU-Net v1 plans: 'plans_per_stage' is not in it. Give the .pkl that lies beside the "
             "checkpoint, e.g. base_ep4k.model.pkl."
         )
@@ -342,12 +342,12 @@ def _read_plain_pickle(path: Path) -> Any:
         _require_modest_memo(stream)
         return _PlainUnpickler(io.BytesIO(stream)).load()
     except _UnwantedGlobalError as error:
-        raise UserError(
+        raise UnsafeFileError(
             f"{path} wants to run {error} when it is read; plans need nothing of the kind. It was refused, and nothing "
             "was run."
         ) from error
     except Exception as error:  # a damaged stream of pickle opcodes can raise anything
-        raise UserError(f"{path} is not a pickle, or it is damaged; copy or download it again.") from error
+        raise FileError(f"{path} is not a pickle, or it is damaged; copy or download it again.") from error
 
 
 def _require_modest_memo(stream: bytes) -> None:

@@ -21,6 +21,7 @@ from stunet.errors import UserError
 from stunet.inference.backends.precision import Precision
 from stunet.networks.network import Network
 from stunet.networks.stunet import SIZES, STUNet, six_strides
+from stunet.pictures.training_patch import draw_patch
 from stunet.training.activation_checkpointing import checkpoint_activations
 from stunet.training.augmentation.pipeline import NNUNET, PAPER, DeviceAugmentation
 from stunet.training.failures import explaining_lack_of_memory, require_finite
@@ -42,13 +43,6 @@ from stunet.training.parallel import (
     wait_for_all_ranks,
     whole_network,
 )
-from stunet.training.pictures import (
-    PICTURE_NAME,
-    draw_patch,
-    highest_resolution,
-    predicted_labels,
-    reference_labels,
-)
 from stunet.training.planners import planned_class, require_fitting_plans
 from stunet.training.precision import InFloat32, autocasting, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe
@@ -66,6 +60,7 @@ from stunet.training.settings import LoggingSettings, TaskSettings, TrainingSett
 from stunet.training.step import LossTarget, accumulate_gradients, to_device, update
 from stunet.training.stopping import StopRequest, TrainingStopped
 from stunet.training.throughput import Speedometer, StepReport, peak_tflops, tflop_per_sample
+from stunet.training.validation_patch import PICTURE_NAME, highest_resolution, predicted_labels, reference_labels
 
 ITERATIONS_PER_VALIDATION_ITERATION = 5
 """nnU-Net's proportion: 250 iterations and 50 validation batches in an epoch."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stunet.errors import UserError
+from stunet.errors import FileError, UnsafeFileError, UserError
 from stunet.files import existing_file
 from stunet.weights.model_file import StateDict
 
@@ -80,17 +80,17 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path = existing_file(path)
     content = _load_without_running(path)
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no checkpoint, but a {type(content).__name__}.")
+        raise FileError(f"{path} holds no checkpoint, but a {type(content).__name__}.")
     weights = content.get("state_dict", content.get("network_weights", content))
     tensors = _tensors_in(weights, path)
     state_dict = to_our_names(tensors)
     if len(state_dict) < len(tensors):
-        raise UserError(f"{path} holds some tensors twice, with and without the prefix of a wrapper ({WRAPPERS[0]!r}).")
+        raise FileError(f"{path} holds some tensors twice, with and without the prefix of a wrapper ({WRAPPERS[0]!r}).")
     official_names = any(unwrapped(key) not in state_dict for key in tensors)
     try:
         return Checkpoint(path, state_dict, official_names, **_provenance(content))
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged: what it says of its training cannot be read ({error}).") from error
+        raise FileError(f"{path} is damaged: what it says of its training cannot be read ({error}).") from error
 
 
 def _provenance(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,14 +118,14 @@ def _load_without_running(path: Path) -> Any:
     try:
         is_zip = zipfile.is_zipfile(path)
         if is_zip and not _is_torch_zip(path):
-            raise UserError(f"{path} is a zip archive, not a model: unpack it yourself and give the file inside.")
+            raise FileError(f"{path} is a zip archive, not a model: unpack it yourself and give the file inside.")
         with torch.serialization.safe_globals(_numpy_globals()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's remarks on pickle protocols are for programmers
             return torch.load(str(path), map_location="cpu", weights_only=True, mmap=is_zip)
     except UserError:
         raise
     except Exception as error:  # a damaged archive or stream of pickle opcodes can raise anything
-        raise UserError(_refusal(path, error)) from error
+        raise _refusal(path, error) from error
 
 
 def _is_torch_zip(path: Path) -> bool:
@@ -134,15 +134,15 @@ def _is_torch_zip(path: Path) -> bool:
         return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in archive.namelist())
 
 
-def _refusal(path: Path, error: Exception) -> str:
-    """The sentence for a file that torch would not load."""
+def _refusal(path: Path, error: Exception) -> FileError:
+    """What to raise for a file that torch would not load."""
     wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
     if isinstance(error, pickle.UnpicklingError) and wanted:
-        return (
+        return UnsafeFileError(
             f"{path} wants to run {wanted[1]} when it is loaded; weights need nothing of the kind. It was refused, "
             "and nothing was run."
         )
-    return f"{path} is not a checkpoint of nnU-Net, or it is damaged; copy or download it again."
+    return FileError(f"{path} is not a checkpoint of nnU-Net, or it is damaged; copy or download it again.")
 
 
 def _numpy_globals() -> list[Any]:
@@ -164,20 +164,21 @@ def _tensors_in(weights: Any, path: Path) -> StateDict:
     Raises:
         UserError: none there, or something else among them.
     """
-    named = weights if isinstance(weights, Mapping) else {}
-    tensors = {str(key): value for key, value in named.items() if isinstance(value, torch.Tensor)}
-    if not tensors or len(tensors) < len(named):
-        raise UserError(f"{path} holds no weights: neither 'state_dict' (nnU-Net v1) nor 'network_weights' (v2).")
-    odd = [key for key, tensor in tensors.items() if not (_is_real(tensor) or tensor.dtype == torch.int64)]
-    if odd or not any(map(_is_real, tensors.values())):
-        raise UserError(f"{path} is not an STU-Net: {[*odd, *tensors][0]} holds no real numbers.")
+    if not isinstance(weights, Mapping) or not weights or not all(map(torch.is_tensor, weights.values())):
+        raise FileError(f"{path} holds no weights: neither 'state_dict' (nnU-Net v1) nor 'network_weights' (v2).")
+    tensors: StateDict = {str(key): tensor for key, tensor in weights.items()}
+    odd = _without_real_numbers(tensors)
+    if odd:
+        raise FileError(f"{path} is not an STU-Net: {odd[0]} holds no real numbers.")
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > path.stat().st_size:
-        raise UserError(f"{path} claims more weights than fit into it; it is damaged or hostile.")
+        raise UnsafeFileError(f"{path} claims more weights than fit into it; it is damaged or hostile.")
     return tensors
 
 
-def _is_real(tensor: torch.Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.layout == torch.strided
+def _without_real_numbers(tensors: StateDict) -> list[str]:
+    """Names of tensors that are neither real numbers nor, beside such, counts (int64)."""
+    real = {key for key, tensor in tensors.items() if tensor.is_floating_point() and tensor.layout == torch.strided}
+    return [key for key in tensors if key not in real and (not real or tensors[key].dtype != torch.int64)]
 
 
 # Names

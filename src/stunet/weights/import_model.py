@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stunet.errors import UserError
+from stunet.errors import FileError, UserError
 from stunet.files import existing_file, read_json_object
 from stunet.labels.ontology import BACKGROUND, LABELS
 from stunet.networks.registry import size_of
@@ -65,21 +65,27 @@ def import_model(
             strides or preprocessing are unknown, with the option that would tell, or an option that the source has no
             use for.
     """
-    if source.is_dir() and is_training_checkpoint(source):
-        if plans is not None or folds:
-            raise UserError(
-                f"{source} is a checkpoint of one fold, with its plans beside it; leave --plans and -f out."
-            )
-        return import_checkpoints([read_training_checkpoint(source)], strides)
     if source.is_dir():
-        if plans is not None or strides is not None:
-            raise UserError(f"{source} is a model folder, which has its own plans; leave --plans and --strides out.")
-        return import_checkpoints(read_folds(source, folds or (0,)))
+        return _import_folder(source, plans, strides, folds)
     if folds:
         raise UserError(f"{source} has no folds to choose from; only a model folder of nnU-Net v2 has.")
     checkpoint = read_checkpoint(source)
     known = _own_plans(checkpoint) if plans is None else read_plans_file(existing_file(plans))
     return import_checkpoints([replace(checkpoint, plans=known)], strides)
+
+
+def _import_folder(
+    source: Path, plans: Path | None, strides: Sequence[Sequence[int]] | None, folds: Sequence[Fold]
+) -> tuple[StateDict, ModelCard]:
+    if is_training_checkpoint(source):
+        if plans is not None or folds:
+            raise UserError(
+                f"{source} is a checkpoint of one fold, with its plans beside it; leave --plans and -f out."
+            )
+        return import_checkpoints([read_training_checkpoint(source)], strides)
+    if plans is not None or strides is not None:
+        raise UserError(f"{source} is a model folder, which has its own plans; leave --plans and --strides out.")
+    return import_checkpoints(read_folds(source, folds or (0,)))
 
 
 def import_to_start_with(source: Path) -> tuple[StateDict, ModelCard]:
@@ -96,7 +102,8 @@ def import_to_start_with(source: Path) -> tuple[StateDict, ModelCard]:
     if checkpoint.plans is not None or is_published(checkpoint):
         return import_checkpoints([checkpoint])
     spec = _stunet_of(checkpoint, ISOTROPIC_STRIDES)
-    return checkpoint.state_dict, _card([checkpoint], spec, None, None)
+    card = _card([checkpoint], spec, None, DatasetDescription())
+    return checkpoint.state_dict, replace(card, preprocessing=None)
 
 
 def import_checkpoints(
@@ -134,9 +141,9 @@ def import_checkpoints(
 
 def _require_classes(checkpoint: Checkpoint, dataset: DatasetDescription) -> None:
     if dataset.has_regions:
-        raise UserError("This model was trained on regions (labels that overlap), which stunet does not read.")
+        raise FileError("This model was trained on regions (labels that overlap), which stunet does not read.")
     if checkpoint.fold and not (dataset.labels and dataset.channels):
-        raise UserError(f"The dataset.json of {checkpoint.path.parent.parent} names no labels or no channels.")
+        raise FileError(f"The dataset.json of {checkpoint.path.parent.parent} names no labels or no channels.")
 
 
 def is_published(checkpoint: Checkpoint) -> bool:
@@ -179,16 +186,16 @@ def read_folds(folder: Path, folds: Sequence[Fold] | None = None) -> list[Checkp
         UserError: a file or fold that is missing or damaged.
     """
     if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}.")
+        raise FileError(f"There is no folder {folder}.")
     for name in ("plans.json", "dataset.json"):
         if not (folder / name).is_file():
-            raise UserError(
+            raise FileError(
                 f"{folder} is not a model folder of nnU-Net v2: {name} is missing. Give the folder that holds "
                 "plans.json, dataset.json and fold_0, e.g. .../nnUNetTrainer__nnUNetPlans__3d_fullres."
             )
     plans, dataset = (read_json_object(existing_file(folder / name)) for name in ("plans.json", "dataset.json"))
     if "configurations" not in plans:
-        raise UserError(f"{folder / 'plans.json'} is not a plans file of nnU-Net v2: it has no 'configurations'.")
+        raise FileError(f"{folder / 'plans.json'} is not a plans file of nnU-Net v2: it has no 'configurations'.")
     return [
         replace(read_checkpoint(path), plans=plans, dataset=dataset, fold=fold)
         for fold, path in _fold_checkpoints(folder, folds).items()
@@ -201,11 +208,11 @@ def _fold_checkpoints(folder: Path, folds: Sequence[Fold] | None) -> dict[str, P
     for name in reversed(CHECKPOINTS):
         trained |= {path.parent.name.removeprefix("fold_"): path for path in folder.glob(f"fold_*/{name}")}
     if not trained:
-        raise UserError(f"{folder} has no trained fold: there is no fold_*/{CHECKPOINTS[0]}.")
-    asked = [str(fold) for fold in folds] if folds is not None else sorted(set(trained) - {"all"}) or ["all"]
-    absent = [fold for fold in asked if fold not in trained]
-    if absent or not asked:
-        raise UserError(f"{folder} has no trained fold {', '.join(absent)}; it has {', '.join(sorted(trained))}.")
+        raise FileError(f"{folder} has no trained fold: there is no fold_*/{CHECKPOINTS[0]}.")
+    asked = list(map(str, folds)) if folds is not None else sorted(set(trained) - {"all"}) or ["all"]
+    if not asked or set(asked) - set(trained):
+        absent = ", ".join(sorted(set(asked) - set(trained)))
+        raise FileError(f"{folder} has no trained fold {absent}; it has {', '.join(sorted(trained))}.")
     return {fold: trained[fold] for fold in asked}
 
 
@@ -216,20 +223,17 @@ def _spec_of(
     checkpoint: Checkpoint, plans: Plans | None, dataset: DatasetDescription, strides: Sequence[Sequence[int]] | None
 ) -> NetworkSpec:
     """The network whose tensors a checkpoint holds: an STU-Net by its shapes, or the other network of its plans."""
-    if plans is not None and plans.kind not in (None, "stunet"):
-        if strides is not None:
-            raise UserError(
-                f"{checkpoint.path} is a {plans.kind}, whose strides are in its plans; leave --strides out."
-            )
-        return _other_network_of(checkpoint, plans, dataset)
+    known: Sequence[Stride] = PUBLISHED_STRIDES if is_published(checkpoint) else ()
+    variant: Mapping[str, str] = {}
     if plans is not None:
+        if plans.kind not in (None, "stunet"):
+            return _other_network_of(checkpoint, plans, dataset, strides)
         _require_stunet_trainer(checkpoint, plans)
-    arguments = {} if plans is None or plans.kind is None else plans.arguments
-    variant = {name: arguments[name] for name in ("downsampling", "upsampling") if name in arguments}
-    planned = plans.strides if plans is not None else PUBLISHED_STRIDES if is_published(checkpoint) else None
-    known = planned if strides is None else strides_from(strides)
+        known = plans.strides
+        variant = {name: plans.arguments[name] for name in plans.arguments.keys() & {"downsampling", "upsampling"}}
+    known = known if strides is None else strides_from(strides)
     spec = _stunet_of(checkpoint, six_strides(known or ISOTROPIC_STRIDES), **variant)
-    if known is None:
+    if not known:
         raise UserError(
             f"{checkpoint.path} does not say with which strides it was trained, and wrong ones give wrong answers "
             "without an error: give nnU-Net's plans file (--plans) or the strides (--strides)."
@@ -245,7 +249,7 @@ def _require_stunet_trainer(checkpoint: Checkpoint, plans: Plans) -> None:
     """
     trainer = checkpoint.trainer or "an unknown trainer"
     if plans.network_class and plans.kind is None and not trainer.startswith(STUNET_TRAINER):
-        raise UserError(
+        raise FileError(
             f"{checkpoint.path} was trained by {trainer} with the network {plans.network_class}, which stunet does not "
             "know."
         )
@@ -257,16 +261,16 @@ def _stunet_of(checkpoint: Checkpoint, strides: Sequence[Stride], **variant: str
     size = _size_in(shapes)
     if size is None:
         listed = ", ".join(list(shapes)[:3])
-        raise UserError(f"{checkpoint.path} is not an STU-Net: its first tensors are {listed}.")
+        raise FileError(f"{checkpoint.path} is not an STU-Net: its first tensors are {listed}.")
     spec = size.with_arguments(strides=strides, **{"downsampling": "residual", "upsampling": "nearest", **variant})
     try:
         expected = network_shapes(spec)
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"{checkpoint.path} is not an STU-Net ({str(error).splitlines()[0]}).") from error
+        raise FileError(f"{checkpoint.path} is not an STU-Net ({str(error).splitlines()[0]}).") from error
     in_file = to_official_names if checkpoint.official_names else dict
     table = mismatches(in_file(expected), in_file(shapes))
     if table:
-        raise UserError(f"{checkpoint.path} is not an STU-Net of size {size_of(spec)}:\n{table}")
+        raise FileError(f"{checkpoint.path} is not an STU-Net of size {size_of(spec)}:\n{table}")
     return spec
 
 
@@ -280,7 +284,11 @@ def _size_in(shapes: Mapping[str, Shape]) -> NetworkSpec | None:
     return NetworkSpec("stunet", stem[1], heads[-1][0], {"width": stem[0], "depth": depth})
 
 
-def _other_network_of(checkpoint: Checkpoint, plans: Plans, dataset: DatasetDescription) -> NetworkSpec:
+def _other_network_of(
+    checkpoint: Checkpoint, plans: Plans, dataset: DatasetDescription, strides: Sequence[Sequence[int]] | None
+) -> NetworkSpec:
+    if strides is not None:
+        raise UserError(f"{checkpoint.path} is a {plans.kind}, whose strides are in its plans; leave --strides out.")
     shapes = shapes_of(checkpoint.state_dict)
     if not dataset.channels or not dataset.labels:
         raise UserError(f"{checkpoint.path} does not say how many channels and classes its {plans.kind} has.")
@@ -288,9 +296,9 @@ def _other_network_of(checkpoint: Checkpoint, plans: Plans, dataset: DatasetDesc
         spec = NetworkSpec(str(plans.kind), len(dataset.channels), len(dataset.labels), plans.arguments)
         table = mismatches(network_shapes(spec), shapes) if spec.least_tensors <= len(shapes) else "too many layers"
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"{checkpoint.path} is not a {plans.kind} ({str(error).splitlines()[0]}).") from error
+        raise FileError(f"{checkpoint.path} is not a {plans.kind} ({str(error).splitlines()[0]}).") from error
     if table:
-        raise UserError(f"{checkpoint.path} is not the {plans.kind} of its plans:\n{table}")
+        raise FileError(f"{checkpoint.path} is not the {plans.kind} of its plans:\n{table}")
     return spec
 
 
@@ -298,29 +306,39 @@ def _other_network_of(checkpoint: Checkpoint, plans: Plans, dataset: DatasetDesc
 
 
 def _card(
-    checkpoints: Sequence[Checkpoint], spec: NetworkSpec, plans: Plans | None, dataset: DatasetDescription | None
+    checkpoints: Sequence[Checkpoint], spec: NetworkSpec, plans: Plans | None, dataset: DatasetDescription
 ) -> ModelCard:
-    """All that is known of the weights; `plans` and `dataset` are None where nobody says how they were trained."""
-    first, dataset = checkpoints[0], dataset or DatasetDescription()
-    preprocessing = plans.preprocessing if plans is not None else None
-    channels = dataset.channels or (plans.channels if plans is not None else ())
-    if is_published(first):  # v1's plans know no orientation, and call the modality as they like
-        preprocessing, channels = replace(preprocessing or PUBLISHED_PLAN, orientation="RAS"), ("CT",)
-    elif plans is None and _has_published_ends(first):
-        preprocessing = PUBLISHED_PLAN
-    return ModelCard(
+    """All that is known of the weights; `plans` is None where nobody says how they were trained."""
+    first = checkpoints[0]
+    card = ModelCard(
         name=_name_of(first, plans),
         network=spec,
-        preprocessing=preprocessing,
+        preprocessing=None if plans is None else plans.preprocessing,
         labels=_named(dataset.labels, _default_labels(first, spec), "labels", first),
-        channels=_named(channels, tuple(f"channel_{i}" for i in range(spec.input_channels)), "channels", first),
+        channels=_named(
+            dataset.channels or (() if plans is None else plans.channels),
+            tuple(f"channel_{index}" for index in range(spec.input_channels)),
+            "channels",
+            first,
+        ),
         mirror_axes=first.mirror_axes,
         training=_training_of(checkpoints),
-        licence="Apache-2.0" if is_published(first) else dataset.licence,
-        source=PUBLISHED_SOURCE if is_published(first) else dataset.reference,
+        licence=dataset.licence,
+        source=dataset.reference,
         citation=CITATION,
         members=len(checkpoints),
     )
+    return _as_published(card, first)
+
+
+def _as_published(card: ModelCard, checkpoint: Checkpoint) -> ModelCard:
+    """What v1's plans do not say of the published weights, whichever plans came with them: scans were CT, and RAS."""
+    if card.preprocessing is None and _has_published_ends(checkpoint):
+        card = replace(card, preprocessing=PUBLISHED_PLAN)
+    if card.preprocessing is None or not is_published(checkpoint):
+        return card
+    preprocessing = replace(card.preprocessing, orientation=PUBLISHED_PLAN.orientation)
+    return replace(card, preprocessing=preprocessing, channels=("CT",), licence="Apache-2.0", source=PUBLISHED_SOURCE)
 
 
 def _name_of(checkpoint: Checkpoint, plans: Plans | None) -> str:
@@ -347,7 +365,7 @@ def _default_labels(checkpoint: Checkpoint, spec: NetworkSpec) -> tuple[str, ...
 def _named(names: tuple[str, ...], default: tuple[str, ...], what: str, checkpoint: Checkpoint) -> tuple[str, ...]:
     """The names, if there are as many as the network needs; the default if there are none."""
     if names and len(names) != len(default):
-        raise UserError(
+        raise FileError(
             f"{checkpoint.path} has a network for {len(default)} {what}, but its plans or dataset.json name "
             f"{len(names)}: {', '.join(names)}."
         )

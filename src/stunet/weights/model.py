@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stunet.errors import UserError
+from stunet.errors import FileError, UnknownNameError, UserError
 from stunet.networks.network import Network
 from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.catalogue import CATALOGUE, get_model
@@ -74,7 +74,7 @@ def read_pretrained(source: str | Path) -> tuple[StateDict, ModelCard]:
         return import_to_start_with(path)
     state_dict, card = _read(source)
     if len(_known_plan(card, str(source)).normalization) != card.network.input_channels:
-        raise UserError(f"{source} cannot be used: it normalises other channels than its network takes.")
+        raise FileError(f"{source} cannot be used: it normalises other channels than its network takes.")
     return separated(state_dict, card.members)[0], replace(card, members=1)
 
 
@@ -88,21 +88,18 @@ def _read(source: str | Path, folds: Sequence[Fold] | None = None) -> tuple[Stat
     if is_name:
         return read_model(get_model(str(source)))
     if not path.exists():
-        raise UserError(
-            f"There is no model {str(path)!r}: no file or folder has that name, and the catalogue has "
-            f"{', '.join(CATALOGUE)}."
-        )
+        raise UnknownNameError(f"{UnknownNameError.of('model', path, CATALOGUE)} No file or folder has that name.")
     if path.suffix == ".safetensors":
         return read_model(path)
     if path.suffix in CHECKPOINT_SUFFIXES:
         return import_model(path)
     known = ", ".join((".safetensors", *CHECKPOINT_SUFFIXES))
-    raise UserError(f"{path} is no model: give a file of kind {known}, a model folder, or a name in the catalogue.")
+    raise FileError(f"{path} is no model: give a file of kind {known}, a model folder, or a name in the catalogue.")
 
 
 def _known_plan(card: ModelCard, source: str) -> PreprocessingPlan:
     if card.preprocessing is None:
-        raise UserError(f"{source} cannot be used: its card does not say how images are prepared.")
+        raise FileError(f"{source} cannot be used: its card does not say how images are prepared.")
     return card.preprocessing
 
 
@@ -110,12 +107,12 @@ def _plan_on(card: ModelCard, source: str) -> PreprocessingPlan:
     """The plan on a card, if the network can follow it."""
     plan = _known_plan(card, source)
     if len(plan.normalization) != card.network.input_channels:
-        raise UserError(
+        raise FileError(
             f"{source} cannot be used: it normalises {len(plan.normalization)} channel(s), and its network takes "
             f"{card.network.input_channels}."
         )
     if not {plan.logits_order, plan.logits_order_z} <= {0, 1}:
-        raise UserError(
+        raise FileError(
             f"{source} cannot be used: its plan interpolates the network's output with order {plan.logits_order}, and "
             "stunet does so linearly (1) or by the nearest voxel (0)."
         )
@@ -126,12 +123,12 @@ def _require_fitting_patch(plan: PreprocessingPlan, network: Network, source: st
     """Refuse a patch that the network does not take."""
     multiple = network.window_multiple
     if any(size < 1 or size % divisor for size, divisor in zip(plan.patch_size, multiple, strict=True)):
-        raise UserError(
+        raise FileError(
             f"{source} cannot be used: its patch of {plan.patch_size} voxels is not divisible by {multiple}, as its "
             "network's strides demand."
         )
     if network.window_size not in (None, tuple(plan.patch_size)):
-        raise UserError(
+        raise FileError(
             f"{source} cannot be used: its patch is {plan.patch_size} voxels, and its network was built for "
             f"{network.window_size}."
         )

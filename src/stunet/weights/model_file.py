@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from stunet.errors import UserError
+from stunet.errors import FileError, OutputError, UserError
 from stunet.files import existing_file, replacing
 from stunet.networks.network import Network, without_weights
 from stunet.networks.registry import build
@@ -218,7 +218,7 @@ def save_model(
             save_file(tensors, temporary, metadata)
             temporary.chmod(READABLE_BY_ALL)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be written ({error}).") from error
+        raise OutputError(f"{path}: cannot be written ({error}).") from error
 
 
 def _stored(tensor: torch.Tensor, dtype: str | None) -> torch.Tensor:
@@ -257,7 +257,7 @@ def read_model(path: str | Path) -> tuple[StateDict, ModelCard]:
     try:
         return load_file(path), card
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise UserError(f"{path} is damaged ({error}); get it again.") from error
+        raise FileError(f"{path} is damaged ({error}); get it again.") from error
 
 
 def build_network_from(card: ModelCard, state_dict: Mapping[str, torch.Tensor]) -> Network:
@@ -284,7 +284,7 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, Shape]]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
-            raise UserError(f"{path} is not a .safetensors file, or it is cut short: its header does not fit into it.")
+            raise FileError(f"{path} is not a .safetensors file, or it is cut short: its header does not fit into it.")
         text = file.read(length)
     try:
         tensors = json.loads(text)
@@ -292,34 +292,34 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, Shape]]:
         shapes = {key: tuple(int(n) for n in entry["shape"]) for key, entry in tensors.items()}
         end = max(int(entry["data_offsets"][1]) for entry in tensors.values())
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is not a .safetensors file: its header cannot be read.") from error
+        raise FileError(f"{path} is not a .safetensors file: its header cannot be read.") from error
     if 8 + length + end != size:
-        raise UserError(f"{path} has {size:,} bytes where {8 + length + end:,} belong; copy or download it again.")
+        raise FileError(f"{path} has {size:,} bytes where {8 + length + end:,} belong; copy or download it again.")
     return metadata, shapes
 
 
 def _card_in(metadata: Mapping[str, str], path: Path) -> ModelCard:
     if METADATA_KEY not in metadata:
-        raise UserError(
+        raise FileError(
             f"{path} holds tensors but no stunet card, so how to use them is unknown; "
             "make a model file with `stunet weights import`."
         )
     try:
         return ModelCard.from_dict(json.loads(metadata[METADATA_KEY]))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} cannot be used: {error}.") from error
+        raise FileError(f"{path} cannot be used: {error}.") from error
 
 
 def _require_fit(card: ModelCard, shapes: Mapping[str, Shape], path: Path) -> None:
     for claimed, what in ((card.network.least_tensors, "layers"), (card.members, "networks")):
         if claimed > len(shapes):
-            raise UserError(f"{path}: its card claims {claimed} {what}, but it holds {len(shapes)} tensors.")
+            raise FileError(f"{path}: its card claims {claimed} {what}, but it holds {len(shapes)} tensors.")
     try:
         table = mismatches(_shapes_on(card), shapes)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path} cannot be used: {str(error).splitlines()[0]}.") from error
+        raise FileError(f"{path} cannot be used: {str(error).splitlines()[0]}.") from error
     if table:
-        raise UserError(f"{path}: its tensors are not those of the network on its card:\n{table}")
+        raise FileError(f"{path}: its tensors are not those of the network on its card:\n{table}")
 
 
 # Shapes

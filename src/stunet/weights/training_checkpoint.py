@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from stunet.errors import UserError
+from stunet.errors import FileError
 from stunet.files import read_json_object
 from stunet.weights.checkpoint import Checkpoint
 from stunet.weights.model_file import Shape, StateDict
@@ -107,7 +107,7 @@ def require_all_shards(folder: Path) -> None:
     """
     for name in read_json_object(folder / STATE_NAME).get("files", ()):
         if not (folder / str(name)).is_file():
-            raise UserError(f"The checkpoint {folder} is damaged: {name} is missing.")
+            raise FileError(f"The checkpoint {folder} is damaged: {name} is missing.")
     _whole_shapes(folder, list(_all_shards(folder)))
 
 
@@ -115,7 +115,7 @@ def _all_shards(folder: Path) -> Iterator[Shard]:
     """What the headers of the files say."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise UserError(f"{folder} holds no part of a checkpoint (*.safetensors).")
+        raise FileError(f"{folder} holds no part of a checkpoint (*.safetensors).")
     for file in files:
         try:
             with safe_open(file, "pt") as content:
@@ -125,7 +125,7 @@ def _all_shards(folder: Path) -> Iterator[Shard]:
                     where = offsets[name]["saved_offsets"] if offsets else [0] * len(shape)
                     yield Shard(file, name, tuple(int(n) for n in where), shape)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"The checkpoint {folder} is damaged ({file.name}: {error}).") from error
+            raise FileError(f"The checkpoint {folder} is damaged ({file.name}: {error}).") from error
 
 
 def _whole_shapes(folder: Path, shards: Sequence[Shard]) -> dict[str, Shape]:
@@ -138,11 +138,11 @@ def _whole_shapes(folder: Path, shards: Sequence[Shard]) -> dict[str, Shape]:
 
 def _whole_shape(folder: Path, name: str, shards: Sequence[Shard]) -> Shape:
     if _contradict(shards):
-        raise UserError(f"{folder}: the parts of {name!r} contradict each other.")
+        raise FileError(f"{folder}: the parts of {name!r} contradict each other.")
     ends = zip(*([axis.stop for axis in shard.place] for shard in shards), strict=True)
     shape = tuple(max(axis) for axis in ends)
     if sum(math.prod(shard.shape) for shard in shards) != math.prod(shape):
-        raise UserError(f"{folder}: parts of {name!r} are missing; is the file of each rank there?")
+        raise FileError(f"{folder}: parts of {name!r} are missing; is the file of each rank there?")
     return shape
 
 

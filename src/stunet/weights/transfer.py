@@ -257,22 +257,22 @@ def _report(
     sizes = {key: tensor.numel() for key, tensor in network.state_dict().items()}
     heads = tuple(key for key in sizes if key.startswith(network.head_keys))
     stem = () if list(channel_sources) == list(range(len(card.channels))) else network.stem_keys
-    loaded = tuple(key for key in sizes if key in fitting and key not in (*heads, *stem))
-    new = tuple(key for key in sizes if key not in fitting)
-    kept_in_heads = sum(sizes[key] // network.num_classes * len(rows) for key in heads)
+    loaded = _without(sizes, {*_without(sizes, fitting), *heads, *stem})
+    kept_rows = [task.labels[label] for label in sorted(rows)]
     return TransferReport(
         source=card.name,
         source_size=size_of(card.network),
         loaded=loaded,
         replicated=stem,
-        reinitialised=new + (heads if len(rows) < network.num_classes else ()),
+        reinitialised=_without(sizes, fitting) + (heads if len(rows) < network.num_classes else ()),
         left_over=_without(source, {*loaded, *stem, *(heads if rows else ())}),
         channels=tuple((name, card.channels[i]) for name, i in zip(task.channels, channel_sources, strict=True)),
-        rows_kept=tuple(task.labels[label] for label in sorted(rows)),
-        rows_new=_without(task.labels, {task.labels[label] for label in rows}),
-        parameters_kept=sum(map(sizes.__getitem__, (*loaded, *stem))) + kept_in_heads,
+        rows_kept=tuple(kept_rows),
+        rows_new=_without(task.labels, kept_rows),
+        parameters_kept=sum(map(sizes.__getitem__, (*loaded, *stem)))
+        + sum(map(sizes.__getitem__, heads)) // network.num_classes * len(rows),
         parameters=sum(sizes.values()),
-        source_strides=stunet_on(card).arguments["strides"] if card.preprocessing is not None else None,
+        source_strides=None if card.preprocessing is None else stunet_on(card).arguments["strides"],
         strides=network.strides,
         remarks=tuple(remarks_on(card, network, task.channels, task.preprocessing, channel_sources)),
     )
