@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from stunet.plans.preprocessing import PreprocessingPlan
-from stunet.training.folders import TRAINER_FOLDER
+from stunet.training.environment import TRAINER_FOLDER
 from stunet.weights.catalogue import get_model
 from stunet.weights.model_file import ModelCard, StateDict, read_model, separated, stunet_on
 

@@ -22,7 +22,7 @@ import torch
 from agreement import write_nnunet_folder
 
 from stunet.inference.predictor import InferenceConfig, Predictor
-from stunet.training.folders import TRAINER_FOLDER
+from stunet.training.environment import TRAINER_FOLDER
 from stunet.weights.model import load_model
 from tests.training.torchvision_operators import declare_if_missing
 

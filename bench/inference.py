@@ -36,7 +36,7 @@ from stunet.networks.cost import count_macs
 from stunet.networks.fuse import fuse
 from stunet.networks.network import twin_of
 from stunet.networks.stunet import STUNet
-from stunet.training.folders import TRAINER_FOLDER
+from stunet.training.environment import TRAINER_FOLDER
 from stunet.weights.model import load_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -115,17 +115,25 @@ def row_of(network: str, home: Path, asked: argparse.Namespace) -> Row:
 def measure(network: str, asked: argparse.Namespace) -> Row:
     """Train, and predict."""
     from stunet.folders import nnunet_folders
-    from stunet.training.recipes import recipe_of
-    from stunet.training.run import TrainingSettings, build_trainer
+    from stunet.training.run import build_trainer
+    from stunet.training.settings import (
+        AugmentationSettings,
+        HardwareSettings,
+        LoggingSettings,
+        ScheduleSettings,
+        TaskSettings,
+        TrainingSettings,
+    )
 
     torch.set_num_threads(asked.threads)
-    recipe = recipe_of(network).with_changes(
-        epochs=1, iterations_per_epoch=asked.iterations, batch_size=BATCH_SIZE, mirror=False
-    )
     settings = TrainingSettings(
-        number_of(asked.data), "all", network, recipe=recipe, precision="float32", picture_every=0
+        TaskSettings(number_of(asked.data), "all", network),
+        schedule=ScheduleSettings(epochs=1, iterations_per_epoch=asked.iterations, batch_size=BATCH_SIZE),
+        augmentation=AugmentationSettings(mirror=False),
+        hardware=HardwareSettings(device="cpu", precision="float32"),
+        logging=LoggingSettings(picture_every=0),
     )
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(settings.task.seed)
     trainer = build_trainer(settings, nnunet_folders())
     trainer.on_train_start()
     trainer.on_train_epoch_start()

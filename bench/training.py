@@ -17,7 +17,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +105,26 @@ def trainers(dataset: str, size: str, asked: argparse.Namespace) -> dict[str, An
     from stunet.folders import nnunet_folders
     from stunet.training.planners import plans_name
     from stunet.training.prepare import prepare
-    from stunet.training.recipes import RECIPES
-    from stunet.training.run import TrainingSettings, build_trainer
+    from stunet.training.run import build_trainer
+    from stunet.training.settings import (
+        AugmentationSettings,
+        HardwareSettings,
+        LoggingSettings,
+        ScheduleSettings,
+        TaskSettings,
+        TrainingSettings,
+    )
 
     prepare(dataset, size)
     patch = PATCH if asked.synthetic else None
-    recipe = replace(RECIPES["scratch"], patch=patch, batch_size=2, paper_transforms=False)
-    settings = TrainingSettings(dataset, "all", size, recipe=recipe, device=asked.device, picture_every=0)
-    ours = build_trainer(replace(settings, augmentation=asked.augmentation), nnunet_folders())
+    settings = TrainingSettings(
+        TaskSettings(dataset, "all", size),
+        schedule=ScheduleSettings(patch=patch, batch_size=2),
+        augmentation=AugmentationSettings(paper_transforms=False, augmentation=asked.augmentation),
+        hardware=HardwareSettings(device=asked.device),
+        logging=LoggingSettings(picture_every=0),
+    )
+    ours = build_trainer(settings, nnunet_folders())
     folder = nnunet_folders().preprocessed / dataset
     plans = json.loads((folder / f"{plans_name(size)}.json").read_text())
     plans["configurations"]["3d_fullres"].update(batch_size=2, **({"patch_size": list(patch)} if patch else {}))

@@ -26,10 +26,11 @@ import torch
 import torch.distributed as dist
 from torch.distributed.fsdp import fully_shard
 
+from stunet.inference.backends.precision import Precision
 from stunet.networks.registry import network_spec
 from stunet.networks.stunet import SIZES, STUNet
-from stunet.training.memory import training_memory
-from stunet.training.memory_walk import Patch, Precision, TrainingStep, optimizer_of, prepared_network, run_step
+from stunet.training.memory_walk import Patch, TrainingStep, optimizer_of, prepared_network, run_step
+from stunet.training.training_memory import training_memory
 
 STEPS = 2
 WARM_UP_PATCH: Patch = (64, 64, 64)

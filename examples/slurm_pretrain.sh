@@ -33,7 +33,7 @@ HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun torchrun \
     --nnodes "$SLURM_NNODES" --nproc-per-node "$SLURM_GPUS_ON_NODE" \
     --rdzv-backend c10d --rdzv-endpoint "$HEAD:29500" --rdzv-id "$SLURM_JOB_ID" \
-    -m stunet.training.launch -d $DATASET -f $FOLD --size $SIZE --plan published --recipe pretrain \
+    -m stunet train -d $DATASET -f $FOLD --size $SIZE --plan published --recipe pretrain \
     --batch-size $((SLURM_NNODES * SLURM_GPUS_ON_NODE)) --workers 6 ${RESUME[@]+"${RESUME[@]}"} &
 wait $!
 code=$?

@@ -1,6 +1,8 @@
 """`stunet prepare` and `stunet train`: what they say before nnU-Net does anything. Whole runs: tests/training."""
 
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,16 +10,18 @@ import pytest
 
 from stunet.cli.train import print_transfer, spoken_report
 from stunet.networks.registry import build, network_spec
+from stunet.training.recipes import recipe_for
 from stunet.weights.transfer import Task, TransferOptions, transfer
 from tests.weights import samples
 
 
-@pytest.mark.parametrize("command", ["prepare", "train"])
+@pytest.mark.parametrize("command", [("prepare", "-d", 4), ("train", "-d", 4), ("models", "--fit", "24GB")])
 def test_without_nnunet(stunet, capsys, monkeypatch, command):
-    for name in [name for name in sys.modules if name.startswith("stunet.training")]:
-        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.startswith(("stunet.training", "nnunetv2"))]:
+        if name != "stunet.training.settings":  # the command line itself holds it
+            monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "nnunetv2", None)
-    assert stunet(command, "-d", 4) == 2
+    assert stunet(*command) == 2
     assert capsys.readouterr() == ("", "stunet: Training needs nnU-Net. Install it with: pip install 'stunet[train]'\n")
 
 
@@ -40,6 +44,78 @@ def test_what_cannot_be_trained(stunet, capsys, no_variables, command, options, 
     assert captured.out == "" and sentence in captured.err
 
 
+OPTIONS = {
+    "-d, --dataset": "required",
+    "-f, --fold": "0",
+    "--from": "None",
+    "--keep-head": "False",
+    "--divide-channels": "False",
+    "--freeze": "nothing",
+    "--flat-lr": "False",
+    "--network, --size": "None",
+    "-c, --configuration": "3d_fullres",
+    "--plan": "nnunet",
+    "--recipe": "None",
+    "--epochs": "None",
+    "--iterations": "None",
+    "--lr": "None",
+    "--batch-size": "None",
+    "--patch": "None",
+    "--mirror, --no-mirror": "True",
+    "--paper-transforms, --no-paper-transforms": "True",
+    "--device": "auto",
+    "--precision": "auto",
+    "--augmentation": "auto",
+    "--compile": "auto",
+    "--accumulate": "1",
+    "--checkpoint-activations": "False",
+    "--save-every": "5",
+    "--picture-every": "10",
+    "--tensorboard": "False",
+    "--wandb": "False",
+    "--gpus": "1",
+    "--strategy": "auto",
+    "--seed": "0",
+    "--workers": "None",
+    "--resume": "False",
+    "--json": "False",
+}
+"""Every option with its default, as they were before the settings became groups."""
+
+
+@pytest.fixture
+def help_of_train(stunet, capsys, monkeypatch):
+    """Line by line, without frames."""
+    monkeypatch.setenv("COLUMNS", "110")  # one column of options
+    assert stunet("train", "--help") == 0
+    return [re.sub("[│╭╮╰╯─]", " ", line).rstrip() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_options_and_their_defaults_stay(help_of_train):
+    found: dict[str, str] = {}
+    for option in re.split(r"\n {1,3}(?=-\w|--\w)", "\n".join(help_of_train))[1:]:
+        names = ", ".join(re.findall(r"(?<!\S)--?[a-z][a-z-]*", re.split("  |\n", option)[0]))
+        if default := re.search(r"\((?:default:\s+(\w+)|(required))\)", option):
+            found[names] = default[1] or default[2]
+    assert found == OPTIONS
+
+
+def test_the_help_has_a_heading_for_each_group(help_of_train):
+    headings = [line.strip().removesuffix(" options") for line in help_of_train if line.endswith(" options")]
+    assert headings == ["options", "task", "start", "schedule", "augmentation", "hardware", "logging"]
+
+
+def test_the_command_line_needs_no_torch():
+    """Neither it nor the settings that it nests."""
+    code = "import sys, stunet.cli.main; sys.exit('torch' in sys.modules or 'nnunetv2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_python_m_stunet_is_the_command():
+    finished = subprocess.run([sys.executable, "-m", "stunet", "train"], capture_output=True, text=True)
+    assert finished.returncode == 2 and "--dataset" in finished.stderr + finished.stdout
+
+
 def reports(stunet, monkeypatch, *options, then=None):
     """Runs `stunet train` on a training that only notes its settings."""
     import stunet.training.run as run
@@ -60,7 +136,7 @@ def reports(stunet, monkeypatch, *options, then=None):
 def test_a_recipe_is_printed_and_overridden(stunet, capsys, monkeypatch, no_variables):
     options = ["--recipe", "pretrain", "--epochs", 40, "--lr", 0.001, "--no-mirror", "--batch-size", 3]
     code, settings = reports(stunet, monkeypatch, *options, "--patch", 32, 40, 48, "--no-paper-transforms", "--json")
-    recipe = settings.recipe
+    recipe = recipe_for(settings)
     assert code == 0
     assert (recipe.name, recipe.epochs, recipe.learning_rate, recipe.mirror) == ("pretrain", 40, 0.001, False)
     assert (recipe.batch_size, recipe.patch, recipe.paper_transforms) == (3, (32, 40, 48), False)
@@ -71,15 +147,17 @@ def test_a_recipe_is_printed_and_overridden(stunet, capsys, monkeypatch, no_vari
 
 def test_another_network_has_its_own_recipe(stunet, capsys, monkeypatch, no_variables):
     _, settings = reports(stunet, monkeypatch, "--network", "unetr_b", "--epochs", 40)
-    assert (settings.size, settings.recipe.name, settings.recipe.epochs) == ("unetr_b", "unetr", 40)
+    recipe = recipe_for(settings)
+    assert (settings.task.size, recipe.name, recipe.epochs) == ("unetr_b", "unetr", 40)
     assert "optimizer: adamw" in capsys.readouterr().err
 
 
 def test_how_a_step_is_computed(stunet, monkeypatch, no_variables):
     options = ["--accumulate", 2, "--checkpoint-activations", "--compile", "on", "--precision", "bfloat16"]
     _, settings = reports(stunet, monkeypatch, *options, "--save-every", 2, "--picture-every", 0)
-    assert (settings.accumulate, settings.checkpointed_activations, settings.compiled) == (2, True, True)
-    assert (settings.precision, settings.save_every, settings.picture_every) == ("bfloat16", 2, 0)
+    hardware, logging = settings.hardware, settings.logging
+    assert (hardware.accumulate, hardware.checkpoint_activations, hardware.compile) == (2, True, "on")
+    assert (hardware.precision, logging.save_every, logging.picture_every) == ("bfloat16", 2, 0)
 
 
 def test_a_training_that_was_told_to_stop(stunet, capsys, monkeypatch, no_variables):
@@ -104,7 +182,7 @@ def test_a_step_in_a_line():
 
 def test_the_report_of_a_transfer_is_a_table_on_stderr(capsys):
     network, card = samples.network(), samples.card()
-    task = Task(("background", "liver", "class_2"), ("T1", "T2"), {})
+    task = Task(("background", "liver", "class_2"), ("T1", "T2"), None)
     new = build(network_spec("tiny", 2, 3))
     print_transfer(transfer(network.state_dict(), card, new, task, TransferOptions(keep_head=True)))
     captured = capsys.readouterr()

@@ -13,7 +13,7 @@ pytest.importorskip("nnunetv2")
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.run.run_training import get_trainer_from_args
 
-from stunet.training.folders import set_nnunet_environment
+from stunet.training.environment import set_nnunet_environment
 from stunet.training.planners import STUNetPlanner
 from stunet.training.prepare import prepare
 from tests.training.torchvision_operators import declare_if_missing

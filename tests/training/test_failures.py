@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from stunet.errors import UserError
-from stunet.training import checkpoints
+from stunet.training import checkpoint_folder
 from stunet.training.failures import explaining_lack_of_memory, require_finite
 from tests.training.batches import random_batch
+from tests.training.options import changed
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
@@ -25,14 +26,14 @@ def test_a_loss_that_is_no_number(loss):
 def test_a_training_stops_at_such_a_loss(build, monkeypatch, tmp_path):
     monkeypatch.setenv("nnUNet_results", str(tmp_path))
     trainer = build("STUNetTrainer_tiny", "STUNetPlans_tiny")
-    trainer.precision = "float32"
+    trainer.settings = changed(trainer.settings, precision="float32")
     trainer.follow(replace(trainer.recipe, epochs=1))
     trainer.initialize()
     trainer.on_train_epoch_start()
     batch = {**random_batch(trainer), "keys": ["case_1", "case_2"]}
     batch["data"][1, 0, 3, 3, 3] = math.inf
     trainer.save_state()
-    with pytest.raises(UserError, match=rf"nan in step 1, .*case_1, case_2.*{checkpoints.NEWEST}; go on"):
+    with pytest.raises(UserError, match=rf"nan in step 1, .*case_1, case_2.*{checkpoint_folder.NEWEST}; go on"):
         trainer.train_step(batch)
 
 

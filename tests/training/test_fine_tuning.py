@@ -12,12 +12,14 @@ from stunet.errors import UserError
 from stunet.folders import nnunet_folders
 from stunet.networks.stunet import STUNet
 from stunet.training.recipes import FLAT_LEARNING_RATE, RECIPES
-from stunet.training.run import RECORD_NAME, TrainingSettings, build_trainer, train
-from stunet.training.start import TRANSFER_NAME, Start, size_of, start_from, task_of
+from stunet.training.run import RECORD_NAME, build_trainer, train
+from stunet.training.settings import StartSettings
+from stunet.training.start import TRANSFER_NAME, size_of, start_from, task_of
 from stunet.weights.model import load_model
 from stunet.weights.transfer import replace_head
 from tests.training.batches import steps
 from tests.training.conftest import DATASET, environment
+from tests.training.options import changed, settings_of
 from tests.weights import samples
 
 FINETUNE = RECIPES["finetune"]
@@ -36,7 +38,7 @@ def fine_tuner(build):
     def make(recipe):
         trainer = build("STUNetTrainer_tiny_ft", "STUNetPlans_tiny")
         trainer.follow(recipe)
-        trainer.precision = "float32"
+        trainer.settings = changed(trainer.settings, precision="float32")
         trainer.initialize()
         return trainer
 
@@ -91,7 +93,7 @@ def test_the_bundled_model_into_its_own_task(fine_tuner):
     trainer = fine_tuner(FINETUNE)
     task = task_of(trainer)
     assert (task.labels, task.channels) == (("background", "Anterior", "Posterior"), ("MRI",))
-    report = start_from(trainer, Start("hippocampus", keep_head=True))
+    report = start_from(trainer, StartSettings("hippocampus", keep_head=True))
     assert report.parameters_kept == report.parameters and report.rows_kept == task.labels
     expected = load_model("hippocampus").networks[0].state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in trainer.network.state_dict().items())
@@ -99,8 +101,8 @@ def test_the_bundled_model_into_its_own_task(fine_tuner):
 
 def test_the_new_head_follows_from_the_runs_seed(fine_tuner):
     trainer = fine_tuner(FINETUNE)
-    trainer.seed = 7
-    start_from(trainer, Start("hippocampus"))
+    trainer.settings = changed(trainer.settings, seed=7)
+    start_from(trainer, StartSettings("hippocampus"))
     expected = replace_head({}, trainer.network, seed=7)
     assert all(torch.equal(trainer.network.state_dict()[key], value) for key, value in expected.items())
     assert trainer.network.decoder.seg_layers[4].weight.requires_grad
@@ -109,10 +111,11 @@ def test_the_new_head_follows_from_the_runs_seed(fine_tuner):
 def test_regions_and_odd_plans_do_not_stand_in_the_way(fine_tuner, monkeypatch):
     trainer = fine_tuner(FINETUNE)
     monkeypatch.setattr(type(trainer.label_manager), "has_regions", property(lambda self: True))
+    trainer.dataset_json["labels"] = {"background": 0, "Hippocampus": [1, 2], "Posterior": 2}
     trainer.plans_manager.plans["configurations"]["3d_fullres"]["preprocessor_name"] = "MyPreprocessor"
     task = task_of(trainer)
     assert task.labels == () and task.preprocessing is None
-    assert start_from(trainer, Start("hippocampus")).rows_new == ()
+    assert start_from(trainer, StartSettings("hippocampus")).rows_new == ()
 
 
 def test_a_size_that_does_not_fit_is_refused(fine_tuner, tmp_path):
@@ -121,7 +124,7 @@ def test_a_size_that_does_not_fit_is_refused(fine_tuner, tmp_path):
     with pytest.raises(
         UserError, match=r"for the size small \(width 16, depth 1\), and this network is tiny \(width 8"
     ):
-        start_from(fine_tuner(FINETUNE), Start(str(file)))
+        start_from(fine_tuner(FINETUNE), StartSettings(str(file)))
 
 
 @pytest.mark.parametrize(
@@ -195,28 +198,27 @@ def test_ours_loads_it_and_it_can_be_a_start_again(finished):
     assert size_of(str(finished)) == "small"
 
 
-def settings_of(published, **changes):
-    recipe = replace(FINETUNE, epochs=2, iterations_per_epoch=2, freeze_encoder=True)
-    return TrainingSettings(
-        "4", size="small", recipe=recipe, start=Start(str(published), divide_channels=True), workers=0, **changes
-    )
+def settings_from(published, **changes):
+    """A fine-tuning from `published` with the numbers of the run that is `finished`, but for one epoch more."""
+    start = {"model": str(published), "divide_channels": True, "recipe": "finetune"}
+    return settings_of("small", **start, epochs=2, iterations_per_epoch=2, freeze="encoder", **changes)
 
 
 def test_a_fine_tuning_is_resumed_with_the_same_from(finished, published, two_channel_home, monkeypatch):
     """Its weights then come from the checkpoint, which the file given by --from cannot change."""
     with environment(two_channel_home):
         monkeypatch.setenv("nnUNet_results", str(finished.parents[1]))
-        settings = settings_of(published, resume=True)
+        settings = settings_from(published, resume=True)
         trainer = build_trainer(settings, nnunet_folders())
         expected = torch.load(finished / "fold_0" / "checkpoint_final.pth", weights_only=False)["network_weights"]
         assert trainer.current_epoch == 1
         assert all(torch.equal(value, expected[key]) for key, value in trainer.network.state_dict().items())
         for start, said in (
-            (None, "not with random weights"),
-            (Start("base"), "not with --from base"),
-            (Start(str(published), keep_head=True), r"not with --from \S*small_ep4k.model --keep-head"),
+            (StartSettings(), "not with random weights"),
+            (StartSettings("base"), "not with --from base"),
+            (StartSettings(str(published), keep_head=True), r"not with --from \S*small_ep4k.model --keep-head"),
         ):
             with pytest.raises(UserError, match=rf"started with --from \S*small_ep4k.model --divide-channels, {said}"):
                 train(replace(settings, start=start))
         with pytest.raises(UserError, match="started with freeze encoder on, not off"):
-            train(replace(settings, recipe=replace(settings.recipe, freeze_encoder=False)))
+            train(changed(settings, freeze="nothing"))

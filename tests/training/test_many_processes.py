@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,20 +13,21 @@ import torch
 from stunet.cli.main import parse
 from stunet.errors import UserError
 from stunet.folders import nnunet_folders
-from stunet.training import checkpoints
+from stunet.training import checkpoint_folder
 from stunet.training.parallel import Process, whole_weights
-from stunet.training.recipes import RECIPES
-from stunet.training.run import TrainingSettings, build_trainer, trainer_class
+from stunet.training.run import build_trainer, trainer_class
+from stunet.training.settings import TrainingSettings
+from stunet.training.start import start_from
 from stunet.training.stopping import TrainingStopped
 from stunet.weights.checkpoint import read_checkpoint
 from stunet.weights.import_model import import_model
+from stunet.weights.model import load_model
 from tests.training.conftest import DATASET, environment
+from tests.training.options import changed, settings_of
 from tests.training.ranks import run_ranks
 
-RECIPE = replace(RECIPES["finetune"], epochs=2, iterations_per_epoch=3, batch_size=4, patch=(16, 16, 16))
-SETTINGS = TrainingSettings(
-    "4", 0, "tiny", recipe=RECIPE, workers=0, precision="float32", save_every=1, picture_every=1, compiled=False
-)
+RECIPE = {"recipe": "finetune", "epochs": 2, "iterations_per_epoch": 3, "batch_size": 4, "patch": (16, 16, 16)}
+SETTINGS = settings_of("tiny", **RECIPE, precision="float32", save_every=1, picture_every=1, compile="off")
 FOLDER = f"{DATASET}/STUNetTrainer_tiny_ft__STUNetPlans_tiny__3d_fullres/fold_0"
 
 
@@ -50,7 +50,7 @@ def run(process: Process, results: str, settings: TrainingSettings, stop_at: int
 
 
 def _run(process: Process, settings: TrainingSettings, stop_at: int):
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(settings.task.seed)
     trainer = build_trainer(settings, nnunet_folders())
     trainer.bare_network.register_forward_pre_hook(lambda _, images: tuple(image.double() for image in images))
     cases: dict[int, list[str]] = {}
@@ -92,7 +92,7 @@ def two(request, prepared_home, tmp_path_factory):
     """The same of two processes."""
     results = tmp_path_factory.mktemp(request.param)
     with environment(prepared_home):
-        return run_ranks(2, run, str(results), replace(SETTINGS, strategy=request.param)), results / FOLDER
+        return run_ranks(2, run, str(results), changed(SETTINGS, strategy=request.param)), results / FOLDER
 
 
 def largest_difference(found, expected) -> float:
@@ -134,20 +134,20 @@ def test_one_process_writes_what_nnunets_tools_read(alone, two):
 
 def test_a_checkpoint_of_two_becomes_one_model_file(alone, two, shared_data):
     _, folder = two
-    weights, card = import_model(folder / checkpoints.NEWEST)
+    weights, card = import_model(folder / checkpoint_folder.NEWEST)
     assert set(weights) == set(alone[2])
     assert largest_difference(weights, alone[2]) < 1e-7
     assert (card.labels, card.training["epochs"]) == (("background", "Anterior", "Posterior"), 2)
     with pytest.raises(UserError, match="leave --plans and -f out"):
-        import_model(folder / checkpoints.NEWEST, folds=[1])
+        import_model(folder / checkpoint_folder.NEWEST, folds=[1])
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 4), (2, 1), (1, 2)])
 def test_told_to_stop_and_resumed_by_another_number_of_processes(alone, home, tmp_path, before, after):
-    settings = replace(SETTINGS, strategy="fsdp", picture_every=0)
+    settings = changed(SETTINGS, strategy="fsdp", picture_every=0)
     stopped = started(before, str(tmp_path), settings, 4)
     assert all("told to stop after step 4" in answer for answer in stopped)
-    for cases, log, weights in started(after, str(tmp_path), replace(settings, resume=True)):
+    for cases, log, weights in started(after, str(tmp_path), changed(settings, resume=True)):
         assert sorted(cases) == [4, 5]
         assert largest_difference(log, alone[1]) < 1e-7
         assert largest_difference(weights, alone[2]) < 1e-7
@@ -158,16 +158,31 @@ def started(processes: int, *arguments):
     return run_ranks(processes, run, *arguments) if processes > 1 else [run(ALONE, *arguments)]
 
 
+def begun(process: Process, results: str, settings: TrainingSettings) -> dict[str, np.ndarray]:
+    """The whole weights with which a fine-tuning starts."""
+    os.environ["nnUNet_results"] = results
+    trainer = build_trainer(settings, nnunet_folders())
+    start_from(trainer, settings.start)
+    return {name: tensor.numpy().copy() for name, tensor in whole_weights(trainer.network)}
+
+
+def test_a_network_in_parts_starts_with_a_models_weights(home, tmp_path):
+    settings = changed(SETTINGS, strategy="fsdp", model="hippocampus", keep_head=True)
+    expected = load_model("hippocampus").networks[0].state_dict()
+    for weights in run_ranks(2, begun, str(tmp_path), settings):
+        assert all(np.array_equal(weights[name], tensor) for name, tensor in expected.items())
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"recipe": replace(RECIPE, batch_size=3)}, "batch of 3 cannot be shared out evenly over 2 processes"),
+        ({"batch_size": 3}, "batch of 3 cannot be shared out evenly over 2 processes"),
         ({"accumulate": 3}, "has 2 of the batch's 4 images, which cannot be cut into 3 parts"),
     ],
 )
 def test_batches_that_cannot_be_shared_out(home, tmp_path, changes, sentence):
     with pytest.raises(AssertionError, match=sentence):
-        run_ranks(2, run, str(tmp_path), replace(SETTINGS, **changes))
+        run_ranks(2, run, str(tmp_path), changed(SETTINGS, **changes))
 
 
 OPTIONS = """-d 4 -f 0 --size tiny --epochs 1 --iterations 1 --batch-size 2 --patch 16 16 16 --device cpu
@@ -184,9 +199,9 @@ def result_of(home, results, *command):
 def test_torchrun_and_gpus_train_and_validate_alike(home, tmp_path, strategy):
     """Each rank predicts a part of the validation cases, and one prints the result."""
     launchers = {
-        "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "stunet.training.launch", *OPTIONS],
-        "gpus": ["-m", "stunet.training.launch", *OPTIONS, "--gpus", "2"],
-        "alone": ["-m", "stunet.training.launch", *OPTIONS],
+        "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "stunet", "train", *OPTIONS],
+        "gpus": ["-m", "stunet", "train", *OPTIONS, "--gpus", "2"],
+        "alone": ["-m", "stunet", "train", *OPTIONS],
     }
     summaries = {}
     for name, arguments in launchers.items():
@@ -203,7 +218,7 @@ def test_torchrun_and_gpus_train_and_validate_alike(home, tmp_path, strategy):
 @pytest.mark.slow
 def test_bad_input_ends_with_a_sentence_and_its_exit_code(home, tmp_path):
     options = [*OPTIONS, "--gpus", "2", "--epochs", "0"]
-    finished = result_of(home, tmp_path, sys.executable, "-m", "stunet.training.launch", *options)
+    finished = result_of(home, tmp_path, sys.executable, "-m", "stunet", "train", *options)
     assert finished.returncode == 2
     assert "must be 1 or more" in finished.stderr
 

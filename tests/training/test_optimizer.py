@@ -3,14 +3,15 @@ import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
 from stunet.networks.registry import build_network
-from stunet.training.checkpoints import load_optimizer_tensors, optimizer_tensors
-from stunet.training.optimizer import PolynomialSchedule, make_optimizer, make_schedule
+from stunet.training.checkpoint_folder import load_optimizer_tensors, optimizer_tensors
+from stunet.training.optimizer import LearningRateSchedule, make_optimizer
 from stunet.training.recipes import RECIPES
 
 
 def test_the_schedule_is_nnunets():
     optimizers = [torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.01) for _ in range(2)]
-    ours, theirs = PolynomialSchedule(optimizers[0], 1000), PolyLRScheduler(optimizers[1], 0.01, 1000)
+    ours = LearningRateSchedule(optimizers[0], RECIPES["scratch"], 1000)
+    theirs = PolyLRScheduler(optimizers[1], 0.01, 1000)
     for epoch in range(1000):
         ours.step(epoch)
         theirs.step(epoch)
@@ -19,7 +20,7 @@ def test_the_schedule_is_nnunets():
 
 def rates(recipe, epochs):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], recipe.learning_rate)
-    schedule = make_schedule(optimizer, recipe, epochs)
+    schedule = LearningRateSchedule(optimizer, recipe, epochs)
     found = []
     for epoch in range(epochs):
         schedule.step(epoch)

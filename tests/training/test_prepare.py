@@ -13,9 +13,9 @@ from stunet.errors import UserError
 from stunet.networks.stunet import PUBLISHED_STRIDES
 from stunet.plans.nnunet import plans_from
 from stunet.training import fingerprint, preprocessing
-from stunet.training.cases import find_cases
 from stunet.training.planners import STUNetPlanner
 from stunet.training.prepare import prepare
+from stunet.training.training_cases import find_cases
 from stunet.weights.published import PUBLISHED_PLAN
 from tests.training.conftest import DATASET, environment, make_raw_dataset
 from tests.training.serial_pool import serial_pools

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import random
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,23 +12,23 @@ import torch
 
 from stunet.errors import UserError
 from stunet.folders import nnunet_folders
-from stunet.training import checkpoints
+from stunet.training import checkpoint_folder
 from stunet.training.logs import LOG_NAME
-from stunet.training.recipes import RECIPES
-from stunet.training.run import TrainingSettings, build_trainer
+from stunet.training.recipes import recipe_for
+from stunet.training.run import build_trainer
 from stunet.training.stopping import TrainingStopped
 from tests.training.conftest import environment
+from tests.training.options import changed, settings_of
 
-RECIPE = replace(RECIPES["scratch"], epochs=3, iterations_per_epoch=3, patch=(16, 16, 16))
-SETTINGS = TrainingSettings("4", 0, "tiny", recipe=RECIPE, workers=0, precision="float32", save_every=1)
+SETTINGS = settings_of("tiny", epochs=3, iterations_per_epoch=3, patch=(16, 16, 16), precision="float32", save_every=1)
 
 
 def run(resume=False, at_step=0, send=signal.SIGTERM, **changes):
     """Train without the final validation; after step `at_step` this process gets a signal."""
     torch.set_num_threads(1)
     os.environ["nnUNet_n_proc_DA"] = "0"
-    torch.manual_seed(SETTINGS.seed)
-    trainer = build_trainer(replace(SETTINGS, resume=resume, **changes), nnunet_folders())
+    torch.manual_seed(SETTINGS.task.seed)
+    trainer = build_trainer(changed(SETTINGS, resume=resume, **changes), nnunet_folders())
     trainer.on_step = lambda report: os.kill(os.getpid(), send) if report.step == at_step else None
     trainer.run_training()
     return trainer
@@ -44,7 +43,7 @@ def killed(at_step: int, resume: bool) -> None:
 
 
 def files_of(trainer) -> dict[str, bytes]:
-    folder = Path(trainer.output_folder) / checkpoints.NEWEST
+    folder = Path(trainer.output_folder) / checkpoint_folder.NEWEST
     return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
 
 
@@ -78,7 +77,7 @@ def assert_equal(trainer, uninterrupted):
 
 def test_killed_at_any_step(uninterrupted, results):
     """From epoch ends: the steps after the last one are done again."""
-    step = random.SystemRandom().randint(1, RECIPE.iterations - 1)
+    step = random.SystemRandom().randint(1, recipe_for(SETTINGS).iterations - 1)
     print(f"killed after step {step}")
     killed(step, resume=False)
     assert_equal(run(resume=True), uninterrupted)
@@ -91,7 +90,7 @@ def test_stopped_within_an_epoch_then_killed(uninterrupted, results, monkeypatch
     before = signal.getsignal(signal.SIGTERM)
     killed(5, resume=True)
     steps: list[int] = []
-    trainer = build_trainer(replace(SETTINGS, resume=True), nnunet_folders())
+    trainer = build_trainer(changed(SETTINGS, resume=True), nnunet_folders())
     assert (trainer.current_epoch, len(trainer.epoch_losses)) == (1, 1)
     trainer.on_step = lambda report: steps.append(report.step)
     monkeypatch.setenv("nnUNet_n_proc_DA", "2")
@@ -106,8 +105,8 @@ def test_stopped_within_an_epoch_then_killed(uninterrupted, results, monkeypatch
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(uninterrupted, results):
     with pytest.raises(TrainingStopped):
         run(at_step=7)
-    folder = next(Path(os.environ["nnUNet_results"]).rglob(checkpoints.NEWEST))
-    with (folder / checkpoints.WEIGHTS).open("r+b") as file:
+    folder = next(Path(os.environ["nnUNet_results"]).rglob(checkpoint_folder.NEWEST))
+    with (folder / checkpoint_folder.WEIGHTS).open("r+b") as file:
         file.truncate(1000)
     trainer = run(resume=True)
     assert_equal(trainer, uninterrupted)
@@ -116,14 +115,14 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(uninterrupted
 def test_nnunets_own_checkpoint_is_never_opened(uninterrupted, results, monkeypatch):
     with pytest.raises(TrainingStopped):
         run(at_step=1)
-    folder = next(Path(os.environ["nnUNet_results"]).rglob(checkpoints.NEWEST))
+    folder = next(Path(os.environ["nnUNet_results"]).rglob(checkpoint_folder.NEWEST))
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
-    build_trainer(replace(SETTINGS, resume=True), nnunet_folders())
-    for name in (checkpoints.NEWEST, checkpoints.PREVIOUS):
+    build_trainer(changed(SETTINGS, resume=True), nnunet_folders())
+    for name in (checkpoint_folder.NEWEST, checkpoint_folder.PREVIOUS):
         (folder.parent / name).rename(folder.parent / f"away_{name}")
     (folder.parent / "checkpoint_latest.pth").touch()
     with pytest.raises(UserError, match=r"nnU-Net's checkpoint_latest.pth alone.*nnUNetv2_train"):
-        build_trainer(replace(SETTINGS, resume=True), nnunet_folders())
+        build_trainer(changed(SETTINGS, resume=True), nnunet_folders())
 
 
 def test_augmented_by_nnunets_own_transforms(home, monkeypatch, tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +13,12 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from stunet.errors import UserError
 from stunet.folders import nnunet_folders
 from stunet.inference.predictor import InferenceConfig, Predictor
-from stunet.training.recipes import RECIPES
-from stunet.training.run import RECORD_NAME, TrainingSettings, build_trainer, train
+from stunet.training.run import RECORD_NAME, build_trainer, train
+from stunet.training.settings import TrainingSettings
 from tests.training.conftest import DATASET, environment
+from tests.training.options import changed, settings_of
 
-RECIPE = replace(RECIPES["scratch"], epochs=2, iterations_per_epoch=2)
-SETTINGS = TrainingSettings("4", 0, "tiny", recipe=RECIPE, workers=0, precision="float32")
-
-
-def changed(settings: TrainingSettings = SETTINGS, **changes) -> TrainingSettings:
-    """Settings with another recipe, and whatever else is changed."""
-    of_recipe = {name: changes.pop(name) for name in list(changes) if name in RECIPE.__dataclass_fields__}
-    return replace(settings, recipe=replace(settings.recipe, **of_recipe), **changes)
+SETTINGS = settings_of("tiny", epochs=2, iterations_per_epoch=2, precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -84,17 +77,17 @@ def test_what_is_there_is_not_overwritten(run, home):
 
 def test_a_finished_run_is_not_resumed(run, home):
     with pytest.raises(UserError, match="is finished"):
-        train(replace(SETTINGS, resume=True))
+        train(changed(SETTINGS, resume=True))
 
 
 def test_a_finished_run_goes_on_for_more_epochs(run, home):
-    longer = changed(epochs=3, resume=True)
+    longer = changed(SETTINGS, epochs=3, resume=True)
     trainer = build_trainer(longer, nnunet_folders())
     assert (trainer.current_epoch, trainer.num_epochs) == (2, 3)
 
 
 def test_a_run_goes_on_with_the_augmentation_it_had(run, home):
-    longer = changed(epochs=3, mirror=False, resume=True)
+    longer = changed(SETTINGS, epochs=3, mirror=False, resume=True)
     with pytest.raises(UserError, match="started with mirror on, not off"):
         build_trainer(longer, nnunet_folders())
 
@@ -102,7 +95,7 @@ def test_a_run_goes_on_with_the_augmentation_it_had(run, home):
 @pytest.mark.slow
 def test_a_model_trained_without_mirroring_is_not_used_with_it(home, shared_data, monkeypatch, tmp_path):
     monkeypatch.setenv("nnUNet_results", str(tmp_path))
-    result = train(changed(epochs=1, mirror=False))
+    result = train(changed(SETTINGS, epochs=1, mirror=False))
     assert not json.loads((result.model_folder / "fold_0" / RECORD_NAME).read_text())["settings"]["recipe"]["mirror"]
     with pytest.raises(UserError, match="mirror"):
         Predictor(result.model_folder, InferenceConfig(mirror=True))
@@ -110,7 +103,7 @@ def test_a_model_trained_without_mirroring_is_not_used_with_it(home, shared_data
 
 def test_nothing_to_resume(home):
     with pytest.raises(UserError, match=r"nothing to resume in .*fold_3"):
-        train(replace(SETTINGS, fold=3, resume=True))
+        train(changed(SETTINGS, fold=3, resume=True))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +120,7 @@ def test_nothing_to_resume(home):
 )
 def test_settings_with_which_nothing_can_be_trained(home, changes, sentence):
     with pytest.raises(UserError, match=sentence):
-        train(changed(**changes))
+        train(changed(SETTINGS, **changes))
 
 
 def test_too_few_cases_or_none(prepared_home, tmp_path):
@@ -158,7 +151,7 @@ def interrupted_run(settings: TrainingSettings, after: int) -> None:
 def test_a_resumed_run_equals_an_uninterrupted_one(run, home, monkeypatch, tmp_path):
     """With its validation; at every step: test_resume.py."""
     monkeypatch.setenv("nnUNet_results", str(tmp_path))
-    interrupted_run(replace(SETTINGS, save_every=1), after=3)
+    interrupted_run(changed(SETTINGS, save_every=1), after=3)
     fold = tmp_path / DATASET / "STUNetTrainer_tiny__STUNetPlans_tiny__3d_fullres" / "fold_0"
     assert not json.loads((fold / RECORD_NAME).read_text())["finished"]
     with pytest.raises(UserError, match=r"already holds stunet_checkpoint"):
@@ -169,9 +162,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(run, home, monkeypatch, tmp_p
         ({"batch_size": 1}, "started with batch size of the plan, not 1"),
     ):
         with pytest.raises(UserError, match=sentence):
-            train(changed(**change, resume=True))
+            train(changed(SETTINGS, **change, resume=True))
     announced: list[int] = []
-    resumed = train(replace(SETTINGS, resume=True, save_every=1), lambda report: announced.append(report.step))
+    resumed = train(changed(SETTINGS, resume=True, save_every=1), lambda report: announced.append(report.step))
     assert announced == [3, 4]
     expected, found = weights_in(run[0].model_folder / "fold_0"), weights_in(resumed.model_folder / "fold_0")
     assert all(torch.equal(found[key], value) for key, value in expected.items())
@@ -183,7 +176,7 @@ def test_another_seed_gives_other_weights_and_an_interrupted_validation_is_made_
     run, home, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("nnUNet_results", str(tmp_path))
-    settings = changed(seed=1, fold=1, epochs=1)
+    settings = changed(SETTINGS, seed=1, fold=1, epochs=1)
     trained = train(settings)
     fold = trained.model_folder / "fold_1"
     assert not torch.equal(
@@ -192,7 +185,7 @@ def test_another_seed_gives_other_weights_and_an_interrupted_validation_is_made_
     (fold / "validation" / "summary.json").unlink()
     announced: list[int] = []
     assert (
-        train(replace(settings, resume=True), lambda report: announced.append(report.step)).dsc_per_label
+        train(changed(settings, resume=True), lambda report: announced.append(report.step)).dsc_per_label
         == trained.dsc_per_label
     )
     assert announced == []
@@ -201,4 +194,4 @@ def test_another_seed_gives_other_weights_and_an_interrupted_validation_is_made_
 def test_full_precision_is_not_promised_on_a_gpu(home, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(UserError, match="float32 is for the CPU"):
-        train(replace(SETTINGS, device="cuda", precision="float32"))
+        train(changed(SETTINGS, device="cuda", precision="float32"))

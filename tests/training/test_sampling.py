@@ -20,6 +20,7 @@ from stunet.training.sampling import (
     seed_all,
     slots_of_rank,
 )
+from tests.training.options import changed
 
 SEED = 7
 
@@ -29,8 +30,7 @@ def trainer(build):
     """Ready to load, with nnU-Net's transforms alone."""
     trainer = build("STUNetTrainer_tiny", "STUNetPlans_tiny")
     trainer.follow(replace(trainer.recipe, paper_transforms=False, epochs=2, iterations_per_epoch=3))
-    trainer.seed = SEED
-    trainer.augmentation = "nnunet"
+    trainer.settings = changed(trainer.settings, seed=SEED, augmentation="nnunet")
     trainer.initialize()
     return trainer
 
@@ -149,7 +149,7 @@ def test_slots_and_foreground_are_nnunets(build, monkeypatch, size, world):
 def on_device(trainer, monkeypatch):
     """The same trainer, whose batches are augmented where the network is."""
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
-    trainer.augmentation = "device"
+    trainer.settings = changed(trainer.settings, augmentation="device")
     return trainer
 
 
@@ -181,5 +181,5 @@ def test_what_a_device_cannot_do(on_device):
     on_device.device = torch.device("mps")
     with pytest.raises(UserError, match=r"--augmentation device is not possible here\. .*MPS"):
         on_device.augments_on_device  # noqa: B018
-    on_device.augmentation = "auto"
+    on_device.settings = changed(on_device.settings, augmentation="auto")
     assert not on_device.augments_on_device

@@ -1,7 +1,6 @@
 """The systems that the paper compares with: planned, trained by our trainer on the same images, and read by both."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,12 @@ from stunet.folders import nnunet_folders
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.training.prepare import prepare
 from stunet.training.recipes import recipe_of
-from stunet.training.run import TrainingResult, TrainingSettings, build_trainer, train
+from stunet.training.run import TrainingResult, build_trainer, train
+from stunet.training.settings import TrainingSettings
 from stunet.weights.model import load_model
 from stunet.weights.model_file import build_network_from, read_model, save_model
 from tests.training.conftest import DATASET, environment
+from tests.training.options import changed, settings_of
 
 SYSTEMS = [
     "nnunet_tiny",
@@ -31,10 +32,9 @@ SMALLEST = {"swin_unetr_tiny": (32, 64, 32), "nnformer_tiny": (32, 64, 32)}
 
 
 def settings_for(name: str, **changes: object) -> TrainingSettings:
-    recipe = recipe_of(name).with_changes(
-        epochs=1, iterations_per_epoch=2, batch_size=2, patch=SMALLEST.get(name, (32, 32, 32))
-    )
-    return replace(TrainingSettings("4", size=name, recipe=recipe, workers=0, precision="float32"), **changes)
+    patch = SMALLEST.get(name, (32, 32, 32))
+    settings = settings_of(name, epochs=1, iterations_per_epoch=2, batch_size=2, patch=patch, precision="float32")
+    return changed(settings, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +118,11 @@ def test_the_plans_differ_in_the_network_and_the_patch_only(prepared_home, runs)
 
 def test_a_patch_that_does_not_fit_is_answered_with_the_multiples(home, runs):
     runs("unetr_tiny")
-    recipe = recipe_of("unetr_tiny").with_changes(patch=(40, 56, 40))
     with pytest.raises(UserError, match=r"40 x 56 x 40.*must be multiples of 16, 16, 16"):
-        build_trainer(settings_for("unetr_tiny", recipe=recipe), nnunet_folders())
+        build_trainer(settings_for("unetr_tiny", patch=(40, 56, 40)), nnunet_folders())
 
 
-@pytest.mark.parametrize("options", [{"checkpointed_activations": True}])
+@pytest.mark.parametrize("options", [{"checkpoint_activations": True}])
 def test_what_only_stunets_can_do_is_refused(home, runs, monkeypatch, tmp_path, options):
     runs("unet3d_tiny")
     monkeypatch.setenv("nnUNet_results", str(tmp_path))
@@ -139,8 +138,7 @@ def test_other_backends_are_refused(runs):
 
 def test_an_interrupted_training_with_adamw_goes_on_to_the_bit(home, runs, monkeypatch, tmp_path):
     runs("unetr_tiny")
-    recipe = settings_for("unetr_tiny").recipe.with_changes(epochs=2)
-    settings = settings_for("unetr_tiny", recipe=recipe, save_every=1)
+    settings = settings_for("unetr_tiny", epochs=2, save_every=1)
     weights = []
     for is_stopped in (False, True):
         monkeypatch.setenv("nnUNet_results", str(tmp_path / str(is_stopped)))
@@ -150,7 +148,7 @@ def test_an_interrupted_training_with_adamw_goes_on_to_the_bit(home, runs, monke
         trainer.run_epoch()
         if is_stopped:
             trainer.on_train_end()
-            trainer = build_trainer(replace(settings, resume=True), nnunet_folders())
+            trainer = build_trainer(changed(settings, resume=True), nnunet_folders())
             trainer.on_train_start()
         trainer.run_epoch()
         weights.append({key: value.clone() for key, value in trainer.bare_network.state_dict().items()})

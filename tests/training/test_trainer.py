@@ -14,6 +14,7 @@ from stunet.training import trainers
 from stunet.training.recipes import RECIPES
 from stunet.weights.checkpoint import read_checkpoint
 from tests.training.batches import random_batch, steps
+from tests.training.options import changed
 
 NAMES = [f"STUNetTrainer{size}{ft}" for size in ("", *(f"_{name}" for name in SIZES)) for ft in ("", "_ft")]
 
@@ -21,7 +22,7 @@ NAMES = [f"STUNetTrainer{size}{ft}" for size in ("", *(f"_{name}" for name in SI
 @pytest.fixture
 def tiny(build):
     trainer = build("STUNetTrainer_tiny", "STUNetPlans_tiny")
-    trainer.precision = "float32"
+    trainer.settings = changed(trainer.settings, precision="float32")
     trainer.initialize()
     return trainer
 
@@ -92,7 +93,7 @@ def test_a_validation_step_is_nnunets(tiny, stock):
 
 def test_bfloat16_is_close(tiny, build):
     half = build("STUNetTrainer_tiny", "STUNetPlans_tiny")
-    half.precision = "bfloat16"
+    half.settings = changed(half.settings, precision="bfloat16")
     half.initialize()
     half.network.load_state_dict(tiny.network.state_dict())
     assert steps(half) == pytest.approx(steps(tiny), rel=0.01)

@@ -17,8 +17,7 @@ from stunet.files import made_folder
 
 if TYPE_CHECKING:
     from stunet.evaluation.report import EvaluationReport
-    from stunet.training.run import TrainingSettings
-    from stunet.training.start import Start
+    from stunet.training.settings import TrainingSettings
 
 CONFIGURATION = "3d_fullres"
 
@@ -120,39 +119,33 @@ class TrainingRun:
 
     def settings(self, dataset: str, fold: int, workplace: Workplace) -> "TrainingSettings":
         """What `stunet train` would be told."""
-        from stunet.training.recipes import find_recipe, recipe_of
-        from stunet.training.run import TrainingSettings
-
-        schedule = self.schedule
-        recipe = find_recipe(schedule.recipe) if schedule.recipe else recipe_of(self.network)
-        recipe = recipe.with_changes(
-            epochs=schedule.epochs,
-            iterations_per_epoch=schedule.iterations,
-            learning_rate=schedule.learning_rate,
-            mirror=schedule.mirror,
-            patch=schedule.patch,
+        from stunet.training.recipes import recipe_of
+        from stunet.training.settings import (
+            AugmentationSettings,
+            HardwareSettings,
+            LoggingSettings,
+            ScheduleSettings,
+            StartSettings,
+            TaskSettings,
+            TrainingSettings,
         )
+
+        asked, folder = self.schedule, workplace.folder
+        resume = workplace.resume and _was_begun(run_folder(folder, self.key), dataset, fold)
         return TrainingSettings(
-            dataset=dataset,
-            fold=fold,
-            size=self.network,
-            configuration=CONFIGURATION,
-            plan=self.plan,
-            recipe=recipe,
-            start=self._start(workplace.folder),
-            device="cuda" if workplace.gpus else "cpu",
-            picture_every=0,
-            seed=self.seed,
-            workers=None if workplace.gpus else 0,
-            resume=workplace.resume and _was_begun(run_folder(workplace.folder, self.key), dataset, fold),
+            TaskSettings(dataset, fold, self.network, CONFIGURATION, self.plan, self.seed, resume),
+            StartSettings(self.start if self.after is None else str(trained_model(folder, self.after))),
+            ScheduleSettings(
+                recipe=asked.recipe or recipe_of(self.network).name,
+                epochs=asked.epochs,
+                iterations_per_epoch=asked.iterations,
+                learning_rate=asked.learning_rate,
+                patch=asked.patch,
+            ),
+            AugmentationSettings(mirror=asked.mirror is not False),
+            HardwareSettings(device="cuda" if workplace.gpus else "cpu", workers=None if workplace.gpus else 0),
+            LoggingSettings(picture_every=0),
         )
-
-    def _start(self, folder: Path) -> "Start | None":
-        from stunet.training.start import Start
-
-        if self.after is None:
-            return None if self.start is None else Start(self.start)
-        return Start(str(trained_model(folder, self.after)))
 
 
 def trained_model(folder: Path, key: str) -> Path:
@@ -219,7 +212,7 @@ def score_validation(dataset: Path, fold: Path, folder: Path) -> "EvaluationRepo
 
 
 def _was_begun(results: Path, dataset: str, fold: int) -> bool:
-    from stunet.training.checkpoints import newest
+    from stunet.training.checkpoint_folder import newest
 
     return any(newest(folder) is not None for folder in results.glob(f"{dataset}/*/fold_{fold}"))
 

@@ -16,8 +16,8 @@ from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from
 from stunet.errors import UserError
 from stunet.files import made_folder, replacing, write_json
 from stunet.imaging.formats.registry import SUFFIXES, read_volume
-from stunet.training.cases import TrainingCase, expected_labels
-from stunet.training.pool import each_case
+from stunet.training.pool import work_on_cases
+from stunet.training.training_cases import TrainingCase, expected_labels
 
 FINGERPRINT_NAME = "dataset_fingerprint.json"
 """nnU-Net's name."""
@@ -43,8 +43,7 @@ def extract_fingerprint(
 ) -> None:
     """Check all cases as nnU-Net does, and write its fingerprint, which is equal to its own.
 
-    A fingerprint of the same files is left alone. Of an interrupted one the cases that are done are not looked at
-    again.
+    A fingerprint of the same files is left alone. Cases that an interrupted run has analysed are not analysed again.
 
     Args:
         cases: of the dataset.
@@ -62,7 +61,10 @@ def extract_fingerprint(
         "labels": description["labels"],
         "channels": description["channel_names"],
     }
-    if (folder / FINGERPRINT_NAME).is_file() and _read_json(folder / STAMP_NAME) == stamp:
+    stamped = None
+    with contextlib.suppress(OSError, ValueError):  # no stamp, or a damaged one
+        stamped = json.loads((folder / STAMP_NAME).read_text(encoding="utf-8"))
+    if stamped == stamp and (folder / FINGERPRINT_NAME).is_file():
         on_case(len(cases), len(cases))
         return
     places = {case.name: made_folder(folder / CASES_FOLDER) / f"{case.name}.npz" for case in cases}
@@ -71,25 +73,10 @@ def extract_fingerprint(
         for case in cases
         if not _is_of(places[case.name], case, samples)
     }
-    refused = {}
-    on_case(len(cases) - len(to_do), len(cases))
-    for done, (name, error) in enumerate(each_case(analyse_case, to_do, processes), start=1):
-        on_case(len(cases) - len(to_do) + done, len(cases))
-        if error is not None:
-            refused[name] = error
-    if refused:
-        raise UserError(refusal(folder.name, refused, len(cases)))
+    work_on_cases(analyse_case, to_do, folder.name, len(cases), processes, on_case)
     write_json(folder / FINGERPRINT_NAME, _summary([places[case.name] for case in cases]))
     write_json(folder / STAMP_NAME, stamp)
     shutil.rmtree(folder / CASES_FOLDER)
-
-
-def refusal(dataset: str, refused: dict[str, str], cases: int) -> str:
-    """A line for each of the first cases that cannot be used."""
-    lines = [f"  {name}: {error}" for name, error in sorted(refused.items())[:10]]
-    more = ["  ..."] if len(refused) > len(lines) else []
-    title = f"nnU-Net refuses the dataset {dataset}: {len(refused)} of {cases} cases cannot be used."
-    return "\n".join([title, *lines, *more])
 
 
 def analyse_case(case: TrainingCase, description: dict[str, Any], samples: int, place: Path) -> None:
@@ -173,11 +160,3 @@ def _statistics(intensities: np.ndarray) -> dict[str, float]:
         "percentile_99_5": float(high),
         "percentile_00_5": float(low),
     }
-
-
-def _read_json(path: Path) -> Any:
-    """The content of a JSON file; None where there is none, or a damaged one."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -10,8 +10,9 @@ import torch
 
 from stunet.networks.registry import size_of
 from stunet.networks.stunet import SIZES
-from stunet.training.memory import training_memory
+from stunet.training import environment  # noqa: F401 (asks for nnU-Net before it is imported)
 from stunet.training.memory_walk import Patch, TrainingStep
+from stunet.training.training_memory import training_memory
 
 PROCESS_BYTES = 500_000_000
 """What a process takes beside its tensors: on a CPU torch and nnU-Net themselves (bench/training_memory.py)."""
@@ -44,9 +45,9 @@ def largest_batch(step: TrainingStep, available_bytes: int) -> int:
 def largest_cube(step: TrainingStep, available_bytes: int) -> Patch | None:
     """The largest patch of equal edges that fits, the step's batch and all else given; None if none does."""
     multiple = max(step.window_multiple)
-    longest = LONGEST_EDGE // multiple - 1
-    steps = _fitting(longest, lambda number: replace(step, patch=_cube((number + 1) * multiple)), available_bytes)
-    return _cube((steps + 1) * multiple) if steps else None
+    cubes: list[Patch] = [(edge, edge, edge) for edge in range(2 * multiple, LONGEST_EDGE + 1, multiple)]
+    fitting = _fitting(len(cubes), lambda number: replace(step, patch=cubes[number - 1]), available_bytes)
+    return cubes[fitting - 1] if fitting else None
 
 
 def fewest_ranks(step: TrainingStep, available_bytes: int) -> int | None:
@@ -63,10 +64,6 @@ def fewest_ranks(step: TrainingStep, available_bytes: int) -> int | None:
 def _fitting(most: int, step_of: Callable[[int], TrainingStep], available_bytes: int) -> int:
     """The largest number from 1 to `most` whose step fits, 0 if none does; larger numbers need more."""
     return bisect_right(range(1, most + 1), available_bytes, key=lambda number: needed_bytes(step_of(number)))
-
-
-def _cube(edge: int) -> Patch:
-    return edge, edge, edge
 
 
 def device_bytes(device: torch.device) -> int:
@@ -98,10 +95,10 @@ def suggest_fit(step: TrainingStep, available_bytes: int) -> str:
 
 def _harmless_changes(step: TrainingStep, available_bytes: int) -> dict[str, TrainingStep]:
     """Options of `stunet train` that cost time alone, and the steps that they make."""
-    in_parts, checkpointed = _in_parts(step), replace(step, checkpointed=True)
+    in_parts, checkpointed = replace(step, accumulate=step.batch_size), replace(step, checkpointed=True)
     changes = {_options(step, changed): changed for changed in (in_parts, checkpointed) if changed != step}
     fitting = {options: changed for options, changed in changes.items() if fits(changed, available_bytes)}
-    both = _in_parts(checkpointed)
+    both = replace(in_parts, checkpointed=True)
     if not fitting and fits(both, available_bytes) and both != step:
         fitting[_options(step, both)] = both
     return fitting
@@ -109,13 +106,9 @@ def _harmless_changes(step: TrainingStep, available_bytes: int) -> dict[str, Tra
 
 def _harmful_changes(step: TrainingStep, available_bytes: int) -> dict[str, TrainingStep]:
     """The largest smaller patch and the largest smaller network that fit, each with all that costs time alone."""
-    frugal = _in_parts(replace(step, checkpointed=True))
+    frugal = replace(step, accumulate=step.batch_size, checkpointed=True)
     smaller = [_smaller_patch(frugal, available_bytes), _smaller_network(frugal, available_bytes)]
     return {_options(step, changed): changed for changed in smaller if changed is not None}
-
-
-def _in_parts(step: TrainingStep) -> TrainingStep:
-    return replace(step, accumulate=step.batch_size)
 
 
 def _options(before: TrainingStep, after: TrainingStep) -> str:

@@ -1,11 +1,6 @@
-"""Several processes that train together: what torchrun starts on each of many nodes, or started here on one machine.
-
-`torchrun --nnodes 4 --nproc-per-node 8 ... -m stunet.training.launch -d 4 -f 0 --size large` takes the options of
-`stunet train`. This is a door like the command line, and the one place of this room that opens it.
-"""
+"""Several processes that train together on this machine; over many nodes torchrun starts `-m stunet train ...`."""
 
 import os
-import sys
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -56,14 +51,3 @@ def launch(function: Callable[..., int], *arguments: Any, processes: int) -> int
     except SignalException:
         return EXIT_CODE
     return max(codes.values())
-
-
-def main() -> None:
-    """`python -m stunet.training.launch`, as torchrun starts it: `stunet train` with the same options."""
-    from stunet.cli.main import run
-
-    sys.exit(run(["train", *sys.argv[1:]]))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,9 @@
 """One training step of an STU-Net, run without memory: what it takes and gives back, operation by operation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import nn
 
+from stunet.inference.backends.precision import Precision
 from stunet.networks.memory import Ledger, bytes_of, without_memory
 from stunet.networks.network import product_of
 from stunet.networks.registry import build
@@ -19,10 +20,9 @@ from stunet.networks.stunet import STUNet
 from stunet.plans.network_spec import NetworkSpec
 from stunet.training.activation_checkpointing import checkpoint_activations
 from stunet.training.precision import InFloat32, autocasting
-from stunet.training.step import Target, accumulate_gradients, update
+from stunet.training.step import LossTarget, accumulate_gradients, update
 
 Patch = tuple[int, int, int]
-Precision = Literal["float32", "bfloat16"]
 
 DEEP_SUPERVISION_WEIGHTS = (1.0, 0.5, 0.25, 0.125, 0.0)
 """nnU-Net's, but for a factor; the deepest head has none."""
@@ -91,7 +91,9 @@ def walked(step: TrainingStep) -> Walk:
         for parameter in network.parameters():
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         ledger = Ledger([*network.parameters(), *(state["momentum_buffer"] for state in optimizer.state.values())])
-        forward_ends = _noted_ends(_stages(network), ledger)
+        forward_ends: list[int] = []  # how many changes there were when each stage's forward pass ended
+        for stage in _stages(network):
+            stage.register_forward_hook(lambda *_: forward_ends.append(len(ledger.changes)))
         with ledger:
             run_step(network, optimizer, step)
         changes, owners = np.array(ledger.changes), np.array(ledger.owners)
@@ -127,7 +129,7 @@ def run_step(network: STUNet, optimizer: torch.optim.Optimizer, step: TrainingSt
     device = network.head.weight.device
     loss = InFloat32(_nnunet_loss(), device)
 
-    def loss_of(image_BCZYX: torch.Tensor, target: Target) -> torch.Tensor:
+    def loss_of(image_BCZYX: torch.Tensor, target: LossTarget) -> torch.Tensor:
         with autocasting(step.precision, device):
             return loss(network(image_BCZYX), target)
 
@@ -152,14 +154,6 @@ def _nnunet_loss() -> nn.Module:
 def _stages(network: STUNet) -> list[nn.Module]:
     """In the order of the forward pass."""
     return [*network.encoder.stages, *network.decoder.stages]
-
-
-def _noted_ends(stages: Iterable[nn.Module], ledger: Ledger) -> list[int]:
-    """Will hold how many changes there were when each stage's forward pass ended."""
-    ends: list[int] = []
-    for stage in stages:
-        stage.register_forward_hook(lambda *_: ends.append(len(ledger.changes)))
-    return ends
 
 
 def _last_birth(ledger: Ledger, stage: nn.Module) -> int:

@@ -1,7 +1,7 @@
 """What learns, and how fast as the training goes on."""
 
 import math
-from abc import ABC, abstractmethod
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,18 +23,11 @@ def make_optimizer(network: Network, recipe: Recipe, fused: bool = False) -> tor
     """
     if recipe.freeze_encoder:
         freeze(network, network.encoder_keys)
+    groups = parameter_groups(network, recipe)
+    options: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": fused}
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(
-            parameter_groups(network, recipe), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused
-        )
-    return torch.optim.SGD(
-        parameter_groups(network, recipe),
-        recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        momentum=recipe.momentum,
-        nesterov=True,
-        fused=fused,
-    )
+        return torch.optim.AdamW(groups, **options)
+    return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=True, **options)
 
 
 def freeze(network: nn.Module, keys: tuple[str, ...]) -> None:
@@ -58,19 +51,36 @@ def parameter_groups(network: Network, recipe: Recipe) -> list[dict[str, Any]]:
     return [{"params": head, "lr": recipe.learning_rate}, {"params": body, "lr": body_rate}]
 
 
-class Schedule(torch.optim.lr_scheduler.LRScheduler, ABC):
-    """Each group's own initial rate times one factor, which depends on the epoch.
+def polynomial_decay(epoch: int, epochs: int) -> float:
+    """From 1 to 0: (1 - epoch / epochs) ** 0.9 (section 4, implementation details)."""
+    return (1 - epoch / epochs) ** 0.9
 
-    nnU-Net's scheduler gives all groups one rate; this one keeps their ratio.
+
+def cosine_decay(epoch: int, epochs: int) -> float:
+    """Half a wave from 1 to 0, as UNETR and Swin UNETR were trained."""
+    return (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+DECAYS = {"polynomial": polynomial_decay, "cosine": cosine_decay}
+"""By the names that recipes give them."""
+
+
+class LearningRateSchedule(torch.optim.lr_scheduler.LRScheduler):
+    """The recipe's schedule: each group's own initial rate times one factor, which depends on the epoch.
+
+    Equal steps lead up to a factor of 1, where the recipe warms up (a warm-up that is shorter than an epoch is left
+    out); the decay runs over the epochs that are left. nnU-Net's scheduler gives all groups one rate; this one keeps
+    their ratio.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, epochs: int):
-        self.epochs = epochs
+    def __init__(self, optimizer: torch.optim.Optimizer, recipe: Recipe, epochs: int):
+        self.warm_up = int(recipe.warm_up * epochs)
+        self.decay = partial(DECAYS[recipe.schedule], epochs=epochs - self.warm_up)
         super().__init__(optimizer)
 
-    @abstractmethod
     def factor(self, epoch: int) -> float:
         """Of `epoch`, counted from 0."""
+        return (epoch + 1) / self.warm_up if epoch < self.warm_up else self.decay(epoch - self.warm_up)
 
     def step(self, epoch: int | None = None) -> None:
         """Set the rates of `epoch`; without one, of the next."""
@@ -78,49 +88,3 @@ class Schedule(torch.optim.lr_scheduler.LRScheduler, ABC):
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * self.factor(self.last_epoch)
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
-
-
-class PolynomialSchedule(Schedule):
-    """(1 - epoch / epochs) ** 0.9 (section 4, implementation details)."""
-
-    EXPONENT = 0.9
-
-    def factor(self, epoch: int) -> float:
-        """From 1 to 0."""
-        return (1 - epoch / self.epochs) ** self.EXPONENT
-
-
-class CosineSchedule(Schedule):
-    """Half a wave from 1 to 0, as UNETR and Swin UNETR were trained."""
-
-    def factor(self, epoch: int) -> float:
-        """From 1 to 0."""
-        return (1 + math.cos(math.pi * epoch / self.epochs)) / 2
-
-
-class WarmUp(Schedule):
-    """Equal steps up to the first rate of another schedule, which then runs over the epochs that are left.
-
-    Args:
-        schedule: the other.
-        epochs: in which the rates rise; in the first they are one step above 0.
-    """
-
-    def __init__(self, schedule: Schedule, epochs: int):
-        self.schedule = schedule
-        super().__init__(schedule.optimizer, epochs)
-
-    def factor(self, epoch: int) -> float:
-        """Up to 1, then as the other schedule."""
-        return (epoch + 1) / self.epochs if epoch < self.epochs else self.schedule.factor(epoch - self.epochs)
-
-
-SCHEDULES: dict[str, type[Schedule]] = {"polynomial": PolynomialSchedule, "cosine": CosineSchedule}
-"""By the names that recipes give them."""
-
-
-def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, epochs: int) -> Schedule:
-    """The recipe's schedule over `epochs`; a warm-up that is shorter than an epoch is left out."""
-    warm_up = int(recipe.warm_up * epochs)
-    schedule = SCHEDULES[recipe.schedule](optimizer, epochs - warm_up)
-    return WarmUp(schedule, warm_up) if warm_up else schedule

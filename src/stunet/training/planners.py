@@ -1,12 +1,17 @@
 """Plans for our networks: nnU-Net's own spacing, patch and batch, or those of the published weights."""
 
+import json
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
+from stunet.errors import UserError
 from stunet.networks.network import Network
 from stunet.networks.registry import find_class, find_network
 from stunet.networks.stunet import PUBLISHED_STRIDES, SIZES
@@ -88,11 +93,6 @@ class STUNetPlanner(ExperimentPlanner):
         options.setdefault("plans_name", plans_name(size))
         super().__init__(dataset_name_or_id, **options)
 
-    @property
-    def network_class(self) -> type[Network]:
-        """Of the network that is planned for."""
-        return find_class(find_network(self.size).kind)
-
     def generate_data_identifier(self, configuration_name: str) -> str:
         """The folder of the preprocessed images: the same for all networks."""
         return images_folder_name(configuration_name)
@@ -100,9 +100,10 @@ class STUNetPlanner(ExperimentPlanner):
     def save_plans(self, plans: dict[str, Any]) -> None:
         """Replace the networks and leave the 2D configuration out, then save as nnU-Net does."""
         del plans["configurations"]["2d"]
+        multiples = find_class(find_network(self.size).kind).patch_multiple
         for configuration in plans["configurations"].values():
             if "architecture" in configuration:
-                patch = fitted_patch(configuration["patch_size"], self.network_class.patch_multiple)
+                patch = fitted_patch(configuration["patch_size"], multiples)
                 configuration["patch_size"] = patch
                 configuration["architecture"] = planned_architecture(configuration["architecture"], patch, self.size)
         super().save_plans(plans)
@@ -114,11 +115,6 @@ class PublishedPlanner(STUNetPlanner):
     1.5 mm, windows of 128 x 128 x 128, batches of two, z-score of each whole image, axes as they are, and strides that
     end with (1, 1, 2). Scans are brought to RAS. One thing nnU-Net v2 does otherwise than v1: it normalises before it
     resamples, which is the same where images are at 1.5 mm already, as TotalSegmentator's are.
-
-    Args:
-        dataset_name_or_id: of a dataset in nnU-Net's raw folder whose fingerprint is there.
-        size: a name in `stunet.networks.registry.NETWORKS`.
-        options: further arguments of nnU-Net's planner.
     """
 
     def __init__(self, dataset_name_or_id: str | int, size: str, **options: Any):
@@ -157,6 +153,33 @@ class PublishedPlanner(STUNetPlanner):
 PLANNERS: dict[str, type[STUNetPlanner]] = {"nnunet": STUNetPlanner, "published": PublishedPlanner}
 
 
+def plan_dataset(name: str, size: str, plan: str, plans_file: Path) -> list[str]:
+    """Let nnU-Net plan for a dataset whose fingerprint is there.
+
+    Args:
+        name: of the dataset, "Dataset004_Hippocampus".
+        size: a name in `stunet.networks.registry.NETWORKS`.
+        plan: a name in `PLANNERS`.
+        plans_file: where the plans come to lie.
+
+    Returns:
+        The names of the configurations.
+
+    Raises:
+        UserError: the raw folder has other splits than those that models were trained with, or nnU-Net refuses.
+    """
+    try:
+        plan_experiment_dataset(int(name[7:10]), partial(PLANNERS[plan], size=size))  # type: ignore[arg-type]
+    except AssertionError as error:
+        if str(error):
+            raise UserError(f"nnU-Net cannot plan for {name}: {error}") from error
+        raise UserError(
+            f"{plans_file.with_name('splits_final.json')} has other folds than the raw dataset's. Remove it if no "
+            "model was trained with it."
+        ) from error
+    return list(json.loads(plans_file.read_text())["configurations"])
+
+
 def planned_class(configuration: ConfigurationManager) -> type[Network] | None:
     """The class of ours that plans name; None where they name another network."""
     kind = kind_of(configuration.network_arch_class_name)
@@ -175,22 +198,22 @@ def require_fitting_plans(plans: str, configuration: ConfigurationManager, size:
     Raises:
         ValueError: the trainer cannot build a network by these plans.
     """
-    planned = configuration.network_arch_init_kwargs
-    kind = kind_of(configuration.network_arch_class_name)
-    takes_strides = kind is None or "strides" in find_class(kind).planned_arguments
-    if takes_strides and "strides" not in planned:
+    planned, kind = configuration.network_arch_init_kwargs, kind_of(configuration.network_arch_class_name)
+    if "strides" not in planned and (kind is None or "strides" in find_class(kind).planned_arguments):
         raise ValueError(f"The plans {plans} name no strides. Make new ones with `stunet prepare`.")
-    if size is None:
-        if kind is None:
-            raise ValueError(f"{trainer} builds what STU-Net plans say, and {plans} are for another network.")
+    if size is None and kind is None:
+        raise ValueError(f"{trainer} builds what STU-Net plans say, and {plans} are for another network.")
+    if size is None or kind is None:
         return
-    if kind not in (None, "stunet"):
-        raise ValueError(f"{trainer} builds {size!r}, but the plans {plans} are for {kind}. Use -p {plans_name(size)}.")
-    if kind == "stunet" and (planned["width"], planned["depth"]) != (SIZES[size].width, SIZES[size].depth):
-        raise ValueError(
-            f"{trainer} builds {size!r}, but the plans {plans} are for width {planned['width']}, depth "
-            f"{planned['depth']}. Use -p {plans_name(size)}."
-        )
-    variants = planned.get("downsampling", "residual"), planned.get("upsampling", "nearest")
-    if kind == "stunet" and variants != ("residual", "nearest"):
-        raise ValueError(f"{trainer} builds {size!r}, but the plans {plans} are for a variant. Use STUNetTrainer.")
+    wrong = f"{trainer} builds {size!r}, but the plans {plans} are for"
+    if kind != "stunet":
+        raise ValueError(f"{wrong} {kind}. Use -p {plans_name(size)}.")
+    _require_size(planned, size, wrong)
+
+
+def _require_size(planned: dict[str, Any], size: str, wrong: str) -> None:
+    """Refuse the plans of another STU-Net, in a sentence that begins with `wrong`."""
+    if (planned["width"], planned["depth"]) != (SIZES[size].width, SIZES[size].depth):
+        raise ValueError(f"{wrong} width {planned['width']}, depth {planned['depth']}. Use -p {plans_name(size)}.")
+    if (planned.get("downsampling", "residual"), planned.get("upsampling", "nearest")) != ("residual", "nearest"):
+        raise ValueError(f"{wrong} a variant. Use STUNetTrainer.")

@@ -11,10 +11,15 @@ from typing import Any
 from stunet.errors import UserError
 
 
-def each_case(
-    function: Callable[..., None], arguments: Mapping[str, tuple[Any, ...]], processes: int
-) -> Iterator[tuple[str, str | None]]:
-    """Call a function for each case, some at a time, and say how it went.
+def work_on_cases(
+    function: Callable[..., None],
+    arguments: Mapping[str, tuple[Any, ...]],
+    dataset: str,
+    cases: int,
+    processes: int,
+    on_case: Callable[[int, int], None],
+) -> None:
+    """Call a function for each case, some at a time; a case that fails does not stop the others.
 
     With one process the cases are worked on in this one. Otherwise scripts need `if __name__ == "__main__":`, for new
     processes import them again. What the function prints is not shown.
@@ -22,14 +27,32 @@ def each_case(
     Args:
         function: of a module, so that other processes find it.
         arguments: case -> arguments of the function.
+        dataset: its name, for messages.
+        cases: how many the dataset has; those without arguments are done already.
         processes: how many cases at a time.
-
-    Yields:
-        Case, and None or a sentence on what went wrong, as they are done.
+        on_case: called with the number of cases done and of all.
 
     Raises:
-        UserError: a process was killed.
+        UserError: cases that failed, each with the reason, or a process was killed.
     """
+    before = cases - len(arguments)
+    failed = {}
+    on_case(before, cases)
+    for done, (name, error) in enumerate(each_case(function, arguments, processes), start=1):
+        on_case(before + done, cases)
+        if error is not None:
+            failed[name] = error
+    if failed:
+        lines = [f"  {name}: {error}" for name, error in sorted(failed.items())[:10]]
+        more = ["  ..."] if len(failed) > len(lines) else []
+        title = f"nnU-Net refuses the dataset {dataset}: {len(failed)} of {cases} cases cannot be used."
+        raise UserError("\n".join([title, *lines, *more]))
+
+
+def each_case(
+    function: Callable[..., None], arguments: Mapping[str, tuple[Any, ...]], processes: int
+) -> Iterator[tuple[str, str | None]]:
+    """Case, and None or a sentence on what went wrong, as they are done."""
     if processes == 1 or len(arguments) < 2:
         for case, values in arguments.items():
             yield case, _attempt(function, values)

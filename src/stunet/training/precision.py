@@ -1,29 +1,24 @@
-"""In which numbers a network is trained."""
+"""In which numbers a network is trained: convolutions in a `Precision`; weights, their updates and sums in float32."""
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from stunet.errors import UserError
-from stunet.inference.backends.precision import cpu_computes_bfloat16
-
-TrainingPrecision = Literal["auto", "float32", "bfloat16", "float16"]
-"""Of convolutions; weights, their updates and sums stay in float32."""
-
-PRECISIONS: tuple[TrainingPrecision, ...] = get_args(TrainingPrecision)
+from stunet.inference.backends.precision import PRECISIONS, Precision, cpu_computes_bfloat16
 
 
-def resolve_precision(asked: TrainingPrecision, device: torch.device) -> TrainingPrecision:
+def resolve_precision(asked: Precision | Literal["auto"], device: torch.device) -> Precision:
     """What "auto" means on a device: bfloat16 where it is computed natively, else float16 on CUDA GPUs, else float32.
 
     Raises:
         UserError: an unknown precision, or float16 without the gradient scaler that only CUDA has.
     """
-    if asked not in PRECISIONS:
-        raise UserError(f"A precision is {', '.join(PRECISIONS)}, not {asked!r}.")
+    if asked not in ("auto", *PRECISIONS):
+        raise UserError(f"A precision is auto, {', '.join(PRECISIONS)}, not {asked!r}.")
     if asked == "float16" and device.type != "cuda":
         raise UserError("float16 is for CUDA GPUs; --precision bfloat16 or float32 is for other devices.")
     if asked != "auto":
@@ -34,7 +29,7 @@ def resolve_precision(asked: TrainingPrecision, device: torch.device) -> Trainin
 
 
 @contextlib.contextmanager
-def autocasting(precision: TrainingPrecision, device: torch.device) -> Iterator[None]:
+def autocasting(precision: Precision, device: torch.device) -> Iterator[None]:
     """Compute in `precision` within; nnU-Net's own autocast, which names no type, takes this one."""
     if precision == "float32":
         with _without_autocast(device):

@@ -1,23 +1,19 @@
 """Fingerprint, plans and preprocessed images of a dataset: nnU-Net's, for an STU-Net or another network."""
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
-
 from stunet.errors import UserError
 from stunet.folders import find_dataset
 from stunet.networks.registry import find_network
-from stunet.training import MAX_PROCESSES
-from stunet.training.cases import find_cases
+from stunet.training import MAX_PROCESSES, environment
 from stunet.training.fingerprint import extract_fingerprint
-from stunet.training.folders import set_nnunet_environment
-from stunet.training.planners import PLANNERS, plans_name
+from stunet.training.planners import PLANNERS, plan_dataset, plans_name
 from stunet.training.preprocessing import preprocess_images
+from stunet.training.training_cases import find_cases
 
 OnCase = Callable[[str, int, int], None]
 """Told what is done at present, the number of cases done, and of all."""
@@ -67,28 +63,14 @@ def prepare(
     find_network(size)
     if plan not in PLANNERS:
         raise UserError(f"There is no plan {plan!r}. Known are: {', '.join(PLANNERS)}.")
-    folders = set_nnunet_environment()
+    folders = environment.set_nnunet_environment()
     name = find_dataset(dataset, folders.raw)
     description, cases = find_cases(folders.raw / name)
     processes = processes or min(MAX_PROCESSES, os.cpu_count() or 1)
     plans_file = folders.preprocessed / name / f"{plans_name(size, plan)}.json"
     extract_fingerprint(cases, description, plans_file.parent, processes, partial(on_case, "checking"))
-    try:
-        plan_experiment_dataset(int(name[7:10]), partial(PLANNERS[plan], size=size))  # type: ignore[arg-type]
-    except AssertionError as error:
-        raise UserError(_planning_refused(name, folders.preprocessed, error)) from error
-    configurations = json.loads(plans_file.read_text())["configurations"]
+    configurations = plan_dataset(name, size, plan, plans_file)
     if configuration not in configurations:
         raise UserError(f"nnU-Net plans no {configuration!r} for {name}, only: {', '.join(configurations)}.")
     preprocess_images(cases, description, plans_file, configuration, processes, partial(on_case, "preprocessing"))
     return PreparedDataset(name, plans_file, configuration, len(cases))
-
-
-def _planning_refused(name: str, preprocessed: Path, error: AssertionError) -> str:
-    """nnU-Net's planner compares the splits of the raw folder with those that models were trained with."""
-    if str(error):
-        return f"nnU-Net cannot plan for {name}: {error}"
-    return (
-        f"{preprocessed / name / 'splits_final.json'} has other folds than the raw dataset's. Remove it if no model "
-        "was trained with it."
-    )

@@ -9,11 +9,9 @@ from typing import Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from stunet.errors import UserError
 from stunet.files import made_folder, replacing, write_json
-from stunet.training.cases import TrainingCase
-from stunet.training.fingerprint import refusal
-from stunet.training.pool import each_case
+from stunet.training.pool import work_on_cases
+from stunet.training.training_cases import TrainingCase
 
 STAMP_PREFIX = "stunet_images_"
 """How the file begins that says what the images of a folder were made by."""
@@ -74,15 +72,10 @@ def preprocess_images(
         for case in cases
         if not is_preprocessed(folder, case)
     }
-    failed = {}
-    on_case(len(cases) - len(to_do), len(cases))
-    for done, (name, error) in enumerate(each_case(preprocess_case, to_do, processes), start=1):
-        on_case(len(cases) - len(to_do) + done, len(cases))
-        if error is not None:
-            failed[name] = error
-    shutil.rmtree(folder / PARTIAL_FOLDER, ignore_errors=True)
-    if failed:
-        raise UserError(refusal(plans_file.parent.name, failed, len(cases)))
+    try:
+        work_on_cases(preprocess_case, to_do, plans_file.parent.name, len(cases), processes, on_case)
+    finally:
+        shutil.rmtree(folder / PARTIAL_FOLDER, ignore_errors=True)
     _copy_truth(cases, description, plans_file.parent / TRUTH_FOLDER)
     return folder
 

@@ -10,22 +10,16 @@ from typing import Any, Literal
 
 from stunet.errors import UserError
 from stunet.networks.registry import find_network
+from stunet.training.settings import TrainingSettings
 
 FLAT_LEARNING_RATE = 1e-3
 """Of all parameters, in the fine-tuning trainers of the official code (uni-medical/STU-Net)."""
 
-
-Optimizer = Literal["sgd", "adamw"]
-Schedule = Literal["polynomial", "cosine"]
+OptimizerName = Literal["sgd", "adamw"]
+ScheduleName = Literal["polynomial", "cosine"]
 
 NNUNET_WEIGHT_DECAY = 3e-5
 """nnU-Net's own (Isensee et al., 2021), and nnFormer's, which was trained within it."""
-
-TRANSFORMER_WEIGHT_DECAY = 1e-5
-"""Of UNETR and Swin UNETR in their official code; their papers state none."""
-
-WARM_UP = 0.05
-"""Of UNETR and Swin UNETR: 50 epochs in their official code, here of 1000."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +56,8 @@ class Recipe:
     learning_rate: float = 0.01
     body_learning_rate_factor: float = 1.0
     freeze_encoder: bool = False
-    optimizer: Optimizer = "sgd"
-    schedule: Schedule = "polynomial"
+    optimizer: OptimizerName = "sgd"
+    schedule: ScheduleName = "polynomial"
     warm_up: float = 0.0
     momentum: float = 0.99
     weight_decay: float = 1e-3
@@ -118,6 +112,16 @@ class Recipe:
         return [f"{name.replace('_', ' ')}: {spoken(value)}" for name, value in asdict(self).items()]
 
 
+UNETR = Recipe(
+    "unetr",
+    learning_rate=1e-4,
+    optimizer="adamw",
+    schedule="cosine",
+    warm_up=0.05,  # 50 epochs in the official code, here of 1000
+    weight_decay=1e-5,  # in the official code; the papers of UNETR and Swin UNETR state none
+)
+"""Hatamizadeh et al., 2022: AdamW, 0.0001; warm-up and cosine are the official code's."""
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -129,22 +133,8 @@ RECIPES: dict[str, Recipe] = {
         Recipe("nnunet", weight_decay=NNUNET_WEIGHT_DECAY),
         Recipe("unet3d", weight_decay=NNUNET_WEIGHT_DECAY),  # its paper states no numbers: nnU-Net's
         Recipe("nnformer", weight_decay=NNUNET_WEIGHT_DECAY),  # Zhou et al., 2021, section 4: nnU-Net's
-        Recipe(
-            "unetr",
-            learning_rate=1e-4,
-            optimizer="adamw",
-            schedule="cosine",
-            warm_up=WARM_UP,
-            weight_decay=TRANSFORMER_WEIGHT_DECAY,
-        ),  # Hatamizadeh et al., 2022: AdamW, 0.0001; warm-up and cosine are the official code's
-        Recipe(
-            "swin_unetr",
-            learning_rate=8e-4,
-            optimizer="adamw",
-            schedule="cosine",
-            warm_up=WARM_UP,
-            weight_decay=TRANSFORMER_WEIGHT_DECAY,
-        ),  # Hatamizadeh et al., 2021: 0.0008, linear warm-up, cosine; AdamW is the official code's
+        UNETR,
+        replace(UNETR, name="swin_unetr", learning_rate=8e-4),  # Hatamizadeh et al., 2021; AdamW is the official code's
     )
 }
 """By name."""
@@ -175,6 +165,21 @@ def recipe_of(network: str) -> Recipe:
     """
     kind = find_network(network).kind
     return RECIPES["scratch" if kind == "stunet" else kind]
+
+
+def recipe_for(settings: TrainingSettings) -> Recipe:
+    """The recipe that a training follows: the one it names, or that of its start and its network, with its own numbers.
+
+    Raises:
+        UserError: an unknown recipe or network, or numbers with which nothing can be trained.
+    """
+    schedule = settings.schedule
+    name = schedule.recipe or ("finetune" if settings.start.model else recipe_of(settings.task.size or "small").name)
+    recipe = find_recipe(name)
+    if schedule.flat_lr:
+        recipe = recipe.at_one_rate()
+    options = {**vars(schedule), **vars(settings.augmentation), "freeze_encoder": schedule.freeze == "encoder"}
+    return recipe.with_changes(**{name: value for name, value in options.items() if name in vars(recipe)})
 
 
 def departures(recipe: Recipe, spacing: Sequence[float], classes: int) -> list[str]:

@@ -1,6 +1,7 @@
 """nnU-Net's trainer that can be left after any step and goes on there to the bit."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -9,11 +10,27 @@ from torch import nn
 
 from stunet.files import replacing
 from stunet.networks.network import Network
-from stunet.training import checkpoints, sharded
-from stunet.training.checkpoints import Checkpoint, TrainingState, optimizer_tensors
+from stunet.training import checkpoint_folder, sharded_checkpoint
+from stunet.training.checkpoint_folder import TrainingCheckpoint, TrainingState, optimizer_tensors
 from stunet.training.logs import TrainingLog, plain
-from stunet.training.nnunet_checkpoint import put_together
-from stunet.training.parallel import Process, Strategy, unwrapped, wait_for_all_ranks
+from stunet.training.parallel import STRATEGIES, Process, Strategy, unwrapped, wait_for_all_ranks, whole, whole_weights
+from stunet.training.settings import TrainingSettings
+
+
+def put_together(network: nn.Module, optimizer: torch.optim.Optimizer, keep: bool) -> tuple[Any, Any]:
+    """What nnU-Net asks of a sharded network and of its optimiser to save them: `state_dict`, of whole CPU tensors.
+
+    All ranks must call it. Those that do not `keep` the tensors get none: they need not have room for them.
+    """
+    weights = {name: tensor.cpu() for name, tensor in whole_weights(network) if keep}
+    kept: dict[str, Any] = optimizer.state_dict()
+    state: dict[int, dict[str, torch.Tensor]] = {number: {} for number in kept["state"]}
+    for number, of_parameter in kept["state"].items():
+        for name, tensor in of_parameter.items():
+            gathered = whole(tensor)
+            if keep:
+                state[number][name] = gathered.cpu()
+    return SimpleNamespace(state_dict=lambda: weights), SimpleNamespace(state_dict=lambda: {**kept, "state": state})
 
 
 class ResumableTrainer(nnUNetTrainer):
@@ -21,7 +38,8 @@ class ResumableTrainer(nnUNetTrainer):
 
     Attributes:
         process: this one among those that train.
-        strategy: how the network is spread over several processes.
+        settings: the options of the run.
+        size: the STU-Net that is built whatever the plans' network; None builds what our plans say.
         epoch_losses: of the steps done in this epoch.
     """
 
@@ -29,13 +47,20 @@ class ResumableTrainer(nnUNetTrainer):
     optimizer: torch.optim.Optimizer
     logger: TrainingLog
     process: Process
-    strategy: Strategy
+    settings: TrainingSettings
+    size: str | None = None
     epoch_losses: list[float]
 
     @property
     def steps_done(self) -> int:
         """Iterations since the start of the training."""
         return self.current_epoch * self.num_iterations_per_epoch + len(self.epoch_losses)
+
+    @property
+    def strategy(self) -> Strategy:
+        """How the network is spread over several processes: as asked for, or by its size, see `STRATEGIES`."""
+        asked = self.settings.hardware.strategy
+        return STRATEGIES.get(self.size or "", "ddp") if asked == "auto" else asked
 
     @property
     def bare_network(self) -> Network:
@@ -54,7 +79,7 @@ class ResumableTrainer(nnUNetTrainer):
             return
         spread = self.network, self.optimizer
         if self.is_sharded:
-            self.network, self.optimizer = put_together(*spread, keep=self.process.is_first)  # type: ignore[assignment]
+            self.network, self.optimizer = put_together(*spread, keep=self.process.is_first)
         else:
             self.network = self.bare_network
         try:
@@ -77,11 +102,11 @@ class ResumableTrainer(nnUNetTrainer):
         network = self.bare_network
         folder, weights = Path(self.output_folder), network.state_dict()
         if self.is_sharded:
-            return sharded.save(folder, weights, optimizer_tensors(self.optimizer, network), self.state())
+            return sharded_checkpoint.save(folder, weights, optimizer_tensors(self.optimizer, network), self.state())
         if self.process.is_first:
-            checkpoints.save(folder, weights, optimizer_tensors(self.optimizer, network), self.state())
+            checkpoint_folder.save(folder, weights, optimizer_tensors(self.optimizer, network), self.state())
         wait_for_all_ranks()
-        return folder / checkpoints.NEWEST
+        return folder / checkpoint_folder.NEWEST
 
     def state(self) -> TrainingState:
         """Where the training stands, but for its tensors."""
@@ -90,13 +115,13 @@ class ResumableTrainer(nnUNetTrainer):
         axes: list[int] = list(self.inference_allowed_mirroring_axes or ())
         return TrainingState(self.current_epoch, list(self.epoch_losses), plain(self._best_ema), done, scaler, axes)
 
-    def load_state(self, checkpoint: Checkpoint) -> None:
+    def load_state(self, checkpoint: TrainingCheckpoint) -> None:
         """Go on from what `save_state` wrote; the trainer is initialised.
 
         Raises:
             UserError: a checkpoint of another network.
         """
-        load_into = sharded.load_into if self.is_sharded else checkpoints.load_into
+        load_into = sharded_checkpoint.load_into if self.is_sharded else checkpoint_folder.load_into
         load_into(checkpoint, self.bare_network, self.optimizer)
         self.restore(checkpoint.state)
 
@@ -111,5 +136,5 @@ class ResumableTrainer(nnUNetTrainer):
 
     def last_checkpoint(self) -> Path | None:
         """The newest of our own; None before the first."""
-        folder = Path(self.output_folder) / checkpoints.NEWEST
+        folder = Path(self.output_folder) / checkpoint_folder.NEWEST
         return folder if folder.is_dir() else None

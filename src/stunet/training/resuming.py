@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from stunet.errors import UserError
-from stunet.training import checkpoints
-from stunet.training.checkpoints import Checkpoint
+from stunet.training import checkpoint_folder
+from stunet.training.checkpoint_folder import TrainingCheckpoint
 from stunet.training.recipes import Recipe, spoken
-from stunet.training.start import Start
+from stunet.training.settings import TrainingSettings
 
 RECORD_NAME = "stunet_run.json"
 
@@ -24,35 +24,33 @@ LONGER = "epochs"
 """The one number of a recipe that may change when a run is resumed: it may grow."""
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What a resumed run must have in common with the run as it was started."""
+def recorded_settings(settings: TrainingSettings, recipe: Recipe) -> dict[str, Any]:
+    """What a run's record says of its settings: options by name, whole recipe, and start (None for random weights)."""
+    groups = (settings.task, settings.augmentation, settings.hardware, settings.logging)
+    options = {name: value for group in groups for name, value in asdict(group).items()}
+    start = None if settings.start.model is None else asdict(settings.start)
+    return {**options, "recipe": asdict(recipe), "start": start}
 
-    recipe: Recipe
-    seed: int
-    start: Start | None = None
 
-
-def checkpoint_to_resume(fold_folder: Path, resume: bool, asked: Origin) -> Checkpoint | None:
+def checkpoint_to_resume(fold_folder: Path, settings: TrainingSettings, recipe: Recipe) -> TrainingCheckpoint | None:
     """The newest checkpoint if the run is to be resumed, else None.
 
     Raises:
         UserError: a run that is there and not to be resumed, or to be resumed and not there, finished, or started with
             another recipe, seed or model.
     """
-    checkpoint = checkpoints.newest(fold_folder)
+    checkpoint = checkpoint_folder.newest(fold_folder)
     nnunets = [name for name in NNUNET_CHECKPOINTS if (fold_folder / name).is_file()]
-    if not resume:
+    if not settings.task.resume:
         if checkpoint or nnunets:
             there = checkpoint.folder.name if checkpoint else nnunets[0]
             raise UserError(f"{fold_folder} already holds {there}. Go on with --resume, or move it away.")
         return None
     if checkpoint is None:
         raise UserError(_nothing_to_resume(fold_folder, nnunets))
-    _require_same_start(fold_folder, asked.start)
-    _require_same_recipe(fold_folder, asked)
+    _require_started_alike(fold_folder, recorded_settings(settings, recipe))
     is_validated = _is_newer(fold_folder / SUMMARY, fold_folder / NNUNET_CHECKPOINTS[0])
-    if is_trained(fold_folder, checkpoint.state.epoch, asked.recipe.epochs) and is_validated:
+    if is_trained(fold_folder, checkpoint.state.epoch, recipe.epochs) and is_validated:
         raise UserError(
             f"The run in {fold_folder} is finished; there is nothing to resume. Give more --epochs to go on."
         )
@@ -70,7 +68,7 @@ def _nothing_to_resume(fold_folder: Path, nnunets: list[str]) -> str:
 
 def is_trained(fold_folder: Path, epochs_done: int, epochs: int) -> bool:
     """Whether only the validation may be missing. A final model of fewer epochs may be there: it is older."""
-    state = fold_folder / checkpoints.NEWEST / checkpoints.STATE
+    state = fold_folder / checkpoint_folder.NEWEST / checkpoint_folder.STATE
     return epochs_done >= epochs and _is_newer(fold_folder / NNUNET_CHECKPOINTS[0], state)
 
 
@@ -78,21 +76,29 @@ def _is_newer(file: Path, other: Path) -> bool:
     return file.is_file() and not (other.is_file() and other.stat().st_mtime > file.stat().st_mtime)
 
 
-def _started_settings(fold_folder: Path) -> dict[str, Any]:
-    """What the run was started with; nothing where nnUNetv2_train left no record."""
+def _require_started_alike(fold_folder: Path, asked: Mapping[str, Any]) -> None:
+    """A resumed run goes on as its record says that it was started; nnUNetv2_train leaves none.
+
+    More epochs may be asked for: the learning rate then follows the longer schedule from here on. The weights come from
+    the checkpoint; --from only tells which run is meant.
+    """
     record = fold_folder / RECORD_NAME
-    return json.loads(record.read_text())["settings"] if record.is_file() else {}
-
-
-def _require_same_start(fold_folder: Path, start: Start | None) -> None:
-    """A resumed run takes its weights from its checkpoint; --from only tells which run is meant."""
-    record = _started_settings(fold_folder)
-    asked = None if start is None else asdict(start)
-    if record and record.get("start") != asked:
+    if not record.is_file():
+        return
+    started = json.loads(record.read_text())["settings"]
+    if started.get("start") != asked["start"]:
         raise UserError(
-            f"The run in {fold_folder} was started with {_spoken_start(record.get('start'))}, not with "
-            f"{_spoken_start(asked)}. Give the same to resume it: its weights then come from its checkpoint."
+            f"The run in {fold_folder} was started with {_spoken_start(started.get('start'))}, not with "
+            f"{_spoken_start(asked['start'])}. Give the same to resume it: its weights then come from its checkpoint."
         )
+    numbers = json.loads(json.dumps({**asked["recipe"], "seed": asked["seed"]}))
+    for name, value in {**started.get("recipe", {}), "seed": started["seed"]}.items():
+        is_longer = name == LONGER and numbers[LONGER] > value
+        if numbers.get(name) != value and not is_longer:
+            raise UserError(
+                f"The run in {fold_folder} was started with {name.replace('_', ' ')} {spoken(value)}, "
+                f"not {spoken(numbers.get(name))}. Give the same to resume it."
+            )
 
 
 def _spoken_start(start: Mapping[str, Any] | None) -> str:
@@ -100,20 +106,3 @@ def _spoken_start(start: Mapping[str, Any] | None) -> str:
         return "random weights"
     options = ("--keep-head" if start["keep_head"] else "", "--divide-channels" if start["divide_channels"] else "")
     return " ".join(("--from", start["model"], *filter(None, options)))
-
-
-def _require_same_recipe(fold_folder: Path, origin: Origin) -> None:
-    """A resumed run goes on as it was started.
-
-    More epochs may be asked for: the learning rate then follows the longer schedule from here on.
-    """
-    settings = _started_settings(fold_folder)
-    started = {**settings.get("recipe", {}), "seed": settings["seed"]} if settings else {}
-    asked = json.loads(json.dumps({**asdict(origin.recipe), "seed": origin.seed}))
-    for name, value in started.items():
-        is_longer = name == LONGER and asked[LONGER] > value
-        if asked.get(name) != value and not is_longer:
-            raise UserError(
-                f"The run in {fold_folder} was started with {name.replace('_', ' ')} {spoken(value)}, "
-                f"not {spoken(asked.get(name))}. Give the same to resume it."
-            )

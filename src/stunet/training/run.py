@@ -5,11 +5,11 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -20,74 +20,21 @@ from stunet.folders import Folders, find_dataset
 from stunet.networks.network import product_of
 from stunet.networks.registry import find_class, find_network
 from stunet.plans.network_spec import kind_of
-from stunet.training.folders import set_nnunet_environment
-from stunet.training.parallel import STRATEGIES, Process, Strategy, process_group
+from stunet.training import environment
+from stunet.training.parallel import Process, process_group
 from stunet.training.planners import plans_name
-from stunet.training.precision import TrainingPrecision, resolve_precision
-from stunet.training.recipes import RECIPES, Recipe, departures, spoken
-from stunet.training.resuming import RECORD_NAME, SUMMARY, Origin, checkpoint_to_resume, is_trained
-from stunet.training.start import Start, start_from
+from stunet.training.precision import resolve_precision
+from stunet.training.recipes import Recipe, departures, recipe_for, spoken
+from stunet.training.resuming import RECORD_NAME, SUMMARY, checkpoint_to_resume, is_trained, recorded_settings
+from stunet.training.settings import HardwareSettings, LoggingSettings, TaskSettings, TrainingSettings
+from stunet.training.start import size_of, start_from
 from stunet.training.throughput import StepReport
-from stunet.training.trainer import Augmentation, STUNetTrainer
+from stunet.training.trainer import STUNetTrainer
 from stunet.training.trainers import FINE_TUNERS, TRAINERS, STUNetTrainer_ft
 from stunet.weights.transfer_report import TransferReport
 
 NUM_FOLDS = 5
 """Parts into which nnU-Net splits the cases."""
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """What a run is asked to do, where and how; all else comes from the plans.
-
-    Attributes:
-        dataset: number or name of a prepared dataset.
-        fold: 0 to 4 of nnU-Net's five-fold split, or "all".
-        size: of the STU-Net, or another name in `stunet.networks.registry.NETWORKS`.
-        configuration: "3d_fullres" or "3d_lowres".
-        plan: "nnunet" or "published", one that the dataset was prepared with.
-        recipe: how long, how fast and on what; see `stunet.training.recipes`.
-        start: the model whose weights the training starts with; None starts with random ones.
-        device: "cpu", "cuda" or "mps".
-        precision: "auto", "float32" (not on CUDA), "bfloat16" or "float16" (CUDA); see `resolve_precision`.
-        augmentation: "device" augments batches where the network is, "nnunet" samples where they are read, in the same
-            way; "auto" is the device where it can.
-        compiled: compile the network; None does so on CUDA GPUs.
-        accumulate: in how many parts the gradient of a batch is computed: memory for one part is needed.
-        checkpointed_activations: recompute the activations of each stage instead of keeping them.
-        save_every: epochs between checkpoints.
-        picture_every: epochs between pictures of a validation patch; 0 for none.
-        tensorboard: write curves for TensorBoard, too.
-        wandb: send nnU-Net's log to Weights & Biases (variables nnUNet_wandb_project and nnUNet_wandb_mode).
-        strategy: "ddp" or "fsdp", how the network is spread where torchrun started several processes; None decides by
-            the size, see `stunet.training.parallel.STRATEGIES`.
-        seed: of the initial weights, of the order of the data and of its augmentation: the same seed gives the same
-            run, whatever the number of workers.
-        workers: processes that load and augment; nnU-Net's choice by default, 0 for none.
-        resume: go on from the newest checkpoint.
-    """
-
-    dataset: str
-    fold: int | str = 0
-    size: str = "small"
-    configuration: str = "3d_fullres"
-    plan: str = "nnunet"
-    recipe: Recipe = RECIPES["scratch"]
-    start: Start | None = None
-    device: str = "cpu"
-    precision: TrainingPrecision = "auto"
-    augmentation: Augmentation = "auto"
-    compiled: bool | None = None
-    accumulate: int = 1
-    checkpointed_activations: bool = False
-    save_every: int = 5
-    picture_every: int = 10
-    tensorboard: bool = False
-    wandb: bool = False
-    strategy: Strategy | None = None
-    seed: int = 0
-    workers: int | None = None
-    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,71 +71,86 @@ def train(
             that is no number any more, too little memory.
         TrainingStopped: SIGTERM came; a checkpoint was saved.
     """
+    settings = _decided(settings)
     _check(settings)
-    folders = set_nnunet_environment()
-    with process_group(settings.device) as process:
-        return _train(settings, folders, process, on_step, on_transfer)
+    folders = environment.set_nnunet_environment()
+    with process_group(settings.hardware.device) as process:
+        start = time.perf_counter()
+        _set_variables(settings, process)
+        torch.manual_seed(settings.task.seed)
+        trainer = build_trainer(settings, folders)
+        if on_step is not None:
+            trainer.on_step = on_step
+        if settings.start.model is not None and not settings.task.resume:
+            on_transfer(start_from(trainer, settings.start))
+        _write_record(trainer, seconds=0.0, finished=False)
+        if not is_trained(Path(trainer.output_folder), trainer.current_epoch, trainer.num_epochs):
+            trainer.run_training()
+        trainer.perform_actual_validation()
+        seconds = time.perf_counter() - start
+        _write_record(trainer, seconds, finished=True)
+        return read_result(Path(trainer.output_folder), seconds)
 
 
-def _train(
-    settings: TrainingSettings,
-    folders: Folders,
-    process: Process,
-    on_step: Callable[[StepReport], None] | None,
-    on_transfer: Callable[[TransferReport], None],
-) -> TrainingResult:
-    start = time.perf_counter()
-    _set_variables(settings, process)
-    torch.manual_seed(settings.seed)
-    trainer = build_trainer(settings, folders)
-    if on_step is not None:
-        trainer.on_step = on_step
-    if settings.start is not None and not settings.resume:
-        on_transfer(start_from(trainer, settings.start))
-    _write_record(trainer, settings, seconds=0.0, finished=False)
-    if not is_trained(Path(trainer.output_folder), trainer.current_epoch, trainer.num_epochs):
-        trainer.run_training()
-    trainer.perform_actual_validation()
-    seconds = time.perf_counter() - start
-    _write_record(trainer, settings, seconds, finished=True)
-    return read_result(Path(trainer.output_folder), seconds)
+def _decided(settings: TrainingSettings) -> TrainingSettings:
+    """With a size and a device where they were left open."""
+    task, hardware, model = settings.task, settings.hardware, settings.start.model
+    if task.size is None:
+        task = replace(task, size="small" if model is None else size_of(model))
+    if hardware.device == "auto":
+        hardware = replace(hardware, device=default_device())
+    return replace(settings, task=task, hardware=hardware)
 
 
-def _set_variables(settings: TrainingSettings, process: Process) -> None:
-    """What nnU-Net reads from its environment; one of several processes sends the log."""
-    if settings.workers is not None:
-        os.environ["nnUNet_n_proc_DA"] = str(settings.workers)
-    os.environ["nnUNet_wandb_enabled"] = str(int(settings.wandb and process.is_first))
-
-
-def default_device() -> str:
+def default_device() -> Literal["cuda", "cpu"]:
     """A CUDA GPU if there is one, else the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def _set_variables(settings: TrainingSettings, process: Process) -> None:
+    """What nnU-Net reads from its environment; one of several processes sends the log."""
+    if settings.hardware.workers is not None:
+        os.environ["nnUNet_n_proc_DA"] = str(settings.hardware.workers)
+    os.environ["nnUNet_wandb_enabled"] = str(int(settings.logging.wandb and process.is_first))
+
+
 def _check(settings: TrainingSettings) -> None:
-    find_network(settings.size)
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not available.get(settings.device, False):
-        usable = ", ".join(name for name, is_there in available.items() if is_there)
-        raise UserError(f"This machine has no device {settings.device!r}. Usable here: {usable}.")
-    if not (settings.fold == "all" or (isinstance(settings.fold, int) and settings.fold >= 0)):
-        raise UserError(f"A fold is 0, 1, 2, 3, 4 or all, not {settings.fold!r}.")
-    if settings.precision == "float32" and settings.device == "cuda":
-        raise UserError("nnU-Net trains in half precision on a CUDA GPU; --precision float32 is for the CPU.")
-    resolve_precision(settings.precision, torch.device(settings.device))
-    if settings.accumulate < 1:
+    """Refuse what cannot be done on any dataset.
+
+    Raises:
+        UserError: it names the option.
+    """
+    assert settings.task.size is not None
+    find_network(settings.task.size)
+    start, fold = settings.start, settings.task.fold
+    if start.model is None and (start.keep_head or start.divide_channels):
+        raise UserError("--keep-head and --divide-channels say how --from takes weights over: give --from, too.")
+    if fold != "all" and not (isinstance(fold, int) and fold >= 0):
+        raise UserError(f"A fold is 0, 1, 2, 3, 4 or all, not {fold!r}.")
+    if settings.hardware.accumulate < 1:
         raise UserError("A batch has 1 part or more (--accumulate).")
-    if settings.save_every < 1 or settings.picture_every < 0:
+    _check_machine(settings.hardware)
+    _check_logging(settings.logging)
+
+
+def _check_logging(logging: LoggingSettings) -> None:
+    if logging.save_every < 1 or logging.picture_every < 0:
         raise UserError("--save-every is 1 or more, and --picture-every is 0 or more.")
-    for module, is_asked_for in (("tensorboard", settings.tensorboard), ("wandb", settings.wandb)):
+    for module, is_asked_for in (("tensorboard", logging.tensorboard), ("wandb", logging.wandb)):
         if is_asked_for:
             with from_extra(module):
                 import_module(module)
+
+
+def _check_machine(hardware: HardwareSettings) -> None:
+    """Refuse a device that is not here, and a precision that it does not have."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(hardware.device, False):
+        usable = ", ".join(name for name, is_there in available.items() if is_there)
+        raise UserError(f"This machine has no device {hardware.device!r}. Usable here: {usable}.")
+    if hardware.precision == "float32" and hardware.device == "cuda":
+        raise UserError("nnU-Net trains in half precision on a CUDA GPU; --precision float32 is for the CPU.")
+    resolve_precision(hardware.precision, torch.device(hardware.device))
 
 
 def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer:
@@ -197,33 +159,29 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
     Raises:
         UserError: a dataset that isn't prepared, or a folder that holds a run already.
     """
-    name = find_dataset(settings.dataset, folders.preprocessed)
-    plans_file = folders.preprocessed / name / f"{plans_name(settings.size, settings.plan)}.json"
+    settings = _decided(settings)
+    task, recipe = settings.task, recipe_for(settings)
+    name = find_dataset(task.dataset, folders.preprocessed)
+    plans_file = folders.preprocessed / name / f"{plans_name(str(task.size), task.plan)}.json"
     if not plans_file.is_file():
-        raise UserError(
-            f"{name} isn't prepared for {settings.size!r}. Run: "
-            f"stunet prepare -d {settings.dataset} --size {settings.size}{_plan_option(settings)}"
-        )
+        raise UserError(f"{name} isn't prepared for {task.size!r}. Run: {_prepare_command(task)}")
     plans = json.loads(plans_file.read_text())
-    if settings.configuration not in plans["configurations"]:
+    if task.configuration not in plans["configurations"]:
         known = ", ".join(plans["configurations"])
-        raise UserError(f"The plans of {name} have no configuration {settings.configuration!r}, only: {known}.")
-    _require_images(plans_file.parent, plans["configurations"][settings.configuration]["data_identifier"], settings)
-    _put_into_plan(settings, plans["configurations"][settings.configuration])
-    plans["continue_training"] = settings.resume
+        raise UserError(f"The plans of {name} have no configuration {task.configuration!r}, only: {known}.")
+    configuration = plans["configurations"][task.configuration]
+    _require_images(plans_file.parent, configuration["data_identifier"], task)
+    _put_into_plan(recipe, settings.hardware.accumulate, configuration)
+    plans["continue_training"] = task.resume
     dataset = json.loads((plans_file.parent / "dataset.json").read_text())
-    trainer = trainer_class(settings)(
-        plans,
-        settings.configuration,
-        settings.fold,
-        dataset,
-        torch.device(settings.device),  # type: ignore[arg-type]
-    )
-    checkpoint = checkpoint_to_resume(
-        Path(trainer.output_folder), settings.resume, Origin(settings.recipe, settings.seed, settings.start)
-    )
-    _configure(trainer, settings)
-    _warn_of_departures(trainer)
+    device = torch.device(settings.hardware.device)
+    trainer = trainer_class(settings)(plans, task.configuration, task.fold, dataset, device)
+    checkpoint = checkpoint_to_resume(Path(trainer.output_folder), settings, recipe)
+    trainer.settings = settings
+    trainer.follow(recipe)
+    classes = len(trainer.label_manager.foreground_labels)
+    for sentence in departures(recipe, trainer.configuration_manager.spacing, classes):
+        trainer.print_to_log_file(sentence)
     trainer.initialize()
     if checkpoint is not None:
         trainer.load_state(checkpoint)
@@ -235,21 +193,21 @@ def trainer_class(settings: TrainingSettings) -> type[STUNetTrainer]:
 
     Sizes of STU-Net have trainers of their own; other networks are built by the one that builds what its plans say.
     """
-    if settings.recipe.name == "finetune":
-        return FINE_TUNERS.get(settings.size, STUNetTrainer_ft)
-    return TRAINERS.get(settings.size, STUNetTrainer)
+    if recipe_for(settings).name == "finetune":
+        return FINE_TUNERS.get(settings.task.size or "", STUNetTrainer_ft)
+    return TRAINERS.get(settings.task.size or "", STUNetTrainer)
 
 
-def _put_into_plan(settings: TrainingSettings, configuration: dict[str, Any]) -> None:
+def _put_into_plan(recipe: Recipe, accumulate: int, configuration: dict[str, Any]) -> None:
     """Batch size and patch, which nnU-Net reads from its plans wherever it needs them.
 
     Raises:
         UserError: a patch that the network's strides do not divide, or a batch of fewer images than parts.
     """
-    if settings.recipe.batch_size is not None:
-        configuration["batch_size"] = settings.recipe.batch_size
-    if settings.recipe.patch is not None:
-        configuration["patch_size"] = list(settings.recipe.patch)
+    if recipe.batch_size is not None:
+        configuration["batch_size"] = recipe.batch_size
+    if recipe.patch is not None:
+        configuration["patch_size"] = list(recipe.patch)
     multiples = _put_window_into_network(configuration)
     if any(edge % multiple for edge, multiple in zip(configuration["patch_size"], multiples, strict=True)):
         raise UserError(
@@ -258,8 +216,8 @@ def _put_into_plan(settings: TrainingSettings, configuration: dict[str, Any]) ->
         )
     if list(configuration["patch_size"]) == multiples:
         raise UserError(f"A patch of {spoken(multiples)} voxels leaves one voxel at the bottom; give a larger one.")
-    if settings.accumulate > configuration["batch_size"]:
-        raise UserError(f"A batch of {configuration['batch_size']} cannot be cut into {settings.accumulate} parts.")
+    if accumulate > configuration["batch_size"]:
+        raise UserError(f"A batch of {configuration['batch_size']} cannot be cut into {accumulate} parts.")
 
 
 def _put_window_into_network(configuration: dict[str, Any]) -> list[int]:
@@ -278,48 +236,27 @@ def _put_window_into_network(configuration: dict[str, Any]) -> list[int]:
     return list(network_class.patch_multiple)
 
 
-def _configure(trainer: STUNetTrainer, settings: TrainingSettings) -> None:
-    trainer.follow(settings.recipe)
-    trainer.seed = settings.seed
-    trainer.precision = settings.precision
-    trainer.augmentation = settings.augmentation
-    trainer.strategy = settings.strategy or STRATEGIES.get(settings.size, "ddp")
-    trainer.compiled = settings.compiled
-    trainer.accumulate = settings.accumulate
-    trainer.checkpointed_activations = settings.checkpointed_activations
-    trainer.save_every = settings.save_every
-    trainer.picture_every = settings.picture_every
-    trainer.tensorboard = settings.tensorboard
+def _prepare_command(task: TaskSettings) -> str:
+    plan = "" if task.plan == "nnunet" else f" --plan {task.plan}"
+    return f"stunet prepare -d {task.dataset} --size {task.size}{plan}"
 
 
-def _warn_of_departures(trainer: STUNetTrainer) -> None:
-    classes = len(trainer.label_manager.foreground_labels)
-    for sentence in departures(trainer.recipe, trainer.configuration_manager.spacing, classes):
-        trainer.print_to_log_file(sentence)
-
-
-def _plan_option(settings: TrainingSettings) -> str:
-    return "" if settings.plan == "nnunet" else f" --plan {settings.plan}"
-
-
-def _require_images(prepared: Path, images: str, settings: TrainingSettings) -> None:
+def _require_images(prepared: Path, images: str, task: TaskSettings) -> None:
     """Enough preprocessed cases for nnU-Net's split, unless the user wrote one of their own."""
     cases = len(list((prepared / images).glob("*.pkl")))
     if not cases:
         raise UserError(
-            f"{prepared / images} holds no preprocessed images. Run: "
-            f"stunet prepare -d {settings.dataset} --size {settings.size} -c {settings.configuration}"
-            f"{_plan_option(settings)}"
+            f"{prepared / images} holds no preprocessed images. Run: {_prepare_command(task)} -c {task.configuration}"
         )
-    if settings.fold != "all" and cases < NUM_FOLDS and not (prepared / "splits_final.json").is_file():
+    if task.fold != "all" and cases < NUM_FOLDS and not (prepared / "splits_final.json").is_file():
         raise UserError(f"{prepared.name} has {cases} cases, too few for {NUM_FOLDS} folds. Train on all: -f all")
 
 
-def _write_record(trainer: STUNetTrainer, settings: TrainingSettings, seconds: float, finished: bool) -> None:
+def _write_record(trainer: STUNetTrainer, seconds: float, finished: bool) -> None:
     if not trainer.process.is_first:
         return
     record = {
-        "settings": asdict(settings),
+        "settings": recorded_settings(trainer.settings, trainer.recipe),
         "finished": finished,
         "seconds": round(seconds, 1),
         "iterations": trainer.num_epochs * trainer.num_iterations_per_epoch,

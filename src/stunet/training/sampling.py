@@ -126,7 +126,8 @@ class SeededBatches(Dataset):
         self.loader.transforms = without_timing(loader.transforms)
         self.loader.get_indices = self._draw_cases
         self.loader.get_do_oversample = self._start_sample
-        self.is_probabilistic = loader_is_probabilistic(loader)
+        # nnU-Net may draw lots for each patch to show foreground, which needs no knowledge of the slot
+        self.is_probabilistic = loader.get_do_oversample.__func__ is nnUNetDataLoader._probabilistic_oversampling
         self.slots = tuple(slots)
         self.global_batch_size = global_batch_size
         self.foreground_fraction = foreground_fraction
@@ -157,11 +158,6 @@ class SeededBatches(Dataset):
         if self.is_probabilistic:
             return self.loader._probabilistic_oversampling(number)
         return is_foreground_slot(self.slots[number], self.global_batch_size, self.foreground_fraction)
-
-
-def loader_is_probabilistic(loader: nnUNetDataLoader) -> bool:
-    """Whether nnU-Net draws lots for each patch to show foreground, which needs no knowledge of the slot."""
-    return loader.get_do_oversample.__func__ is nnUNetDataLoader._probabilistic_oversampling
 
 
 def without_timing(transforms: BasicTransform | None) -> BasicTransform | None:

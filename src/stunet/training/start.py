@@ -1,6 +1,5 @@
 """How a fine-tuning starts: the weights of another model go into the trainer's network (section 3.4)."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -10,7 +9,8 @@ from stunet.networks.registry import size_of as network_size
 from stunet.networks.stunet import STUNet
 from stunet.plans.nnunet import dataset_from, plans_from
 from stunet.plans.preprocessing import PreprocessingPlan
-from stunet.training.parallel import fill
+from stunet.training.parallel import fill, whole_network
+from stunet.training.settings import StartSettings
 from stunet.weights.model import read_pretrained
 from stunet.weights.model_file import stunet_on
 from stunet.weights.transfer import Task, TransferOptions, transfer
@@ -23,22 +23,7 @@ TRANSFER_NAME = "stunet_transfer.json"
 """The report of the transfer, in the fold's folder."""
 
 
-@dataclass(frozen=True)
-class Start:
-    """Which weights a training starts with.
-
-    Attributes:
-        model: a name in the catalogue, a file, or a model folder; see `stunet.weights.model.read_pretrained`.
-        keep_head: see `stunet.weights.transfer.TransferOptions`.
-        divide_channels: see `stunet.weights.transfer.TransferOptions`.
-    """
-
-    model: str
-    keep_head: bool = False
-    divide_channels: bool = False
-
-
-def start_from(trainer: "STUNetTrainer", start: Start) -> TransferReport:
+def start_from(trainer: "STUNetTrainer", start: StartSettings) -> TransferReport:
     """Put the weights into the network of an initialised trainer, and store the report with the run.
 
     Raises:
@@ -47,10 +32,11 @@ def start_from(trainer: "STUNetTrainer", start: Start) -> TransferReport:
     network = trainer.bare_network
     if not isinstance(network, STUNet):
         raise UserError("A training of another network than an STU-Net starts with random weights; leave --from out.")
+    assert start.model is not None
     state_dict, card = read_pretrained(start.model)
-    options = TransferOptions(start.keep_head, start.divide_channels, trainer.seed)
+    options = TransferOptions(start.keep_head, start.divide_channels, trainer.settings.task.seed)
     if trainer.is_sharded:
-        network = cast(STUNet, trainer.whole_network())
+        network = cast(STUNet, whole_network(trainer.network))
     report = transfer(state_dict, card, network, task_of(trainer), options)
     if trainer.is_sharded:
         fill(trainer.network, network.state_dict())

@@ -10,18 +10,20 @@ from torch import nn
 GRADIENT_CLIP = 12.0
 """Largest norm of all gradients together: nnU-Net's."""
 
-Target = torch.Tensor | Sequence[torch.Tensor]
+LossTarget = torch.Tensor | Sequence[torch.Tensor]
 """Labels (B, 1, Z, Y, X), or with deep supervision one such tensor for each scale."""
 
 
-def to_device(target: Target, device: torch.device) -> Target:
+def to_device(target: LossTarget, device: torch.device) -> LossTarget:
     """The target there."""
     if isinstance(target, torch.Tensor):
         return target.to(device, non_blocking=True)
     return [scale.to(device, non_blocking=True) for scale in target]
 
 
-def parts_of(image_BCZYX: torch.Tensor, target: Target, number: int) -> Iterator[tuple[torch.Tensor, Target, float]]:
+def parts_of(
+    image_BCZYX: torch.Tensor, target: LossTarget, number: int
+) -> Iterator[tuple[torch.Tensor, LossTarget, float]]:
     """The batch in `number` consecutive parts, as even as possible, each with its share of the batch's images.
 
     Raises:
@@ -37,9 +39,9 @@ def parts_of(image_BCZYX: torch.Tensor, target: Target, number: int) -> Iterator
 
 
 def accumulate_gradients(
-    loss_of: Callable[[torch.Tensor, Target], torch.Tensor],
+    loss_of: Callable[[torch.Tensor, LossTarget], torch.Tensor],
     image_BCZYX: torch.Tensor,
-    target: Target,
+    target: LossTarget,
     parts: int = 1,
     scaler: torch.amp.GradScaler | None = None,
 ) -> torch.Tensor:
@@ -68,11 +70,11 @@ def accumulate_gradients(
 
 def update(network: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any | None = None) -> None:
     """Clip the gradients as nnU-Net does, and step."""
-    if scaler is None:
-        torch.nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_CLIP)
-        optimizer.step()
-        return
-    scaler.unscale_(optimizer)
+    if scaler is not None:
+        scaler.unscale_(optimizer)
     torch.nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_CLIP)
-    scaler.step(optimizer)
-    scaler.update()
+    if scaler is None:
+        optimizer.step()
+    else:
+        scaler.step(optimizer)
+        scaler.update()

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from stunet.inference.backends.precision import Precision
 from stunet.networks.cost import training_macs
 from stunet.networks.network import Network
-from stunet.training.precision import TrainingPrecision
 
 PASSES = 3
 """A step costs three forward passes: one forward, and a gradient each for activations and weights."""
@@ -76,7 +76,7 @@ def tflop_per_sample(network: Network, patch: Sequence[int]) -> float:
     return training_macs(network, patch) * OPERATIONS_PER_MAC * PASSES / 1e12
 
 
-def peak_tflops(device: torch.device, precision: TrainingPrecision) -> float | None:
+def peak_tflops(device: torch.device, precision: Precision) -> float | None:
     """What a device can do at most: a GPU by its data sheet, a CPU by timing a product of matrices.
 
     None for other devices, unknown GPUs, and GPUs in float32.

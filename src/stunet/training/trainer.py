@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
@@ -18,21 +18,20 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from stunet.errors import UserError
+from stunet.inference.backends.precision import Precision
 from stunet.networks.network import Network
 from stunet.networks.stunet import SIZES, STUNet, six_strides
 from stunet.pictures.training_patch import draw_patch
 from stunet.training.activation_checkpointing import checkpoint_activations
-from stunet.training.augmentation import NNUNET, PAPER, DeviceAugmentation
+from stunet.training.augmentation.pipeline import NNUNET, PAPER, DeviceAugmentation
 from stunet.training.failures import explaining_lack_of_memory, require_finite
 from stunet.training.fit import device_bytes, suggest_fit
 from stunet.training.logs import JsonLines, TensorBoard, TrainingLog
 from stunet.training.loss import spread_over_ranks
 from stunet.training.memory_walk import TrainingStep
-from stunet.training.optimizer import make_optimizer, make_schedule
+from stunet.training.optimizer import LearningRateSchedule, make_optimizer
 from stunet.training.paper_transforms import with_paper_transforms
 from stunet.training.parallel import (
-    STRATEGIES,
-    Strategy,
     distribute,
     first_rank_first,
     is_true_on_any_rank,
@@ -45,7 +44,7 @@ from stunet.training.parallel import (
     whole_network,
 )
 from stunet.training.planners import planned_class, require_fitting_plans
-from stunet.training.precision import InFloat32, TrainingPrecision, autocasting, resolve_precision
+from stunet.training.precision import InFloat32, autocasting, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe
 from stunet.training.resumable_trainer import ResumableTrainer
 from stunet.training.sampling import (
@@ -57,13 +56,11 @@ from stunet.training.sampling import (
     no_worker_processes,
     slots_of_rank,
 )
-from stunet.training.step import Target, accumulate_gradients, to_device, update
+from stunet.training.settings import LoggingSettings, TaskSettings, TrainingSettings
+from stunet.training.step import LossTarget, accumulate_gradients, to_device, update
 from stunet.training.stopping import StopRequest, TrainingStopped
 from stunet.training.throughput import Speedometer, StepReport, peak_tflops, tflop_per_sample
 from stunet.training.validation_patch import PICTURE_NAME, highest_resolution, predicted_labels, reference_labels
-
-Augmentation = Literal["auto", "device", "nnunet"]
-"""Who augments: the device that trains, or nnU-Net's transforms in the processes that read."""
 
 ITERATIONS_PER_VALIDATION_ITERATION = 5
 """nnU-Net's proportion: 250 iterations and 50 validation batches in an epoch."""
@@ -76,24 +73,14 @@ class STUNetTrainer(ResumableTrainer):
     losses, logs and decisions are the same on all; nnU-Net's own branches for DDP are used in the last validation only.
 
     Attributes:
-        strategy: how the network is spread over several processes; by its size, see `STRATEGIES`.
-        size: the STU-Net that is built whatever the plans' network; None builds what our plans say.
         recipe: the numbers; set by `follow`.
-        seed: of the order of the data and of its augmentation.
-        precision: see `resolve_precision`.
-        augmentation: "device", "nnunet", or "auto", which is the device where it can.
-        compiled: compile the network; None leaves it to nnU-Net, which compiles on CUDA GPUs.
-        accumulate: in how many parts the gradient of a batch is computed.
-        checkpointed_activations: recompute the activations of each stage instead of keeping them.
+        settings: the options of the run; nnU-Net's own command leaves them at their defaults, without pictures.
+        precision: of convolutions; decided by `initialize`.
         on_step: called after each training step, for progress displays.
-        save_every: epochs between checkpoints.
-        picture_every: epochs between pictures of a validation patch; 0 for none.
-        tensorboard: write curves for TensorBoard, too.
     """
 
     dataloader_train: Any
     dataloader_val: Any
-    size: str | None = None
     recipe: Recipe = RECIPES["scratch"]
 
     def __init__(
@@ -108,20 +95,13 @@ class STUNetTrainer(ResumableTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)  # type: ignore[arg-type]
         self.process = this_process(device.type)
         self.device, self.is_ddp = self.process.device, False
-        self.strategy: Strategy = STRATEGIES.get(self.size or "", "ddp")
+        task = TaskSettings(self.plans_manager.dataset_name, fold, configuration=configuration)
+        self.settings = TrainingSettings(task, logging=LoggingSettings(picture_every=0))
         self.follow(type(self).recipe)
         self.foreground_fraction = self.oversample_foreground_percent  # nnU-Net changes its own to suit each rank
-        self.save_every = 5
-        self.seed = 0
-        self.precision: TrainingPrecision = "auto"
-        self.augmentation: Augmentation = "auto"
+        self.precision: Precision = "float32"
         self.augment: DeviceAugmentation | None = None
-        self.compiled: bool | None = None
-        self.accumulate = 1
-        self.checkpointed_activations = False
         self.on_step: Callable[[StepReport], None] = lambda report: None
-        self.picture_every = 0
-        self.tensorboard = False
         self.epoch_losses: list[float] = []
         self.stop = StopRequest()
         self.logger = TrainingLog(self.output_folder, is_continued)
@@ -166,16 +146,17 @@ class STUNetTrainer(ResumableTrainer):
             UserError: a batch that cannot be shared out evenly over the processes.
         """
         require_fitting_plans(self.plans_manager.plans_name, self.configuration_manager, self.size, type(self).__name__)
-        require_even_shares(self.configuration_manager.batch_size, self.process.world_size, self.accumulate)
+        hardware = self.settings.hardware
+        require_even_shares(self.configuration_manager.batch_size, self.process.world_size, hardware.accumulate)
         planned = None if self.size is not None else planned_class(self.configuration_manager)
         if planned is not None:
             self.enable_deep_supervision = planned.supervises_deeply
             self._require_possible_for(planned)
-        self.precision = resolve_precision(self.precision, self.device)
+        self.precision = resolve_precision(hardware.precision, self.device)
         if self.precision != "float16":
             self.grad_scaler = None
         super().initialize()
-        if self.checkpointed_activations or self.is_sharded:
+        if hardware.checkpoint_activations or self.is_sharded:
             checkpoint_activations(cast(STUNet, self.bare_network))
         for module in self.network.modules():
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
@@ -184,7 +165,7 @@ class STUNetTrainer(ResumableTrainer):
             self._spread()
 
     def _require_possible_for(self, network_class: type[Network]) -> None:
-        if network_class is not STUNet and (self.is_sharded or self.checkpointed_activations):
+        if network_class is not STUNet and (self.is_sharded or self.settings.hardware.checkpoint_activations):
             raise UserError(
                 "Only STU-Nets are cut into parts or recompute their activations; leave --strategy fsdp and "
                 "--checkpoint-activations out."
@@ -204,7 +185,8 @@ class STUNetTrainer(ResumableTrainer):
         return self._wants_compiling() and not self.is_sharded
 
     def _wants_compiling(self) -> bool:
-        return super()._do_i_compile() if self.compiled is None else self.compiled
+        asked = self.settings.hardware.compile
+        return super()._do_i_compile() if asked == "auto" else asked == "on"
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """As nnU-Net, whatever the network is wrapped in; nothing where it has one head."""
@@ -261,15 +243,11 @@ class STUNetTrainer(ResumableTrainer):
     @property
     def augments_on_device(self) -> bool:
         """Whether whole batches are augmented where the network is, instead of each sample where it is read."""
-        if self.augmentation == "auto":
-            return self._refusal is None
-        if self.augmentation == "device" and self._refusal is not None:
-            raise UserError(f"--augmentation device is not possible here. {self._refusal}")
-        return self.augmentation == "device"
-
-    @property
-    def _refusal(self) -> str | None:
-        return DeviceAugmentation.refusal(self.configuration_manager.patch_size, self.is_cascaded, self.device)
+        asked = self.settings.augmentation.augmentation
+        refusal = DeviceAugmentation.refusal(self.configuration_manager.patch_size, self.is_cascaded, self.device)
+        if asked == "device" and refusal is not None:
+            raise UserError(f"--augmentation device is not possible here. {refusal}")
+        return asked != "nnunet" and refusal is None
 
     def get_dataloaders(self) -> tuple[Iterator[Batch], Iterator[Batch]]:
         """nnU-Net's loaders, driven by seeds: batches from the step at which the training stands."""
@@ -277,7 +255,7 @@ class STUNetTrainer(ResumableTrainer):
         with no_worker_processes():
             training, validation = (augmenter.data_loader for augmenter in super().get_dataloaders())
         validation_batches = self._seeded(validation, "validation")
-        self._picture_batch = validation_batches[0] if self.picture_every else {}
+        self._picture_batch = validation_batches[0] if self.settings.logging.picture_every else {}
         return (
             batches(
                 self._seeded(training, "training"),
@@ -299,7 +277,7 @@ class STUNetTrainer(ResumableTrainer):
     def _seeded(self, loader: Any, stream: Stream) -> SeededBatches:
         global_batch = self.configuration_manager.batch_size
         slots = slots_of_rank(global_batch, self.process.rank, self.process.world_size)
-        return SeededBatches(loader, slots, global_batch, self.foreground_fraction, self.seed, stream)
+        return SeededBatches(loader, slots, global_batch, self.foreground_fraction, self.settings.task.seed, stream)
 
     def _build_loss(self) -> nn.Module:
         loss = super()._build_loss()
@@ -313,7 +291,7 @@ class STUNetTrainer(ResumableTrainer):
         if self.local_rank == 0:
             folder = Path(self.output_folder)
             self.logger.loggers.append(JsonLines(folder, self.steps_done, self.current_epoch))
-            if self.tensorboard:
+            if self.settings.logging.tensorboard:
                 self.logger.loggers.append(TensorBoard(folder, self.steps_done))
 
     def run_training(self) -> None:
@@ -373,22 +351,23 @@ class STUNetTrainer(ResumableTrainer):
         self._report(loss)
         return {"loss": loss}
 
-    def _on_device(self, batch: Batch) -> tuple[torch.Tensor, Target]:
+    def _on_device(self, batch: Batch) -> tuple[torch.Tensor, LossTarget]:
         """Images and target of a training batch, augmented."""
         image_BCZYX, target = batch["data"].to(self.device, non_blocking=True), to_device(batch["target"], self.device)
         if self.augment is None:
             return image_BCZYX, target
-        seeds = [device_seed(self.seed, batch["step"], slot) for slot in batch["slots"]]
+        seeds = [device_seed(self.settings.task.seed, batch["step"], slot) for slot in batch["slots"]]
         return self.augment(image_BCZYX, cast(torch.Tensor, target), seeds)
 
     def _step(self, batch: Batch) -> float:
         image_BCZYX, target = self._on_device(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = accumulate_gradients(self._loss_of, image_BCZYX, target, self.accumulate, self.grad_scaler)
+        parts = self.settings.hardware.accumulate
+        loss = accumulate_gradients(self._loss_of, image_BCZYX, target, parts, self.grad_scaler)
         update(self.network, self.optimizer, self.grad_scaler)
         return float(loss)
 
-    def _loss_of(self, image_BCZYX: torch.Tensor, target: Target) -> torch.Tensor:
+    def _loss_of(self, image_BCZYX: torch.Tensor, target: LossTarget) -> torch.Tensor:
         with autocasting(self.precision, self.device):
             return self.loss(self.network(image_BCZYX), target)
 
@@ -402,8 +381,8 @@ class STUNetTrainer(ResumableTrainer):
             (z, y, x),
             self.batch_size,
             "float32" if self.precision == "float32" else "bfloat16",
-            self.checkpointed_activations,
-            accumulate=self.accumulate,
+            self.settings.hardware.checkpoint_activations,
+            accumulate=self.settings.hardware.accumulate,
         )
         return suggest_fit(step, device_bytes(self.device))
 
@@ -433,10 +412,10 @@ class STUNetTrainer(ResumableTrainer):
         """As nnU-Net; then our own checkpoint and picture, where they are due."""
         super().on_epoch_end()
         self.epoch_losses = []
-        is_last = self.current_epoch == self.num_epochs
-        if is_last or self.current_epoch % self.save_every == 0:
+        is_last, logging = self.current_epoch == self.num_epochs, self.settings.logging
+        if is_last or self.current_epoch % logging.save_every == 0:
             self.save_state()
-        if self.picture_every and (is_last or self.current_epoch % self.picture_every == 0):
+        if logging.picture_every and (is_last or self.current_epoch % logging.picture_every == 0):
             self.draw_picture()
 
     def draw_picture(self) -> None:
@@ -464,7 +443,7 @@ class STUNetTrainer(ResumableTrainer):
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
         """The recipe's optimiser, and its decay of each group's rate."""
         optimizer = make_optimizer(self.bare_network, self.recipe, fused=self.device.type == "cuda")
-        return optimizer, make_schedule(optimizer, self.recipe, self.num_epochs)
+        return optimizer, LearningRateSchedule(optimizer, self.recipe, self.num_epochs)
 
     def on_train_end(self) -> None:
         """As nnU-Net, and end the processes that load."""

@@ -1,5 +1,6 @@
 """The trainers by the names that the official code gave them: nnU-Net keeps them in checkpoints and folders."""
 
+from stunet.networks.stunet import SIZES
 from stunet.training.recipes import RECIPES
 from stunet.training.trainer import STUNetTrainer
 
@@ -10,79 +11,27 @@ class STUNetTrainer_ft(STUNetTrainer):
     recipe = RECIPES["finetune"]
 
 
-class STUNetTrainer_tiny(STUNetTrainer):
-    """Builds `tiny`."""
-
-    size = "tiny"
-
-
-class STUNetTrainer_small(STUNetTrainer):
-    """Builds STU-Net-S."""
-
-    size = "small"
+def _of_each_size(trainer: type[STUNetTrainer]) -> dict[str, type[STUNetTrainer]]:
+    """Trainers that build one size whatever the plans' network, such as STUNetTrainer_small_ft of STUNetTrainer_ft."""
+    names = {size: trainer.__name__.replace("STUNetTrainer", f"STUNetTrainer_{size}") for size in SIZES}
+    return {
+        size: type(name, (trainer,), {"size": size, "__module__": __name__, "__doc__": f"Builds {size!r}."})
+        for size, name in names.items()
+    }
 
 
-class STUNetTrainer_base(STUNetTrainer):
-    """Builds STU-Net-B."""
-
-    size = "base"
-
-
-class STUNetTrainer_large(STUNetTrainer):
-    """Builds STU-Net-L."""
-
-    size = "large"
-
-
-class STUNetTrainer_huge(STUNetTrainer):
-    """Builds STU-Net-H."""
-
-    size = "huge"
-
-
-class STUNetTrainer_tiny_ft(STUNetTrainer_ft):
-    """Fine-tunes `tiny`."""
-
-    size = "tiny"
-
-
-class STUNetTrainer_small_ft(STUNetTrainer_ft):
-    """Fine-tunes STU-Net-S."""
-
-    size = "small"
-
-
-class STUNetTrainer_base_ft(STUNetTrainer_ft):
-    """Fine-tunes STU-Net-B."""
-
-    size = "base"
-
-
-class STUNetTrainer_large_ft(STUNetTrainer_ft):
-    """Fine-tunes STU-Net-L."""
-
-    size = "large"
-
-
-class STUNetTrainer_huge_ft(STUNetTrainer_ft):
-    """Fine-tunes STU-Net-H."""
-
-    size = "huge"
-
-
-TRAINERS: dict[str, type[STUNetTrainer]] = {
-    "tiny": STUNetTrainer_tiny,
-    "small": STUNetTrainer_small,
-    "base": STUNetTrainer_base,
-    "large": STUNetTrainer_large,
-    "huge": STUNetTrainer_huge,
-}
+TRAINERS = _of_each_size(STUNetTrainer)
 """From scratch and pre-training, by size."""
 
-FINE_TUNERS: dict[str, type[STUNetTrainer]] = {
-    "tiny": STUNetTrainer_tiny_ft,
-    "small": STUNetTrainer_small_ft,
-    "base": STUNetTrainer_base_ft,
-    "large": STUNetTrainer_large_ft,
-    "huge": STUNetTrainer_huge_ft,
-}
+FINE_TUNERS = _of_each_size(STUNetTrainer_ft)
+"""Fine-tuning, by size."""
+
+STUNetTrainer_tiny, STUNetTrainer_small, STUNetTrainer_base, STUNetTrainer_large, STUNetTrainer_huge = TRAINERS.values()
+
+(
+    STUNetTrainer_tiny_ft,
+    STUNetTrainer_small_ft,
+    STUNetTrainer_base_ft,
+    STUNetTrainer_large_ft,
+    STUNetTrainer_huge_ft,
+) = FINE_TUNERS.values()

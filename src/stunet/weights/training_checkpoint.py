@@ -1,12 +1,12 @@
 """What `stunet train` writes while it trains, by one process or by many: a folder of safetensors files.
 
-Each of several ranks writes a file with its parts of the tensors; `saved_offsets` in the file's metadata says where a
-part belongs (the format of torch.distributed.checkpoint). One process writes whole tensors, without offsets.
+Each of several ranks writes a file with its shards of the tensors; `saved_offsets` in the file's metadata says where a
+shard belongs (the format of torch.distributed.checkpoint). One process writes whole tensors, without offsets.
 """
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ OFFSETS_KEY = "DCP_SHARDING_INFO"
 
 
 @dataclass(frozen=True)
-class Part:
+class Shard:
     """A block of a tensor.
 
     Attributes:
@@ -43,6 +43,11 @@ class Part:
     name: str
     offsets: Shape
     shape: Shape
+
+    @property
+    def place(self) -> tuple[slice, ...]:
+        """Where the block belongs in the tensor."""
+        return tuple(slice(start, start + size) for start, size in zip(self.offsets, self.shape, strict=True))
 
 
 def is_training_checkpoint(folder: Path) -> bool:
@@ -59,13 +64,13 @@ def read_training_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         UserError: files that are missing or damaged.
     """
-    require_all_parts(folder)
+    require_all_shards(folder)
     fold = folder.resolve().parent
     trainer, _, configuration = [*fold.parent.name.split("__"), "", ""][:3]
     state = read_json_object(folder / STATE_NAME)
     return Checkpoint(
         path=folder,
-        state_dict=read_parts(folder),
+        state_dict=join_shards(folder),
         official_names=False,
         trainer=trainer,
         plans=read_json_object(fold.parent / "plans.json"),
@@ -76,46 +81,37 @@ def read_training_checkpoint(folder: Path) -> Checkpoint:
     )
 
 
-def read_parts(folder: Path, optimizer: bool = False) -> StateDict:
+def join_shards(folder: Path, optimizer: bool = False) -> StateDict:
     """The weights of a folder, or what the optimiser keeps, put together from all its files.
 
     Raises:
-        UserError: no file, or parts that are missing, damaged or contradictory.
+        UserError: no file, or shards that are missing, damaged or contradictory.
     """
-    everything = _parts_by_name(folder)
-    parts = {name: blocks for name, blocks in everything.items() if (OPTIMIZER_SEPARATOR in name) is optimizer}
-    shapes = {name: _whole_shape(folder, name, blocks) for name, blocks in parts.items()}
+    shards = [shard for shard in _all_shards(folder) if (OPTIMIZER_SEPARATOR in shard.name) is optimizer]
+    shapes = _whole_shapes(folder, shards)
     whole: StateDict = {}
-    for file in sorted({part.file for blocks in parts.values() for part in blocks}):
+    for file in sorted({shard.file for shard in shards}):
         with safe_open(file, "pt") as content:
-            for part in (part for blocks in parts.values() for part in blocks if part.file == file):
-                block = content.get_tensor(part.name)
-                target = whole.setdefault(part.name, torch.empty(shapes[part.name], dtype=block.dtype))
-                target[tuple(slice(o, o + n) for o, n in zip(part.offsets, part.shape, strict=True))] = block
+            for shard in (shard for shard in shards if shard.file == file):
+                block = content.get_tensor(shard.name)
+                target = whole.setdefault(shard.name, torch.empty(shapes[shard.name], dtype=block.dtype))
+                target[shard.place] = block
     return whole
 
 
-def require_all_parts(folder: Path) -> None:
+def require_all_shards(folder: Path) -> None:
     """Read the headers of all files that belong to a checkpoint and check them, without the tensors.
 
     Raises:
-        UserError: a file or a part that is missing, damaged or contradictory.
+        UserError: a file or a shard that is missing, damaged or contradictory.
     """
     for name in read_json_object(folder / STATE_NAME).get("files", ()):
         if not (folder / str(name)).is_file():
             raise FileError(f"The checkpoint {folder} is damaged: {name} is missing.")
-    for name, parts in _parts_by_name(folder).items():
-        _whole_shape(folder, name, parts)
+    _whole_shapes(folder, list(_all_shards(folder)))
 
 
-def _parts_by_name(folder: Path) -> dict[str, list[Part]]:
-    parts: dict[str, list[Part]] = {}
-    for part in _all_parts(folder):
-        parts.setdefault(part.name, []).append(part)
-    return parts
-
-
-def _all_parts(folder: Path) -> Iterator[Part]:
+def _all_shards(folder: Path) -> Iterator[Shard]:
     """What the headers of the files say."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
@@ -127,19 +123,30 @@ def _all_parts(folder: Path) -> Iterator[Part]:
                 for name in content.keys():  # noqa: SIM118 (not a mapping)
                     shape = tuple(content.get_slice(name).get_shape())
                     where = offsets[name]["saved_offsets"] if offsets else [0] * len(shape)
-                    yield Part(file, name, tuple(int(n) for n in where), shape)
+                    yield Shard(file, name, tuple(int(n) for n in where), shape)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise FileError(f"The checkpoint {folder} is damaged ({file.name}: {error}).") from error
 
 
-def _whole_shape(folder: Path, name: str, parts: list[Part]) -> Shape:
-    """The shape of a tensor, once its parts are known to fill it: nothing larger than the files is ever allocated."""
-    if any(len(part.offsets) != len(part.shape) or min(part.offsets, default=0) < 0 for part in parts):
+def _whole_shapes(folder: Path, shards: Sequence[Shard]) -> dict[str, Shape]:
+    """The shape of each tensor, once its shards are known to fill it: nothing larger than the files is allocated."""
+    by_name: dict[str, list[Shard]] = {}
+    for shard in shards:
+        by_name.setdefault(shard.name, []).append(shard)
+    return {name: _whole_shape(folder, name, of_tensor) for name, of_tensor in by_name.items()}
+
+
+def _whole_shape(folder: Path, name: str, shards: Sequence[Shard]) -> Shape:
+    if _contradict(shards):
         raise FileError(f"{folder}: the parts of {name!r} contradict each other.")
-    ends = [[o + n for o, n in zip(part.offsets, part.shape, strict=True)] for part in parts]
-    if len({len(end) for end in ends}) > 1:
-        raise FileError(f"{folder}: the parts of {name!r} contradict each other.")
-    shape = tuple(max(axis) for axis in zip(*ends, strict=True))
-    if sum(math.prod(part.shape) for part in parts) != math.prod(shape):
+    ends = zip(*([axis.stop for axis in shard.place] for shard in shards), strict=True)
+    shape = tuple(max(axis) for axis in ends)
+    if sum(math.prod(shard.shape) for shard in shards) != math.prod(shape):
         raise FileError(f"{folder}: parts of {name!r} are missing; is the file of each rank there?")
     return shape
+
+
+def _contradict(shards: Sequence[Shard]) -> bool:
+    """Whether blocks of one tensor have different numbers of axes, or begin before its first element."""
+    numbers_of_axes = {len(axes) for shard in shards for axes in (shard.offsets, shard.shape)}
+    return len(numbers_of_axes) > 1 or any(min(shard.offsets, default=0) < 0 for shard in shards)

@@ -75,10 +75,10 @@ def test_gamma_equals_nnunets(crop, nnunet, inverted, exponent):
         "gamma": torch.tensor([exponent]),
     }
     expected = theirs._apply_to_image(image.clone(), **params)
-    torch.testing.assert_close(ours(Gamma(0.3, inverted), image, (exponent,)), expected[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours(Gamma(0.3, inverted=inverted), image, (exponent,)), expected[0], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("transform", [Contrast(), Gamma(0.1, True), Gamma(0.3, False)])
+@pytest.mark.parametrize("transform", [Contrast(), Gamma(0.1, inverted=True), Gamma(0.3, inverted=False)])
 def test_an_image_of_one_value_stays_finite(transform):
     changed = ours(transform, torch.full((1, 8, 8, 8), 3.0), (1.3,))
     torch.testing.assert_close(changed, torch.full((8, 8, 8), 3.0))
@@ -89,8 +89,8 @@ def test_an_image_of_one_value_stays_finite(transform):
     [
         (MultiplicativeBrightness(), MultiplicativeBrightnessTransform, 0, "multipliers"),
         (Contrast(), ContrastTransform, 0, "multipliers"),
-        (Gamma(0.1, True), GammaTransform, 0, "gamma"),
-        (Gamma(0.3, False), GammaTransform, 1, "gamma"),
+        (Gamma(0.1, inverted=True), GammaTransform, 0, "gamma"),
+        (Gamma(0.3, inverted=False), GammaTransform, 1, "gamma"),
     ],
 )
 def test_factors_are_distributed_as_nnunets(crop, nnunet, transform, kind, number, name):

@@ -8,9 +8,9 @@ import torch
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from stunet.training.augmentation import NNUNET, PAPER, DeviceAugmentation, Extras
 from stunet.training.augmentation.elastic import ElasticDeformation
 from stunet.training.augmentation.intensity import AdditiveBrightness, GaussianNoise
+from stunet.training.augmentation.pipeline import NNUNET, PAPER, DeviceAugmentation, Extras
 from stunet.training.augmentation.resample_labels import resample_labels
 from tests.training.augmentation.samples import (
     CROP,
@@ -174,7 +174,10 @@ def test_extras_change_the_patch(crop):
     batch = batch_of(crop, 1)
     plain = DeviceAugmentation(**arguments())
     brighter = DeviceAugmentation(
-        **arguments(), extras=Extras(additive_brightness=AdditiveBrightness(1.0, 5.0, 0.0, 1.0))
+        **arguments(),
+        extras=Extras(
+            additive_brightness=AdditiveBrightness(probability=1.0, mean=5.0, deviation=0.0, channel_probability=1.0)
+        ),
     )
     deformed = DeviceAugmentation(**arguments(), extras=Extras(elastic=ElasticDeformation(1.0, (4, 4), (300, 300))))
     for augmentation in (plain, brighter, deformed):

@@ -1,10 +1,10 @@
-"""Targets against nnU-Net's validation transforms."""
+"""TargetTransform against nnU-Net's validation transforms."""
 
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from stunet.training.augmentation.targets import Targets
+from stunet.training.augmentation.targets import TargetTransform
 from tests.training.augmentation.samples import noise
 
 UNEVEN = [[1, 1, 1], [1, 0.5, 0.5], [0.5, 0.25, 0.25]]
@@ -17,7 +17,7 @@ def test_equal_nnunets(scales, regions, ignore):
     before = labels.clone()
     theirs = nnUNetTrainer.get_validation_transforms(scales, regions=regions, ignore_label=ignore)
     expected = [theirs(image=sample.float(), segmentation=sample.clone())["segmentation"] for sample in labels]
-    result = Targets(scales, regions, ignore)(labels)
+    result = TargetTransform(scales, regions, ignore)(labels)
     if scales is None:
         result, expected = [result], [[sample] for sample in expected]
     for level, target in enumerate(result):

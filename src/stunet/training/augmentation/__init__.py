@@ -1,7 +1,7 @@
 """nnU-Net's training transforms on a batch, on the device that trains.
 
-The loader only reads and crops; `DeviceAugmentation` does the rest where the network is. It takes the arguments of
-nnU-Net's `get_training_transforms`, the raw crops of the larger patch, and one seed for each sample:
+The loader only reads and crops; `DeviceAugmentation` (`pipeline.py`) does the rest where the network is. It takes the
+arguments of nnU-Net's `get_training_transforms`, the raw crops of the larger patch, and one seed for each sample:
 
     reason = DeviceAugmentation.refusal(patch_size, is_cascaded, device)   # None, or why nnU-Net's own must be used
     augment = DeviceAugmentation(patch_size, rotation, scales, mirror_axes, dummy_2d, use_mask_for_norm=...)
@@ -11,7 +11,3 @@ nnU-Net's `get_training_transforms`, the raw crops of the larger patch, and one 
 Numbers are drawn on the CPU from the sample's seed alone, so that neither the other samples, nor the number of ranks,
 nor the device change them. `PAPER` adds what the paper names and nnU-Net leaves off.
 """
-
-from stunet.training.augmentation.pipeline import NNUNET, PAPER, DeviceAugmentation, Extras, SampleDraw
-
-__all__ = ["NNUNET", "PAPER", "DeviceAugmentation", "Extras", "SampleDraw"]

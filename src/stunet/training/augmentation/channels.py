@@ -1,7 +1,7 @@
 """Which channels of a sample a transform changes, and by which numbers."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,24 +10,25 @@ Numbers = tuple[float, ...]
 """What a transform drew for one channel; each transform says what they are."""
 
 
-class ChannelTransform(Protocol):
-    """Draws numbers without seeing the image, then changes one channel in place by them."""
+@dataclass(frozen=True)
+class ChannelTransform(ABC):
+    """Draws numbers without seeing the image, then changes one channel in place by them.
 
-    @property
-    def probability(self) -> float:
-        """That a sample is changed at all."""
+    Attributes:
+        probability: that a sample is changed at all.
+        channel_probability: that a channel of such a sample is changed.
+        shared: whether all channels of a sample get the same numbers.
+    """
 
-    @property
-    def channel_probability(self) -> float:
-        """That a channel of such a sample is changed."""
+    probability: float
+    channel_probability: float = 1.0
+    shared: bool = False
 
-    @property
-    def shared(self) -> bool:
-        """Whether all channels of a sample get the same numbers."""
-
+    @abstractmethod
     def draw(self, random: np.random.Generator) -> Numbers:
         """The numbers for one channel."""
 
+    @abstractmethod
     def apply(self, image_ZYX: torch.Tensor, numbers: Numbers, noise: torch.Generator) -> None:
         """Change `image_ZYX` (float32) in place; `noise`, on its device, is for what differs in each voxel."""
 

@@ -1,6 +1,6 @@
 """Transforms of each voxel's intensity: noise, brightness, contrast, gamma.
 
-The defaults are nnU-Net's. Each changes one channel (Z, Y, X) in place; see `ChannelTransform`.
+The defaults are nnU-Net's. See `ChannelTransform` for the attributes that all share.
 """
 
 from dataclasses import dataclass
@@ -8,26 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from stunet.training.augmentation.channels import Numbers, draw_around_one
+from stunet.training.augmentation.channels import ChannelTransform, Numbers, draw_around_one
 
 SMALLEST_DIVISOR = 1e-7
 """An image of one value is divided by this instead of by its range or its deviation of zero."""
 
 
 @dataclass(frozen=True)
-class GaussianNoise:
+class GaussianNoise(ChannelTransform):
     """Adds normal noise, another in each channel. Number: its standard deviation.
 
     Attributes:
-        probability: that a sample is changed.
         deviation: the range of standard deviations (nnU-Net calls it a variance, and uses it so).
-        channel_probability: that a channel of such a sample is changed.
-        shared: one deviation for all channels.
     """
 
     probability: float = 0.1
     deviation: tuple[float, float] = (0.0, 0.1)
-    channel_probability: float = 1.0
     shared: bool = True
 
     def draw(self, random: np.random.Generator) -> Numbers:
@@ -41,20 +37,15 @@ class GaussianNoise:
 
 
 @dataclass(frozen=True)
-class _ByFactor:
+class _ByFactor(ChannelTransform):
     """Changes a channel by a factor. Number: the factor.
 
     Attributes:
-        probability: that a sample is changed.
         factor: the range, on both sides of 1.
-        channel_probability: that a channel of such a sample is changed.
-        shared: one factor for all channels.
     """
 
     probability: float = 0.15
     factor: tuple[float, float] = (0.75, 1.25)
-    channel_probability: float = 1.0
-    shared: bool = False
 
     def draw(self, random: np.random.Generator) -> Numbers:
         """A factor."""
@@ -70,24 +61,20 @@ class MultiplicativeBrightness(_ByFactor):
 
 
 @dataclass(frozen=True)
-class AdditiveBrightness:
+class AdditiveBrightness(ChannelTransform):
     """Adds a number. nnU-Net leaves it off; the paper names it (section 4, implementation details).
 
     The paper gives no numbers; these are the ones that nnU-Net 1.7, which it used, keeps for it.
 
     Attributes:
-        probability: that a sample is changed.
         mean: of what is added, in units of the normalised image.
         deviation: its standard deviation.
-        channel_probability: that a channel of such a sample is changed.
-        shared: one number for all channels.
     """
 
     probability: float = 0.15
     mean: float = 0.0
     deviation: float = 0.1
     channel_probability: float = 0.5
-    shared: bool = False
 
     def draw(self, random: np.random.Generator) -> Numbers:
         """What is added."""
@@ -109,22 +96,16 @@ class Contrast(_ByFactor):
 
 
 @dataclass(frozen=True)
-class Gamma:
+class Gamma(ChannelTransform):
     """Raises the image, scaled to 0..1, to a power; its mean and deviation stay. Number: the exponent.
 
     Attributes:
-        probability: that a sample is changed.
         inverted: the power of the negative image.
         exponent: the range, on both sides of 1.
-        channel_probability: that a channel of such a sample is changed.
-        shared: one exponent for all channels.
     """
 
-    probability: float
-    inverted: bool
+    inverted: bool = False
     exponent: tuple[float, float] = (0.7, 1.5)
-    channel_probability: float = 1.0
-    shared: bool = False
 
     def draw(self, random: np.random.Generator) -> Numbers:
         """An exponent."""

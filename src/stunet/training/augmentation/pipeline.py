@@ -17,7 +17,7 @@ from stunet.training.augmentation.intensity import (
 )
 from stunet.training.augmentation.resolution import GaussianBlur, LowResolution
 from stunet.training.augmentation.spatial import SpatialDraw, SpatialTransform
-from stunet.training.augmentation.targets import Region, Targets
+from stunet.training.augmentation.targets import Region, TargetTransform
 
 SEED_LIMIT = 2**63 - 1
 
@@ -101,7 +101,7 @@ class DeviceAugmentation:
         self.channel_transforms = channel_transforms(do_dummy_2d_data_aug, extras)
         self.mirror_axes = tuple(mirror_axes or ())
         self.masked_channels = [channel for channel, masked in enumerate(use_mask_for_norm or ()) if masked]
-        self.targets = Targets(deep_supervision_scales, regions, ignore_label)
+        self.targets = TargetTransform(deep_supervision_scales, regions, ignore_label)
 
     @staticmethod
     def refusal(patch_size: Sequence[int], is_cascaded: bool, device: torch.device) -> str | None:
@@ -128,7 +128,7 @@ class DeviceAugmentation:
     def __call__(
         self, image_BCZYX: torch.Tensor, labels_B1ZYX: torch.Tensor, seeds: Sequence[int]
     ) -> tuple[torch.Tensor, torch.Tensor | list[torch.Tensor]]:
-        """Augmented images (B, C, *patch_size), float32, and what `Targets` makes of their labels.
+        """Augmented images (B, C, *patch_size), float32, and what `TargetTransform` makes of their labels.
 
         Args:
             image_BCZYX: float32, crops at least as large as the patch; they are not changed.

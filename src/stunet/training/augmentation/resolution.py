@@ -1,6 +1,6 @@
 """Transforms that take detail away: blur and low resolution.
 
-The defaults are nnU-Net's. Each changes one channel (Z, Y, X) in place; see `ChannelTransform`.
+The defaults are nnU-Net's. See `ChannelTransform` for the attributes that all share.
 """
 
 from dataclasses import dataclass
@@ -9,27 +9,23 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate, pad
 
-from stunet.training.augmentation.channels import Numbers
+from stunet.training.augmentation.channels import ChannelTransform, Numbers
 
 KERNEL_SIGMAS = 6
 """nnU-Net's blur kernels are about this many standard deviations long (3, 5 or 7 voxels in its range)."""
 
 
 @dataclass(frozen=True)
-class GaussianBlur:
+class GaussianBlur(ChannelTransform):
     """Blurs, with another width along each axis. Numbers: the standard deviation along Z, Y, X, in voxels.
 
     Attributes:
-        probability: that a sample is changed.
         deviation: the range of standard deviations, in voxels.
-        channel_probability: that a channel of such a sample is changed.
-        shared: the same widths for all channels.
     """
 
     probability: float = 0.2
     deviation: tuple[float, float] = (0.5, 1.0)
     channel_probability: float = 0.5
-    shared: bool = False
 
     def draw(self, random: np.random.Generator) -> Numbers:
         """A width for each axis."""
@@ -71,22 +67,18 @@ def _blur_axis(image_ZYX: torch.Tensor, kernel: list[float], axis: int) -> torch
 
 
 @dataclass(frozen=True)
-class LowResolution:
+class LowResolution(ChannelTransform):
     """Samples coarsely (nearest voxel), then interpolates back. Number: the part of the voxels along each axis.
 
     Attributes:
-        probability: that a sample is changed.
         scale: the range of parts.
         kept_axes: of 0, 1, 2 (Z, Y, X), the axes that keep their resolution.
-        channel_probability: that a channel of such a sample is changed.
-        shared: one part for all channels.
     """
 
     probability: float = 0.25
     scale: tuple[float, float] = (0.5, 1.0)
     kept_axes: tuple[int, ...] = ()
     channel_probability: float = 0.5
-    shared: bool = False
 
     def draw(self, random: np.random.Generator) -> Numbers:
         """A part."""

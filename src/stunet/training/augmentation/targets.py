@@ -11,7 +11,7 @@ Region = int | Sequence[int]
 
 
 @dataclass(frozen=True)
-class Targets:
+class TargetTransform:
     """The end of nnU-Net's training transforms, and all of its validation transforms (without a cascade).
 
     Attributes:

@@ -1,6 +1,6 @@
 """Where a training stands, on disk: a folder of safetensors files and a JSON file, which nothing in it can run.
 
-One process writes two safetensors files; of several that share a network each writes one (`stunet.training.sharded`).
+One process writes two safetensors files; of several that share a network each writes one (`sharded_checkpoint.py`).
 `stunet_checkpoint` is the newest, `stunet_checkpoint_previous` the one before it. Both appear whole or not at all.
 nnU-Net's own `.pth` files lie beside them for its tools; they are never read here.
 """
@@ -23,7 +23,7 @@ from torch import nn
 from stunet.errors import UserError
 from stunet.files import write_json
 from stunet.weights.model_file import StateDict, mismatches, shapes_of
-from stunet.weights.training_checkpoint import OPTIMIZER_SEPARATOR, STATE_NAME, read_parts, require_all_parts
+from stunet.weights.training_checkpoint import OPTIMIZER_SEPARATOR, STATE_NAME, join_shards, require_all_shards
 
 NEWEST, PREVIOUS = "stunet_checkpoint", "stunet_checkpoint_previous"
 
@@ -32,9 +32,6 @@ WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", STAT
 
 VERSION = 1
 """Rises when older programs could misread a checkpoint."""
-
-SEPARATOR = OPTIMIZER_SEPARATOR
-"""Between a parameter's name and the name of what the optimiser keeps for it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class TrainingState:
 def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> StateDict:
     """What the optimiser keeps for each parameter, by the parameter's name: "head.weight::momentum_buffer"."""
     return {
-        f"{name}{SEPARATOR}{key}": value
+        f"{name}{OPTIMIZER_SEPARATOR}{key}": value
         for name, parameter in network.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
         if isinstance(value, torch.Tensor)
@@ -81,7 +78,7 @@ def load_optimizer_tensors(
     """
     parameters = dict(network.named_parameters())
     for full_name, tensor in tensors.items():
-        name, _, key = full_name.partition(SEPARATOR)
+        name, _, key = full_name.partition(OPTIMIZER_SEPARATOR)
         if name not in parameters or tensor.shape not in (parameters[name].shape, ()):
             raise UserError(f"The checkpoint's optimiser belongs to another network: it holds {full_name}.")
         with torch.no_grad():
@@ -144,7 +141,7 @@ def write_state(folder: Path, state: TrainingState) -> None:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class TrainingCheckpoint:
     """What was saved, by one process or by several; its tensors are read when they are asked for."""
 
     folder: Path
@@ -153,59 +150,50 @@ class Checkpoint:
     @cached_property
     def weights(self) -> StateDict:
         """The network's, by name."""
-        return read_parts(self.folder)
+        return join_shards(self.folder)
 
     @cached_property
     def optimizer(self) -> StateDict:
         """What `optimizer_tensors` took."""
-        return read_parts(self.folder, optimizer=True)
+        return join_shards(self.folder, optimizer=True)
 
 
-def newest(run_folder: Path) -> Checkpoint | None:
+def newest(run_folder: Path) -> TrainingCheckpoint | None:
     """The newest checkpoint that is whole; None if there was never one.
 
     Raises:
         UserError: one or two are there, and none is whole.
     """
-    there = [run_folder / name for name in (NEWEST, PREVIOUS) if (run_folder / name).is_dir()]
-    damage: UserError | None = None
-    for folder in there:
+    damage: list[UserError] = []
+    for folder in (run_folder / NEWEST, run_folder / PREVIOUS):
         try:
-            return read(folder)
+            if folder.is_dir():
+                return read(folder)
         except UserError as error:
-            damage = damage or error
-    if damage is not None:
-        raise damage
+            damage.append(error)
+    if damage:
+        raise damage[0]
     return None
 
 
-def read(folder: Path) -> Checkpoint:
+def read(folder: Path) -> TrainingCheckpoint:
     """The checkpoint in a folder.
 
     Raises:
         UserError: files that are missing or damaged, or of another version.
     """
-    state = read_state(folder)
-    require_all_parts(folder)
-    return Checkpoint(folder, state)
-
-
-def read_state(folder: Path) -> TrainingState:
-    """The JSON file of a checkpoint.
-
-    Raises:
-        UserError: it is missing or damaged, or of another version.
-    """
     try:
         content = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if content["version"] != VERSION:
             raise UserError(f"The checkpoint {folder} has version {content['version']}, this stunet reads {VERSION}.")
-        return TrainingState(**{field.name: content[field.name] for field in fields(TrainingState)})
+        state = TrainingState(**{field.name: content[field.name] for field in fields(TrainingState)})
     except (OSError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"The checkpoint {folder} is damaged ({STATE}: {error}).") from error
+    require_all_shards(folder)
+    return TrainingCheckpoint(folder, state)
 
 
-def load_into(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def load_into(checkpoint: TrainingCheckpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Weights into the network, and what the optimiser keeps into the optimiser.
 
     Raises:

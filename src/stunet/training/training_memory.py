@@ -11,9 +11,10 @@ from math import prod
 
 import numpy as np
 
+from stunet.inference.backends.precision import Precision
 from stunet.networks.network import product_of
 from stunet.plans.network_spec import NetworkSpec
-from stunet.training.memory_walk import Precision, TrainingStep, walked
+from stunet.training.memory_walk import TrainingStep, Walk, walked
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,12 @@ class _Course:
     Attributes:
         constant: bytes of each change that do not depend on the voxels.
         per_voxel: bytes of each change for each voxel of the batch.
-        is_gradient: see `Walk`.
-        whole: see `Walk`.
-        weight_bytes: of all weights.
+        walk: a step with few voxels, for all that does not depend on them.
     """
 
     constant: np.ndarray
     per_voxel: np.ndarray
-    is_gradient: np.ndarray
-    whole: np.ndarray
-    weight_bytes: int
+    walk: Walk
 
     def at_peak(self, step: TrainingStep) -> TrainingMemory:
         """The moment when a step takes the most; of several parts, in the first or in the second."""
@@ -78,12 +75,12 @@ class _Course:
 
     def _of_part(self, step: TrainingStep, images: int, has_gradients: bool) -> TrainingMemory:
         """Of a part of the batch, before which gradients of all weights are there, or none."""
-        share = self.weight_bytes // step.ranks
+        share = self.walk.weight_bytes // step.ranks
         changes = self.constant + self.per_voxel * images * prod(step.patch)
-        activations = np.cumsum(np.where(self.is_gradient, 0, changes))
-        made = np.cumsum(np.where(self.is_gradient, changes, 0)) / step.ranks
+        activations = np.cumsum(np.where(self.walk.is_gradient, 0, changes))
+        made = np.cumsum(np.where(self.walk.is_gradient, changes, 0)) / step.ranks
         gradients = np.full_like(made, share) if has_gradients else made
-        whole = self.whole if step.ranks > 1 else np.zeros_like(self.whole)
+        whole = self.walk.whole if step.ranks > 1 else np.zeros_like(self.walk.whole)
         moment = int(np.argmax(gradients + activations + whole))
         return TrainingMemory(share, share, *(int(part[moment]) for part in (gradients, activations, whole)))
 
@@ -95,5 +92,4 @@ def _course(network: NetworkSpec, precision: Precision, checkpointed: bool) -> _
     small, large = walked(step), walked(replace(step, patch=(z, y, 2 * x)))
     assert np.array_equal(small.owners, large.owners)
     per_voxel = (large.changes - small.changes) / prod(step.patch)
-    constant = small.changes - per_voxel * prod(step.patch)
-    return _Course(constant, per_voxel, small.is_gradient, small.whole, small.weight_bytes)
+    return _Course(small.changes - per_voxel * prod(step.patch), per_voxel, small)

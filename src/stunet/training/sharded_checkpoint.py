@@ -20,9 +20,10 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.tensor import DTensor
 
 from stunet.errors import UserError
-from stunet.training.checkpoints import NEWEST, SEPARATOR, Checkpoint, TrainingState, rolling, write_state
+from stunet.training.checkpoint_folder import NEWEST, TrainingCheckpoint, TrainingState, rolling, write_state
 from stunet.training.parallel import items_of_all_ranks, wait_for_all_ranks
 from stunet.weights.model_file import Shape, mismatches, shapes_of
+from stunet.weights.training_checkpoint import OPTIMIZER_SEPARATOR
 
 TESTED_TORCH = "2.13"
 """The storage for safetensors files is younger than the rest of what is used here."""
@@ -34,7 +35,7 @@ def save(
     optimizer: Mapping[str, torch.Tensor],
     state: TrainingState,
 ) -> Path:
-    """As `checkpoints.save`, by all ranks together, each writing its parts.
+    """As `checkpoint_folder.save`, by all ranks together, each writing its parts.
 
     Returns:
         The checkpoint's folder.
@@ -52,15 +53,15 @@ def save(
     return run_folder / NEWEST
 
 
-def load_into(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """As `checkpoints.load_into`, by all ranks together, each reading its parts.
+def load_into(checkpoint: TrainingCheckpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """As `checkpoint_folder.load_into`, by all ranks together, each reading its parts.
 
     Raises:
         UserError: a checkpoint of another network.
     """
     parameters, kept = dict(network.named_parameters()), {}
     for full_name in shapes_in(checkpoint.folder):
-        name, separator, key = full_name.partition(SEPARATOR)
+        name, separator, key = full_name.partition(OPTIMIZER_SEPARATOR)
         if separator and name not in parameters:
             raise UserError(f"The checkpoint's optimiser belongs to another network: it holds {full_name}.")
         if separator:
@@ -81,7 +82,8 @@ def write_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    contiguous = {name: _contiguous(tensor.detach()) for name, tensor in tensors.items()}
+    detached = {name: tensor.detach() for name, tensor in tensors.items()}
+    contiguous = {name: t if isinstance(t, DTensor) else t.contiguous() for name, t in detached.items()}
     writer = _storage("HuggingFaceStorageWriter")(str(folder), save_distributed=True)
     try:
         dcp.save(contiguous, storage_writer=writer, no_dist=not dist.is_initialized())
@@ -124,10 +126,6 @@ def shapes_in(folder: Path) -> dict[str, Shape]:
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: a part of the checkpoint is damaged ({error}).") from error
     return {name: tuple(entry.size) for name, entry in metadata.state_dict_metadata.items()}
-
-
-def _contiguous(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor if isinstance(tensor, DTensor) else tensor.contiguous()
 
 
 def _storage(name: str) -> Any:

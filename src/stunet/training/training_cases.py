@@ -1,6 +1,5 @@
 """The training cases of a dataset in nnU-Net's raw layout."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from stunet.errors import UserError
+from stunet.files import read_json_object
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,8 @@ def find_cases(raw: Path) -> tuple[dict[str, Any], list[TrainingCase]]:
     path = raw / "dataset.json"
     if not path.is_file():
         raise UserError(f"{raw} has no dataset.json, so it isn't a dataset in nnU-Net's raw layout.")
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        missing = [key for key in ("labels", "channel_names", "numTraining", "file_ending") if key not in description]
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}).") from error
+    description = read_json_object(path)
+    missing = [key for key in ("labels", "channel_names", "numTraining", "file_ending") if key not in description]
     if missing:
         raise UserError(f"{path} has no {' and no '.join(missing)}, which nnU-Net needs.")
     expected_labels(description)

@@ -8,7 +8,6 @@ from torch.profiler import ProfilerActivity, profile
 
 from stunet.networks.cost import count_parameters
 from stunet.networks.registry import network_spec
-from stunet.training.memory import training_memory
 from stunet.training.memory_walk import (
     DEEP_SUPERVISION_WEIGHTS,
     TrainingStep,
@@ -17,6 +16,7 @@ from stunet.training.memory_walk import (
     run_step,
     walked,
 )
+from stunet.training.training_memory import training_memory
 from tests.allocations import most_allocated
 
 NETWORK = network_spec("tiny_d2", 1, 5)

@@ -1,7 +1,7 @@
 import os
 
 from stunet.folders import nnunet_folders
-from stunet.training.folders import TRAINER_FOLDER, set_nnunet_environment
+from stunet.training.environment import TRAINER_FOLDER, set_nnunet_environment
 from tests.training.conftest import environment
 
 

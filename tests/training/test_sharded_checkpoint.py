@@ -10,8 +10,8 @@ import torch
 
 from stunet.errors import UserError
 from stunet.training.parallel import Process, distribute, unwrapped, whole
-from stunet.training.sharded import read_shards, shapes_in, write_shards
-from stunet.weights.training_checkpoint import read_parts
+from stunet.training.sharded_checkpoint import read_shards, shapes_in, write_shards
+from stunet.weights.training_checkpoint import join_shards
 from tests.training.ranks import run_ranks
 from tests.training.test_parallel import batch_of_step, nnunet_loss, small_network
 
@@ -82,7 +82,7 @@ def test_two_ranks_write_and_another_number_reads(written, ranks, strategy):
 
 def test_no_ranks_are_needed_to_read(written):
     folder, expected = written
-    parts = {**read_parts(folder), **read_parts(folder, optimizer=True)}
+    parts = {**join_shards(folder), **join_shards(folder, optimizer=True)}
     assert len(list(folder.glob("*.safetensors"))) == 2
     assert_equal({name: parts[name].numpy() for name in expected}, expected)
     assert shapes_in(folder) == {name: value.shape for name, value in expected.items()}
@@ -107,7 +107,7 @@ def test_a_pickle_in_the_folder_is_not_opened(written, tmp_path, monkeypatch):
     try:
         network = small_network()
         read_shards(folder, network.state_dict())
-        read_parts(folder)
+        join_shards(folder)
     finally:
         (folder / ".metadata").unlink()
     assert not (tmp_path / "harm").exists()
@@ -119,16 +119,16 @@ def test_parts_that_are_missing_or_of_another_network(written, tmp_path):
     first, second = sorted(folder.glob("*.safetensors"))
     (tmp_path / second.name).symlink_to(second)
     with pytest.raises(UserError, match=r"parts of .* are missing"):
-        read_parts(tmp_path)
+        join_shards(tmp_path)
     (tmp_path / second.name).unlink()
     (tmp_path / first.name).symlink_to(first)
     with pytest.raises(UserError, match="of another network"):
         read_shards(tmp_path, small_network().state_dict())
     (tmp_path / second.name).write_bytes(second.read_bytes()[:1000])
-    for reading in (read_parts, shapes_in):
+    for reading in (join_shards, shapes_in):
         with pytest.raises(UserError, match="damaged"):
             reading(tmp_path)
-    for reading in (read_parts, shapes_in):
+    for reading in (join_shards, shapes_in):
         with pytest.raises(UserError, match="holds no part"):
             reading(tmp_path / "nowhere")
 
@@ -139,4 +139,4 @@ def test_offsets_that_would_need_more_memory_than_the_files_hold(tmp_path):
     offsets = json.dumps({"weight": {"saved_offsets": [10**12, 0]}})
     save_file({"weight": torch.zeros(2, 2)}, tmp_path / "shard.safetensors", {"DCP_SHARDING_INFO": offsets})
     with pytest.raises(UserError, match="are missing"):
-        read_parts(tmp_path)
+        join_shards(tmp_path)
