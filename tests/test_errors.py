@@ -3,7 +3,8 @@
 import pytest
 
 import stunet.errors as errors
-from stunet.cli.main import BAD_INPUT, run
+from stunet.cli.command import BAD_INPUT
+from stunet.cli.main import run
 from stunet.errors import FileError, MissingPackageError, UnknownNameError, UnsafeFileError, UserError
 from stunet.extras import from_extra
 from stunet.networks.registry import find_network
