@@ -5,7 +5,7 @@ from matplotlib.image import imread
 
 from stunet.errors import UserError
 from stunet.evaluation import worst as module
-from stunet.evaluation.cases import CaseScore, EvaluationConfig, pair_files
+from stunet.evaluation.case_scores import CaseScore, EvaluationConfig, pair_files
 from stunet.evaluation.report import EvaluationReport, evaluate
 from stunet.evaluation.worst import WorstCase, draw_worst_case, worst_cases
 from tests.evaluation.samples import report

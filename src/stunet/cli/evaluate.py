@@ -11,7 +11,7 @@ import tyro
 from stunet.cli.output import MESSAGES, Json, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
-    from stunet.evaluation.cases import EvaluationConfig
+    from stunet.evaluation.case_scores import EvaluationConfig
     from stunet.evaluation.report import EvaluationReport
     from stunet.evaluation.result import EvaluationResult
     from stunet.labels.mapping import DatasetMapping
@@ -128,7 +128,7 @@ class Evaluate:
             )
 
     def _config(self) -> "EvaluationConfig":
-        from stunet.evaluation.cases import EvaluationConfig
+        from stunet.evaluation.case_scores import EvaluationConfig
         from stunet.evaluation.mapped import merging
         from stunet.evaluation.tolerances import read_tolerances
 
@@ -146,7 +146,7 @@ class Evaluate:
         return (ours, theirs) if ours != theirs else (str(self.prediction), str(self.against))
 
     def _draw(self, result: "EvaluationResult", folder: Path) -> None:
-        from stunet.evaluation.cases import pair_files
+        from stunet.evaluation.case_scores import pair_files
         from stunet.evaluation.worst import draw_worst_case
 
         pairs = {pair.case: pair for pair in pair_files(self.prediction, self.reference)}

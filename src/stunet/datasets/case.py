@@ -10,7 +10,7 @@ from stunet.datasets.raw import FILE_ENDING, CaseFiles, case_files
 from stunet.datasets.record import CaseRecord
 from stunet.datasets.regrid import at_spacing, has_spacing
 from stunet.datasets.source import LabelMap, SourceCase, SourceDataset
-from stunet.errors import UserError
+from stunet.errors import UserError, listed
 from stunet.files import made_folder, replacing
 from stunet.imaging.formats.nifti import split_nifti_channels, write_nifti_image
 from stunet.imaging.formats.table import read_volume, write_labels
@@ -93,8 +93,9 @@ def _labels_present(case: SourceCase, labels: LabelMap | None, classes: int) -> 
     present = [int(label) for label in np.unique(labels.array) if label > 0]
     unknown = [label for label in present if label >= classes]
     if unknown:
-        listed = ", ".join(map(str, unknown[:5]))
-        raise UserError(f"{case.label}: holds the label {listed}, but the dataset has labels up to {classes - 1}.")
+        raise UserError(
+            f"{case.label}: holds the label {listed(unknown)}, but the dataset has labels up to {classes - 1}."
+        )
     return tuple(present)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from stunet.datasets import WORKERS
 from stunet.datasets.raw import SPLITS, label_values, read_dataset_description, read_splits, training_files
-from stunet.errors import UserError
+from stunet.errors import UserError, listed
 from stunet.imaging.formats.table import read_labels, read_volume
 from stunet.imaging.volume import Volume, check_same_grid
 
@@ -99,10 +99,10 @@ def _dataset_problems(
     for number, fold in enumerate(read_splits(folder / SPLITS)):
         unknown = sorted({*fold["train"], *fold["val"]} - set(files))
         if unknown:
-            yield f"{SPLITS}: fold {number} names {', '.join(unknown[:5])}, of which there is no case."
+            yield f"{SPLITS}: fold {number} names {listed(unknown)}, of which there is no case."
         both = sorted(set(fold["train"]) & set(fold["val"]))
         if both:
-            yield f"{SPLITS}: fold {number} both trains and validates on {', '.join(both[:5])}."
+            yield f"{SPLITS}: fold {number} both trains and validates on {listed(both)}."
 
 
 def _check_case(case: str, files: Mapping[str, Path], expectation: Expectation) -> _CaseReport:
@@ -147,4 +147,4 @@ def _content_problems(channels: list[Volume], labels: Volume, expectation: Expec
             yield f"{channel.source}: holds voxels that are no finite numbers."
     unknown = [str(label) for label in np.unique(labels.array) if int(label) not in expectation.labels]
     if unknown:
-        yield f"{labels.source}: holds the label {', '.join(unknown[:5])}, which dataset.json does not name."
+        yield f"{labels.source}: holds the label {listed(unknown)}, which dataset.json does not name."

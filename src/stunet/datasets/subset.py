@@ -14,7 +14,7 @@ import numpy as np
 
 from stunet.datasets import WORKERS
 from stunet.datasets.raw import SPLITS, Fold, read_dataset_description, read_splits, training_files
-from stunet.errors import UserError
+from stunet.errors import UserError, listed
 from stunet.files import write_json
 from stunet.imaging.formats.table import read_labels
 
@@ -154,7 +154,7 @@ def _require_possible(
     training = folds[base]["train"]
     missing = [case for case in training if case not in holds]
     if missing:
-        raise UserError(f"Fold {base} trains on {', '.join(missing[:5])}, of which there is no label map.")
+        raise UserError(f"Fold {base} trains on {listed(missing)}, of which there is no label map.")
     wrong = [size for size in sizes if not 1 <= size <= len(training)]
     if wrong or not sizes:
         raise UserError(f"Subsets of 1 to {len(training)} cases can be drawn from fold {base}, not {wrong or 'none'}.")

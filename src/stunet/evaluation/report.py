@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stunet.evaluation.cases import CasePair, CaseScore, EvaluationConfig, pair_files, score_case
+from stunet.evaluation.case_scores import CasePair, CaseScore, EvaluationConfig, pair_files, score_case
 from stunet.evaluation.dice import mean_ignoring_nan
 
 OnCase = Callable[[int, int], None]

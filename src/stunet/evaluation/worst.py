@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from stunet.errors import UserError
-from stunet.evaluation.cases import CasePair, CaseScore, read_pair
+from stunet.evaluation.case_scores import CasePair, CaseScore, read_pair
 from stunet.evaluation.metrics import METRICS
 from stunet.evaluation.report import EvaluationReport
 from stunet.files import made_folder

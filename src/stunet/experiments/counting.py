@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stunet.experiments.recipe import Expected, Workplace, measured
+from stunet.experiments.experiment import Expected, Experiment, Workplace, measured
 from stunet.experiments.results import Measurement
 
 PARAMETERS, MULT_ADDS, MACS = "parameters (M)", "mult-adds (T)", "MACs (T)"
@@ -74,6 +74,16 @@ class NetworkCount:
         )
 
 
-def counts(source: str, rows: Sequence[tuple[str, str]]) -> tuple[NetworkCount, ...]:
-    """One run for each row (system, network) of a table."""
-    return tuple(NetworkCount(system, network, source) for system, network in rows)
+def cost_experiment(name: str, title: str, shows: str, source: str, systems: Sequence[tuple[str, str]]) -> Experiment:
+    """An experiment that only counts, in both profiles; texts as those of `Experiment`.
+
+    Args:
+        name: of the command.
+        title: one line.
+        shows: the paper's claim.
+        source: the table and its section, "Table 2, section 3.3".
+        systems: what the table names each system, and the name of its network.
+    """
+    table = source.split(",")[0]
+    runs = tuple(NetworkCount(system, network, table) for system, network in systems)
+    return Experiment(name, title, shows, source, runs, runs, remarks=(MULT_ADDS_REMARK,))

@@ -6,14 +6,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from stunet.errors import UserError
-from stunet.experiments.file_names import file_name_of
 from stunet.experiments.panel_cases import panel_cases_of
 from stunet.experiments.plots_bars import draw_bars
 from stunet.experiments.plots_bubbles import draw_bubbles
 from stunet.experiments.plots_curves import draw_data_size, draw_transfer_curve
 from stunet.experiments.plots_panels import draw_panels
 from stunet.experiments.plots_style import figure_style, save_figure
-from stunet.experiments.results import Results, read_results
+from stunet.experiments.results import Results, file_name_of, read_results
 
 Draw = Callable[[Results, Path], Figure]
 """From results, and the folder where their file lies."""

@@ -12,7 +12,7 @@ from matplotlib import rc_context, rcParamsDefault
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from stunet.experiments.recipe import MINI_REMARK
+from stunet.experiments.experiment import MINI_REMARK
 from stunet.experiments.results import Results
 from stunet.files import made_folder, replacing
 

@@ -104,6 +104,11 @@ class Results:
     remarks: tuple[str, ...] = ()
 
 
+def file_name_of(results: Results) -> str:
+    """What tables and figures are called, without suffix: "table5", or "table5_mini" where the profile is not full."""
+    return results.experiment if results.profile == "full" else f"{results.experiment}_{results.profile}"
+
+
 def equals_as_printed(value: float, printed: float, decimals: int) -> bool:
     """Whether `value` is within half a unit of the last digit of a number that was printed with `decimals`.
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from stunet.errors import UserError
-from stunet.experiments.cases import Cases, fold_of, make_dataset, validation_labels
+from stunet.experiments.experiment import ExperimentStopped, Workplace, measured
 from stunet.experiments.gpu_hours import training_hours
-from stunet.experiments.recipe import RunStopped, Workplace
 from stunet.experiments.results import Measurement, Setting
-from stunet.experiments.scores import Target, dsc_of_targets
+from stunet.experiments.scores import ScoredTarget, dsc_of_targets
+from stunet.experiments.training_cases import TrainingCases, fold_of, make_dataset, validation_labels
 from stunet.files import made_folder
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ KEPT_VARIABLES = (*FOLDER_VARIABLES, "nnUNet_n_proc_DA")
 
 
 @dataclass(frozen=True)
-class Schedule:
+class TrainingSchedule:
     """How long and how fast; what is None is the training recipe's own, see `stunet.training.recipes`.
 
     Attributes:
@@ -73,9 +73,9 @@ class TrainingRun:
     key: str
     system: str
     network: str
-    cases: Cases
-    targets: tuple[Target, ...] = (Target(),)
-    schedule: Schedule = Schedule()
+    cases: TrainingCases
+    targets: tuple[ScoredTarget, ...] = (ScoredTarget(),)
+    schedule: TrainingSchedule = TrainingSchedule()
     start: str | None = None
     after: str | None = None
     fraction: float | None = None
@@ -97,14 +97,16 @@ class TrainingRun:
 
     def expected(self) -> Sequence[Measurement]:
         """What the paper prints for each target."""
-        return [target.without_value(self.system, self.setting) for target in self.targets]
+        return [
+            measured(self.system, "DSC", None, target.expected, target.name, self.setting) for target in self.targets
+        ]
 
     def measure(self, workplace: Workplace) -> Sequence[Measurement]:
         """Prepares, trains, validates, scores.
 
         Raises:
             UserError: data that are missing or bad, or a run that must be done before.
-            RunStopped: SIGTERM came; a checkpoint was saved.
+            ExperimentStopped: SIGTERM came; a checkpoint was saved.
         """
         from stunet.training.prepare import prepare
 
@@ -234,7 +236,7 @@ def _train(settings: "TrainingSettings", gpus: int) -> None:
 
     Raises:
         UserError: as `stunet.training.run.train`.
-        RunStopped: SIGTERM came; a checkpoint was saved.
+        ExperimentStopped: SIGTERM came; a checkpoint was saved.
         RuntimeError: one of several processes failed; it has said why.
     """
     from stunet.training.launch import launch
@@ -243,7 +245,7 @@ def _train(settings: "TrainingSettings", gpus: int) -> None:
     several = gpus > 1
     code = launch(train_and_exit, settings, processes=gpus) if several else train_and_exit(settings)
     if code == EXIT_CODE:
-        raise RunStopped("The training was told to stop and has saved itself. Go on with --resume.")
+        raise ExperimentStopped("The training was told to stop and has saved itself. Go on with --resume.")
     if code:
         raise RuntimeError(f"the training on {gpus} GPUs ended with exit code {code}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stunet.errors import UserError
+from stunet.errors import UserError, listed
 from stunet.evaluation.dice import mean_ignoring_nan
 from stunet.evaluation.metrics import score_structures
 from stunet.evaluation.tolerances import Tolerances
@@ -99,8 +99,8 @@ def pair_files(prediction: Path, reference: Path) -> list[CasePair]:
         raise UserError(f"There is no .nii or .nii.gz file in {reference}.")
     missing = [case for case in references if case not in predictions]
     if missing:
-        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise UserError(f"{len(missing)} of {len(references)} references have no prediction in {prediction}: {shown}.")
+        number = f"{len(missing)} of {len(references)}"
+        raise UserError(f"{number} references have no prediction in {prediction}: {listed(missing)}.")
     return [CasePair(case, predictions[case], path) for case, path in references.items()]
 
 
@@ -170,5 +170,4 @@ def _values(labels: Volume) -> set[int]:
 def _require_named(path: Path, values: set[int], names: Mapping[int, str]) -> None:
     foreign = sorted(values - set(names))
     if foreign:
-        listed = ", ".join(map(str, foreign[:5])) + (", ..." if len(foreign) > 5 else "")
-        raise UserError(f"{path} holds the value {listed}, for which there is no name among the labels to score.")
+        raise UserError(f"{path} holds the value {listed(foreign)}, for which there is no name among those to score.")
