@@ -46,9 +46,8 @@ class Convert:
     def run(self) -> int:
         """Find the cases, compare numbers, convert."""
         from stunet.datasets import WORKERS
-        from stunet.datasets.convert import ConversionSettings, convert
+        from stunet.datasets.convert import SOURCES, ConversionSettings, convert
         from stunet.datasets.source import Choice
-        from stunet.datasets.table import SOURCES
         from stunet.folders import nnunet_folders
 
         source = SOURCES[self.kind](self.source, Choice(self.modality, self.partial))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from stunet.cli.output import MESSAGES, Json, print_json, print_table, progress_bar
+from stunet.errors import UserError
 
 if TYPE_CHECKING:
     from stunet.evaluation.case_scores import EvaluationConfig
@@ -86,21 +87,25 @@ class Evaluate:
 
     def _check(self) -> None:
         """Refuse what cannot be done, before anything is computed."""
-        from stunet.errors import UserError
         from stunet.evaluation.formats import check_report_path
 
         for path in self.output:
             check_report_path(path)
-        if self.pictures is not None and self.worst < 1:
-            raise UserError("--pictures draws the worst cases; say how many with --worst 5.")
-        if self.images is not None and self.pictures is None:
-            raise UserError("--images is for pictures; name their folder with --pictures.")
-        if self.mapping is not None and (self.names is not None or "dsc" not in self.metrics):
-            raise UserError(
-                "--mapping brings its own names and counts DSC; leave --names out, and dsc among --metrics."
-            )
-        if self.worst < 0 or (self.workers is not None and self.workers < 1) or self.seed < 0:
-            raise UserError("--worst and --seed count from 0, --workers from 1.")
+        refusals = (
+            (self.pictures and self.worst < 1, "--pictures draws the worst cases; say how many with --worst 5."),
+            (self.images and not self.pictures, "--images is for pictures; name their folder with --pictures."),
+            (
+                self.mapping and (self.names or "dsc" not in self.metrics),
+                "--mapping brings its own names and counts DSC; leave --names out, and dsc among --metrics.",
+            ),
+            (
+                min(self.worst, self.seed, 0 if self.workers is None else self.workers - 1) < 0,
+                "--worst and --seed count from 0, --workers from 1.",
+            ),
+        )
+        for is_refused, reason in refusals:
+            if is_refused:
+                raise UserError(reason)
 
     def _result(self) -> "EvaluationResult":
         from stunet.evaluation.bootstrap import Bootstrap
@@ -190,8 +195,6 @@ class Evaluate:
 
 def _names_in(path: Path) -> dict[int, str]:
     """The labels of a dataset.json, without background."""
-    from stunet.errors import UserError
-
     try:
         labels: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["labels"]
         return {int(value): name for name, value in labels.items() if int(value) > 0}

@@ -19,10 +19,10 @@ from pathlib import Path
 from stunet.datasets.msd import in_order, read_description
 from stunet.datasets.source import (
     Choice,
-    Part,
     Published,
     SourceCase,
     SourceDataset,
+    SplitPart,
     chosen_modality,
     find_folder,
     name_differences,
@@ -36,7 +36,7 @@ MODALITIES = ("CT", "MR")
 LAST_CT = 500
 """The number of the last CT."""
 
-NUMBERS: dict[str | None, dict[Part, tuple[int, ...]]] = {
+NUMBERS: dict[str | None, dict[SplitPart, tuple[int, ...]]] = {
     None: {"train": (240,), "val": (120,), "test": (240, 120)},
     "CT": {"train": (200,), "val": (100,)},
     "MR": {"train": (40,), "val": (20,)},
@@ -62,7 +62,7 @@ LABELS = (
     "prostate/uterus",
 )
 
-_LISTS: dict[str, Part] = {"training": "train", "validation": "val", "test": "test"}
+_LISTS: dict[str, SplitPart] = {"training": "train", "validation": "val", "test": "test"}
 _CHANNELS = {None: "CT or MR", "CT": "CT", "MR": "MR"}
 
 
@@ -112,7 +112,7 @@ def modality_of(case: str) -> str:
     return "CT" if int(number) <= LAST_CT else "MR"
 
 
-def _cases(folder: Path, entries: Sequence[dict[str, str]], part: Part) -> list[SourceCase]:
+def _cases(folder: Path, entries: Sequence[dict[str, str]], part: SplitPart) -> list[SourceCase]:
     """Of the test cases no labels are published, whatever `dataset.json` names."""
     return [
         SourceCase(

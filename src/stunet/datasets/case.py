@@ -46,8 +46,8 @@ def convert_case(
 def _write_case(
     source: SourceDataset, case: SourceCase, places: CaseFiles, link: bool, only_labelled: bool
 ) -> CaseRecord:
-    for path in (places.images[0], places.label):
-        made_folder(path.parent)
+    made_folder(places.images[0].parent)
+    made_folder(places.label.parent)
     image = _read_image(case, places)
     labels = source.read_labels(case, image) if case.label is not None else None
     present = _labels_present(case, labels, len(source.published.labels))
@@ -60,12 +60,11 @@ def _write_case(
         image, labels = _resampled(image, labels, source.spacing)
         for channel_ZYX, place in zip(image.array, places.images, strict=True):
             write_nifti_image(channel_ZYX, image, place)
-    elif len(case.images) == len(places.images):
-        for path, place in zip(case.images, places.images, strict=True):
-            _bring(path, place, link)
+    else:
+        _bring_images(case, places, link)
     if labels is None:
         return record
-    names = dict(enumerate(source.published.labels))
+    names = source.published.labels
     write_labels(labels.array, image, places.label, {label: names[label] for label in present})
     return replace(record, overlaps=dict(labels.overlaps), missing=labels.missing)
 
@@ -107,16 +106,19 @@ def _resampled(
     return image, replace(labels, array=array_ZYX) if labels else None
 
 
-def _bring(path: Path, place: Path, link: bool) -> None:
-    """Copy or link a file; what is not compressed is compressed, as the ending of its new name says."""
-    if not path.name.endswith(FILE_ENDING):
-        split_nifti_channels(path, [place])
+def _bring_images(case: SourceCase, places: CaseFiles, link: bool) -> None:
+    """Copy or link the files of a case, and compress what is not; the channels of a 4D file are there already."""
+    if len(case.images) < len(places.images):
         return
-    with replacing(place) as temporary:
-        if link:
-            temporary.symlink_to(path.resolve())
-        else:
-            shutil.copyfile(path, temporary)
+    for path, place in zip(case.images, places.images, strict=True):
+        if not path.name.endswith(FILE_ENDING):
+            split_nifti_channels(path, [place])
+            continue
+        with replacing(place) as temporary:
+            if link:
+                temporary.symlink_to(path.resolve())
+            else:
+                shutil.copyfile(path, temporary)
 
 
 def _remove_all(places: CaseFiles) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stunet.datasets.raw import DESCRIPTION
-from stunet.datasets.source import Part
+from stunet.datasets.source import SplitPart
 from stunet.errors import UserError
 from stunet.files import write_json
 
 RECORD_NAME = "conversion.json"
 CASES_NAME = "conversion_cases.jsonl"
 
-Outcome = Literal["written", "failed", "damaged", "empty"]
+ConversionOutcome = Literal["written", "failed", "damaged", "empty"]
 """Damaged cases are known to be so in the publication; empty ones are left out where only labelled ones are wanted."""
 
 
@@ -33,8 +33,8 @@ class CaseRecord:
     """
 
     name: str
-    part: Part
-    outcome: Outcome
+    part: SplitPart
+    outcome: ConversionOutcome
     error: str | None = None
     labels: tuple[int, ...] = ()
     overlaps: Mapping[str, int] = field(default_factory=dict)

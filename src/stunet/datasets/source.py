@@ -11,7 +11,7 @@ from stunet.errors import UserError
 from stunet.imaging.formats.table import read_labels
 from stunet.imaging.volume import Volume, check_same_grid
 
-Part = Literal["train", "val", "test"]
+SplitPart = Literal["train", "val", "test"]
 """Which part of its dataset's own split a case belongs to."""
 
 
@@ -35,7 +35,7 @@ class Published:
     licence: str
     channels: tuple[str, ...]
     labels: tuple[str, ...]
-    cases: Mapping[Part, tuple[int, ...]]
+    cases: Mapping[SplitPart, tuple[int, ...]]
     labelled: int | None = None
     reader: str | None = None
 
@@ -55,7 +55,7 @@ class SourceCase:
     name: str
     images: tuple[Path, ...]
     label: Path | None
-    part: Part = "train"
+    part: SplitPart = "train"
     group: str | None = None
 
 

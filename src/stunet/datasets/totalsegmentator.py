@@ -25,10 +25,10 @@ import numpy as np
 from stunet.datasets.source import (
     Choice,
     LabelMap,
-    Part,
     Published,
     SourceCase,
     SourceDataset,
+    SplitPart,
     find_folder,
     number_differences,
     refuse_modality,
@@ -53,7 +53,7 @@ SPACING_MM = (1.5, 1.5, 1.5)
 
 KNOWN_DAMAGE = {"s0864": "the published archive holds a damaged ct.nii.gz (wasserth/TotalSegmentator issue 92)"}
 
-_PARTS: dict[str, Part] = {"train": "train", "val": "val", "test": "test"}
+_PARTS: dict[str, SplitPart] = {"train": "train", "val": "val", "test": "test"}
 
 
 def find(source: Path, choice: Choice) -> SourceDataset:
@@ -85,7 +85,7 @@ def find(source: Path, choice: Choice) -> SourceDataset:
     )
 
 
-def _read_split(path: Path) -> dict[str, Part]:
+def _read_split(path: Path) -> dict[str, SplitPart]:
     """Subject -> part of the split."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file, delimiter=";"))
@@ -110,8 +110,8 @@ def merge_masks(case: SourceCase, image: Volume, allow_missing: bool = False) ->
         UserError: a mask is missing, unreadable or on another grid.
     """
     folder = case.label or Path()
-    paths = {label: folder / f"{name}.nii.gz" for label, name in enumerate(LABELS) if label > 0}
-    missing = tuple(LABELS[label] for label, path in paths.items() if not path.is_file())
+    paths = {name: folder / f"{name}.nii.gz" for name in LABELS[1:]}
+    missing = tuple(name for name, path in paths.items() if not path.is_file())
     if len(missing) == len(paths) or (missing and not allow_missing):
         raise UserError(
             f"{folder}: {len(missing)} of {len(paths)} masks are missing ({listed(missing, 8)}). Version 1 of the "
@@ -119,8 +119,8 @@ def merge_masks(case: SourceCase, image: Volume, allow_missing: bool = False) ->
         )
     merged_ZYX = np.zeros(image.shape, dtype=np.uint8)
     overlaps: Counter[str] = Counter()
-    for label, path in paths.items():
-        if LABELS[label] not in missing:
+    for label, (name, path) in enumerate(paths.items(), start=1):
+        if name not in missing:
             overlaps.update(_lay(merged_ZYX, _read_mask(path, image), label))
     return LabelMap(merged_ZYX, dict(overlaps), missing)
 

@@ -116,6 +116,11 @@ class ExperimentRun(Protocol):
         """
 
 
+def datasets_of(runs: Sequence[ExperimentRun]) -> tuple[str, ...]:
+    """Names of the datasets that some runs need, each once."""
+    return tuple(dict.fromkeys(name for run in runs for name in run.datasets))
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A table or figure of the paper as an experiment.
@@ -163,7 +168,7 @@ class Experiment:
 
     def datasets(self, profile: Profile) -> tuple[str, ...]:
         """Names of the datasets that a profile needs, each once."""
-        return tuple(dict.fromkeys(name for run in self.runs(profile) for name in run.datasets))
+        return datasets_of(self.runs(profile))
 
     def all_remarks(self, profile: Profile) -> tuple[str, ...]:
         """What belongs beside the results of a profile."""

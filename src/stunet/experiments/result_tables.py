@@ -109,17 +109,14 @@ def _grid(results: Results) -> _Grid:
     """Systems down and targets across, or the other way round where the targets are many."""
     keys = _setting_keys(results)
     cells = _cells(results, keys)
-    names = list(dict.fromkeys(name for name, _ in cells))
     columns = list(dict.fromkeys(column for _, column in cells))
+    rows = {name: [cells.get((name, column)) for column in columns] for name, _ in cells}
     titles = tuple(column_title(column, columns) for column in columns)
-    if len(columns) <= MOST_ACROSS:
-        headings = ("system", *(key.replace("_", " ") for key in keys))
-        return _Grid(headings, titles, {name: [cells.get((name, column)) for column in columns] for name in names})
-    systems = tuple(", ".join(filter(None, name)) for name in names)
-    rows: dict[RowName, list[Measurement | None]] = {}
-    for title, column in zip(titles, columns, strict=True):
-        rows[title,] = [cells.get((name, column)) for name in names]
-    return _Grid(("target",), systems, rows)
+    if len(columns) > MOST_ACROSS:
+        systems = tuple(", ".join(filter(None, name)) for name in rows)
+        targets = zip(titles, zip(*rows.values(), strict=True), strict=True)
+        return _Grid(("target",), systems, {(title,): row for title, row in targets})
+    return _Grid(("system", *(key.replace("_", " ") for key in keys)), titles, rows)
 
 
 def _setting_keys(results: Results) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stunet.errors import UserError, listed
-from stunet.experiments.experiment import Experiment, ExperimentRun, Profile, Workplace
+from stunet.experiments.experiment import Experiment, ExperimentRun, Profile, Workplace, datasets_of
 from stunet.experiments.panel_cases import PICTURES
 from stunet.experiments.results import Measurement, Results, measurement_of, provenance_now, write_results
 from stunet.files import home_folder, made_folder, read_json_object, write_json
@@ -88,9 +88,9 @@ def _chosen(experiment: Experiment, profile: Profile, workplace: Workplace, only
         UserError: there is none, or data of a run that `only` names were not given.
     """
     asked = _named(experiment, profile, only)
-    missing = dict.fromkeys(name for run in asked for name in run.datasets if name not in workplace.data)
-    possible = [run for run in asked if missing.keys().isdisjoint(run.datasets)]
-    if missing and (only or not any(run.datasets for run in possible)):
+    missing = [name for name in datasets_of(asked) if name not in workplace.data]
+    possible = [run for run in asked if set(missing).isdisjoint(run.datasets)]
+    if missing and (only or not datasets_of(possible)):
         options = " ".join(f"--data {name}=FOLDER" for name in missing)
         raise UserError(
             f"{experiment.name} ({profile}) needs data: {options}. `stunet experiment show {experiment.name} --profile "
@@ -116,20 +116,26 @@ def _write(experiment: Experiment, profile: Profile, workplace: Workplace, done:
     runs = experiment.runs(profile)
     finished = [run for run in runs if run.key in done]
     measurements = [measurement for run in finished for measurement in done[run.key].measurements]
-    remarks = experiment.all_remarks(profile)
-    if len(finished) < len(runs):
-        remarks = (*remarks, f"Not done: {_keys([run for run in runs if run.key not in done])}.")
     seconds = {run.key: done[run.key].seconds for run in finished}
     data = {name: folder.name for name, folder in sorted(workplace.data.items())}
     settings: dict[str, Any] = {"data": data, "gpus": workplace.gpus, "seconds": seconds}
     pictures = experiment.pictures(finished, measurements, workplace.folder)
     if pictures:
         settings[PICTURES] = [picture.to_setting(workplace.folder) for picture in pictures]
-    provenance = provenance_now(settings, sum(seconds.values()))
-    derived = experiment.derive(measurements)
-    results = Results(experiment.name, profile, provenance, (*measurements, *derived), remarks)
+    results = Results(
+        experiment.name,
+        profile,
+        provenance_now(settings, sum(seconds.values())),
+        (*measurements, *experiment.derive(measurements)),
+        (*experiment.all_remarks(profile), *_not_done(runs, done)),
+    )
     write_results(workplace.folder / RESULTS_NAME, results)
     return results
+
+
+def _not_done(runs: Sequence[ExperimentRun], done: Mapping[str, DoneRun]) -> list[str]:
+    left = [run for run in runs if run.key not in done]
+    return [f"Not done: {_keys(left)}."] if left else []
 
 
 def _read_done(run: ExperimentRun, path: Path) -> DoneRun:
