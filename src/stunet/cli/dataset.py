@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
@@ -93,14 +93,7 @@ class Check:
         with _bar("checking") as on_case:
             report = check_dataset(_raw_folder(self.dataset), on_case)
         if self.json:
-            print_json(
-                {
-                    "dataset": report.dataset,
-                    "cases": report.cases,
-                    "problems": list(report.problems),
-                    "label_cases": dict(report.label_cases),
-                }
-            )
+            print_json(asdict(report))
         else:
             for problem in report.problems:
                 MESSAGES.print(f"stunet: {problem}", soft_wrap=True, markup=False)

@@ -80,15 +80,10 @@ def read_label_map(case: SourceCase, image: Volume) -> LabelMap:
     Raises:
         UserError: unreadable, no label map, or not on the image's grid.
     """
-    labels = read_labels(_label_path(case))
+    assert case.label is not None
+    labels = read_labels(case.label)
     check_same_grid(image, labels)
     return LabelMap(labels.array[0])
-
-
-def _label_path(case: SourceCase) -> Path:
-    if case.label is None:
-        raise ValueError(f"{case.name} has no label map")
-    return case.label
 
 
 @dataclass(frozen=True)
