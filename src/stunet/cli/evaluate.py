@@ -109,6 +109,7 @@ class Evaluate:
 
     def _result(self) -> "EvaluationResult":
         from stunet.evaluation.bootstrap import Bootstrap
+        from stunet.evaluation.mapped import as_mapped
         from stunet.evaluation.result import conclude
 
         names = self._names()
@@ -117,7 +118,8 @@ class Evaluate:
         against = None if self.against is None else (other_system, self._evaluate(self.against, names))
         bootstrap = Bootstrap(seed=self.seed)
         result = conclude(system, report, against, bootstrap, with_groups=self.groups, worst=self.worst)
-        return self._with_mapping(result)
+        mapping = self._mapping()
+        return result if mapping is None else replace(result, mapped=as_mapped(report, mapping, self._numbering()))
 
     def _evaluate(self, prediction: Path, names: dict[int, str] | None) -> "EvaluationReport":
         from stunet.evaluation.report import evaluate
@@ -159,15 +161,6 @@ class Evaluate:
             for worst in progress.track(result.worst, task_id=progress.task_ids[0]):
                 draw_worst_case(worst, pairs[worst.case], result.report, folder, self.images)
         MESSAGES.print(f"{len(result.worst)} pictures in {folder}", markup=False, soft_wrap=True)
-
-    def _with_mapping(self, result: "EvaluationResult") -> "EvaluationResult":
-        """With the means of a dataset's countings, where there is a mapping."""
-        from stunet.evaluation.mapped import as_mapped
-
-        mapping = self._mapping()
-        if mapping is None:
-            return result
-        return replace(result, mapped=as_mapped(result.report, mapping, self._numbering()))
 
     def _mapping(self) -> "DatasetMapping | None":
         from stunet.labels.mapping import load_mapping

@@ -158,20 +158,16 @@ def _checked_folder(source: SourceDataset, settings: ConversionSettings) -> Path
 
 
 def _whole_cases(folder: Path, source: SourceDataset) -> dict[str, CaseRecord]:
-    """The cases of the log whose files are there; failed and damaged ones are tried again."""
+    """The cases of the log whose files are there, or that were empty; failed and damaged ones are tried again."""
     logged = read_cases(folder / CASES_NAME)
-    return {
-        case.name: logged[case.name]
-        for case in source.cases
-        if case.name in logged and _is_whole(folder, case, logged[case.name], len(source.published.channels))
-    }
-
-
-def _is_whole(folder: Path, case: SourceCase, record: CaseRecord, channels: int) -> bool:
-    if record.outcome != "written":
-        return record.outcome == "empty"
-    files = case_files(folder, case.name, channels, case.part == "test")
-    return all(path.exists() for path in (*files.images, *([files.label] if case.label else [])))
+    whole = {}
+    for case in source.cases:
+        record = logged.get(case.name)
+        files = case_files(folder, case.name, len(source.published.channels), case.part == "test")
+        paths = [*files.images, *([files.label] if case.label else [])]
+        if record and (record.outcome == "empty" or (record.outcome == "written" and all(p.exists() for p in paths))):
+            whole[case.name] = record
+    return whole
 
 
 def _converted(

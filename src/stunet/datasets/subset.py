@@ -117,16 +117,16 @@ def stratified_order(holds: Mapping[str, frozenset[int]], seed: int) -> list[str
 
 def _labels_of_cases(files: Mapping[str, Path], on_case: Callable[[int, int], None]) -> dict[str, frozenset[int]]:
     """Case -> the labels that its map holds, background left out."""
+
+    def labels_in(path: Path) -> frozenset[int]:
+        return frozenset(int(label) for label in np.unique(read_labels(path).array) if label > 0)
+
     holds: dict[str, frozenset[int]] = {}
     with ThreadPoolExecutor(WORKERS, "stunet-subset") as pool:
-        for case, labels in zip(files, pool.map(_labels_in, files.values()), strict=True):
+        for case, labels in zip(files, pool.map(labels_in, files.values()), strict=True):
             holds[case] = labels
             on_case(len(holds), len(files))
     return holds
-
-
-def _labels_in(path: Path) -> frozenset[int]:
-    return frozenset(int(label) for label in np.unique(read_labels(path).array) if label > 0)
 
 
 def _first_fold(holds: Mapping[str, frozenset[int]], seed: int) -> Fold:

@@ -75,15 +75,7 @@ class NetworkCount:
 
 
 def cost_experiment(name: str, title: str, shows: str, source: str, systems: Sequence[tuple[str, str]]) -> Experiment:
-    """An experiment that only counts, in both profiles; texts as those of `Experiment`.
-
-    Args:
-        name: of the command.
-        title: one line.
-        shows: the paper's claim.
-        source: the table and its section, "Table 2, section 3.3".
-        systems: what the table names each system, and the name of its network.
-    """
+    """An experiment that only counts (system, network), in both profiles; texts as those of `Experiment`."""
     table = source.split(",")[0]
     runs = tuple(NetworkCount(system, network, table) for system, network in systems)
     return Experiment(name, title, shows, source, runs, runs, remarks=(MULT_ADDS_REMARK,))

@@ -13,14 +13,13 @@ labels is a group.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from stunet.experiments.experiment import Expected, Experiment, ExperimentRun
-from stunet.experiments.mini_data import HIPPOCAMPUS, HIPPOCAMPUS_LABELS, MINI_STUNETS, mini_training, short
-from stunet.experiments.paper_data import TOTALSEGMENTATOR, group_targets, paper_training
+from stunet.experiments.experiment import Expected, Experiment
+from stunet.experiments.mini_data import HIPPOCAMPUS_LABELS, MINI_STUNETS, mini_training
+from stunet.experiments.paper_data import group_targets, paper_training
 from stunet.experiments.results import Measurement
 from stunet.experiments.scores import ALL, MeanOverTargets, ScoredTarget
 from stunet.experiments.table3 import STUNETS
-from stunet.experiments.training_cases import TrainingCases
-from stunet.experiments.training_run import TrainingRun, TrainingSchedule
+from stunet.experiments.training_run import TrainingRun
 from stunet.labels.ontology import GROUPS
 
 MINI_GROUPS = {label: (label,) for label in HIPPOCAMPUS_LABELS}
@@ -29,45 +28,22 @@ MODEL, UNIVERSAL, EXPERT = "model", "universal", "expert"
 """The setting that tells the two apart, and its values."""
 
 
-def _experts(
-    key: str,
-    system: str,
-    network: str,
-    cases: TrainingCases,
-    groups: Mapping[str, tuple[str, ...]],
-    schedule: TrainingSchedule,
-) -> list[ExperimentRun]:
-    return [
-        TrainingRun(
-            key=f"{key}-{group.lower()}",
-            system=system,
-            network=network,
+def _with_experts(training: TrainingRun, groups: Mapping[str, tuple[str, ...]]) -> list[TrainingRun]:
+    """The training as that of a universal model, and the same of an expert for the labels of each group."""
+    cases = training.cases
+    universal = replace(training, key=f"{training.key}-{UNIVERSAL}", setting={MODEL: UNIVERSAL})
+    experts = [
+        replace(
+            training,
+            key=f"{training.key}-{group.lower()}",
             cases=replace(cases, number=cases.number + number, name=f"{cases.name} {group}", labels=labels),
             targets=(ScoredTarget(group),),
-            schedule=schedule,
             setting={MODEL: EXPERT},
-            plan="published" if cases is TOTALSEGMENTATOR else "nnunet",
             classes=len(labels) + 1,
         )
         for number, (group, labels) in enumerate(groups.items(), start=1)
     ]
-
-
-def _full() -> tuple[ExperimentRun, ...]:
-    runs: list[ExperimentRun] = []
-    for key, system, network, printed in STUNETS:
-        setting = {MODEL: UNIVERSAL}
-        runs.append(paper_training(f"{key}-universal", system, network, group_targets(printed), setting=setting))
-        runs += _experts(key, system, network, TOTALSEGMENTATOR, GROUPS, TrainingSchedule())
-    return tuple(runs)
-
-
-def _mini() -> tuple[ExperimentRun, ...]:
-    runs: list[ExperimentRun] = []
-    for key, system, network in MINI_STUNETS:
-        runs.append(mini_training(f"{key}-universal", system, network, 80, setting={MODEL: UNIVERSAL}))
-        runs += _experts(key, system, network, HIPPOCAMPUS, MINI_GROUPS, short(80))
-    return tuple(runs)
+    return [universal, *experts]
 
 
 EXPERTS_TOGETHER = MeanOverTargets(
@@ -90,7 +66,11 @@ EXPERIMENT = Experiment(
     title="One universal model against an expert for each group of structures",
     shows="The largest universal model is better than its experts together.",
     source="Figure 5, section 4.4",
-    full=_full(),
-    mini=_mini(),
+    full=tuple(
+        run
+        for key, system, network, printed in STUNETS
+        for run in _with_experts(paper_training(key, system, network, group_targets(printed)), GROUPS)
+    ),
+    mini=tuple(run for row in MINI_STUNETS for run in _with_experts(mini_training(*row, iterations=80), MINI_GROUPS)),
     derive=experts_together,
 )

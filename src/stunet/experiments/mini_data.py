@@ -101,18 +101,13 @@ def data_with_minis(given: dict[str, Path], folder: Path) -> dict[str, Path]:
         given: name to folder, as `--data` gives them.
         folder: of the experiment, in which the dataset of the single CT is put.
     """
-    data = {**_shared(), **given}
+    shared = os.environ.get(VARIABLE)
+    places = {name: Path(shared) / "data" / place for name, place in FOLDERS.items()} if shared else {}
+    data = {**{name: place for name, place in places.items() if place.is_dir()}, **given}
     example = data.get("totalseg_example")
     if example is not None and not (example / DESCRIPTION).is_file():
         data["totalseg_example"] = _abdomen_dataset(example, folder / "given" / "totalseg_example")
     return data
-
-
-def _shared() -> dict[str, Path]:
-    root = os.environ.get(VARIABLE)
-    if not root:
-        return {}
-    return {name: path for name, folder in FOLDERS.items() if (path := Path(root) / "data" / folder).is_dir()}
 
 
 def _abdomen_dataset(example: Path, place: Path) -> Path:

@@ -6,7 +6,7 @@ from typing import Any
 from stunet.experiments.experiment import Expected
 from stunet.experiments.scores import ALL, ScoredTarget
 from stunet.experiments.training_cases import TrainingCases
-from stunet.experiments.training_run import TrainingRun
+from stunet.experiments.training_run import TrainingRun, TrainingSchedule
 from stunet.labels.mapping import load_mapping
 from stunet.labels.ontology import GROUPS
 
@@ -139,3 +139,18 @@ def paper_training(key: str, system: str, network: str, targets: tuple[ScoredTar
     """A training on TotalSegmentator with the published plan; `more` are fields of `TrainingRun`."""
     fields: dict[str, Any] = {"cases": TOTALSEGMENTATOR, "targets": targets, "plan": "published", **more}
     return TrainingRun(key, system, network, **fields)
+
+
+def downstream_training(
+    key: str,
+    system: str,
+    network: str,
+    data: Downstream,
+    schedule: TrainingSchedule,
+    expected: Expected | None = None,
+    **more: Any,
+) -> TrainingRun:
+    """A training on a dataset to fine-tune on; `more` are fields of `TrainingRun`."""
+    target = ScoredTarget(data.cases.name, (), expected)
+    fields: dict[str, Any] = {"classes": data.classes, "channels": data.channels, **more}
+    return TrainingRun(f"{key}-{data.cases.source}", system, network, data.cases, (target,), schedule, **fields)

@@ -53,7 +53,7 @@ def _dsc_of_target(report: "EvaluationReport", system: str, target: ScoredTarget
     per_label = report.label_means("dsc")
     value = none_if_nan(mean_ignoring_nan([per_label[label] for label in labels]))
     cases = {
-        case.case: none_if_nan(mean_ignoring_nan([case.scores["dsc"].get(label, math.nan) for label in labels]))
+        case.case: none_if_nan(mean_ignoring_nan([case.dsc.get(label, math.nan) for label in labels]))
         for case in report.cases
     }
     return measured(system, "DSC", value, target.expected, target.name, setting, cases)
@@ -80,13 +80,11 @@ class MeanOverTargets:
         rows: dict[tuple[str, str], dict[str, Measurement]] = {}
         for measurement in measurements:
             target = measurement.target or ""
-            if measurement.metric == "DSC" and target in self.weights and self._takes(measurement):
+            is_meant = self.setting.items() <= measurement.setting.items()
+            if is_meant and measurement.metric == "DSC" and target in self.weights:
                 key = (measurement.system, repr(sorted(measurement.setting.items())))
                 rows.setdefault(key, {})[target] = measurement
         return [self._mean(list(row.values())) for row in rows.values() if set(row) == set(self.weights)]
-
-    def _takes(self, measurement: Measurement) -> bool:
-        return all(measurement.setting.get(name) == value for name, value in self.setting.items())
 
     def _mean(self, row: Sequence[Measurement]) -> Measurement:
         first = row[0]

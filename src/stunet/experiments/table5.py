@@ -16,11 +16,11 @@ from pathlib import Path
 from stunet.experiments.experiment import Expected, Experiment, ExperimentRun
 from stunet.experiments.mini_data import MINI_DOWNSTREAM, mini_pretraining, short
 from stunet.experiments.panel_cases import PanelCase
-from stunet.experiments.paper_data import DOWNSTREAM, dsc_expected
+from stunet.experiments.paper_data import DOWNSTREAM, downstream_training, dsc_expected
 from stunet.experiments.pictures import median_cases
 from stunet.experiments.results import Measurement
-from stunet.experiments.scores import MeanOverTargets, ScoredTarget
-from stunet.experiments.training_run import TrainingRun, TrainingSchedule
+from stunet.experiments.scores import MeanOverTargets
+from stunet.experiments.training_run import TrainingSchedule
 
 SOURCE = "Table 5"
 
@@ -49,42 +49,6 @@ FIGURE_3_SYSTEMS = ("nnU-Net", "STU-Net-B-ft", "STU-Net-L-ft", "STU-Net-H-ft")
 FIGURE_3_DATASETS = ("FLARE22", "AMOS-CT", "AMOS-MR", "AutoPET-CT", "AutoPET-PET")
 
 
-def _full() -> tuple[ExperimentRun, ...]:
-    return tuple(
-        TrainingRun(
-            key=f"{key}-{data.cases.source}",
-            system=system,
-            network=network,
-            cases=data.cases,
-            targets=(ScoredTarget(data.cases.name, (), expected),),
-            schedule=TrainingSchedule("finetune" if start else None, learning_rate=data.learning_rate),
-            start=start,
-            classes=data.classes,
-            channels=data.channels,
-        )
-        for key, system, network, start, printed, _ in ROWS
-        for data, expected in zip(DOWNSTREAM, dsc_expected(printed, SOURCE), strict=True)
-    )
-
-
-def _mini() -> tuple[ExperimentRun, ...]:
-    trainings = (
-        TrainingRun(
-            key=f"{key}-{data.cases.source}",
-            system=system,
-            network=network,
-            cases=data.cases,
-            targets=(ScoredTarget(data.cases.name),),
-            schedule=short(200, TrainingSchedule("finetune" if after else None)),
-            after=after,
-            classes=data.classes,
-        )
-        for key, system, network, after in MINI_ROWS
-        for data in MINI_DOWNSTREAM
-    )
-    return (PRETRAINING, *trainings)
-
-
 def figure_3(runs: Sequence[ExperimentRun], measurements: Sequence[Measurement], folder: Path) -> list[PanelCase]:
     """The rows of Figure 3, of either profile. The paper does not name its cases."""
     systems = (*FIGURE_3_SYSTEMS, *(system for _, system, *_ in MINI_ROWS))
@@ -97,8 +61,34 @@ EXPERIMENT = Experiment(
     title="Fine-tuning on FLARE22, AMOS22 and AutoPET22, and Figure 3",
     shows="Pre-trained on TotalSegmentator, STU-Nets are better than from scratch, on MR and PET as well.",
     source="Table 5, section 4.2.2",
-    full=_full(),
-    mini=_mini(),
+    full=tuple(
+        downstream_training(
+            key,
+            system,
+            network,
+            data,
+            TrainingSchedule("finetune" if start else None, learning_rate=data.learning_rate),
+            expected,
+            start=start,
+        )
+        for key, system, network, start, printed, _ in ROWS
+        for data, expected in zip(DOWNSTREAM, dsc_expected(printed, SOURCE), strict=True)
+    ),
+    mini=(
+        PRETRAINING,
+        *(
+            downstream_training(
+                key,
+                system,
+                network,
+                data,
+                short(200, TrainingSchedule("finetune" if after else None)),
+                after=after,
+            )
+            for key, system, network, after in MINI_ROWS
+            for data in MINI_DOWNSTREAM
+        ),
+    ),
     elsewhere=(
         "DKFZ trained STU-Net S, B and L from scratch on AMOS22 in five folds: 88.08, 88.46 and 89.34 % DSC, nnU-Net "
         "88.64 %: documentation/resenc_presets.md of MIC-DKFZ/nnUNet.",

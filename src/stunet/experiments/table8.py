@@ -17,11 +17,11 @@ from stunet.experiments.paper_data import (
     AUTOPET_LEARNING_RATE,
     AUTOPET_PET,
     FLARE22,
-    TOTALSEGMENTATOR,
     Downstream,
+    downstream_training,
     dsc_expected,
+    paper_training,
 )
-from stunet.experiments.scores import ScoredTarget
 from stunet.experiments.training_run import TrainingRun, TrainingSchedule
 
 
@@ -77,31 +77,25 @@ MINI_ITERATIONS = 6
 
 
 def _pretraining(row: Row, is_mini: bool) -> TrainingRun:
-    key = row.pretraining or ""
-    mirror = row.pretrained_with_mirror
+    key, mirror = row.pretraining or "", row.pretrained_with_mirror
     if is_mini:
         return mini_pretraining(row.epochs * MINI_ITERATIONS, key, mirror)
-    schedule = TrainingSchedule("pretrain", 1000 * row.epochs, mirror=mirror)
-    return TrainingRun(key, "STU-Net-L", "large", TOTALSEGMENTATOR, (), schedule, plan="published")
+    return paper_training(
+        key, "STU-Net-L", "large", (), schedule=TrainingSchedule("pretrain", 1000 * row.epochs, mirror=mirror)
+    )
 
 
 def _fine_tuning(row: Row, data: Downstream, expected: Expected | None, is_mini: bool) -> TrainingRun:
     schedule = TrainingSchedule("finetune" if row.epochs else None, learning_rate=data.learning_rate, mirror=row.mirror)
-    return TrainingRun(
-        key=f"{row.key}-{data.cases.source}",
-        system="STU-Net, tiny" if is_mini else "STU-Net-L",
-        network="tiny" if is_mini else "large",
-        cases=data.cases,
-        targets=(ScoredTarget(data.cases.name, (), expected),),
-        schedule=short(50, schedule) if is_mini else schedule,
-        after=row.pretraining,
-        setting={
-            "pre-train epochs": f"{row.epochs}k" if row.epochs else None,
-            "pre-train mirror": row.pretrained_with_mirror,
-            "fine-tune mirror": row.mirror,
-        },
-        classes=data.classes,
-    )
+    setting = {
+        "pre-train epochs": f"{row.epochs}k" if row.epochs else None,
+        "pre-train mirror": row.pretrained_with_mirror,
+        "fine-tune mirror": row.mirror,
+    }
+    system, network = ("STU-Net, tiny", "tiny") if is_mini else ("STU-Net-L", "large")
+    schedule = short(50, schedule) if is_mini else schedule
+    after = row.pretraining
+    return downstream_training(row.key, system, network, data, schedule, expected, after=after, setting=setting)
 
 
 def _runs(is_mini: bool) -> tuple[ExperimentRun, ...]:

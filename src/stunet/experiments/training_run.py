@@ -115,7 +115,8 @@ class TrainingRun:
         with nnunet_folders_at(workplace.folder, results):
             prepare(dataset.name, self.network, CONFIGURATION, plan=self.plan)
             fold = fold_of(self.fraction, dataset)
-            if not _is_done(results, dataset.name, fold, workplace.resume):
+            summaries = results.glob(f"{dataset.name}/*/fold_{fold}/validation/summary.json")  # nnU-Net's last file
+            if not (workplace.resume and any(summaries)):
                 _train(self.settings(dataset.name, fold, workplace), workplace.gpus)
         report = score_validation(dataset, fold_folder(results, dataset.name, fold), results)
         return dsc_of_targets(report, self.system, self.targets, self.setting)
@@ -224,11 +225,6 @@ def _was_begun(results: Path, dataset: str, fold: int) -> bool:
     from stunet.training.checkpoints import newest
 
     return any(newest(folder) is not None for folder in results.glob(f"{dataset}/*/fold_{fold}"))
-
-
-def _is_done(results: Path, dataset: str, fold: int, resume: bool) -> bool:
-    """Whether an earlier run was validated whole; the summary is the last file of that."""
-    return resume and any(results.glob(f"{dataset}/*/fold_{fold}/validation/summary.json"))
 
 
 def _train(settings: "TrainingSettings", gpus: int) -> None:
