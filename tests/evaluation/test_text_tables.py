@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +81,20 @@ def test_csv_gives_back_every_name(name):
     text = to_csv(("name", "DSC"), [(name, 0.1), (None, None)])
     assert list(csv.reader(io.StringIO(text))) == [["name", "DSC"], [name, "0.1"], ["", ""]]
     assert text.startswith("name,DSC\n")
+
+
+PAGES = Path(__file__).parents[2] / "docs" / "experiments"
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.glob("*[0-9]*.md")), ids=lambda page: page.stem)
+def test_the_pages_of_experiments_are_written_so(page):
+    text = page.read_text(encoding="utf-8")
+    title, header, marks, body, notes = re.search(
+        r"^\*\*(.*)\*\*\n\n(\|.*)\n(\|[-:| ]+)\n((?:\|.*\n)+)\n((?:- .*\n)+)", text, re.MULTILINE
+    ).groups()
+    columns, *rows = (
+        tuple(unescaped(cell.strip()) for cell in line.strip("|").split("|")) for line in (header, *body.splitlines())
+    )
+    notes = tuple(note.removeprefix("- ") for note in notes.splitlines())
+    table = TextTable(title, columns, tuple(rows), marks.count("---") - marks.count("---:"), notes)
+    assert to_markdown([table]) in text
