@@ -155,7 +155,11 @@ def score_case(pair: CasePair, names: Mapping[int, str] | None, config: Evaluati
     if names is None:
         names = {value: str(value) for value in sorted(set().union(*found.values()))}
     for path, values in found.items():
-        _require_named(path, values, names)
+        foreign = sorted(values - set(names))
+        if foreign:
+            raise UserError(
+                f"{path} holds the value {listed(foreign)}, for which there is no name among those to score."
+            )
     tolerances = {label: config.tolerances.of(name) for label, name in names.items()}
     arrays = prediction.array[0], reference.array[0]
     return CaseScore(pair.case, score_structures(*arrays, reference.spacing, tolerances, config.metrics))
@@ -165,9 +169,3 @@ def _values(labels: Volume) -> set[int]:
     """The labels that occur, without background."""
     counts = count_labels(labels.array[0], int(labels.array.max(initial=0)) + 1)
     return set(np.flatnonzero(counts).tolist()) - {0}
-
-
-def _require_named(path: Path, values: set[int], names: Mapping[int, str]) -> None:
-    foreign = sorted(values - set(names))
-    if foreign:
-        raise UserError(f"{path} holds the value {listed(foreign)}, for which there is no name among those to score.")

@@ -156,7 +156,14 @@ def read_results(path: Path) -> Results:
     """
     content = read_json_object(path)
     try:
-        return _parsed_results(content)
+        known = _checked_fields(Results, content)
+        return Results(
+            known["experiment"],
+            known["profile"],
+            Provenance(**_checked_fields(Provenance, known.get("provenance"))),
+            tuple(measurement_of(entry) for entry in known["measurements"]),
+            tuple(known.get("remarks", ())),
+        )
     except (TypeError, ValueError, KeyError) as error:
         raise UserError(f"{path} is not a results file of `stunet experiment run` ({error}).") from error
 
@@ -171,17 +178,6 @@ def measurement_of(content: Any) -> Measurement:
     if not all(isinstance(value, float | int | None) for value in known.get("cases", {}).values()):
         raise ValueError(f"the cases of {known['system']!r} hold something that is no number")
     return Measurement(**known)
-
-
-def _parsed_results(content: dict[str, Any]) -> Results:
-    known = _checked_fields(Results, content)
-    return Results(
-        known["experiment"],
-        known["profile"],
-        Provenance(**_checked_fields(Provenance, known.get("provenance"))),
-        tuple(measurement_of(entry) for entry in known["measurements"]),
-        tuple(known.get("remarks", ())),
-    )
 
 
 _TEXT, _NUMBER = str | None, float | int | None
