@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint bench docs clean
+.PHONY: demo test test-all lint bench docs house clean
 
 demo: $(VENV)/installed
 	$(BIN)/stunet demo -o stunet_demo
@@ -34,6 +34,9 @@ bench: $(VENV)/installed-for-development
 docs: $(VENV)/installed-for-development
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group docs
 	$(BIN)/mkdocs build --strict
+
+house: $(VENV)/installed
+	$(BIN)/python docs/draw_house.py
 
 clean:
 	rm -rf $(VENV) stunet_demo site

@@ -17,11 +17,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import cast
 
 import nibabel
 import numpy as np
 import torch
 
+from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.training.folders import TRAINER_FOLDER
 from stunet.weights.catalogue import get_model
 from stunet.weights.model_file import ModelCard, StateDict, read_model, separated, stunet_on
@@ -40,14 +42,14 @@ predict_entry_point_modelfolder()
 
 def write_nnunet_folder(folder: Path, state_dict: StateDict, card: ModelCard) -> None:
     """A model of z-scores as nnU-Net v2 would have left it: plans.json, dataset.json, fold_0/checkpoint_final.pth."""
-    plan = card.preprocessing
+    plan = cast(PreprocessingPlan, card.preprocessing)
     kwargs = {"is_seg": False, "order_z": 0, "force_separate_z": None}
     configuration = {
         "data_identifier": "STUNetPlans_3d_fullres",
         "preprocessor_name": "DefaultPreprocessor",
         "batch_size": 2,
-        "patch_size": list(plan["patch_size"]),
-        "spacing": list(plan["spacing"]),
+        "patch_size": list(plan.patch_size),
+        "spacing": list(plan.spacing),
         "normalization_schemes": ["ZScoreNormalization"],
         "use_mask_for_norm": [False],
         "resampling_fn_data": RESAMPLING,
@@ -60,9 +62,9 @@ def write_nnunet_folder(folder: Path, state_dict: StateDict, card: ModelCard) ->
         "architecture": {
             "network_class_name": "stunet.networks.stunet.STUNet",
             "arch_kwargs": {
-                "width": stunet_on(card).width,
-                "depth": stunet_on(card).depth,
-                "strides": [list(stride) for stride in stunet_on(card).strides],
+                "width": stunet_on(card).arguments["width"],
+                "depth": stunet_on(card).arguments["depth"],
+                "strides": [list(stride) for stride in stunet_on(card).arguments["strides"]],
             },
             "_kw_requires_import": [],
         },
@@ -145,7 +147,7 @@ def main() -> None:
         folder = options.folder or work / "model"
         if options.folder is None:
             state_dict, card = read_model(get_model("hippocampus"))
-            write_nnunet_folder(folder, separated(state_dict, card.networks)[0], card)
+            write_nnunet_folder(folder, separated(state_dict, card.members)[0], card)
         collect_images(options.data, options.cases, work / "images")
         environment = {**os.environ, "nnUNet_extTrainer": str(TRAINER_FOLDER), "PYTHONPATH": str(REPOSITORY)}
         for name in ("raw", "preprocessed", "results"):

@@ -165,12 +165,13 @@ def write_model(path: Path) -> None:
     """A `tiny` network with random weights, three classes, windows of 32 voxels of 3 mm."""
     import torch
 
-    from stunet.networks.stunet import PUBLISHED_STRIDES, build_stunet, config_of_size
+    from stunet.networks.registry import build, network_spec
+    from stunet.networks.stunet import PUBLISHED_STRIDES
     from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
-    from stunet.weights.model_file import Architecture, ModelCard, save_model
+    from stunet.weights.model_file import ModelCard, save_model
 
     torch.manual_seed(0)
-    network = build_stunet(config_of_size("tiny", 1, 3, strides=PUBLISHED_STRIDES))
+    network = build(network_spec("tiny", 1, 3, strides=PUBLISHED_STRIDES))
     plan = PreprocessingPlan(
         convention="nnunet_v2",
         spacing=(3.0, 3.0, 3.0),
@@ -180,8 +181,8 @@ def write_model(path: Path) -> None:
     )
     card = ModelCard(
         name="random",
-        architecture=Architecture("stunet", 1, 3, 8, 1, PUBLISHED_STRIDES),
-        preprocessing=plan.to_dict(),
+        network=network.spec,
+        preprocessing=plan,
         labels=("background", "first", "second"),
         channels=("CT",),
     )
@@ -192,10 +193,10 @@ def write_checkpoint(path: Path) -> None:
     """A checkpoint as nnU-Net v1 writes it, that needs plans."""
     import torch
 
-    from stunet.networks.stunet import build_stunet, config_of_size
-    from stunet.weights.official import to_official_names
+    from stunet.networks.registry import build, network_spec
+    from stunet.weights.checkpoint import to_official_names
 
-    torch.save({"state_dict": to_official_names(build_stunet(config_of_size("tiny", 1, 3)).state_dict())}, path)
+    torch.save({"state_dict": to_official_names(build(network_spec("tiny", 1, 3)).state_dict())}, path)
 
 
 def write_bomb(path: Path) -> None:

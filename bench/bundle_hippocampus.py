@@ -16,20 +16,20 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 import stunet
 from stunet.cli.output import print_table
 from stunet.evaluation.report import EvaluationReport, evaluate
-from stunet.imaging.formats.table import read_volume
+from stunet.imaging.formats.registry import read_volume
 from stunet.imaging.volume import orientation
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.import_model import import_model
 from stunet.weights.model_file import ModelCard, StateDict, joined, save_model
-from stunet.weights.official import CITATION
+from stunet.weights.published import CITATION
 
 BUNDLED = Path(stunet.__file__).parent / "weights" / "bundled" / "hippocampus.safetensors"
 
@@ -150,12 +150,12 @@ def require_orientation(task: Task) -> None:
 
 def described(card: ModelCard, task: Task) -> ModelCard:
     """The card with all but the metrics."""
-    plan = replace(PreprocessingPlan.from_dict(card.preprocessing), orientation=ORIENTATION)
+    plan = replace(cast(PreprocessingPlan, card.preprocessing), orientation=ORIENTATION)
     return replace(
         card,
         name="hippocampus",
-        networks=len(task.models),
-        preprocessing=plan.to_dict(),
+        members=len(task.models),
+        preprocessing=plan,
         training={**card.training, **training_record(task, epochs=card.training["epochs"])},
         licence=LICENCE,
         source=SOURCE,
@@ -233,7 +233,7 @@ def scored_alone(weights: StateDict, card: ModelCard, task: Task, folder: Path) 
     """As `scored`, of one network by itself."""
     folder.mkdir()
     alone = folder / "alone.safetensors"
-    save_model(alone, weights, replace(card, networks=1), dtype="float16")
+    save_model(alone, weights, replace(card, members=1), dtype="float16")
     return scored(alone, task, False, folder)
 
 
@@ -268,7 +268,7 @@ def show(output: Path, state_dict: StateDict, card: ModelCard) -> None:
     training = card.training
     print(
         f"{output}: {output.stat().st_size:,} bytes, {sum(t.numel() for t in state_dict.values()):,} parameters, "
-        f"{card.networks} networks, {training['epochs']} of {training['epochs_planned']} epochs, "
+        f"{card.members} networks, {training['epochs']} of {training['epochs_planned']} epochs, "
         f"{training['iterations']:,} iterations, {sum(training['seconds']):,.0f} s"
     )
 

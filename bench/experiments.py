@@ -11,8 +11,8 @@ from pathlib import Path
 
 from stunet.evaluation.text_tables import to_markdown
 from stunet.experiments.experiment import PROFILES, Experiment, Profile, Workplace
+from stunet.experiments.figures import FIGURES, plot
 from stunet.experiments.mini_data import data_with_minis
-from stunet.experiments.plots import FIGURES, plot
 from stunet.experiments.registry import EXPERIMENTS, find_experiment
 from stunet.experiments.result_tables import table_of
 from stunet.experiments.results import Results, file_name_of

@@ -20,14 +20,14 @@ from torch.nn import functional
 
 from stunet.allocator import keep_freed_memory
 from stunet.files import replacing
-from stunet.imaging.formats.table import read_labels, read_volume
+from stunet.imaging.formats.registry import read_labels, read_volume
 from stunet.imaging.preprocess import preprocess
 from stunet.inference.backends.precision import cpu_computes_bfloat16
 from stunet.labels.ontology import LABELS
-from stunet.networks.stunet import PUBLISHED_STRIDES, STUNet, build_stunet, config_of_size
-from stunet.plans.preprocessing import PreprocessingPlan
-from stunet.weights.model_file import Architecture, ModelCard, save_model
-from stunet.weights.official import PUBLISHED_PLAN
+from stunet.networks.registry import build, network_spec
+from stunet.networks.stunet import PUBLISHED_STRIDES, STUNet
+from stunet.weights.model_file import ModelCard, save_model
+from stunet.weights.published import PUBLISHED_PLAN
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -77,7 +77,7 @@ class Sample:
 
 def read_sample(folder: Path) -> Sample:
     """The shared CT, preprocessed as for the published weights; labels by nearest neighbour."""
-    image_CZYX, record = preprocess(read_volume(folder / "ct.nii.gz"), PreprocessingPlan.from_dict(PUBLISHED_PLAN))
+    image_CZYX, record = preprocess(read_volume(folder / "ct.nii.gz"), PUBLISHED_PLAN)
     z, y, x = (slice(start, stop) for start, stop in record.crop_box)
     labels = torch.from_numpy(read_labels(folder / "labels_stunet104.nii.gz").array[0][z, y, x].astype(np.float32))
     labels = functional.interpolate(labels[None, None], record.network_shape, mode="nearest-exact")[0, 0].long()
@@ -117,10 +117,9 @@ def loss_of(logits_BKZYX: torch.Tensor, labels_BZYX: torch.Tensor) -> torch.Tens
 
 def card_of(network: STUNet, iterations: int) -> ModelCard:
     """What the file says of itself."""
-    config = network.config
     return ModelCard(
         name="fitted to one CT",
-        architecture=Architecture("stunet", 1, config.num_classes, config.width, config.depth, PUBLISHED_STRIDES),
+        network=network.spec,
         preprocessing=PUBLISHED_PLAN,
         labels=LABELS,
         channels=("CT",),
@@ -142,7 +141,7 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     keep_freed_memory()
     torch.manual_seed(0)
-    network = build_stunet(config_of_size(asked.size, 1, len(LABELS), strides=PUBLISHED_STRIDES))
+    network = build(network_spec(asked.size, 1, len(LABELS), strides=PUBLISHED_STRIDES))
     network = network.apply(STUNet.initialize).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-4)
     checkpoint, done = asked.output.with_suffix(".checkpoint"), 0

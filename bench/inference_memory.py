@@ -21,11 +21,11 @@ import torch
 from make_ct import make_ct
 
 from stunet.inference.predictor import InferenceConfig, Predictor
-from stunet.networks.stunet import PUBLISHED_STRIDES, build_stunet, config_of_size
-from stunet.plans.preprocessing import PreprocessingPlan
+from stunet.networks.registry import build, network_spec
+from stunet.networks.stunet import PUBLISHED_STRIDES
 from stunet.weights.model import Model
-from stunet.weights.model_file import Architecture, ModelCard
-from stunet.weights.official import PUBLISHED_PLAN
+from stunet.weights.model_file import ModelCard
+from stunet.weights.published import PUBLISHED_PLAN
 
 IN_PLANE = 512
 SPACING_MM = (0.8, 0.8, 1.5)
@@ -61,16 +61,16 @@ def parsed_arguments() -> argparse.Namespace:
 def random_model(num_classes: int, size: str = "small") -> Model:
     """A size as published, with random weights."""
     torch.manual_seed(0)
-    config = config_of_size(size, 1, num_classes, strides=PUBLISHED_STRIDES)
-    network = build_stunet(config).eval()
+    config = network_spec(size, 1, num_classes, strides=PUBLISHED_STRIDES)
+    network = build(config).eval()
     card = ModelCard(
         name="random",
-        architecture=Architecture("stunet", 1, num_classes, config.width, config.depth, PUBLISHED_STRIDES),
+        network=network.spec,
         preprocessing=PUBLISHED_PLAN,
         labels=("background", *(f"class_{label}" for label in range(1, num_classes))),
         channels=("CT",),
     )
-    return Model((network,), PreprocessingPlan.from_dict(PUBLISHED_PLAN), card, "random")
+    return Model((network,), PUBLISHED_PLAN, card, "random")
 
 
 def measured(scan: Path, num_classes: int, threads: int, step: float) -> dict[str, float]:

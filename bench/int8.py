@@ -25,13 +25,12 @@ from torch.nn import functional
 
 from stunet.errors import UserError
 from stunet.evaluation.dice import dice_per_label
-from stunet.imaging.formats.table import read_volume
+from stunet.imaging.formats.registry import read_volume
 from stunet.imaging.volume import Volume
 from stunet.inference.backends.base import Backend
 from stunet.inference.backends.maps import WindowMaps, head_of
-from stunet.inference.backends.openvino_backend import OpenVinoBackend
+from stunet.inference.backends.openvino_backend import OpenVinoBackend, openvino_core
 from stunet.inference.onnx_graph import build_graph, instance_norm_in_one_node
-from stunet.inference.openvino_core import openvino_core
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
@@ -164,7 +163,7 @@ def float_network(model: Model) -> "OpenVinoModel":
     size = tuple(model.plan.patch_size)
     graph = build_graph(
         WindowMaps(networks, [fuse(network) for network in networks]).eval(),
-        (1, networks[0].config.input_channels, *size),
+        (1, networks[0].input_channels, *size),
         "maps",
         (1, *size, head_of(networks, torch.device("cpu")).num_features),
         {functional.instance_norm: instance_norm_in_one_node},

@@ -13,7 +13,7 @@ import torch
 from monai.inferers import SlidingWindowInferer
 from torch.nn import functional
 
-from stunet.imaging.formats.table import read_volume, write_labels
+from stunet.imaging.formats.registry import read_volume, write_labels
 from stunet.imaging.preprocess import cropped_view, preprocess
 from stunet.weights.model import load_model
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from stunet.allocator import keep_freed_memory
-from stunet.inference.backends.table import BACKENDS
+from stunet.inference.backends.registry import BACKENDS
 from stunet.networks.cost import count_macs
-from stunet.networks.stunet import PUBLISHED_STRIDES, build_stunet, config_of_size
+from stunet.networks.registry import build, network_spec
+from stunet.networks.stunet import PUBLISHED_STRIDES
 
 WINDOW = (128, 128, 128)
 
@@ -30,10 +31,10 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     keep_freed_memory()
     torch.manual_seed(0)
-    config = config_of_size(asked.size, 1, asked.classes, strides=PUBLISHED_STRIDES)
+    config = network_spec(asked.size, 1, asked.classes, strides=PUBLISHED_STRIDES)
     with torch.device("meta"):
-        macs = count_macs(build_stunet(config).eval(), torch.empty(1, 1, *WINDOW))
-    network = build_stunet(config).eval()
+        macs = count_macs(build(config).eval(), torch.empty(1, 1, *WINDOW))
+    network = build(config).eval()
     parameters = sum(tensor.numel() for tensor in network.parameters())
     start = time.perf_counter()
     backend = BACKENDS[asked.backend]([network], torch.device("cpu"), asked.precision, WINDOW)

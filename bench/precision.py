@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from stunet.evaluation.dice import dice_per_label, mean_ignoring_nan
-from stunet.imaging.formats.table import read_labels, read_volume
+from stunet.imaging.formats.registry import read_labels, read_volume
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.weights.model import load_model
 

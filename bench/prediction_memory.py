@@ -21,9 +21,10 @@ import torch
 from training_memory import MALLOC, forget_peak, status_bytes
 
 from stunet.inference.backends.torch_backend import TorchBackend
-from stunet.inference.memory import prediction_memory
-from stunet.inference.sliding import Sliding, WholeImage, feature_planes
-from stunet.networks.stunet import SIZES, build_stunet, config_of_size
+from stunet.inference.prediction_memory import prediction_memory
+from stunet.inference.sliding import Sliding, feature_planes
+from stunet.networks.registry import build, network_spec
+from stunet.networks.stunet import SIZES
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def in_child(row: Row) -> dict[str, Any]:
 
 def line(row: Row, found: dict[str, Any]) -> str:
     """One line of the table."""
-    config = config_of_size(row.size, 1, row.classes)
+    config = network_spec(row.size, 1, row.classes)
     (z, y, x), (rows, columns) = row.window, row.plane
     predicted = prediction_memory(config, (z, y, x), row.precision, (rows, columns)).peak  # type: ignore[arg-type]
     return (
@@ -96,9 +97,26 @@ def measured(row: Row) -> dict[str, float]:
     return {"before": before, "peak": status_bytes("VmHWM") - before, "seconds": time.perf_counter() - start}
 
 
+@dataclass(frozen=True, eq=False)
+class WholeImage:
+    """A `PlaneSource` that is in memory."""
+
+    array: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(C, Z, Y, X)."""
+        channels, depth, rows, columns = self.array.shape
+        return channels, depth, rows, columns
+
+    def planes(self, start: int, stop: int) -> torch.Tensor:
+        """A view."""
+        return self.array[:, start:stop]
+
+
 def slide(size: str, precision: Any, classes: int, window: tuple[int, ...], plane: tuple[int, ...]) -> None:
     """Predict all planes of an image that is one window deep."""
-    network = build_stunet(config_of_size(size, 1, classes)).eval()
+    network = build(network_spec(size, 1, classes)).eval()
     backend = TorchBackend([network], torch.device("cpu"), precision)
     image = WholeImage(torch.randn(1, window[0], *plane))
     z, y, x = window

@@ -25,7 +25,7 @@ import torch
 from inference_memory import IN_PLANE, SPACING_MM, peak_bytes, random_model, show_progress
 from make_ct import make_ct
 
-from stunet.inference.backends.table import BACKENDS
+from stunet.inference.backends.registry import BACKENDS
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.networks.stunet import SIZES
 

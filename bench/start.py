@@ -17,16 +17,17 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCAN = Path("data") / "Dataset004_Hippocampus" / "imagesTr" / "hippocampus_001_0000.nii.gz"
 
-READ = "from stunet.imaging.formats.table import read_volume; read_volume({scan!r})"
+READ = "from stunet.imaging.formats.registry import read_volume; read_volume({scan!r})"
 LOAD = "from stunet.inference.predictor import Predictor; Predictor({model!r})"
+PREDICTOR = "import torch, stunet.cli.main, stunet.batch.request, stunet.inference.predictor"
 PROGRAMS = {
     "python": "pass",
     "numpy": "import numpy",
     "torch": "import torch",
     "stunet's command line": "import torch, stunet.cli.main",
-    "the predictor": "import torch, stunet.cli.main, stunet.inference.record",
-    "the scan is read": f"import torch, stunet.cli.main, stunet.inference.record; {READ}",
-    "the model is ready": f"import torch, stunet.cli.main, stunet.inference.record; {READ}; {LOAD}",
+    "the predictor": PREDICTOR,
+    "the scan is read": f"{PREDICTOR}; {READ}",
+    "the model is ready": f"{PREDICTOR}; {READ}; {LOAD}",
 }
 """Name to program."""
 

@@ -166,7 +166,7 @@ def loss_of(trainer: Any, batch: dict[str, Any]) -> float:
 
 def dice_of_unseen_case(model: Path, data: Path) -> float:
     """Of foreground and background, in the first case of mini.json's that is not for training, by `Predictor`."""
-    from stunet.imaging.formats.table import read_labels
+    from stunet.imaging.formats.registry import read_labels
     from stunet.inference.predictor import InferenceConfig, Predictor
 
     case = json.loads((data / "mini.json").read_text())["val"][0]

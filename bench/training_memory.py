@@ -26,7 +26,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.fsdp import fully_shard
 
-from stunet.networks.stunet import SIZES, STUNet, config_of_size
+from stunet.networks.registry import network_spec
+from stunet.networks.stunet import SIZES, STUNet
 from stunet.training.memory import training_memory
 from stunet.training.memory_walk import Patch, Precision, TrainingStep, optimizer_of, prepared_network, run_step
 
@@ -53,7 +54,7 @@ class Row:
     @property
     def step(self) -> TrainingStep:
         """The step."""
-        config = config_of_size(self.size, 1, self.classes)
+        config = network_spec(self.size, 1, self.classes)
         patch, precision = cast(Patch, tuple(self.patch)), cast(Precision, self.precision)
         return TrainingStep(config, patch, self.batch_size, precision, self.checkpointed, self.ranks)
 
@@ -146,7 +147,7 @@ def measured(row: Row) -> dict[str, float]:
     torch.set_num_threads(row.threads)
     torch.manual_seed(0)
     warm_up = TrainingStep(
-        config_of_size("tiny", 1, 3), WARM_UP_PATCH, 1, row.step.precision, row.checkpointed, row.ranks
+        network_spec("tiny", 1, 3), WARM_UP_PATCH, 1, row.step.precision, row.checkpointed, row.ranks
     )
     take_steps(warm_up, row.device)
     before = status_bytes("VmRSS")

@@ -12,8 +12,8 @@ _FRONT_DOOR = {
     "build_network": "stunet.networks.registry",
     "load_model": "stunet.weights.model",
     "Predictor": "stunet.inference.predictor",
-    "read_volume": "stunet.imaging.formats.table",
-    "write_labels": "stunet.imaging.formats.table",
+    "read_volume": "stunet.imaging.formats.registry",
+    "write_labels": "stunet.imaging.formats.registry",
     "LABELS": "stunet.labels.ontology",
     "GROUPS": "stunet.labels.ontology",
 }

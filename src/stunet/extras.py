@@ -3,7 +3,7 @@
 from importlib import import_module
 from types import ModuleType
 
-from stunet.errors import UserError
+from stunet.errors import MissingPackageError
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
@@ -15,4 +15,4 @@ def import_extra(module: str, extra: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        raise UserError(f"This needs {module}, which is not here: pip install 'stunet[{extra}]'.") from error
+        raise MissingPackageError(f"This needs {module}, which is not here: pip install 'stunet[{extra}]'.") from error

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from stunet.errors import UserError
+from stunet.errors import FileError, OutputError
 
 
 def home_folder() -> Path:
@@ -28,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}).") from error
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -53,7 +53,7 @@ def replacing_files_in(folder: Path) -> Iterator[Path]:
         for file in temporary.iterdir():
             file.replace(folder / file.name)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error}).") from error
+        raise OutputError(f"{folder}: cannot be written ({error.strerror or error}).") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -67,7 +67,25 @@ def made_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{path}: the folder cannot be made ({error.strerror or error}); choose another.") from error
+        raise OutputError(f"{path}: the folder cannot be made ({error.strerror or error}); choose another.") from error
+    return path
+
+
+def existing_file(path: str | Path) -> Path:
+    """`path`, if a file with at least one byte is there, and may be read.
+
+    Raises:
+        UserError: nothing there, a folder, an empty file, or one that this user may not read.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileError(f"There is no file {path}.")
+    if not path.is_file():
+        raise FileError(f"{path} is a folder, not a file.")
+    if not os.access(path, os.R_OK):
+        raise FileError(f"{path} may not be read by this user; change its permissions.")
+    if path.stat().st_size == 0:
+        raise FileError(f"{path} is empty (0 bytes); copy or download it again.")
     return path
 
 
@@ -90,9 +108,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
+        raise FileError(f"{path} cannot be read ({error.strerror or error}).") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}).") from error
+        raise FileError(f"{path} is not valid JSON ({error}).") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} should hold a JSON object, not a {type(content).__name__}.")
+        raise FileError(f"{path} should hold a JSON object, not a {type(content).__name__}.")
     return content

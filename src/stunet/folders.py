@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stunet.errors import UserError
+from stunet.errors import UnknownNameError, UserError
 from stunet.files import home_folder
 
 
@@ -38,7 +38,7 @@ def find_dataset(dataset: str, root: Path) -> str:
         if not re.match(r"Dataset\d{3}_", dataset):
             raise UserError(f"A dataset is a number (4) or a name like Dataset004_Hippocampus, not {dataset!r}.")
         if not (root / dataset).is_dir():
-            raise UserError(f"There is no dataset {dataset!r} in {root}. It holds: {_names(root)}.")
+            raise UnknownNameError(f"There is no dataset {dataset!r} in {root}. It holds: {_names(root)}.")
         return dataset
     found = sorted(p.name for p in root.glob(f"Dataset{int(dataset):03d}_*") if p.is_dir())
     if not found:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stunet.cli.train import print_transfer, spoken_report
-from stunet.networks.stunet import build_stunet, config_of_size
+from stunet.networks.registry import build, network_spec
 from stunet.weights.transfer import Task, TransferOptions, transfer
 from tests.weights import samples
 
@@ -105,7 +105,7 @@ def test_a_step_in_a_line():
 def test_the_report_of_a_transfer_is_a_table_on_stderr(capsys):
     network, card = samples.network(), samples.card()
     task = Task(("background", "liver", "class_2"), ("T1", "T2"), {})
-    new = build_stunet(config_of_size("tiny", 2, 3))
+    new = build(network_spec("tiny", 2, 3))
     print_transfer(transfer(network.state_dict(), card, new, task, TransferOptions(keep_head=True)))
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -27,7 +27,7 @@ def test_import_of_the_published_kind(stunet, capsys, published, tmp_path):
     shown = json.loads(capsys.readouterr().out)
     assert (shown["size"], shown["classes"], shown["strides"][-1]) == ("small", 105, [1, 1, 2])
     assert shown["bytes"] == output.stat().st_size < 32e6
-    assert read_card(output).preprocessing["orientation"] == "RAS"
+    assert read_card(output).preprocessing.orientation == "RAS"
 
 
 def test_five_strides_on_the_command_line(stunet, capsys, published, tmp_path):
@@ -35,7 +35,7 @@ def test_five_strides_on_the_command_line(stunet, capsys, published, tmp_path):
     assert stunet("weights", "import", published, "-o", output, "--strides", *[2] * 15, "--json") == 0
     assert json.loads(capsys.readouterr().out)["strides"] == [[1, 1, 1], *[[2, 2, 2]] * 5]
     assert stunet("weights", "import", published, "-o", output, "--strides", *STRIDES) == 0
-    assert read_card(output).architecture.strides[-1] == (1, 1, 2)
+    assert read_card(output).network.arguments["strides"][-1] == (1, 1, 2)
     assert stunet("weights", "import", published, "-o", output, "--strides", 2, 2) == 2
 
 

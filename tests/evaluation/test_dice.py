@@ -5,7 +5,7 @@ import pytest
 import SimpleITK
 
 from stunet.evaluation.dice import dice_per_label, mean_ignoring_nan
-from stunet.imaging.formats.table import read_labels
+from stunet.imaging.formats.registry import read_labels
 
 
 def dice_by_simpleitk(prediction, reference, labels):

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from stunet.evaluation.dice import dice
 from stunet.evaluation.surface import hausdorff_distance, normalised_surface_distance, surface_distances
-from stunet.imaging.formats.table import read_labels
+from stunet.imaging.formats.registry import read_labels
 from tests.evaluation.random_pairs import (
     Pair,
     independent_dice,

@@ -16,7 +16,7 @@ from stunet.experiments.experiment import Workplace
 from stunet.experiments.results import read_results
 from stunet.experiments.run import RESULTS_NAME, run_experiment
 from stunet.experiments.table4 import EXPERIMENT
-from stunet.imaging.formats.table import read_labels, read_volume
+from stunet.imaging.formats.registry import read_labels, read_volume
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.labels.mapping import load_mapping
 from stunet.labels.ontology import LABELS

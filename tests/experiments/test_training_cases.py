@@ -10,7 +10,7 @@ from stunet.datasets.raw import read_splits
 from stunet.errors import UserError
 from stunet.experiments.training_cases import Split, TrainingCases, cases_of, fold_of, make_dataset, validation_labels
 from stunet.imaging.formats.nifti import write_nifti_image
-from stunet.imaging.formats.table import read_labels, write_labels
+from stunet.imaging.formats.registry import read_labels, write_labels
 from stunet.imaging.volume import Volume
 
 LABELS = {"background": 0, "liver": 1, "spleen": 2, "aorta": 3}

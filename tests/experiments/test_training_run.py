@@ -9,11 +9,10 @@ pytest.importorskip("nnunetv2")
 
 from stunet.evaluation.report import evaluate
 from stunet.experiments.experiment import Experiment, Workplace
+from stunet.experiments.figures import plot, row_of
+from stunet.experiments.median_cases import median_cases
 from stunet.experiments.mini_data import HIPPOCAMPUS, HIPPOCAMPUS_TARGETS
 from stunet.experiments.panel_cases import panel_cases_of
-from stunet.experiments.pictures import median_cases
-from stunet.experiments.plots import plot
-from stunet.experiments.plots_panels import read_row
 from stunet.experiments.results import read_results
 from stunet.experiments.run import run_experiment
 from stunet.experiments.scores import ScoredTarget
@@ -93,7 +92,7 @@ def test_figure_3_shows_what_both_predicted(done):
     (case,) = panel_cases_of(read_results(folder / "results.json"), folder)
     validated = HIPPOCAMPUS.split.val[0]
     assert (case.case, case.target, dict(case.names)) == (validated, "Hippocampus", {1: "Anterior", 2: "Posterior"})
-    row = read_row(case, results)
+    row = row_of(case, results)
     assert row.dsc == {m.system: m.value for m in results.measurements if m.target == "Hippocampus"}
     for system, fold in zip(SYSTEMS, (0, 1), strict=True):
         (predicted,) = folder.glob(f"models/*/Dataset*/*/fold_{fold}/validation/{validated}.nii.gz")

@@ -31,7 +31,7 @@ def v2_plans(
         "resampling_fn_seg_kwargs": {**IMAGE_RESAMPLING, "is_seg": True, "order": 1},
         "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
         "resampling_fn_probabilities_kwargs": {**IMAGE_RESAMPLING, "order": 1},
-        "architecture": {},
+        "architecture": {"network_class_name": "PlainConvUNet", "arch_kwargs": {"strides": [[1, 1, 1], [2, 2, 2]]}},
     }
     return {
         "dataset_name": "phantom",

@@ -8,7 +8,7 @@ import SimpleITK
 import torch
 
 from stunet.imaging.box import MARGIN_MM, body_box, nonzero_box
-from stunet.imaging.formats.table import read_volume
+from stunet.imaging.formats.registry import read_volume
 from stunet.imaging.preprocess import cropped_view, prepare
 from stunet.imaging.volume import Volume
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stunet.errors import UserError
-from stunet.imaging.formats.table import READERS, WRITERS, read_labels, read_volume, write_labels
+from stunet.imaging.formats.registry import READERS, WRITERS, read_labels, read_volume, write_labels
 from stunet.imaging.preprocess import preprocess
 from stunet.imaging.volume import Volume
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan

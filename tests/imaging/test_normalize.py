@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stunet.imaging.normalize import EPSILON, intensity_map, measured, normalized
+from stunet.imaging.normalize import EPSILON, intensity_map, measure_intensities, normalized
 from stunet.plans.preprocessing import ChannelNormalization
 from tests.phantoms import smooth_scan
 
@@ -26,7 +26,7 @@ def test_statistics_are_numpys(offset: float, masked: bool, monkeypatch: pytest.
     array = (smooth_scan((20, 13, 9)) + offset).astype(np.float32)
     mask = smooth_scan((20, 13, 9), seed=1) > 0 if masked else np.ones(array.shape, bool)
     mask[:3] &= not masked
-    found = measured(reader(array), array.shape, reader(mask) if masked else None)
+    found = measure_intensities(reader(array), array.shape, reader(mask) if masked else None)
     inside = array[mask].astype(np.float64)
     np.testing.assert_allclose([found.mean, found.std], [inside.mean(), inside.std()], rtol=1e-9)
     assert (found.low, found.high) == (inside.min(), inside.max())

@@ -16,7 +16,6 @@ from stunet.imaging.volume import (
     reorient,
     stack_channels,
     voxel_to_world,
-    world_to_voxel,
 )
 from tests.phantoms import rotated_affine, smooth_scan
 
@@ -37,6 +36,17 @@ def volume_in(axcodes: str, oblique: bool = False) -> Volume:
     return Volume(np.stack([array, array + 1, array + 2]), moved.affine)
 
 
+def world_to_voxel(affine, point_ras):
+    return voxel_to_world(np.linalg.inv(affine), point_ras)
+
+
+def undone(moves, moved, like):
+    """What becomes `moved` when the moves are applied."""
+    array = np.empty_like(like)
+    moves.apply(array)[...] = moved
+    return array
+
+
 @pytest.mark.parametrize("oblique", [False, True])
 @pytest.mark.parametrize("axcodes", ORIENTATIONS)
 def test_any_orientation_is_named_brought_to_ras_and_back(axcodes: str, oblique: bool) -> None:
@@ -48,8 +58,8 @@ def test_any_orientation_is_named_brought_to_ras_and_back(axcodes: str, oblique:
     np.testing.assert_allclose(straight.affine, reference.affine, atol=1e-12)
     np.testing.assert_allclose(straight.spacing, reference.spacing)
     assert np.shares_memory(straight.array, volume.array)
-    np.testing.assert_array_equal(moves.undo(straight.array), volume.array)
-    np.testing.assert_array_equal(moves.undo(straight.array[0]), volume.array[0])
+    np.testing.assert_array_equal(undone(moves, straight.array, volume.array), volume.array)
+    np.testing.assert_array_equal(undone(moves, straight.array[0], volume.array[0]), volume.array[0])
 
 
 @pytest.mark.parametrize("target", ["LPS", "PSR", "SAL"])

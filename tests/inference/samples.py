@@ -1,6 +1,7 @@
 """Tiny networks and models with random weights, and a plain implementation of the sliding window."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -9,10 +10,11 @@ from torch.nn import functional
 
 from stunet.inference.predictor import InferenceConfig
 from stunet.inference.windows import gaussian_weight, window_starts
-from stunet.networks.stunet import STUNet, build_stunet, config_of_size
+from stunet.networks.registry import build, network_spec
+from stunet.networks.stunet import STUNet
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 from stunet.weights.model import Model
-from stunet.weights.model_file import Architecture, ModelCard
+from stunet.weights.model_file import ModelCard
 
 EXACT = InferenceConfig(backend="torch", precision="float32")
 """The same arithmetic on every machine."""
@@ -26,9 +28,25 @@ WINDOW = (8, 16, 16)
 def tiny_network(num_classes: int = 12, input_channels: int = 1, seed: int = 0) -> STUNet:
     """A `tiny` STU-Net with random weights and a head strong enough that many classes appear."""
     torch.manual_seed(seed)
-    network = build_stunet(config_of_size("tiny", input_channels, num_classes, strides=STRIDES)).eval()
+    network = build(network_spec("tiny", input_channels, num_classes, strides=STRIDES)).eval()
     torch.nn.init.normal_(network.head.weight)
     return network
+
+
+@dataclass(frozen=True, eq=False)
+class WholeImage:
+    """A `PlaneSource` in memory; `array` is (C, Z, Y, X) float32."""
+
+    array: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, Z, Y, X)."""
+        return tuple(self.array.shape)
+
+    def planes(self, start: int, stop: int) -> torch.Tensor:
+        """A view."""
+        return self.array[:, start:stop]
 
 
 def plan(**changes: object) -> PreprocessingPlan:
@@ -44,14 +62,12 @@ def plan(**changes: object) -> PreprocessingPlan:
 
 def card(network: STUNet, preprocessing: PreprocessingPlan) -> ModelCard:
     """The card of a tiny network."""
-    config = network.config
-    architecture = Architecture("stunet", config.input_channels, config.num_classes, 8, 1, config.strides)
     return ModelCard(
         name="sample",
-        architecture=architecture,
-        preprocessing=preprocessing.to_dict(),
-        labels=("background", *(f"class_{label}" for label in range(1, config.num_classes))),
-        channels=tuple(f"channel_{index}" for index in range(config.input_channels)),
+        network=network.spec,
+        preprocessing=preprocessing,
+        labels=("background", *(f"class_{label}" for label in range(1, network.num_classes))),
+        channels=tuple(f"channel_{index}" for index in range(network.input_channels)),
         mirror_axes=(0, 2),
     )
 
@@ -82,7 +98,7 @@ def plain_logits(
     pads = [(b, n - b) for b, n in zip(before, missing, strict=True)]
     padded = functional.pad(image_CZYX, [n for pair in reversed(pads) for n in pair])
     weight = gaussian_weight(window_size).double()
-    total = torch.zeros(networks[0].config.num_classes, *padded.shape[1:], dtype=torch.float64)
+    total = torch.zeros(networks[0].num_classes, *padded.shape[1:], dtype=torch.float64)
     weights = torch.zeros(padded.shape[1:], dtype=torch.float64)
     for start in product(*window_starts(padded.shape[1:], window_size, step)):
         place = tuple(slice(s, s + n) for s, n in zip(start, window_size, strict=True))

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from stunet.inference.predictor import Predictor
-from stunet.networks.stunet import build_stunet, config_of_size
+from stunet.networks.registry import build, network_spec
 from stunet.weights.model import load_model
 from tests.inference.samples import EXACT
 
@@ -129,7 +129,7 @@ def write_model_folder(folder: Path, case: Case) -> Path:
 
 def random_weights(case: Case, seed: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
-    network = build_stunet(config_of_size("tiny", 1, case.num_classes, strides=strides_of(case)))
+    network = build(network_spec("tiny", 1, case.num_classes, strides=strides_of(case)))
     torch.nn.init.normal_(network.head.weight)
     return network.state_dict()
 

@@ -9,7 +9,8 @@ import torch
 from stunet.errors import UserError
 from stunet.inference.batching import MOST_BYTES, FittedBatches, WindowBatches, fitting_size, window_batches
 from stunet.inference.head import identity_head
-from stunet.inference.sliding import Sliding, WholeImage, feature_planes
+from stunet.inference.sliding import Sliding, feature_planes
+from tests.inference.samples import WholeImage
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 WINDOW = (4, 8, 8)

@@ -14,7 +14,7 @@ import torch
 from stunet.errors import UserError
 from stunet.imaging.volume import Volume
 from stunet.inference.backends.compiled_torch_backend import CACHE_VARIABLE, CompiledTorchBackend
-from stunet.inference.backends.table import BACKENDS, COMPILED, backend_maker
+from stunet.inference.backends.registry import BACKENDS, COMPILED, backend_maker
 from stunet.inference.backends.torch_backend import TorchBackend
 from stunet.inference.mirroring import run_mirrored
 from stunet.inference.predictor import InferenceConfig, Predictor

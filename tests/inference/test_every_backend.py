@@ -10,7 +10,7 @@ from stunet.errors import UserError
 from stunet.inference.backends import openvino_backend
 from stunet.inference.backends.openvino_backend import OpenVinoBackend
 from stunet.inference.backends.precision import cpu_computes_bfloat16
-from stunet.inference.backends.table import BACKENDS
+from stunet.inference.backends.registry import BACKENDS
 from stunet.inference.backends.torch_backend import TorchBackend, torch_device
 from tests.inference.samples import WINDOW, tiny_network
 

@@ -40,7 +40,7 @@ def to(request):
 
 @torch.no_grad()
 def assert_gives_the_mean_logits(model, to, path):
-    windows = torch.randn(2, model.networks[0].config.input_channels, *WINDOW)
+    windows = torch.randn(2, model.networks[0].input_channels, *WINDOW)
     expected = torch.stack([network(windows) for network in model.networks]).mean(0)
     found = RUN[to](path, windows.numpy())
     assert found.shape == expected.shape

@@ -7,7 +7,8 @@ from scipy import ndimage
 
 from stunet.inference import head as head_module
 from stunet.inference.head import LinearHead
-from stunet.inference.labelling import axis_taps, label_slices
+from stunet.inference.interpolation import axis_taps
+from stunet.inference.labelling import AskedChooser, Chooser, output_slices
 from tests.inference.samples import assert_labels_follow
 
 SHAPES = {
@@ -31,6 +32,12 @@ def random_case(shape, num_features, num_classes, smooth, seed=0):
         features = ndimage.gaussian_filter(features, (0, 2, 2, 2)) * 10
     weight, bias = rng.standard_normal((num_classes, num_features)), rng.standard_normal(num_classes)
     return tuple(torch.from_numpy(a).float() for a in (features, weight, bias))
+
+
+def label_slices(planes_YXF, head, network_shape, output_shape, orders, asked=None):
+    chooser = Chooser(head) if asked is None else AskedChooser(head, asked)
+    for output_slice in output_slices(planes_YXF, head, network_shape, output_shape, orders):
+        yield output_slice.labels(chooser)
 
 
 def streamed(features_FZYX, head, output_shape, orders=(1, 1, 1), asked=None):

@@ -6,7 +6,7 @@ from torch import nn
 from stunet.inference import onnx_graph
 from stunet.inference.onnx_graph import build_graph
 from stunet.networks.fuse import fuse
-from stunet.networks.stunet import build_stunet, config_of_size
+from stunet.networks.registry import build, network_spec
 from tests.inference.samples import STRIDES, WINDOW, tiny_network
 
 onnx = pytest.importorskip("onnx")
@@ -31,7 +31,7 @@ def assert_same(found, expected):
 def test_every_kind_of_network(downsampling, upsampling):
     torch.manual_seed(0)
     options = {"strides": STRIDES, "downsampling": downsampling, "upsampling": upsampling}
-    network = build_stunet(config_of_size("tiny", 1, 3, **options)).eval()
+    network = build(network_spec("tiny", 1, 3, **options)).eval()
     for parameter in network.parameters():
         nn.init.normal_(parameter, 0.1, 0.2)  # biases and norms that do something
     image = torch.randn(2, 1, *WINDOW)

@@ -1,7 +1,5 @@
 """In bfloat16 by OpenVINO the decoder's residual stream stays in float32."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -9,7 +7,7 @@ from stunet.inference.backends import openvino_backend
 from stunet.inference.backends.openvino_backend import OpenVinoBackend
 from stunet.inference.backends.precision import cpu_computes_bfloat16
 from stunet.inference.backends.torch_backend import TorchBackend
-from stunet.networks.stunet import PUBLISHED_STRIDES, STUNet, STUNetConfig, build_stunet
+from stunet.networks.stunet import PUBLISHED_STRIDES, STUNet
 
 openvino = pytest.importorskip("openvino")
 
@@ -27,7 +25,7 @@ OFFSET = 1000.0
 def network_with_a_strong_stream() -> STUNet:
     """What the last block but one adds, normalised, is small beside its stream; the next convolution sees it again."""
     torch.manual_seed(3)
-    network = build_stunet(STUNetConfig(1, 40, width=8, strides=PUBLISHED_STRIDES)).eval()
+    network = STUNet(1, 40, width=8, strides=PUBLISHED_STRIDES).eval()
     with torch.no_grad():
         network.decoder.stages[-2][0].shortcut.bias.add_(OFFSET)
         narrow = network.decoder.upsamples[-1].conv
@@ -88,8 +86,8 @@ def test_what_is_computed_in_float32():
 )
 def test_every_shape_of_network_runs_and_is_as_near_as_torch(changes, folds):
     torch.manual_seed(0)
-    config = replace(STUNetConfig(1, 40, width=8, strides=PUBLISHED_STRIDES), **changes)
-    networks = [build_stunet(config).eval() for _ in range(folds)]
+    arguments = {"width": 8, "strides": PUBLISHED_STRIDES, **changes}
+    networks = [STUNet(1, 40, **arguments).eval() for _ in range(folds)]
     windows = torch.randn(1, 1, *WINDOW)
     backends = (
         backend_of(networks, "float32"),

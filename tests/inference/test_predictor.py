@@ -19,7 +19,7 @@ from stunet.inference.backends import precision
 from stunet.inference.backends.precision import cpu_computes_bfloat16, default_precision
 from stunet.inference.mirroring import mirrored_axes
 from stunet.inference.predictor import InferenceConfig, Predictor
-from stunet.networks.stunet import build_stunet, config_of_size
+from stunet.networks.registry import build, network_spec
 from tests.inference.samples import EXACT, STRIDES, assert_labels_follow, plain_logits, tiny_model
 
 
@@ -164,7 +164,7 @@ def test_memory_does_not_grow_with_the_classes(monkeypatch):
 
     monkeypatch.setattr(head.LinearHead, "logits", logits)
     model = tiny_model(num_classes=3000)
-    assert build_stunet(config_of_size("tiny", 1, 3000, strides=STRIDES)).config == model.networks[0].config
+    assert build(network_spec("tiny", 1, 3000, strides=STRIDES)).spec == model.networks[0].spec
     Predictor(model, EXACT).predict(scan((9, 18, 20)))
     assert max(largest) <= 2**16
 
@@ -217,7 +217,7 @@ def test_the_fastest_backend_is_chosen():
 
 def test_the_precision_suits_backend_and_device(monkeypatch):
     cpu, networks = torch.device("cpu"), tiny_model().networks
-    other = [build_stunet(config_of_size("tiny", 1, 3, strides=STRIDES, upsampling="trilinear"))]
+    other = [build(network_spec("tiny", 1, 3, strides=STRIDES, upsampling="trilinear"))]
     assert default_precision("torch", torch.device("cuda"), networks) == "float16"
     choices = ((True, "2026.4.1", "bfloat16"), (False, "2026.4.1", "float32"), (True, "2026.5.0", "float32"))
     for has_bfloat16, number, by_openvino in choices:

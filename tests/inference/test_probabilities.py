@@ -28,11 +28,9 @@ RECORD = GridRecord(
     reorientation=AxisMoves(),
     transpose_forward=(0, 2, 1),
     crop_box=((0, 9), (2, 14), (0, 7)),
-    cropped_shape=CROPPED,
     cropped_spacing=(1.0, 1.0, 1.0),
     network_shape=NETWORK,
     image_separate_axis=None,
-    logits_separate_axis=None,
     logits_orders=(1, 1, 1),
 )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stunet.errors import UserError
-from stunet.imaging.formats.table import read_labels, read_volume
+from stunet.imaging.formats.registry import read_labels, read_volume
 from stunet.imaging.volume import Volume
 from stunet.inference.segmentation import Segmentation, Timings, file_names
 from tests.phantoms import rotated_affine

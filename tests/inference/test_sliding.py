@@ -5,8 +5,8 @@ import torch
 
 from stunet.inference.backends.torch_backend import TorchBackend
 from stunet.inference.mirroring import mirrored_axes
-from stunet.inference.sliding import Sliding, WholeImage, feature_planes
-from tests.inference.samples import WINDOW, plain_logits, tiny_network
+from stunet.inference.sliding import Sliding, feature_planes
+from tests.inference.samples import WINDOW, WholeImage, plain_logits, tiny_network
 
 CPU = torch.device("cpu")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from stunet.imaging.formats.table import read_labels, read_volume
+from stunet.imaging.formats.registry import read_labels, read_volume
 from stunet.imaging.volume import Volume
 from stunet.inference.statistics import StructureStatistics, structure_statistics
 from stunet.labels.ontology import LABELS

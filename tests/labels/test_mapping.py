@@ -87,7 +87,9 @@ def test_files_that_are_wrong(mine, old, new, sentence):
 
 
 def test_unknown_names(tmp_path):
-    with pytest.raises(UserError, match=r"no mapping 'bctv'\. Known are msd_liver, .*segthor, totalsegmentator"):
+    with pytest.raises(
+        UserError, match=r"no mapping 'bctv'\. Did you mean 'btcv'\? Known are: msd_liver, .*segthor, totalsegmentator"
+    ):
         load_mapping("bctv")
     with pytest.raises(UserError, match=r"lost\.toml cannot be read \(No such file"):
         load_mapping(tmp_path / "lost.toml")

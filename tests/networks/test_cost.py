@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from stunet.networks.cost import cost_of, count_macs, count_torchinfo_mult_adds, network_cost, training_macs
-from stunet.networks.registry import NETWORKS, build_network
-from stunet.networks.stunet import PUBLISHED_STRIDES, SIZES, STUNetConfig, build_stunet, scale
+from stunet.networks.registry import NETWORKS, build_network, network_spec
+from stunet.networks.stunet import PUBLISHED_STRIDES, SIZES, STUNet, scale
+from stunet.plans.network_spec import NetworkSpec
 
 
 def require_package_of(name: str) -> None:
@@ -35,7 +36,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("row", "size", "options", "parameters", "flops", "macs"), ROWS, ids=[r[0] for r in ROWS])
 def test_counts_equal_the_paper_to_its_last_digit(row, size, options, parameters, flops, macs):
-    cost = network_cost(STUNetConfig(1, 105, size.width, size.depth, **options))
+    cost = network_cost(NetworkSpec("stunet", 1, 105, {"width": size.width, "depth": size.depth, **options}))
     assert f"{cost.parameters / 1e6:.2f}" == parameters
     assert f"{cost.torchinfo_mult_adds / 1e12:.2f}" == flops
     assert cost.macs / 1e12 == pytest.approx(macs, abs=5e-5)
@@ -110,11 +111,10 @@ def test_macs_of_a_network_at_hand():
 
 def test_mult_adds_are_what_torchinfo_says():
     torchinfo = pytest.importorskip("torchinfo")
-    config = STUNetConfig(2, 7, width=4, depth=2, upsampling="transposed", downsampling="convolution")
+    network = STUNet(2, 7, width=4, depth=2, upsampling="transposed", downsampling="convolution", deep_supervision=True)
     patch = (32, 64, 32)
-    network = build_stunet(config, deep_supervision=True)
     summary = torchinfo.summary(network, (1, 2, *patch), verbose=0, device="cpu", mode="train")
-    assert network_cost(config, patch).torchinfo_mult_adds == summary.total_mult_adds
+    assert network_cost(network.spec, patch).torchinfo_mult_adds == summary.total_mult_adds
 
 
 @pytest.mark.parametrize(
@@ -123,16 +123,16 @@ def test_mult_adds_are_what_torchinfo_says():
 )
 def test_inference_does_less(size, strides, macs):
     """The convolution before nearest up-sampling, and no auxiliary heads."""
-    cost = network_cost(STUNetConfig(1, 105, SIZES[size].width, SIZES[size].depth))
+    cost = cost_of(size)
     assert cost.inference_macs / 1e12 == pytest.approx(macs, abs=5e-5)
 
 
 @pytest.mark.parametrize(("size", "macs"), [("small", 0.1301), ("base", 0.5090), ("large", 3.8255), ("huge", 12.6672)])
 def test_published_strides_cost_a_little_more(size, macs):
-    config = STUNetConfig(1, 105, SIZES[size].width, SIZES[size].depth, PUBLISHED_STRIDES)
-    assert network_cost(config).macs / 1e12 == pytest.approx(macs, abs=5e-5)
+    spec = network_spec(size, 1, 105, strides=PUBLISHED_STRIDES)
+    assert network_cost(spec).macs / 1e12 == pytest.approx(macs, abs=5e-5)
 
 
 def test_the_parameters_do_not_depend_on_the_patch():
-    cost = network_cost(STUNetConfig(1, 105, 96, 3), (64, 64, 64))
+    cost = cost_of("huge", patch=(64, 64, 64))
     assert cost.parameters == 1_457_326_221

@@ -5,8 +5,9 @@ import torch
 
 from stunet.errors import UserError
 from stunet.networks.network import Network, twin_of, without_weights
-from stunet.networks.registry import CLASSES, NETWORKS, build_network, find_class, find_network, kind_of, list_networks
+from stunet.networks.registry import NETWORKS, build_network, find_class, find_network, list_networks
 from stunet.networks.stunet import SIZES
+from stunet.plans.network_spec import CLASSES, kind_of
 
 WINDOWS = {
     "stunet": (64, 64, 64),
@@ -29,7 +30,7 @@ TINY = ["tiny", "nnunet_tiny", "unet3d_tiny", "unetr_tiny", "swin_unetr_tiny", "
 
 
 def class_of(name: str) -> type[Network]:
-    kind = find_network(name).network
+    kind = find_network(name).kind
     if kind == "nnunet":
         pytest.importorskip("dynamic_network_architectures")
     if "unetr" in kind:
@@ -39,17 +40,17 @@ def class_of(name: str) -> type[Network]:
 
 def built(name: str, input_channels: int, num_classes: int, deep_supervision: bool = False) -> Network:
     class_of(name)
-    options = OPTIONS.get(find_network(name).network, {})
+    options = OPTIONS.get(find_network(name).kind, {})
     return build_network(name, input_channels, num_classes, deep_supervision=deep_supervision, **options)
 
 
 def image_for(name: str, input_channels: int) -> torch.Tensor:
-    kind = find_network(name).network
+    kind = find_network(name).kind
     return torch.randn(1 if kind == "swin_unetr" else 2, input_channels, *WINDOWS[kind])
 
 
 def test_there_is_a_tiny_one_of_each_kind():
-    assert {find_network(name).network for name in TINY} == set(CLASSES)
+    assert {find_network(name).kind for name in TINY} == set(CLASSES)
 
 
 @pytest.mark.parametrize("name", list_networks())
@@ -73,7 +74,7 @@ def test_a_twin_has_the_shapes_of_the_network_and_no_weights(name):
     twin = twin_of(network)
     assert {k: v.shape for k, v in twin.state_dict().items()} == {k: v.shape for k, v in network.state_dict().items()}
     assert {tensor.device.type for tensor in twin.state_dict().values()} == {"meta"}
-    assert kind_of(f"{type(network).__module__}.{type(network).__name__}") == find_network(name).network
+    assert kind_of(f"{type(network).__module__}.{type(network).__name__}") == find_network(name).kind
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -1,12 +1,10 @@
 """The rewritten network gives the features of the original."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from stunet.networks.fuse import fuse
-from stunet.networks.stunet import PUBLISHED_STRIDES, STUNetConfig, build_stunet
+from stunet.networks.stunet import PUBLISHED_STRIDES, STUNet
 
 STRIDES = {
     "published": PUBLISHED_STRIDES,
@@ -19,9 +17,8 @@ STRIDES = {
 @pytest.mark.parametrize("name", STRIDES)
 def test_equals_the_original(name, depth):
     torch.manual_seed(0)
-    config = STUNetConfig(2, 3, width=4, depth=depth, strides=STRIDES[name])
-    network = build_stunet(config).eval().double()
-    image = torch.randn(2, 2, *(2 * multiple for multiple in config.window_multiple), dtype=torch.float64)
+    network = STUNet(2, 3, width=4, depth=depth, strides=STRIDES[name]).eval().double()
+    image = torch.randn(2, 2, *(2 * multiple for multiple in network.window_multiple), dtype=torch.float64)
     with torch.no_grad():
         expected = network.forward_features(image)
         assert (fuse(network)(image) - expected).abs().max() <= 1e-10 * expected.std()
@@ -29,7 +26,7 @@ def test_equals_the_original(name, depth):
 
 def test_single_precision():
     torch.manual_seed(0)
-    network = build_stunet(STUNetConfig(1, 3, width=8, strides=PUBLISHED_STRIDES)).eval()
+    network = STUNet(1, 3, width=8, strides=PUBLISHED_STRIDES).eval()
     image = torch.randn(1, 1, 32, 32, 64)
     with torch.no_grad():
         expected = network.forward_features(image)
@@ -41,16 +38,15 @@ def test_single_precision():
 )
 def test_the_variants_of_table_6(changes):
     torch.manual_seed(0)
-    config = replace(STUNetConfig(1, 3, width=4, strides=STRIDES["thick slices"]), **changes)
-    network = build_stunet(config).eval().double()
-    image = torch.randn(1, 1, *(2 * multiple for multiple in config.window_multiple), dtype=torch.float64)
+    network = STUNet(1, 3, **{"width": 4, "strides": STRIDES["thick slices"], **changes}).eval().double()
+    image = torch.randn(1, 1, *(2 * multiple for multiple in network.window_multiple), dtype=torch.float64)
     with torch.no_grad():
         expected = network.forward_features(image)
         assert (fuse(network)(image) - expected).abs().max() <= 1e-10 * expected.std()
 
 
 def test_the_original_is_left_as_it_was():
-    network = build_stunet(STUNetConfig(1, 3, width=4, strides=STRIDES["thick slices"])).eval()
+    network = STUNet(1, 3, width=4, strides=STRIDES["thick slices"]).eval()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     fuse(network)
     after = network.state_dict()

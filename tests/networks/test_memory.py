@@ -5,14 +5,15 @@ import torch
 from torch import nn
 
 from stunet.networks.memory import Ledger, bytes_of, without_memory
-from stunet.networks.stunet import PUBLISHED_STRIDES, STUNet, build_stunet, config_of_size
+from stunet.networks.registry import build, network_spec
+from stunet.networks.stunet import PUBLISHED_STRIDES, STUNet
 
 MEBIBYTE = 2**20
 
 
 def tiny() -> STUNet:
     """Of two channels and five classes, for patches of 32 voxels."""
-    return build_stunet(config_of_size("tiny", 2, 5, strides=PUBLISHED_STRIDES), deep_supervision=True)
+    return build(network_spec("tiny", 2, 5, strides=PUBLISHED_STRIDES), deep_supervision=True)
 
 
 def kept_bytes(network: STUNet, image_BCZYX: torch.Tensor) -> int:
@@ -91,5 +92,5 @@ def test_inference_mode_hides_nothing():
 
 def test_a_network_of_any_size_takes_no_memory():
     with without_memory():
-        network = build_stunet(config_of_size("huge", 1, 105))
+        network = build(network_spec("huge", 1, 105))
         assert bytes_of(network.parameters()) == 4 * 1_457_326_221

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stunet.networks.cost import count_macs, count_parameters, count_torchinfo_mult_adds
-from stunet.networks.nnformer import NNFormer, NNFormerConfig, build_nnformer
+from stunet.networks.nnformer import NNFormer
 
 SMALL = {"width": 12, "heads": 3, "window_sizes": (4, 4, 4, 2)}
 
@@ -18,7 +18,7 @@ def small_network(**options) -> NNFormer:
 def published() -> NNFormer:
     """The configuration of Table 3, without memory."""
     with torch.device("meta"):
-        return build_nnformer(NNFormerConfig(1, 105), deep_supervision=True).eval()
+        return NNFormer(1, 105, deep_supervision=True).eval()
 
 
 PATCH = torch.empty(1, 1, 128, 128, 128, device="meta")
@@ -194,4 +194,4 @@ def test_an_image_that_the_stages_do_not_divide_is_refused():
 )
 def test_arguments_that_no_nnformer_can_have_are_refused(wrong):
     with pytest.raises(ValueError, match=r"width|token|window sizes|1 or more"):
-        NNFormerConfig(**{"input_channels": 1, "num_classes": 2, **wrong})
+        NNFormer(**{"input_channels": 1, "num_classes": 2, **wrong})

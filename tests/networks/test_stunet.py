@@ -10,11 +10,10 @@ from stunet.networks.stunet import (
     PUBLISHED_STRIDES,
     SIZES,
     STUNet,
-    STUNetConfig,
-    build_stunet,
+    features_per_stage,
     six_strides,
 )
-from stunet.weights.official import to_official_names
+from stunet.weights.checkpoint import to_official_names
 
 
 def independent_block(weights: dict, prefix: str, x: torch.Tensor, stride) -> torch.Tensor:
@@ -81,12 +80,12 @@ def test_logits_agree_with_an_independent_forward_of_the_published_strides(size,
 
 def test_depth_three_agrees_with_the_independent_forward():
     torch.manual_seed(1)
-    config = STUNetConfig(2, 4, width=4, depth=3, strides=six_strides([(1, 1, 1), (2, 2, 2), (1, 2, 2), (2, 2, 1)]))
-    network = build_stunet(config, deep_supervision=True).double().eval()
+    strides = six_strides([(1, 1, 1), (2, 2, 2), (1, 2, 2), (2, 2, 1)])
+    network = STUNet(2, 4, width=4, depth=3, strides=strides, deep_supervision=True).double().eval()
     image = torch.randn(2, 2, 16, 24, 16, dtype=torch.float64)
     with torch.no_grad():
         ours = network(image)
-        theirs = independent_forward(official_weights(network), image, config.strides, depth=3)
+        theirs = independent_forward(official_weights(network), image, network.strides, depth=3)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
 
@@ -165,7 +164,7 @@ def test_a_window_that_the_strides_do_not_divide_is_refused():
 )
 def test_arguments_that_no_stunet_can_have_are_refused(wrong):
     with pytest.raises(ValueError, match=r"an STU-Net|upsampling|downsampling|1 or more"):
-        STUNetConfig(**{"input_channels": 1, "num_classes": 2, **wrong})
+        STUNet(**{"input_channels": 1, "num_classes": 2, **wrong})
 
 
 def test_sizes_have_the_widths_and_depths_of_table_2():
@@ -178,7 +177,7 @@ def test_sizes_have_the_widths_and_depths_of_table_2():
     for name, (depth, features) in table.items():
         size = SIZES[name]
         assert size.depth == depth
-        assert STUNetConfig(1, 105, size.width).features_per_stage == features
+        assert features_per_stage(size.width) == features
 
 
 @pytest.mark.parametrize(("given", "fitted"), [(4, 4), (6, 6), (8, 6)])

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from stunet.errors import UserError
+from stunet.plans.nnunet import plans_from
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
+from stunet.weights.published import PUBLISHED_PLAN
 from tests.imaging.nnunet_reference import v2_plans
 
 RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
@@ -17,8 +19,9 @@ RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": Non
 
 def v1_plans(**changes: Any) -> dict[str, Any]:
     """The entries that preprocessing needs of an nnU-Net v1 plans file, in the types they have there."""
-    stage = {"current_spacing": np.array([1.5, 1.5, 1.5]), "patch_size": np.array([128, 128, 128])}
-    coarse = {"current_spacing": np.array([3.0, 3.0, 3.0]), "patch_size": np.array([96, 96, 96])}
+    pooling = {"pool_op_kernel_sizes": [[2, 2, 2]] * 5}
+    stage = {"current_spacing": np.array([1.5, 1.5, 1.5]), "patch_size": np.array([128, 128, 128]), **pooling}
+    coarse = {"current_spacing": np.array([3.0, 3.0, 3.0]), "patch_size": np.array([96, 96, 96]), **pooling}
     plans = {
         "plans_per_stage": OrderedDict({0: coarse, 1: stage}),
         "transpose_forward": [0, 1, 2],
@@ -30,27 +33,25 @@ def v1_plans(**changes: Any) -> dict[str, Any]:
 
 
 def test_the_plan_of_the_published_weights() -> None:
-    plan = PreprocessingPlan.from_nnunet_v1(v1_plans())
+    plan = plans_from(v1_plans()).preprocessing
     assert plan == PreprocessingPlan("nnunet_v1", (1.5,) * 3, (128,) * 3, (ChannelNormalization("zscore"),))
-    assert PreprocessingPlan.from_nnunet_v1(v1_plans(), stage=0).spacing == (3.0, 3.0, 3.0)
+    assert plans_from(v1_plans()).strides == ((1, 1, 1), *[(2, 2, 2)] * 5)
 
 
 def test_the_catalogues_plan_is_the_same_but_for_the_orientation() -> None:
     """nnU-Net takes scans as stored; the catalogue may know how those of the training set were stored."""
-    official = pytest.importorskip("stunet.weights.official")
-    plan = PreprocessingPlan.from_dict(official.PUBLISHED_PLAN)
-    assert replace(plan, orientation=None) == PreprocessingPlan.from_nnunet_v1(v1_plans())
+    assert replace(PUBLISHED_PLAN, orientation=None) == plans_from(v1_plans()).preprocessing
 
 
 def test_v1_intensities_of_ct() -> None:
     statistics = {"mean": 50.0, "sd": 12.5, "percentile_00_5": -100.0, "percentile_99_5": 300.0, "median": 49.0}
-    plan = PreprocessingPlan.from_nnunet_v1(
+    plan = plans_from(
         v1_plans(
             normalization_schemes=OrderedDict({0: "CT", 1: "nonCT"}),
             use_mask_for_norm=OrderedDict({0: True, 1: True}),
             dataset_properties={"intensityproperties": OrderedDict({0: statistics, 1: statistics})},
         )
-    )
+    ).preprocessing
     assert plan.normalization == (
         ChannelNormalization("ct", 50.0, 12.5, -100.0, 300.0, use_mask=True),
         ChannelNormalization("zscore", use_mask=True),
@@ -60,7 +61,7 @@ def test_v1_intensities_of_ct() -> None:
 def test_v2_is_read_with_inheritance() -> None:
     plans = v2_plans((1.0, 0.5, 0.5), ["CTNormalization", "ZScoreNormalization"], [True, True], (2, 0, 1))
     plans["configurations"]["3d_large"] = {"inherits_from": "3d_fullres", "patch_size": [96, 128, 160]}
-    plan = PreprocessingPlan.from_nnunet_v2(plans, "3d_large")
+    plan = plans_from(plans, "3d_large").preprocessing
     assert plan.patch_size == (96, 128, 160)
     assert (plan.spacing, plan.transpose_forward, plan.convention) == ((1.0, 0.5, 0.5), (2, 0, 1), "nnunet_v2")
     assert plan.normalization[0] == ChannelNormalization("ct", 50.0, 120.0, -800.0, 600.0, use_mask=False)
@@ -70,14 +71,14 @@ def test_v2_is_read_with_inheritance() -> None:
 
 def test_a_reader_that_reorients_is_noticed() -> None:
     plans = v2_plans() | {"image_reader_writer": "NibabelIOWithReorient"}
-    assert PreprocessingPlan.from_nnunet_v2(plans).orientation == "RAS"
+    assert plans_from(plans).preprocessing.orientation == "RAS"
 
 
 @pytest.mark.parametrize(
     "plan",
     [
-        PreprocessingPlan.from_nnunet_v1(v1_plans()),
-        PreprocessingPlan.from_nnunet_v2(v2_plans((3.0, 1.0, 1.0), ["CTNormalization"], [False], (1, 0, 2))),
+        plans_from(v1_plans()).preprocessing,
+        plans_from(v2_plans((3.0, 1.0, 1.0), ["CTNormalization"], [False], (1, 0, 2))).preprocessing,
     ],
 )
 def test_a_plan_survives_json(plan: PreprocessingPlan) -> None:
@@ -104,23 +105,23 @@ def test_v2_configurations_that_cannot_be_followed_are_refused(changes: dict, re
     plans = v2_plans()
     plans["configurations"]["3d_fullres"].update(changes)
     with pytest.raises(UserError, match=reason):
-        PreprocessingPlan.from_nnunet_v2(plans)
+        plans_from(plans)
 
 
 def test_missing_entries_are_named() -> None:
     with pytest.raises(UserError, match="have no configuration '3d_lowres'; they have 3d_fullres"):
-        PreprocessingPlan.from_nnunet_v2(v2_plans(), "3d_lowres")
+        plans_from(v2_plans(), "3d_lowres")
     with pytest.raises(UserError, match="have no entry 'transpose_forward'"):
-        PreprocessingPlan.from_nnunet_v2({k: v for k, v in v2_plans().items() if k != "transpose_forward"})
-    with pytest.raises(UserError, match="have no entry 'plans_per_stage'"):
-        PreprocessingPlan.from_nnunet_v1({})
-    with pytest.raises(UserError, match="have no entry 7"):
-        PreprocessingPlan.from_nnunet_v1(v1_plans(), stage=7)
+        plans_from({k: v for k, v in v2_plans().items() if k != "transpose_forward"})
+    with pytest.raises(UserError, match="neither 'plans_per_stage'"):
+        plans_from({})
+    with pytest.raises(UserError, match="have no entry 'normalization_schemes'"):
+        plans_from({k: v for k, v in v1_plans().items() if k != "normalization_schemes"})
     with pytest.raises(UserError, match="CT2"):
-        PreprocessingPlan.from_nnunet_v1(v1_plans(normalization_schemes={0: "CT2"}))
-    flat = {"current_spacing": [1.0, 1.0], "patch_size": [64, 64]}
+        plans_from(v1_plans(normalization_schemes={0: "CT2"}))
+    flat = {"current_spacing": [1.0, 1.0], "patch_size": [64, 64], "pool_op_kernel_sizes": [[2, 2]]}
     with pytest.raises(UserError, match="2D"):
-        PreprocessingPlan.from_nnunet_v1(v1_plans(plans_per_stage={0: flat}))
+        plans_from(v1_plans(plans_per_stage={0: flat}))
 
 
 @pytest.mark.parametrize(
@@ -136,6 +137,6 @@ def test_missing_entries_are_named() -> None:
     ],
 )
 def test_impossible_plans_are_a_mistake(change: dict) -> None:
-    fields = PreprocessingPlan.from_nnunet_v1(v1_plans()).to_dict() | change
+    fields = plans_from(v1_plans()).preprocessing.to_dict() | change
     with pytest.raises(ValueError):
         PreprocessingPlan.from_dict(fields)

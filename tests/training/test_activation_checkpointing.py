@@ -2,15 +2,14 @@
 
 import torch
 
-from stunet.networks.stunet import STUNet, STUNetConfig, build_stunet
+from stunet.networks.stunet import STUNet
 from stunet.training.activation_checkpointing import checkpoint_activations
 
 
 def plain_and_checkpointed() -> tuple[STUNet, STUNet]:
     """Two networks with the same weights, two blocks in a stage."""
     torch.manual_seed(0)
-    config = STUNetConfig(1, 3, width=4, depth=2)
-    plain, checkpointed = build_stunet(config, deep_supervision=True), build_stunet(config, deep_supervision=True)
+    plain, checkpointed = (STUNet(1, 3, width=4, depth=2, deep_supervision=True) for _ in range(2))
     checkpoint_activations(checkpointed)
     checkpointed.load_state_dict(plain.state_dict())
     return plain, checkpointed

@@ -111,7 +111,7 @@ def test_regions_and_odd_plans_do_not_stand_in_the_way(fine_tuner, monkeypatch):
     monkeypatch.setattr(type(trainer.label_manager), "has_regions", property(lambda self: True))
     trainer.plans_manager.plans["configurations"]["3d_fullres"]["preprocessor_name"] = "MyPreprocessor"
     task = task_of(trainer)
-    assert task.labels == () and task.preprocessing == {}
+    assert task.labels == () and task.preprocessing is None
     assert start_from(trainer, Start("hippocampus")).rows_new == ()
 
 
@@ -187,7 +187,7 @@ def test_nnunets_predictor_loads_what_was_fine_tuned(finished, two_channel_home)
     with environment(two_channel_home):
         predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
         predictor.initialize_from_trained_model_folder(str(finished), (0,), "checkpoint_final.pth")
-    assert predictor.network.config.input_channels == 2
+    assert predictor.network.input_channels == 2
 
 
 def test_ours_loads_it_and_it_can_be_a_start_again(finished):

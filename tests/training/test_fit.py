@@ -6,7 +6,7 @@ from dataclasses import replace
 import psutil
 import torch
 
-from stunet.networks.stunet import config_of_size
+from stunet.networks.registry import network_spec
 from stunet.training.fit import (
     device_bytes,
     fewest_ranks,
@@ -18,7 +18,7 @@ from stunet.training.fit import (
 )
 from stunet.training.memory_walk import TrainingStep
 
-STEP = TrainingStep(config_of_size("base", 1, 3), (128, 128, 128), 2)
+STEP = TrainingStep(network_spec("base", 1, 3), (128, 128, 128), 2)
 AVAILABLE = 12_000_000_000
 
 
@@ -37,7 +37,7 @@ def test_the_largest_patch_fits_and_a_larger_one_does_not():
 
 
 def test_the_fewest_ranks_fit_and_one_less_does_not():
-    step = TrainingStep(config_of_size("large", 1, 3), (64, 64, 64), 1, checkpointed=True)
+    step = TrainingStep(network_spec("large", 1, 3), (64, 64, 64), 1, checkpointed=True)
     available = 4_000_000_000
     ranks = fewest_ranks(step, available)
     assert ranks is not None and ranks > 1

@@ -19,8 +19,8 @@ from stunet.training.parallel import Process, whole_weights
 from stunet.training.recipes import RECIPES
 from stunet.training.run import TrainingSettings, build_trainer, trainer_class
 from stunet.training.stopping import TrainingStopped
+from stunet.weights.checkpoint import read_checkpoint
 from stunet.weights.import_model import import_model
-from stunet.weights.official import read_checkpoint
 from tests.training.conftest import DATASET, environment
 from tests.training.ranks import run_ranks
 

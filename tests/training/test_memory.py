@@ -7,7 +7,7 @@ import pytest
 from torch.profiler import ProfilerActivity, profile
 
 from stunet.networks.cost import count_parameters
-from stunet.networks.stunet import STUNetConfig, config_of_size
+from stunet.networks.registry import network_spec
 from stunet.training.memory import training_memory
 from stunet.training.memory_walk import (
     DEEP_SUPERVISION_WEIGHTS,
@@ -19,8 +19,8 @@ from stunet.training.memory_walk import (
 )
 from tests.allocations import most_allocated
 
-CONFIG = STUNetConfig(1, 5, width=8, depth=2)
-STEP = TrainingStep(CONFIG, (64, 64, 64), batch_size=2, precision="float32")
+NETWORK = network_spec("tiny_d2", 1, 5)
+STEP = TrainingStep(NETWORK, (64, 64, 64), batch_size=2, precision="float32")
 
 
 def walked_peak(step: TrainingStep) -> int:
@@ -32,7 +32,7 @@ def walked_peak(step: TrainingStep) -> int:
 @pytest.mark.parametrize("checkpointed", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_two_small_steps_tell_about_all_others(precision, checkpointed):
-    step = TrainingStep(CONFIG, (96, 64, 160), 3, precision, checkpointed)
+    step = TrainingStep(NETWORK, (96, 64, 160), 3, precision, checkpointed)
     assert training_memory(step).peak == pytest.approx(walked_peak(step), rel=1e-4)
 
 
@@ -62,9 +62,9 @@ def test_weights_momentum_and_gradients_are_four_bytes_a_parameter():
         ({"patch": (64, 64, 64)}, {"patch": (64, 64, 96)}),
         ({"precision": "bfloat16"}, {"precision": "float32"}),
         ({"checkpointed": True}, {"checkpointed": False}),
-        ({"config": CONFIG}, {"config": replace(CONFIG, num_classes=105)}),
-        ({"config": CONFIG}, {"config": replace(CONFIG, width=16)}),
-        ({"config": replace(CONFIG, depth=1)}, {"config": CONFIG}),
+        ({"network": NETWORK}, {"network": replace(NETWORK, num_classes=105)}),
+        ({"network": NETWORK}, {"network": NETWORK.with_arguments(width=16)}),
+        ({"network": NETWORK.with_arguments(depth=1)}, {"network": NETWORK}),
     ],
 )
 def test_what_takes_less(less, more):
@@ -72,7 +72,7 @@ def test_what_takes_less(less, more):
 
 
 def test_many_ranks_leave_activations_and_what_is_whole_for_a_while():
-    step = TrainingStep(config_of_size("base", 1, 3), (64, 64, 64), 1, "bfloat16", checkpointed=True)
+    step = TrainingStep(network_spec("base", 1, 3), (64, 64, 64), 1, "bfloat16", checkpointed=True)
     peaks = [training_memory(replace(step, ranks=ranks)).peak for ranks in (1, 2, 8, 10_000)]
     assert peaks == sorted(peaks, reverse=True) and len(set(peaks)) == len(peaks)
     memory = training_memory(replace(step, ranks=10_000))
@@ -84,7 +84,7 @@ def test_many_ranks_leave_activations_and_what_is_whole_for_a_while():
 @pytest.mark.parametrize("checkpointed", [False, True])
 def test_a_real_step_takes_what_was_predicted(checkpointed, tmp_path):
     """Against torch's own record of its allocations, those inside of operations included."""
-    step = TrainingStep(CONFIG, (64, 64, 64), 1, "float32", checkpointed)
+    step = TrainingStep(NETWORK, (64, 64, 64), 1, "float32", checkpointed)
     network = prepared_network(step)
     optimizer = optimizer_of(network)
     run_step(network, optimizer, step)

@@ -68,7 +68,7 @@ def test_a_variant_is_for_the_trainer_that_builds_what_plans_say():
     ],
 )
 def test_what_a_plan_decides_of_other_networks(name, patch, decided):
-    assert fitted_patch([40, 56, 40], find_class(find_network(name).network).patch_multiple) == patch
+    assert fitted_patch([40, 56, 40], find_class(find_network(name).kind).patch_multiple) == patch
     planned = {"arch_kwargs": {"strides": [[1, 1, 1], [2, 2, 2]], "kernel_sizes": [[1, 3, 3], [3, 3, 3]]}}
     assert planned_architecture(planned, patch, name)["arch_kwargs"] == {**find_network(name).arguments, **decided}
 

@@ -11,12 +11,12 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from stunet.errors import UserError
 from stunet.networks.stunet import PUBLISHED_STRIDES
-from stunet.plans.preprocessing import PreprocessingPlan
+from stunet.plans.nnunet import plans_from
 from stunet.training import fingerprint, preprocessing
 from stunet.training.cases import find_cases
 from stunet.training.planners import STUNetPlanner
 from stunet.training.prepare import prepare
-from stunet.weights.official import PUBLISHED_PLAN
+from stunet.weights.published import PUBLISHED_PLAN
 from tests.training.conftest import DATASET, environment, make_raw_dataset
 from tests.training.serial_pool import serial_pools
 
@@ -166,8 +166,8 @@ def test_the_published_plan(few):
     made = prepare("4", "tiny", processes=1, plan="published")
     plans = json.loads(made.plans_file.read_text())
     assert list(plans["configurations"]) == ["3d_fullres"]
-    written = PreprocessingPlan.from_nnunet_v2(plans).to_dict()
-    published = dict(PUBLISHED_PLAN)
+    written = plans_from(plans).preprocessing.to_dict()
+    published = PUBLISHED_PLAN.to_dict()
     assert (written.pop("convention"), published.pop("convention")) == ("nnunet_v2", "nnunet_v1")
     assert written == published
     fullres = PlansManager(plans).get_configuration("3d_fullres")

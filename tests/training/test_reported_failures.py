@@ -19,8 +19,8 @@ from stunet.cli.main import run
 from stunet.errors import UserError
 from stunet.networks.stunet import SIZES, STUNet
 from stunet.training import trainers
-from stunet.weights.official import to_official_names
-from stunet.weights.pretrained import read_pretrained
+from stunet.weights.checkpoint import to_official_names
+from stunet.weights.model import read_pretrained
 from tests.training.conftest import DATASET, environment
 from tests.weights import samples
 
@@ -139,7 +139,7 @@ def test_44_strides_are_found_in_plans_of_both_kinds(home, write):
     trainer = trainers.STUNetTrainer_small_ft(plans, "3d_fullres", 0, dataset, torch.device("cpu"))
     trainer.initialize()
     assert len(trainer._get_deep_supervision_scales()) == 5
-    assert trainer.network.config.strides[1] == (2, 2, 2)
+    assert trainer.network.strides[1] == (2, 2, 2)
 
 
 def test_44_plans_without_strides_are_answered_with_a_sentence(home):
@@ -178,7 +178,7 @@ def test_32_official_names_are_known_in_every_layout(tmp_path, write):
     state_dict, card = read_pretrained(file)
     assert torch.equal(
         state_dict["encoder.stages.0.0.conv1.weight"],
-        samples.network("small", 1, card.architecture.num_classes).encoder.stages[0][0].conv1.weight,
+        samples.network("small", 1, card.network.num_classes).encoder.stages[0][0].conv1.weight,
     )
 
 
@@ -200,7 +200,7 @@ def test_34_build_network_architecture_takes_what_this_nnunet_gives(home, name):
     trainer = getattr(trainers, name)
     with torch.device("meta"):
         network = trainer.build_network_architecture(plans, plans.get_configuration("3d_fullres"), 2, 4, True)
-    assert (network.config.input_channels, network.config.num_classes) == (2, 4)
+    assert (network.input_channels, network.num_classes) == (2, 4)
     assert network.decoder.deep_supervision
     ours, theirs = (inspect.signature(t.build_network_architecture) for t in (trainer, nnUNetTrainer))
     assert list(ours.parameters) == list(theirs.parameters)

@@ -4,16 +4,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from stunet.networks.stunet import STUNetConfig, build_stunet
+from stunet.networks.stunet import STUNet
 from stunet.training import throughput
 from stunet.training.throughput import Speedometer, peak_tflops, tflop_per_sample
-
-CONFIG = STUNetConfig(1, 3, width=4)
 
 
 def test_a_step_is_three_forward_passes():
     """torch counts the operations of a forward and a backward pass; the image needs no gradient."""
-    network = build_stunet(CONFIG, deep_supervision=True)
+    network = STUNet(1, 3, width=4, deep_supervision=True)
     with FlopCounterMode(display=False) as counter:
         sum(output.sum() for output in network(torch.zeros(1, 1, 64, 64, 64))).backward()
     counted = counter.get_total_flops() / 1e12

@@ -12,7 +12,7 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from stunet.networks.stunet import SIZES, STUNet
 from stunet.training import trainers
 from stunet.training.recipes import RECIPES
-from stunet.weights.official import read_checkpoint
+from stunet.weights.checkpoint import read_checkpoint
 from tests.training.batches import random_batch, steps
 
 NAMES = [f"STUNetTrainer{size}{ft}" for size in ("", *(f"_{name}" for name in SIZES)) for ft in ("", "_ft")]
@@ -114,8 +114,8 @@ def test_a_sized_trainer_takes_nnunets_own_plans(build):
     trainer = build("STUNetTrainer_small", "nnUNetPlans")
     trainer.initialize()
     assert isinstance(trainer.network, STUNet)
-    assert trainer.network.config.width == SIZES["small"].width
-    assert trainer.network.config.strides[3:] == ((2, 2, 2), (1, 1, 1), (1, 1, 1))
+    assert trainer.network.width == SIZES["small"].width
+    assert trainer.network.strides[3:] == ((2, 2, 2), (1, 1, 1), (1, 1, 1))
     (loss,) = steps(trainer, 1)
     assert 0 < loss < 10
 
@@ -139,7 +139,7 @@ def test_nnunets_own_command_runs_it_and_goes_on_with_it(build, monkeypatch, tmp
 def test_a_trainer_without_size_builds_what_our_plans_say(build):
     trainer = build("STUNetTrainer", "STUNetPlans_tiny")
     trainer.initialize()
-    assert trainer.network.config.width == SIZES["tiny"].width
+    assert trainer.network.width == SIZES["tiny"].width
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from stunet.networks.stunet import PUBLISHED_STRIDES, STUNet, build_stunet, config_of_size
-from stunet.weights.model_file import Architecture, ModelCard
-from stunet.weights.official import PUBLISHED_PLAN, to_official_names
+from stunet.networks.registry import build, network_spec
+from stunet.networks.stunet import PUBLISHED_STRIDES, STUNet
+from stunet.weights.checkpoint import to_official_names
+from stunet.weights.model_file import ModelCard
+from stunet.weights.published import PUBLISHED_PLAN
 
 PUBLISHED_POOLING = [[2, 2, 2]] * 4 + [[1, 1, 2]]
 
@@ -17,15 +19,15 @@ PUBLISHED_POOLING = [[2, 2, 2]] * 4 + [[1, 1, 2]]
 def network(size: str = "tiny", input_channels: int = 1, num_classes: int = 3) -> STUNet:
     """A network with random weights, the same each time, in evaluation mode."""
     torch.manual_seed(0)
-    return build_stunet(config_of_size(size, input_channels, num_classes, strides=PUBLISHED_STRIDES)).eval()
+    return build(network_spec(size, input_channels, num_classes, strides=PUBLISHED_STRIDES)).eval()
 
 
 def card(num_classes: int = 3, input_channels: int = 1, width: int = 8, **changes: Any) -> ModelCard:
     """The card of a `tiny` network."""
-    architecture = Architecture("stunet", input_channels, num_classes, width, 1, PUBLISHED_STRIDES)
+    spec = STUNet(input_channels, num_classes, width, strides=PUBLISHED_STRIDES).spec
     fields: dict[str, Any] = {
         "name": "sample",
-        "architecture": architecture,
+        "network": spec,
         "preprocessing": PUBLISHED_PLAN,
         "labels": ("background", *(f"class_{label}" for label in range(1, num_classes))),
         "channels": tuple(f"channel_{index}" for index in range(input_channels)),

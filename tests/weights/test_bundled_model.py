@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stunet.evaluation.dice import dice_per_label
-from stunet.imaging.formats.table import read_labels, read_volume
+from stunet.imaging.formats.registry import read_labels, read_volume
 from stunet.inference.predictor import InferenceConfig, Predictor
 
 

@@ -2,15 +2,17 @@
 
 import pickle
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 
 from stunet.errors import UserError
-from stunet.networks.stunet import PUBLISHED_STRIDES, STUNetConfig, build_stunet
+from stunet.networks.stunet import PUBLISHED_STRIDES, STUNet
+from stunet.plans.nnunet import plans_from, read_v1_plans
+from stunet.weights.checkpoint import read_checkpoint
+from stunet.weights.import_model import import_checkpoints
 from stunet.weights.model_file import build_network_from, read_model, save_model
-from stunet.weights.nnunet_plans import network_plan
-from stunet.weights.official import import_official, read_checkpoint, read_v1_plans
 from tests.weights.samples import card, v1_plans, v2_content, v2_plans, write_v1
 
 DAMAGED_COPIES = 60
@@ -20,7 +22,7 @@ HEAD_BYTES = 20_000
 
 def read_any_checkpoint(path):
     checkpoint = read_checkpoint(path)
-    import_official(checkpoint, plans=checkpoint.plans or v1_plans(), preprocessing={})
+    import_checkpoints([replace(checkpoint, plans=checkpoint.plans or v1_plans())])
 
 
 def read_any_model(path):
@@ -29,12 +31,12 @@ def read_any_model(path):
 
 
 def read_any_plans(path):
-    network_plan(read_v1_plans(path))
+    plans_from(read_v1_plans(path), file=path)
 
 
 def write(kind, path):
     """A sound file of a network of width 1, 0.25 MB."""
-    state_dict = build_stunet(STUNetConfig(1, 3, 1, 1, strides=PUBLISHED_STRIDES)).state_dict()
+    state_dict = STUNet(1, 3, 1, 1, strides=PUBLISHED_STRIDES).state_dict()
     if kind == "v1":
         write_v1(path, state_dict)
     elif kind == "legacy":

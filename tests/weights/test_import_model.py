@@ -8,13 +8,12 @@ import pytest
 import torch
 
 from stunet.errors import UserError
-from stunet.networks.stunet import PUBLISHED_STRIDES, build_stunet
-from stunet.plans.preprocessing import PreprocessingPlan
+from stunet.networks.registry import build, size_of
+from stunet.networks.stunet import PUBLISHED_STRIDES
 from stunet.weights.import_model import import_model
-from stunet.weights.model import load_model
+from stunet.weights.model import load_model, read_pretrained
 from stunet.weights.model_file import save_model
-from stunet.weights.official import PUBLISHED_PLAN
-from stunet.weights.pretrained import read_pretrained
+from stunet.weights.published import PUBLISHED_PLAN
 from tests.weights import samples
 
 
@@ -36,8 +35,8 @@ def test_the_published_weights_need_no_plans(published, tmp_path):
     state_dict, card = import_model(published)
     save_model(tmp_path / "small.safetensors", state_dict, card)
     model = load_model(tmp_path / "small.safetensors")
-    assert (card.architecture.size, card.architecture.strides) == ("small", PUBLISHED_STRIDES)
-    assert model.plan == PreprocessingPlan.from_dict(PUBLISHED_PLAN)
+    assert (size_of(card.network), card.network.arguments["strides"]) == ("small", PUBLISHED_STRIDES)
+    assert model.plan == PUBLISHED_PLAN
     assert model.names[5] == card.labels[5]
     assert torch.equal(model.networks[0].head.weight, state_dict["decoder.seg_layers.4.weight"])
 
@@ -46,10 +45,9 @@ def test_plans_beside_the_published_weights_change_nothing_that_they_do_not_say(
     """v1's plans know no orientation, and call the modality as they like."""
     with_plans = import_model(published, plans=v1_pickle(tmp_path, modalities={0: "noMod"}))[1]
     without = import_model(published)[1]
-    assert with_plans.preprocessing["orientation"] == "RAS"
+    assert with_plans.preprocessing.orientation == "RAS"
     assert with_plans.channels == ("CT",)
-    plans = [PreprocessingPlan.from_dict(card.preprocessing) for card in (with_plans, without)]
-    assert plans[0] == plans[1]
+    assert with_plans.preprocessing == without.preprocessing
     assert with_plans.labels == without.labels
 
 
@@ -57,7 +55,7 @@ def test_other_weights_follow_their_plans(tmp_path):
     path = tmp_path / "mine.model"
     samples.write_v1(path, samples.network().state_dict())
     _, card = import_model(path, plans=v1_pickle(tmp_path, modalities={0: "MR"}))
-    assert card.preprocessing["orientation"] is None
+    assert card.preprocessing.orientation is None
     assert card.channels == ("MR",)
 
 
@@ -74,17 +72,17 @@ def test_strides_override_the_plans(tmp_path):
     path = tmp_path / "mine.model"
     samples.write_v1(path, samples.network().state_dict())
     _, card = import_model(path, plans=v1_pickle(tmp_path), strides=[(2, 2, 2)] * 5)
-    assert card.architecture.strides == ((1, 1, 1), *[(2, 2, 2)] * 5)
+    assert card.network.arguments["strides"] == ((1, 1, 1), *[(2, 2, 2)] * 5)
 
 
 def test_v2_plans_as_json(tmp_path):
     path, plans = tmp_path / "checkpoint_final.pth", tmp_path / "plans.json"
     torch.save(samples.v2_content(samples.network().state_dict(), samples.v2_plans()), path)
     plans.write_text(json.dumps(samples.v2_plans(spacing=[2.0, 1.0, 1.0])))
-    assert import_model(path)[1].preprocessing["spacing"] == [1.5, 1.5, 1.5]
-    assert import_model(path, plans=plans)[1].preprocessing["spacing"] == [2.0, 1.0, 1.0]
+    assert import_model(path)[1].preprocessing.spacing == (1.5, 1.5, 1.5)
+    assert import_model(path, plans=plans)[1].preprocessing.spacing == (2.0, 1.0, 1.0)
     plans.write_text("{")
-    with pytest.raises(UserError, match=r"plans\.json can't be read"):
+    with pytest.raises(UserError, match=r"plans\.json is not valid JSON"):
         import_model(path, plans=plans)
 
 
@@ -108,7 +106,7 @@ def test_a_model_folder(tmp_path):
 
 def test_folds_of_a_model_folder_become_one_file(tmp_path):
     """All are there, and a training starts with the first."""
-    networks = [samples.network(), build_stunet(samples.network().config).eval()]
+    networks = [samples.network(), build(samples.network().spec).eval()]
     (tmp_path / "plans.json").write_text(json.dumps(samples.v2_plans()))
     (tmp_path / "dataset.json").write_text(json.dumps(samples.V2_DATASET))
     for fold, network in enumerate(networks):
@@ -119,12 +117,12 @@ def test_folds_of_a_model_folder_become_one_file(tmp_path):
     card = replace(card, preprocessing=PUBLISHED_PLAN)
     save_model(tmp_path / "both.safetensors", state_dict, card)
     model = load_model(tmp_path / "both.safetensors")
-    assert card.networks == len(model.networks) == 2
+    assert card.members == len(model.networks) == 2
     assert model.card == card
     for read, network in zip(model.networks, networks, strict=True):
         expected = network.state_dict()
         assert all(torch.equal(tensor, expected[key]) for key, tensor in read.state_dict().items())
     first, first_card = read_pretrained(tmp_path / "both.safetensors")
     assert torch.equal(first["decoder.seg_layers.4.weight"], networks[0].head.weight)
-    assert first_card.networks == 1
-    assert import_model(tmp_path)[1].networks == 1
+    assert first_card.members == 1
+    assert import_model(tmp_path)[1].members == 1

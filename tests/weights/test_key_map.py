@@ -5,15 +5,16 @@ import re
 import pytest
 import torch
 
-from stunet.networks.stunet import SIZES, build_stunet, config_of_size
-from stunet.weights.key_map import to_official_names, to_our_names
+from stunet.networks.registry import build, network_spec
+from stunet.networks.stunet import SIZES
+from stunet.weights.checkpoint import to_official_names, to_our_names
 from tests.weights.samples import network
 
 
 @pytest.mark.parametrize("size", ["small", "base", "large", "huge"])
 def test_no_key_is_lost_on_the_way_to_official_names_and_back(size):
     with torch.device("meta"):
-        ours = build_stunet(config_of_size(size, 1, 105)).state_dict()
+        ours = build(network_spec(size, 1, 105)).state_dict()
     official = to_official_names(ours)
     blocks = SIZES[size].depth
     assert len(official) == len(ours) == 11 * (8 * blocks + 2) + 5 * 2 + 5 * 2

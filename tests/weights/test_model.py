@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from stunet.errors import UserError
-from stunet.networks.stunet import PUBLISHED_STRIDES, build_stunet, config_of_size
+from stunet.networks.registry import build, network_spec
+from stunet.networks.stunet import PUBLISHED_STRIDES
 from stunet.weights.catalogue import CATALOGUE
 from stunet.weights.model import load_model
-from stunet.weights.model_file import Architecture, save_model
-from stunet.weights.official import PUBLISHED_PLAN
+from stunet.weights.model_file import save_model
+from stunet.weights.published import PUBLISHED_PLAN
 from tests.inference.samples import STRIDES, WINDOW, card, plan, tiny_network
 from tests.weights import samples
 
@@ -69,17 +70,17 @@ def test_a_v2_checkpoint(tmp_path):
     torch.save(samples.v2_content(network.state_dict(), v2_plans()), tmp_path / "checkpoint_final.pth")
     model = load_model(tmp_path / "checkpoint_final.pth")
     assert_same_weights(weights_of(model), network.state_dict())
-    assert model.networks[0].config.strides == STRIDES
+    assert model.networks[0].strides == STRIDES
     assert model.card.channels == ("MRI",)
 
 
 def test_a_published_checkpoint(tmp_path):
     torch.manual_seed(0)
-    network = build_stunet(config_of_size("small", 1, 105, strides=PUBLISHED_STRIDES))
+    network = build(network_spec("small", 1, 105, strides=PUBLISHED_STRIDES))
     model = load_model(samples.write_v1(tmp_path / "small_ep4k.model", network.state_dict()))
     assert_same_weights(weights_of(model), network.state_dict())
-    assert model.plan.to_dict() == PUBLISHED_PLAN
-    assert model.networks[0].config.strides == PUBLISHED_STRIDES
+    assert model.plan == PUBLISHED_PLAN
+    assert model.networks[0].strides == PUBLISHED_STRIDES
 
 
 def test_a_v1_checkpoint_beside_its_plans(tmp_path):
@@ -90,7 +91,7 @@ def test_a_v1_checkpoint_beside_its_plans(tmp_path):
     (tmp_path / "model_final_checkpoint.model.pkl").write_bytes(pickle.dumps({"plans": samples.v1_plans()}))
     model = load_model(path)
     assert model.plan.convention == "nnunet_v1"
-    assert model.networks[0].config.strides == PUBLISHED_STRIDES
+    assert model.networks[0].strides == PUBLISHED_STRIDES
 
 
 def test_names_that_are_neither_file_nor_model(tmp_path):
@@ -125,8 +126,7 @@ def test_cards_that_contradict_their_network(tmp_path, changes, sentence):
 
 def test_a_card_without_preprocessing(tmp_path):
     network = samples.network()
-    architecture = Architecture("stunet", 1, 3, 8, 1, PUBLISHED_STRIDES)
-    broken = samples.card(preprocessing={"spacing": [1, 1, 1]}, architecture=architecture)
+    broken = samples.card(preprocessing=None)
     save_model(tmp_path / "m.safetensors", network.state_dict(), broken)
-    with pytest.raises(UserError, match="no valid preprocessing"):
+    with pytest.raises(UserError, match="does not say how images are prepared"):
         load_model(tmp_path / "m.safetensors")

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,13 +10,14 @@ from safetensors.torch import save_file
 
 from stunet.errors import UserError
 from stunet.networks.registry import build_network
+from stunet.plans.network_spec import NetworkSpec
 from stunet.weights.model_file import (
     CARD_VERSION,
     MAX_HEADER_BYTES,
     ModelCard,
-    OtherArchitecture,
     build_network_from,
     joined,
+    mismatches,
     read_card,
     read_model,
     save_model,
@@ -57,9 +58,9 @@ def test_several_networks_in_one_file(tmp_path):
     first = network().state_dict()
     second = {key: tensor + 1 for key, tensor in first.items()}
     path = tmp_path / "pair.safetensors"
-    save_model(path, joined([first, second]), card(networks=2))
+    save_model(path, joined([first, second]), card(members=2))
     state_dict, read = read_model(path)
-    assert read == card(networks=2)
+    assert read == card(members=2)
     assert len(state_dict) == 2 * len(first)
     for written, found in zip((first, second), separated(state_dict, 2), strict=True):
         assert set(found) == set(written)
@@ -70,7 +71,7 @@ def test_several_networks_in_one_file(tmp_path):
     ("networks", "reason"), [(2, "not those of the network"), (0, "one network or more"), (10**9, "claims 10")]
 )
 def test_a_wrong_number_of_networks_is_refused(model_path, networks, reason):
-    with_card(model_path, networks=networks)
+    with_card(model_path, members=networks)
     with pytest.raises(UserError, match=reason):
         read_card(model_path)
 
@@ -78,11 +79,11 @@ def test_a_wrong_number_of_networks_is_refused(model_path, networks, reason):
 def test_cards_of_before_hold_one_network(model_path):
     def change(header):
         fields = json.loads(header["__metadata__"]["stunet"])
-        del fields["networks"]
+        del fields["members"]
         header["__metadata__"]["stunet"] = json.dumps(fields)
 
     with_header(model_path, change)
-    assert read_card(model_path).networks == 1
+    assert read_card(model_path).members == 1
 
 
 def test_what_is_written_is_read_again(model_path):
@@ -189,8 +190,8 @@ def test_tensors_without_a_card_are_refused(tmp_path):
         ({"channels": []}, "0 channels are named for 1 inputs"),
         ({"mirror_axes": [3]}, "mirror axes"),
         ({"labels": 7}, "incomplete or damaged"),
-        ({"architecture": {"network": "stunet"}}, "incomplete or damaged"),
-        ({"preprocessing": None}, "incomplete or damaged"),
+        ({"network": {"kind": "stunet"}}, "incomplete or damaged"),
+        ({"preprocessing": {"spacing": [1, 1, 1]}}, "no valid preprocessing"),
     ],
 )
 def test_a_card_that_cannot_be_used_is_refused(model_path, changes, reason):
@@ -202,11 +203,9 @@ def test_a_card_that_cannot_be_used_is_refused(model_path, changes, reason):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"network": "unet3d"}, "not those of the network on its card"),
-        ({"network": "os.system"}, "its network is 'os.system'"),
         ({"width": 16}, "not those of the network on its card"),
         ({"depth": 2}, "not those of the network on its card"),
-        ({"depth": 10**9}, "claims depth"),
+        ({"depth": 10**9}, "claims 1000000000 layers"),
         ({"width": 10**12}, "cannot be used"),
         ({"width": 0}, "must be 1 or more"),
         ({"strides": [[1, 1, 1]]}, "six|6 strides"),
@@ -214,9 +213,23 @@ def test_a_card_that_cannot_be_used_is_refused(model_path, changes, reason):
         ({"upsampling": "transposed"}, "not those of the network on its card"),
     ],
 )
-def test_an_architecture_that_the_tensors_do_not_have_is_refused(model_path, changes, reason):
-    architecture = json.loads(json.dumps(card().to_dict()))["architecture"]
-    with_card(model_path, architecture={**architecture, **changes})
+def test_an_stunet_that_the_tensors_do_not_have_is_refused(model_path, changes, reason):
+    spec = card().network.with_arguments(**changes)
+    with_card(model_path, network=spec.to_dict())
+    with pytest.raises(UserError, match=reason):
+        read_card(model_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"kind": "unet3d", "arguments": {}}, "not those of the network on its card"),
+        ({"kind": "os.system"}, "its network is 'os.system'"),
+        ({"input_channels": 0}, "must be 1 or more"),
+    ],
+)
+def test_another_kind_of_network_is_refused(model_path, changes, reason):
+    with_card(model_path, network={**card().network.to_dict(), **changes})
     with pytest.raises(UserError, match=reason):
         read_card(model_path)
 
@@ -225,22 +238,21 @@ def test_an_architecture_that_the_tensors_do_not_have_is_refused(model_path, cha
     ("changes", "reason"),
     [
         ({"arguments": {"width": 8, "stages": 3}}, "not those of the network on its card"),
-        ({"arguments": {"width": 4, "stages": 10**9}}, "claims depth"),
+        ({"arguments": {"width": 4, "stages": 10**9}}, "claims 1000000000 layers"),
         ({"arguments": {"width": 10**12, "stages": 3}}, "cannot be used"),
         ({"arguments": {"width": [4], "stages": 3}}, "no unet3d can have the arguments"),
         ({"arguments": {"colour": "blue"}}, "no unet3d can have the arguments"),
         ({"arguments": {"width": {"a": 1}}}, "numbers, text and lists"),
-        ({"arguments": "width"}, "incomplete or damaged"),
-        ({"network": "nnunet", "arguments": {"strides": [[1, 1, 1]] * 10**4}}, "claims depth"),
+        ({"arguments": "width"}, "cannot be used"),
+        ({"kind": "nnunet", "arguments": {"strides": [[1, 1, 1]] * 10**4}}, "claims 10000 layers"),
     ],
 )
 def test_another_network_that_the_tensors_do_not_have_is_refused(tmp_path, changes, reason):
     unet = build_network("unet3d", 1, 3, width=4, stages=3)
-    architecture = OtherArchitecture("unet3d", 1, 3, unet.arguments)
     path = tmp_path / "unet.safetensors"
-    save_model(path, unet.state_dict(), replace(card(), architecture=architecture))
-    assert read_card(path).architecture == architecture
-    with_card(path, architecture={**json.loads(json.dumps(asdict(architecture))), **changes})
+    save_model(path, unet.state_dict(), replace(card(), network=unet.spec))
+    assert read_card(path).network == unet.spec
+    with_card(path, network={**unet.spec.to_dict(), **changes})
     with pytest.raises(UserError, match=reason):
         read_card(path)
 
@@ -250,18 +262,31 @@ def test_numbers_that_count_keep_their_type(tmp_path, dtype):
     """Batch norm's number of batches, and the indices of Swin UNETR, are no weights."""
     unet = build_network("unet3d", 1, 3, width=4, stages=3)
     path = tmp_path / "unet.safetensors"
-    architecture = OtherArchitecture("unet3d", 1, 3, unet.arguments)
-    save_model(path, unet.state_dict(), replace(card(), architecture=architecture), dtype)
-    again = build_network_from(replace(card(), architecture=architecture), read_model(path)[0])
+    save_model(path, unet.state_dict(), replace(card(), network=unet.spec), dtype)
+    again = build_network_from(replace(card(), network=unet.spec), read_model(path)[0])
     types = {key: tensor.dtype for key, tensor in again.state_dict().items()}
     assert types == {key: tensor.dtype for key, tensor in unet.state_dict().items()}
     assert torch.int64 in types.values()
 
 
 def test_what_is_for_stunets_names_the_other_network():
-    other = replace(card(), architecture=OtherArchitecture("unet3d", 1, 3, {}))
+    other = replace(card(), network=NetworkSpec("unet3d", 1, 3))
     with pytest.raises(UserError, match=r"is a unet3d.*STU-Nets only"):
         stunet_on(other)
+
+
+def test_cards_of_version_1_say_the_same(model_path):
+    """The arguments of an STU-Net stood beside its name, and members were called networks."""
+
+    def change(header):
+        fields = json.loads(header["__metadata__"]["stunet"])
+        network = fields.pop("network")
+        old = {"network": network.pop("kind"), **network.pop("arguments"), **network}
+        fields |= {"card_version": 1, "architecture": old, "networks": fields.pop("members")}
+        header["__metadata__"]["stunet"] = json.dumps(fields)
+
+    with_header(model_path, change)
+    assert read_card(model_path) == card()
 
 
 def test_fields_of_a_later_program_are_passed_over(model_path):
@@ -279,6 +304,7 @@ def test_weights_of_another_network_are_not_built():
         build_network_from(card(num_classes=4), network().state_dict())
 
 
-def test_sizes_have_names():
-    assert card().architecture.size == "tiny"
-    assert replace(card().architecture, width=48, depth=2).size == "width 48, depth 2"
+def test_long_tables_are_cut():
+    table = mismatches({f"t{i}": (1,) for i in range(40)}, {})
+    assert len(table.splitlines()) == 14
+    assert table.endswith("... and 28 more")

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from stunet.errors import UserError
+from stunet.weights.checkpoint import read_checkpoint
 from stunet.weights.nnunet_file import save_for_nnunet
-from stunet.weights.official import read_checkpoint
 from tests.weights.samples import network
 
 

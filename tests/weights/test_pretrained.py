@@ -11,10 +11,10 @@ from stunet.errors import UserError
 from stunet.labels.ontology import LABELS
 from stunet.networks.stunet import PUBLISHED_STRIDES
 from stunet.weights.catalogue import DEFAULT_MODEL
-from stunet.weights.model import load_model
+from stunet.weights.checkpoint import to_official_names
+from stunet.weights.model import load_model, read_pretrained
 from stunet.weights.model_file import save_model
-from stunet.weights.official import PUBLISHED_PLAN, to_official_names
-from stunet.weights.pretrained import read_pretrained
+from stunet.weights.published import PUBLISHED_PLAN
 from tests.weights import samples
 
 
@@ -40,8 +40,8 @@ def test_our_own_file(tmp_path):
 def test_our_own_file_with_a_card_that_makes_no_sense(tmp_path):
     path = tmp_path / "m.safetensors"
     for preprocessing, sentence in (
-        ({}, "no valid preprocessing"),
-        ({**PUBLISHED_PLAN, "normalization": PUBLISHED_PLAN["normalization"] * 2}, "normalises other channels"),
+        (None, "does not say how images are prepared"),
+        (replace(PUBLISHED_PLAN, normalization=PUBLISHED_PLAN.normalization * 2), "normalises other channels"),
     ):
         save_model(path, samples.network().state_dict(), replace(samples.card(), preprocessing=preprocessing))
         with pytest.raises(UserError, match=sentence):
@@ -53,7 +53,7 @@ def test_a_published_model(tmp_path):
     state_dict, card = read_pretrained(samples.write_v1(tmp_path / "small_ep4k.model", network.state_dict()))
     assert_weights_of(network, state_dict)
     assert (card.labels, card.channels) == (LABELS, ("CT",))
-    assert (card.architecture.strides, card.preprocessing["spacing"]) == (PUBLISHED_STRIDES, [1.5, 1.5, 1.5])
+    assert (card.network.arguments["strides"], card.preprocessing.spacing) == (PUBLISHED_STRIDES, (1.5, 1.5, 1.5))
 
 
 def test_a_checkpoint_that_says_nothing_of_its_training(tmp_path):
@@ -64,14 +64,14 @@ def test_a_checkpoint_that_says_nothing_of_its_training(tmp_path):
         load_model(path)
     state_dict, card = read_pretrained(path)
     assert_weights_of(network, state_dict)
-    assert card.preprocessing == {} and card.labels[:2] == ("background", "class_1")
+    assert card.preprocessing is None and card.labels[:2] == ("background", "class_1")
 
 
 def test_the_plans_beside_a_checkpoint_are_read(tmp_path):
     path = samples.write_v1(tmp_path / "mine.model", samples.network().state_dict())
     (tmp_path / "mine.model.pkl").write_bytes(pickle.dumps(samples.v1_plans(), 2))
     card = read_pretrained(path)[1]
-    assert card.preprocessing["spacing"] == [1.5, 1.5, 1.5] and card.architecture.strides == PUBLISHED_STRIDES
+    assert card.preprocessing.spacing == (1.5, 1.5, 1.5) and card.network.arguments["strides"] == PUBLISHED_STRIDES
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod."])
@@ -97,5 +97,5 @@ def test_of_a_model_folder_the_first_fold_that_is_trained(tmp_path):
 
 
 def test_what_is_no_model(tmp_path):
-    with pytest.raises(UserError, match=r"no model 'bse'.*catalogue has hippocampus"):
+    with pytest.raises(UserError, match=r"no model 'bse'. Did you mean 'base'\? Known are: hippocampus"):
         read_pretrained("bse")

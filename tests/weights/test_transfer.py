@@ -1,6 +1,7 @@
 """Transfer: what is loaded, replicated, kept and new, against plain indexing and the network's own answers."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,8 +9,10 @@ from torch import nn
 
 from stunet.errors import UserError
 from stunet.labels.ontology import LABELS
-from stunet.networks.stunet import ISOTROPIC_STRIDES, PUBLISHED_STRIDES, STUNet, build_stunet, config_of_size
-from stunet.weights.official import PUBLISHED_PLAN
+from stunet.networks.registry import build, network_spec
+from stunet.networks.stunet import ISOTROPIC_STRIDES, PUBLISHED_STRIDES, STUNet
+from stunet.plans.preprocessing import ChannelNormalization
+from stunet.weights.published import PUBLISHED_PLAN
 from stunet.weights.transfer import (
     Task,
     TransferOptions,
@@ -21,25 +24,25 @@ from stunet.weights.transfer import (
 )
 from tests.weights.samples import card, network
 
-CT = {"scheme": "ct", "mean": 50.0, "std": 100.0}
-ZSCORE = PUBLISHED_PLAN["normalization"][0]
+CT = ChannelNormalization("ct", mean=50.0, std=100.0)
+ZSCORE = PUBLISHED_PLAN.normalization[0]
 
 
 def task(labels=("background", "liver", "tumour"), channels=("CT",), **preprocessing):
-    plan = {**PUBLISHED_PLAN, "normalization": [ZSCORE] * len(channels), **preprocessing}
+    plan = replace(PUBLISHED_PLAN, **{"normalization": (ZSCORE,) * len(channels), **preprocessing})
     return Task(tuple(labels), tuple(channels), plan)
 
 
 def target(task, strides=PUBLISHED_STRIDES, size="tiny", **options):
     """A new network for a task, its weights unlike those of `samples.network`."""
     torch.manual_seed(99)
-    config = config_of_size(size, len(task.channels), len(task.labels), strides=strides, **options)
-    return build_stunet(config).apply(STUNet.initialize).eval()
+    spec = network_spec(size, len(task.channels), len(task.labels), strides=strides, **options)
+    return build(spec).apply(STUNet.initialize).eval()
 
 
 def card_of_two():
     """The card of a source that saw CT and PET."""
-    plan = {**PUBLISHED_PLAN, "normalization": [ZSCORE] * 2}
+    plan = replace(PUBLISHED_PLAN, normalization=(ZSCORE, ZSCORE))
     return card(input_channels=2, channels=("CT", "PET"), preprocessing=plan)
 
 
@@ -203,9 +206,9 @@ def test_another_size_is_refused_with_both_sizes_named(size, sentence):
 
 def test_a_size_without_a_name_is_refused_by_its_numbers():
     wanted = task()
-    config = config_of_size("tiny", 1, 3, depth=2)
+    other = build(network_spec("tiny", 1, 3, depth=2))
     with pytest.raises(UserError, match=r"this network is width 8, depth 2: widths and depths must agree"):
-        transfer(network().state_dict(), card(), build_stunet(config), wanted)
+        transfer(network().state_dict(), card(), other, wanted)
 
 
 def test_a_network_for_another_task_is_a_slip():
@@ -223,13 +226,13 @@ def test_other_strides_are_loaded_and_reported():
 
 
 def test_remarks_on_spacing_axes_and_normalisation():
-    wanted = task(channels=("CT",), normalization=[CT], spacing=[3.0, 0.75, 0.75], transpose_forward=[1, 0, 2])
+    wanted = task(channels=("CT",), normalization=(CT,), spacing=(3.0, 0.75, 0.75), transpose_forward=(1, 0, 2))
     said = " ".join(transfer(network().state_dict(), card(), target(wanted), wanted).remarks)
     assert "1.5 x 1.5 x 1.5 mm, this task has 3 x 0.75 x 0.75 mm" in said
     assert "CT: the source saw the z-score of each scan, this task gives values clipped" in said
     assert "in the order [0, 1, 2], this task in [1, 0, 2]" in said
-    plan = {**PUBLISHED_PLAN, "normalization": [{**CT, "mean": 12.0}]}
-    same = task(normalization=[CT])
+    plan = replace(PUBLISHED_PLAN, normalization=(replace(CT, mean=12.0),))
+    same = task(normalization=(CT,))
     said = transfer(network().state_dict(), card(preprocessing=plan), target(same), same).remarks
     assert said == ("CT: the source was scaled by mean 12 and deviation 100, this task by 50 and 100.",)
 
@@ -239,7 +242,7 @@ def test_nothing_to_remark():
 
 
 def test_a_source_that_says_little():
-    report = transfer(network().state_dict(), card(preprocessing={}), target(task()), task())
+    report = transfer(network().state_dict(), card(preprocessing=None), target(task()), task())
     assert report.source_strides is None
     assert "does not say with which strides and preprocessing" in report.remarks[0]
     assert dict(report.rows())["strides of source"] == "unknown"

@@ -52,12 +52,12 @@ class Demo:
 
     def run(self) -> int:
         """Segment, compare with the reference, write, show."""
+        from stunet.batch.prediction_record import run_record, scan_record
         from stunet.evaluation.dice import dice_per_label
         from stunet.files import made_folder, write_json
-        from stunet.imaging.formats.table import read_labels, read_volume
-        from stunet.imaging.preview import save_preview
+        from stunet.imaging.formats.registry import read_labels, read_volume
         from stunet.inference.predictor import Predictor
-        from stunet.inference.record import run_record, scan_record
+        from stunet.pictures.preview import save_preview
 
         name = scan_name(self.scan)
         folder = made_folder(self.output)
@@ -110,16 +110,12 @@ def scan_name(choice: str) -> str:
 
 def scan_file(name: str) -> Path:
     """Where a bundled scan lies."""
-    return _bundled(f"{name}.nii.gz")
+    return Path(str(files(__package__) / "demo_scans" / f"{name}.nii.gz"))
 
 
 def reference_file(name: str) -> Path:
     """Where a bundled scan's reference labels lie."""
-    return _bundled(f"{name}_reference.nii.gz")
-
-
-def _bundled(file: str) -> Path:
-    return Path(str(files(__package__) / "demo_scans" / file))
+    return scan_file(f"{name}_reference")
 
 
 def _demo_record(

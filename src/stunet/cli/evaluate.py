@@ -147,14 +147,14 @@ class Evaluate:
 
     def _systems(self) -> tuple[str, str]:
         """The names of both systems: those of their folders, or the whole paths where these are alike."""
-        from stunet.imaging.formats.table import without_suffix
+        from stunet.imaging.formats.registry import without_suffix
 
         ours, theirs = (without_suffix(path) for path in (self.prediction, self.against or Path()))
         return (ours, theirs) if ours != theirs else (str(self.prediction), str(self.against))
 
     def _draw(self, result: "EvaluationResult", folder: Path) -> None:
         from stunet.evaluation.case_scores import pair_files
-        from stunet.evaluation.worst import draw_worst_case
+        from stunet.pictures.worst_case import draw_worst_case
 
         pairs = {pair.case: pair for pair in pair_files(self.prediction, self.reference)}
         with progress_bar("drawing") as progress:

@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 
 from stunet.cli.output import MESSAGES, RESULTS, Json, print_json, print_table, stdout_to_stderr
-from stunet.errors import UserError
+from stunet.errors import Stopped, UserError
 
 if TYPE_CHECKING:
     from stunet.experiments.experiment import Experiment, ExperimentRun, Workplace
@@ -109,7 +109,6 @@ class Run:
 
     def run(self) -> int:
         """Do what is left, write results and tables, print them."""
-        from stunet.experiments.experiment import ExperimentStopped
         from stunet.experiments.registry import find_experiment
         from stunet.experiments.result_tables import write_tables
         from stunet.experiments.run import RESULTS_NAME, run_experiment
@@ -122,7 +121,7 @@ class Run:
         try:
             with stdout_to_stderr():
                 results = run_experiment(experiment, self.profile, workplace, self.only, tell)
-        except ExperimentStopped as stop:
+        except Stopped as stop:
             MESSAGES.print(f"stunet: {stop}", soft_wrap=True, markup=False)
             return TOLD_TO_STOP
         path = workplace.folder / RESULTS_NAME
@@ -165,7 +164,7 @@ class Plot:
 
     def run(self) -> int:
         """Read, draw, write."""
-        from stunet.experiments.plots import plot
+        from stunet.experiments.figures import plot
         from stunet.experiments.registry import find_experiment
         from stunet.experiments.run import RESULTS_NAME, experiment_folder
 

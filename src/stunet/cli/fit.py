@@ -62,17 +62,17 @@ def training_rows(asked: Question) -> list[dict[str, Any]]:
     Raises:
         UserError: nnU-Net is missing, or a patch that no STU-Net trains on.
     """
-    from stunet.networks.stunet import config_of_size
+    from stunet.networks.registry import network_spec
     from stunet.training.fit import fewest_ranks, largest_batch, largest_cube, needed_bytes
     from stunet.training.memory_walk import TrainingStep
 
     rows = []
     for name in asked.names:
-        config = config_of_size(name, asked.channels, asked.classes)
+        network = network_spec(name, asked.channels, asked.classes)
         for checkpointed in (False, True):
             try:
-                step = TrainingStep(config, asked.patch, BATCH, asked.precision, checkpointed)
-                one_image = TrainingStep(config, asked.patch, 1, asked.precision, checkpointed)
+                step = TrainingStep(network, asked.patch, BATCH, asked.precision, checkpointed)
+                one_image = TrainingStep(network, asked.patch, 1, asked.precision, checkpointed)
             except ValueError as error:
                 raise UserError(f"{error}. Each number of --patch must be a multiple of 32.") from error
             cube = largest_cube(step, asked.available)
@@ -95,17 +95,17 @@ def prediction_rows(asked: Question) -> list[dict[str, Any]]:
     Raises:
         UserError: a window that the strides do not divide.
     """
-    from stunet.inference.memory import largest_window, needed_bytes
-    from stunet.networks.stunet import config_of_size
+    from stunet.inference.prediction_memory import largest_window, needed_bytes
+    from stunet.networks.registry import network_spec
 
     rows = []
     for name in asked.names:
-        config = config_of_size(name, asked.channels, asked.classes)
+        network = network_spec(name, asked.channels, asked.classes)
         try:
-            needed = needed_bytes(config, asked.patch, asked.precision)
+            needed = needed_bytes(network, asked.patch, asked.precision)
         except ValueError as error:
             raise UserError(f"{error}. Each number of --patch must be a multiple of 32.") from error
-        cube = largest_window(config, asked.available, asked.precision)
+        cube = largest_window(network, asked.available, asked.precision)
         rows.append(
             {
                 "size": name,

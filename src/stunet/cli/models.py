@@ -89,11 +89,11 @@ class Models:
         return list_networks() if self.systems else self._names()
 
     def _names(self) -> list[str]:
-        from stunet.errors import UserError
+        from stunet.errors import UnknownNameError
         from stunet.networks.stunet import SIZES
 
         if self.name is not None and self.name not in SIZES:
-            raise UserError(f"There is no size {self.name!r}. Known are: {', '.join(SIZES)}.")
+            raise UnknownNameError.of("size", self.name, SIZES)
         return [self.name] if self.name else list(SIZES)
 
     def _cost(self, name: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Annotated, Any
 
@@ -35,6 +35,14 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def print_summary(title: str, summary: Mapping[str, Any], as_json: bool) -> None:
+    """What a command did, as JSON for machines or as a table of names and values for people."""
+    if as_json:
+        print_json(summary)
+    else:
+        print_table(title, ("", "value"), [(name, str(value)) for name, value in summary.items()])
 
 
 @contextmanager

@@ -1,10 +1,8 @@
 """`stunet predict`: a scan, or a folder of scans, becomes label maps."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -13,13 +11,9 @@ from stunet.cli.output import MESSAGES, Json, print_json, print_table, progress_
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from stunet.inference.batch import Outcome
-    from stunet.inference.cases import Case
-    from stunet.inference.outputs import Outputs
+    from stunet.batch.predict_cases import CaseResult
+    from stunet.batch.request import PredictionSummary
     from stunet.inference.predictor import Predictor
-
-RECORD_NAME = "stunet_report.json"
-"""The record that a folder of predictions gets; a single prediction's lies beside its labels."""
 
 FAST_MM = 3.0
 """The grid of `--fast`, as coarse as TotalSegmentator's."""
@@ -55,7 +49,7 @@ class Predict:
     probabilities: Switch = False
     """Write one map per structure, of values from 0 to 1, into a folder (.probabilities). Large: see --classes."""
     resume: Switch = False
-    """Of a folder of scans, leave those alone whose labels are there already."""
+    """Skip the scans of a folder that have labels already."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes a CUDA GPU if there is one, else the CPU."""
     backend: Literal["auto", "torch", "openvino", "onnx"] = "auto"
@@ -76,22 +70,22 @@ class Predict:
     """Print JSON."""
 
     def run(self) -> int:
-        """Check the paths first, then load the model once and segment."""
+        """Check the paths, segment, and show what came out."""
         from stunet.allocator import keep_freed_memory
-        from stunet.inference.cases import Case, case_name, find_cases, is_folder_of_scans
+        from stunet.batch.outputs import Outputs
+        from stunet.batch.request import request_for
 
         keep_freed_memory()
-        if is_folder_of_scans(self.input):
-            self._require_folder_output()
-            return self._run_folder(find_cases(self.input))
-        self._require_single_output()
-        return self._run_single(Case(case_name(self.input), (self.input,)))
-
-    @property
-    def _outputs(self) -> "Outputs":
-        from stunet.inference.outputs import Outputs
-
-        return Outputs(self.separate, self.statistics, self.preview, self.itksnap, self.probabilities)
+        outputs = Outputs(self.separate, self.statistics, self.preview, self.itksnap, self.probabilities)
+        request = request_for(self.input, self.output, outputs, self.resume)
+        scans = len(request.destinations)
+        with progress_bar(f"{scans} scans" if request.is_folder else self.input.name) as bar:
+            progress = _ScanProgress(bar, scans)
+            summary = request.predict(self._predictor, progress.within_scan, progress.after_scan)
+        self._show(summary)
+        if not summary.failed:
+            return 0
+        return 1 if summary.internal_errors else 2
 
     def _predictor(self) -> "Predictor":
         """Load the model, and say what will run it."""
@@ -117,118 +111,35 @@ class Predict:
         MESSAGES.print(chosen, soft_wrap=True, markup=False)
         return predictor
 
-    def _require_single_output(self) -> None:
-        from stunet.errors import UserError
-
-        self._outputs.require_main_path(self.output)
-        if self.resume:
-            raise UserError("--resume goes on with a folder of scans; a single scan is segmented again.")
-        if self.output.resolve() == self.input.resolve():
-            raise UserError(f"{self.output}: the labels would overwrite the scan; give -o another name.")
-
-    def _require_folder_output(self) -> None:
-        from stunet.errors import UserError
-        from stunet.imaging.formats.table import SUFFIXES
-
-        if self.output.name.endswith(SUFFIXES) or self.output.is_file():
-            raise UserError(f"{self.output}: {self.input} is a folder of scans, so -o must be a folder, too.")
-        if self.output.resolve() == self.input.resolve():
-            raise UserError(f"{self.output}: the labels could overwrite the scans; give -o another folder.")
-
-    def _run_single(self, case: "Case") -> int:
-        from concurrent.futures import ThreadPoolExecutor
-
-        from stunet.files import write_json
-        from stunet.imaging.formats.table import read_volume
-        from stunet.inference.outputs import beside, write_outputs
-
-        with ThreadPoolExecutor(1, "stunet-read") as reader:
-            reading = reader.submit(read_volume, case.files[0])
-            from stunet.inference.record import run_record, scan_record  # torch takes a second, and so does a scan
-
-            scan = reading.result()
-        predictor = self._predictor()
-        with _progress(case.name, 1) as progress:
-            segmentation = predictor.predict(scan, progress.within_scan, self._outputs.probability_folder(self.output))
-        written = write_outputs(segmentation, self.output, self._outputs, case.name)
-        record = {
-            **run_record(predictor),
-            **scan_record(segmentation),
-            "output": str(self.output),
-            "files": [str(path) for path in written],
-        }
-        write_json(beside(self.output, "report.json"), record)
-        for warning in segmentation.warnings:
+    def _show(self, summary: "PredictionSummary") -> None:
+        report = summary.report
+        for warning in report.get("warnings", ()):
             MESSAGES.print(f"stunet: {warning}", soft_wrap=True)
         if self.json:
-            print_json(record)
+            print_json(report)
+        elif "cases" in report:
+            scans = len(report["cases"])
+            MESSAGES.print(f"{scans - summary.failed} of {scans} scans segmented into {self.output}")
         else:
-            found = [(name, f"{mm3:,.0f}") for name, mm3 in segmentation.volumes_mm3().items() if mm3 > 0]
-            print_table(f"{self.output} ({segmentation.timings.total:.1f} s)", ("structure", "mm³"), found)
-        return 0
-
-    def _run_folder(self, cases: "list[Case]") -> int:
-        from stunet.files import write_json
-        from stunet.inference.batch import predict_cases
-        from stunet.inference.record import run_record
-
-        predictor = self._predictor()
-        records: list[dict[str, Any]] = []
-        faults = 0
-        with _progress(f"{len(cases)} scans", len(cases)) as progress:
-            made = predict_cases(
-                predictor, cases, self.output, self._outputs, resume=self.resume, on_window=progress.within_scan
-            )
-            for outcome in made:
-                records.append(_outcome_record(outcome))
-                faults += outcome.is_our_fault
-                progress.after_scan(len(records))
-                if outcome.error is not None:
-                    MESSAGES.print(f"stunet: {outcome.error}", soft_wrap=True, markup=False)
-        record = {**run_record(predictor), "cases": records}
-        write_json(self.output / RECORD_NAME, record)
-        failed = sum("error" in one for one in records)
-        if self.json:
-            print_json(record)
-        else:
-            MESSAGES.print(f"{len(records) - failed} of {len(records)} scans segmented into {self.output}")
-        if not failed:
-            return 0
-        return 1 if faults else 2
-
-
-@contextmanager
-def _progress(description: str, scans: int) -> Iterator["_ScanProgress"]:
-    """A bar that is full when so many scans are done."""
-    with progress_bar(description) as bar:
-        bar.update(bar.task_ids[0], total=scans)
-        yield _ScanProgress(bar)
+            found = [(name, f"{mm3:,.0f}") for name, mm3 in report["volumes_mm3"].items() if mm3 > 0]
+            print_table(f"{self.output} ({report['seconds']['total']:.1f} s)", ("structure", "mm³"), found)
 
 
 class _ScanProgress:
     """Scans that are done, and the part of the present one."""
 
-    def __init__(self, bar: "Progress"):
-        self._bar = bar
-        self._scans = 0
+    def __init__(self, bar: "Progress", scans: int):
+        self._bar, self._task = bar, bar.task_ids[0]
+        self._total, self._done = scans, 0
+        bar.update(self._task, total=scans)
 
     def within_scan(self, done: int, total: int) -> None:
         """Some windows of the present scan are done."""
-        self._bar.update(
-            self._bar.task_ids[0], completed=min(self._scans + done / total, self._bar.tasks[0].total or 1)
-        )
+        self._bar.update(self._task, completed=min(self._done + done / total, self._total))
 
-    def after_scan(self, scans: int) -> None:
-        """So many scans are done."""
-        self._scans = scans
-        self._bar.update(self._bar.task_ids[0], completed=scans)
-
-
-def _outcome_record(outcome: "Outcome") -> dict[str, Any]:
-    from stunet.inference.record import scan_record
-
-    if outcome.error is not None:
-        return {"case": outcome.case.name, "error": outcome.error}
-    if outcome.segmentation is None:
-        return {"case": outcome.case.name, "output": str(outcome.output), "resumed": True}
-    return {"case": outcome.case.name, "output": str(outcome.output), **scan_record(outcome.segmentation)}
+    def after_scan(self, result: "CaseResult") -> None:
+        """One more scan is done, or failed; say why."""
+        self._done += 1
+        self._bar.update(self._task, completed=self._done)
+        if result.error is not None:
+            MESSAGES.print(f"stunet: {result.error}", soft_wrap=True, markup=False)

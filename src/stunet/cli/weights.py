@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Union
+from typing import TYPE_CHECKING, Annotated, Union, cast
 
 import tyro
 
-from stunet.cli.output import MESSAGES, Json, print_json, print_table
+from stunet.cli.output import MESSAGES, Json, print_json, print_summary, print_table
 
 if TYPE_CHECKING:
-    from stunet.weights.model_file import AnyArchitecture
+    from stunet.plans.preprocessing import PreprocessingPlan
 
 
 @dataclass
@@ -60,27 +60,26 @@ class Import:
 
     def run(self) -> int:
         """Read without running any of the file's code, then write."""
+        from stunet.networks.registry import size_of
         from stunet.weights.import_model import import_model
         from stunet.weights.model_file import save_model
 
         state_dict, card = import_model(self.source, plans=self.plans, strides=self.strides, folds=self.folds)
         save_model(self.output, state_dict, card, "float16" if self.float16 else None)
+        plan, strides = cast("PreprocessingPlan", card.preprocessing), card.network.arguments.get("strides")
         summary = {
             "name": card.name,
-            "size": card.architecture.size,
-            "networks": card.networks,
-            "classes": card.architecture.num_classes,
+            "size": size_of(card.network),
+            "networks": card.members,
+            "classes": card.network.num_classes,
             "channels": list(card.channels),
-            "strides": _strides(card.architecture),
-            "spacing_mm": list(card.preprocessing["spacing"]),
-            "patch": list(card.preprocessing["patch_size"]),
+            "strides": strides and [list(stride) for stride in strides],
+            "spacing_mm": list(plan.spacing),
+            "patch": list(plan.patch_size),
             "output": str(self.output),
             "bytes": self.output.stat().st_size,
         }
-        if self.json:
-            print_json(summary)
-        else:
-            print_table(f"Imported {self.source.name}", ("", "value"), [(k, str(v)) for k, v in summary.items()])
+        print_summary(f"Imported {self.source.name}", summary, self.json)
         return 0
 
 
@@ -104,8 +103,9 @@ class Export:
 
     def run(self) -> int:
         """Read without running any of the file's code, fit the channels, write."""
+        from stunet.networks.registry import size_of
+        from stunet.weights.model import read_pretrained
         from stunet.weights.nnunet_file import save_for_nnunet
-        from stunet.weights.pretrained import read_pretrained
         from stunet.weights.transfer import with_channels
 
         state_dict, card = read_pretrained(self.source)
@@ -113,23 +113,14 @@ class Export:
         save_for_nnunet(self.output, with_channels(state_dict, card, channels, self.divide_channels))
         summary = {
             "name": card.name,
-            "size": card.architecture.size,
+            "size": size_of(card.network),
             "channels": channels,
             "output": str(self.output),
             "bytes": self.output.stat().st_size,
-            "next": f"{_nnunet_command(card.architecture.size)} -pretrained_weights {self.output}",
+            "next": f"{_nnunet_command(size_of(card.network))} -pretrained_weights {self.output}",
         }
-        if self.json:
-            print_json(summary)
-        else:
-            print_table(f"Exported {self.source}", ("", "value"), [(k, str(v)) for k, v in summary.items()])
+        print_summary(f"Exported {self.source}", summary, self.json)
         return 0
-
-
-def _strides(architecture: "AnyArchitecture") -> list[list[int]] | None:
-    """Of each stage; None where the network's size tells all."""
-    strides = getattr(architecture, "strides", None)
-    return None if strides is None else [list(stride) for stride in strides]
 
 
 def _nnunet_command(size: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from stunet.datasets import WORKERS
 from stunet.datasets.raw import SPLITS, label_values, read_dataset_description, read_splits, training_files
 from stunet.errors import UserError, listed
-from stunet.imaging.formats.table import read_labels, read_volume
+from stunet.imaging.formats.registry import read_labels, read_volume
 from stunet.imaging.volume import Volume, check_same_grid
 
 

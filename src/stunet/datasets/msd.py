@@ -30,7 +30,7 @@ from stunet.datasets.source import (
     refuse_modality,
 )
 from stunet.errors import UserError
-from stunet.imaging.formats.table import without_suffix
+from stunet.imaging.formats.registry import without_suffix
 
 LICENCE = "CC-BY-SA 4.0"
 REFERENCE = "http://medicaldecathlon.com/"

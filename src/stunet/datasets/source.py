@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from stunet.errors import UserError
-from stunet.imaging.formats.table import read_labels
+from stunet.imaging.formats.registry import read_labels
 from stunet.imaging.volume import Volume, check_same_grid
 
 SplitPart = Literal["train", "val", "test"]

@@ -16,7 +16,7 @@ from stunet.datasets import WORKERS
 from stunet.datasets.raw import SPLITS, Fold, read_dataset_description, read_splits, training_files
 from stunet.errors import UserError, listed
 from stunet.files import write_json
-from stunet.imaging.formats.table import read_labels
+from stunet.imaging.formats.registry import read_labels
 
 CANDIDATES = 10
 """Random cases of which the one is taken next that keeps the labels closest to their share."""

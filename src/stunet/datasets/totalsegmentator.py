@@ -34,7 +34,7 @@ from stunet.datasets.source import (
     refuse_modality,
 )
 from stunet.errors import UserError, listed
-from stunet.imaging.formats.table import read_labels
+from stunet.imaging.formats.registry import read_labels
 from stunet.imaging.volume import Volume, check_same_grid
 from stunet.labels.ontology import LABELS
 

@@ -11,7 +11,7 @@ from stunet.errors import UserError, listed
 from stunet.evaluation.dice import mean_ignoring_nan
 from stunet.evaluation.metrics import score_structures
 from stunet.evaluation.tolerances import Tolerances
-from stunet.imaging.formats.table import SUFFIXES, read_labels, without_suffix
+from stunet.imaging.formats.registry import SUFFIXES, read_labels, without_suffix
 from stunet.imaging.volume import Volume, count_labels
 
 AFFINE_TOLERANCE_MM = 1e-2

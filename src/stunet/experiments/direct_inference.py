@@ -15,8 +15,8 @@ from stunet.labels.mapping import DatasetMapping, load_mapping
 from stunet.labels.ontology import LABELS
 
 if TYPE_CHECKING:
+    from stunet.batch.find_scans import Case
     from stunet.evaluation.mapped import MappedReport
-    from stunet.inference.cases import Case
     from stunet.inference.predictor import Predictor
 
 LAYOUTS = (("images", "labels"), ("imagesTs", "labelsTs"), ("imagesTr", "labelsTr"))
@@ -56,7 +56,7 @@ def find_annotated_cases(dataset: Path) -> AnnotatedCases:
     Raises:
         UserError: neither layout, no label map, or label maps without a scan.
     """
-    from stunet.imaging.formats.table import SUFFIXES, without_suffix
+    from stunet.imaging.formats.registry import SUFFIXES, without_suffix
 
     for image_folder, label_folder in LAYOUTS:
         images, labels = dataset / image_folder, dataset / label_folder
@@ -68,9 +68,9 @@ def find_annotated_cases(dataset: Path) -> AnnotatedCases:
 
 
 def _scans_of(annotated: set[str], images: Path, labels: Path) -> tuple["Case", ...]:
-    from stunet.inference.cases import find_cases
+    from stunet.batch.find_scans import find_scans
 
-    cases = tuple(case for case in find_cases(images) if case.name in annotated)
+    cases = tuple(case for case in find_scans(images) if case.name in annotated)
     missing = sorted(annotated - {case.name for case in cases})
     if missing:
         raise UserError(f"{labels} has label maps without a scan in {images}: {listed(missing)}.")
@@ -110,7 +110,7 @@ def _claim(folder: Path, predictor: "Predictor", resume: bool) -> None:
     Raises:
         UserError: it holds some already, and they are not to be kept or are another model's.
     """
-    from stunet.inference.record import run_record
+    from stunet.batch.prediction_record import run_record
 
     record, path = run_record(predictor)["model"], folder / MODEL_RECORD
     if path.is_file():
@@ -124,10 +124,12 @@ def _claim(folder: Path, predictor: "Predictor", resume: bool) -> None:
 
 def _predict(predictor: "Predictor", cases: Sequence["Case"], folder: Path, resume: bool) -> None:
     """Raises UserError, after all cases were tried, if some could not be segmented."""
-    from stunet.inference.batch import predict_cases
+    from stunet.batch.outputs import Outputs
+    from stunet.batch.predict_cases import predict_cases
 
-    outcomes = predict_cases(predictor, cases, folder, resume=resume)
-    errors = [f"{outcome.case.name}: {outcome.error}" for outcome in outcomes if outcome.error is not None]
+    destinations = {case: Outputs().main_path(folder, case.name) for case in cases}
+    results = predict_cases(lambda: predictor, destinations, resume=resume)
+    errors = [f"{result.case.name}: {result.error}" for result in results if result.error is not None]
     if errors:
         raise UserError(
             f"{len(errors)} of {len(cases)} scans could not be segmented; the others are in {folder}, and --resume "
@@ -164,10 +166,9 @@ def measurements_of(mapped: "MappedReport", system: str, expected: Expected | No
 @cache
 def _seconds_per_case(size: str) -> float:
     from stunet.experiments.gpu_hours import TFLOPS
-    from stunet.networks.cost import network_cost
-    from stunet.networks.stunet import config_of_size
+    from stunet.networks.cost import cost_of
 
-    operations = 2 * network_cost(config_of_size(size, 1, len(LABELS))).inference_macs
+    operations = 2 * cost_of(size, 1, len(LABELS)).inference_macs
     return WINDOWS_PER_CASE * operations / (TFLOPS * 1e12) + SECONDS_PER_CASE
 
 

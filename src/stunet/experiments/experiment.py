@@ -86,10 +86,6 @@ class Workplace:
     resume: bool = False
 
 
-class ExperimentStopped(Exception):  # noqa: N818 (nothing went wrong)
-    """A run that was told to stop and has saved what it had done; the message is for people."""
-
-
 class ExperimentRun(Protocol):
     """One step of an experiment, after which it can be interrupted and resumed: a training, a count, a prediction."""
 
@@ -112,7 +108,7 @@ class ExperimentRun(Protocol):
 
         Raises:
             UserError: data that are missing or bad.
-            ExperimentStopped: it was told to stop.
+            Stopped: it was told to stop.
         """
 
 

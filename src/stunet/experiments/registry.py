@@ -1,8 +1,6 @@
 """Names of experiments; a new table or figure is one more line here."""
 
-import difflib
-
-from stunet.errors import UserError
+from stunet.errors import UnknownNameError
 from stunet.experiments import figure4, figure5, table2, table3, table4, table5, table6, table7, table8
 from stunet.experiments.experiment import Experiment
 
@@ -33,7 +31,5 @@ def find_experiment(name: str) -> Experiment:
         UserError: there is none.
     """
     if name not in EXPERIMENTS:
-        near = difflib.get_close_matches(name, EXPERIMENTS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"There is no experiment {name!r}.{hint} Known are: {', '.join(EXPERIMENTS)}.")
+        raise UnknownNameError.of("experiment", name, EXPERIMENTS)
     return EXPERIMENTS[name]

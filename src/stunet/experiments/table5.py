@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stunet.experiments.experiment import Expected, Experiment, ExperimentRun
+from stunet.experiments.median_cases import median_cases
 from stunet.experiments.mini_data import MINI_DOWNSTREAM, mini_pretraining, short
 from stunet.experiments.panel_cases import PanelCase
 from stunet.experiments.paper_data import DOWNSTREAM, downstream_training, dsc_expected
-from stunet.experiments.pictures import median_cases
 from stunet.experiments.results import Measurement
 from stunet.experiments.scores import MeanOverTargets
 from stunet.experiments.training_run import TrainingSchedule

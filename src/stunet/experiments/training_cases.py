@@ -19,7 +19,7 @@ from stunet.datasets.raw import (
 from stunet.datasets.subset import write_subsets
 from stunet.errors import UserError, listed
 from stunet.files import made_folder, replacing_files_in, write_json
-from stunet.imaging.formats.table import read_labels, write_labels
+from stunet.imaging.formats.registry import read_labels, write_labels
 
 SUBSET_SEED = 0
 """Of the nested subsets: the same cases in every rerun."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from stunet.errors import UserError
-from stunet.experiments.experiment import ExperimentStopped, Workplace, measured
+from stunet.errors import Stopped, UserError
+from stunet.experiments.experiment import Workplace, measured
 from stunet.experiments.gpu_hours import training_hours
 from stunet.experiments.results import Measurement, Setting
 from stunet.experiments.scores import ScoredTarget, dsc_of_targets
@@ -106,7 +106,7 @@ class TrainingRun:
 
         Raises:
             UserError: data that are missing or bad, or a run that must be done before.
-            ExperimentStopped: SIGTERM came; a checkpoint was saved.
+            Stopped: SIGTERM came; a checkpoint was saved.
         """
         from stunet.training.prepare import prepare
 
@@ -232,7 +232,7 @@ def _train(settings: "TrainingSettings", gpus: int) -> None:
 
     Raises:
         UserError: as `stunet.training.run.train`.
-        ExperimentStopped: SIGTERM came; a checkpoint was saved.
+        Stopped: SIGTERM came; a checkpoint was saved.
         RuntimeError: one of several processes failed; it has said why.
     """
     from stunet.training.launch import launch
@@ -241,7 +241,7 @@ def _train(settings: "TrainingSettings", gpus: int) -> None:
     several = gpus > 1
     code = launch(train_and_exit, settings, processes=gpus) if several else train_and_exit(settings)
     if code == EXIT_CODE:
-        raise ExperimentStopped("The training was told to stop and has saved itself. Go on with --resume.")
+        raise Stopped("The training was told to stop and has saved itself. Go on with --resume.")
     if code:
         raise RuntimeError(f"the training on {gpus} GPUs ended with exit code {code}")
 

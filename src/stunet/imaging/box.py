@@ -50,7 +50,7 @@ def body_box(array_CZYX: np.ndarray, spacing: Sequence[float]) -> Box:
     regions, count = ndimage.label(inside)
     sizes = np.bincount(regions.ravel(), minlength=count + 1)[1:]
     if not count:
-        return _whole(array_CZYX)
+        return (0, array_CZYX.shape[1]), (0, array_CZYX.shape[2]), (0, array_CZYX.shape[3])
     large = np.isin(regions, 1 + np.flatnonzero(sizes >= SMALLEST_SHARE * sizes.max()))
     ranges = [
         (max(0, start * step - ceil(MARGIN_MM / mm)), min(size, stop * step + ceil(MARGIN_MM / mm)))
@@ -59,8 +59,3 @@ def body_box(array_CZYX: np.ndarray, spacing: Sequence[float]) -> Box:
         )
     ]
     return ranges[0], ranges[1], ranges[2]
-
-
-def _whole(array_CZYX: np.ndarray) -> Box:
-    depth, rows, columns = array_CZYX.shape[1:]
-    return (0, depth), (0, rows), (0, columns)

@@ -11,9 +11,6 @@ from stunet.plans.preprocessing import ChannelNormalization, Convention
 EPSILON = 1e-8
 """Smallest divisor, as in nnU-Net: a constant image becomes zeros."""
 
-_NEEDS_STATISTICS = ("zscore", "rescale_to_0_1")
-"""Schemes that look at the image itself."""
-
 _DIVISORS: dict[Convention, Callable[[float], float]] = {
     "nnunet_v1": lambda std: std + EPSILON,
     "nnunet_v2": lambda std: max(std, EPSILON),
@@ -22,7 +19,7 @@ _DIVISORS: dict[Convention, Callable[[float], float]] = {
 
 
 @dataclass(frozen=True)
-class Statistics:
+class IntensityStatistics:
     """Mean, standard deviation (of the population) and range of voxel values."""
 
     mean: float = 0.0
@@ -61,8 +58,15 @@ def intensity_map(
         convention: Whose guard against a division by zero.
         mask: Planes of 0 and 1, or False and True: voxels outside do not count. None: all are inside.
     """
-    statistics = measured(read, shape, mask) if channel.scheme in _NEEDS_STATISTICS else Statistics()
-    return _map_of(channel, statistics, _DIVISORS[convention](statistics.std))
+    if channel.scheme == "ct":
+        return IntensityMap(channel.percentile_00_5, channel.percentile_99_5, channel.mean, max(channel.std, EPSILON))
+    if channel.scheme == "zscore":
+        found = measure_intensities(read, shape, mask)
+        return IntensityMap(shift=found.mean, scale=_DIVISORS[convention](found.std))
+    if channel.scheme == "rescale_to_0_1":
+        found = measure_intensities(read, shape, mask)
+        return IntensityMap(shift=found.low, scale=max(found.high - found.low, EPSILON))
+    return IntensityMap(scale=255.0 if channel.scheme == "rgb_to_0_1" else 1.0)
 
 
 def normalized(read: PlaneReader, intensity: IntensityMap, mask: PlaneReader | None = None) -> PlaneReader:
@@ -76,7 +80,9 @@ def normalized(read: PlaneReader, intensity: IntensityMap, mask: PlaneReader | N
     return planes
 
 
-def measured(read: PlaneReader, shape: Sequence[int], mask: PlaneReader | None = None) -> Statistics:
+def measure_intensities(
+    read: PlaneReader, shape: Sequence[int], mask: PlaneReader | None = None
+) -> IntensityStatistics:
     """One pass over a channel (Z, Y, X), in float64, of the voxels in the mask; defaults where there are none."""
     count, total, squares, origin = 0, 0.0, 0.0, None
     low, high = float("inf"), float("-inf")
@@ -93,18 +99,6 @@ def measured(read: PlaneReader, shape: Sequence[int], mask: PlaneReader | None =
         count, total = count + shifted.numel(), total + float(shifted.sum())
         squares += float(shifted.square_().sum())
     if origin is None:
-        return Statistics()
+        return IntensityStatistics()
     mean = total / count
-    return Statistics(origin + mean, max(squares / count - mean * mean, 0.0) ** 0.5, low, high)
-
-
-def _map_of(channel: ChannelNormalization, statistics: Statistics, std: float) -> IntensityMap:
-    """Turn a scheme into arithmetic; `std` is the divisor of the z-score, guarded against 0."""
-    if channel.scheme == "ct":
-        spread = max(channel.std, EPSILON)
-        return IntensityMap(channel.percentile_00_5, channel.percentile_99_5, channel.mean, spread)
-    if channel.scheme == "zscore":
-        return IntensityMap(shift=statistics.mean, scale=std)
-    if channel.scheme == "rescale_to_0_1":
-        return IntensityMap(shift=statistics.low, scale=max(statistics.high - statistics.low, EPSILON))
-    return IntensityMap(scale=255.0 if channel.scheme == "rgb_to_0_1" else 1.0)
+    return IntensityStatistics(origin + mean, max(squares / count - mean * mean, 0.0) ** 0.5, low, high)

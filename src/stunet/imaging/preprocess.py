@@ -1,4 +1,4 @@
-"""From a scan to the network's grid, with a record; and labels back to the scan's grid by reading the record backwards.
+"""From a scan to the network's grid, with a record by which labels find back to the scan's grid.
 
 The order of steps is nnU-Net's: (orientation,) transpose, crop to what is not zero, normalise, resample; its version 1
 resamples before it normalises. Geometry is views until the last step. Intensities are made some planes at a time, so a
@@ -45,11 +45,9 @@ class GridRecord:
         reorientation: Moves that brought the file's axes to the plan's orientation.
         transpose_forward: Network axis a is the (reoriented) scan's axis transpose_forward[a].
         crop_box: What was kept, in network axes: half-open ranges.
-        cropped_shape: Size of `crop_box`: the scan's voxels in network axes.
-        cropped_spacing: Their spacing in mm, network axes.
+        cropped_spacing: Spacing of the scan's voxels in mm, network axes.
         network_shape: Size of the network's grid, which covers the same extent as the crop.
         image_separate_axis: Thick axis that was resampled on its own, network axes; None where all were alike.
-        logits_separate_axis: The same for the way back, where the rule looks at the network's grid first.
         logits_orders: Interpolation order per network axis on the way from the network's grid to the cropped one.
     """
 
@@ -57,12 +55,16 @@ class GridRecord:
     reorientation: AxisMoves
     transpose_forward: tuple[int, int, int]
     crop_box: Box
-    cropped_shape: tuple[int, int, int]
     cropped_spacing: tuple[float, float, float]
     network_shape: tuple[int, int, int]
     image_separate_axis: int | None
-    logits_separate_axis: int | None
     logits_orders: tuple[int, int, int]
+
+    @property
+    def cropped_shape(self) -> tuple[int, int, int]:
+        """Size of `crop_box`: the scan's voxels in network axes."""
+        z, y, x = (stop - start for start, stop in self.crop_box)
+        return z, y, x
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,7 @@ class PreparedImage:
     order works, and is slower. Not for several threads at once.
 
     Attributes:
-        record: For `restore`.
+        record: For `cropped_view`.
         channels: The source of each channel's planes.
         device: Where planes are made.
     """
@@ -120,7 +122,7 @@ def prepare(
         find_part: Finds the part to bring, whose intensities are normalised as those of the whole; all by default.
 
     Returns:
-        The image, whose planes together are what `preprocess` gives, and the record for `restore`.
+        The image, whose planes together are what `preprocess` gives, and the record of its grid.
 
     Raises:
         UserError: If the scan has another number of channels than the plan, voxels that are not finite, or would
@@ -143,44 +145,16 @@ def prepare(
 def preprocess(
     volume: Volume, plan: PreprocessingPlan, device: torch.device | str = "cpu"
 ) -> tuple[torch.Tensor, GridRecord]:
-    """Bring a scan to the network's grid and intensities, all of it at once.
+    """Bring a scan to the network's grid and intensities, all of it at once; see `prepare`.
 
     Equals nnU-Net v2's `DefaultPreprocessor.run_case_npy`, or nnU-Net v1's `GenericPreprocessor` where the plan's
     convention says so. The result may be smaller than a patch; padding is the sliding window's matter.
 
-    Args:
-        volume: Any orientation, any real type.
-        plan: What the network was trained with.
-        device: Where resampling runs and the result lies.
-
     Returns:
-        Image (C, Z, Y, X) float32 in network axes, and the record for `restore`.
-
-    Raises:
-        UserError: As for `prepare`.
+        Image (C, Z, Y, X) float32 in network axes, and the record of its grid.
     """
     image = prepare(volume, plan, device)
     return image.planes(0, image.record.network_shape[0]), image.record
-
-
-def restore(labels_ZYX: np.ndarray, record: GridRecord) -> np.ndarray:
-    """Bring labels on the cropped grid back to the scan's grid; what was cropped away is background, 0.
-
-    Args:
-        labels_ZYX: Integers of `record.cropped_shape`, network axes.
-        record: From `preprocess`.
-
-    Returns:
-        (Z, Y, X) of `record.scan_shape`, same type, C order, axes as in the file.
-
-    Raises:
-        ValueError: If the shape is another.
-    """
-    if labels_ZYX.shape != record.cropped_shape:
-        raise ValueError(f"labels of shape {labels_ZYX.shape} do not fit the cropped grid {record.cropped_shape}")
-    scan_labels = np.zeros(record.scan_shape, dtype=labels_ZYX.dtype)
-    cropped_view(scan_labels, record)[...] = labels_ZYX
-    return scan_labels
 
 
 def cropped_view(array: np.ndarray, record: GridRecord) -> np.ndarray:
@@ -190,18 +164,14 @@ def cropped_view(array: np.ndarray, record: GridRecord) -> np.ndarray:
 
     Args:
         array: (..., Z, Y, X) of `record.scan_shape`, axes as in the file.
-        record: From `preprocess`.
+        record: From `prepare`.
 
     Returns:
         (..., *record.cropped_shape), sharing memory with `array`.
     """
-    view = _network_axes(array, record.reorientation, record.transpose_forward)
+    view = AxisMoves(record.transpose_forward).apply(record.reorientation.apply(array))
     z, y, x = (slice(start, stop) for start, stop in record.crop_box)
     return view[..., z, y, x]
-
-
-def _network_axes(array: np.ndarray, reorientation: AxisMoves, transpose: tuple[int, int, int]) -> np.ndarray:
-    return AxisMoves(transpose).apply(reorientation.apply(array))
 
 
 def _check_channels(volume: Volume, plan: PreprocessingPlan) -> None:
@@ -243,8 +213,7 @@ def _plan_grid(volume: Volume, plan: PreprocessingPlan) -> GridRecord:
     order = plan.transpose_forward
     oriented_spacing = [volume.spacing[axis] for axis in moves.transpose]
     spacing = (oriented_spacing[order[0]], oriented_spacing[order[1]], oriented_spacing[order[2]])
-    box = nonzero_box(_network_axes(volume.array, moves, order))
-    cropped, network = _sizes(box, spacing, plan, volume)
+    box = nonzero_box(AxisMoves(order).apply(moves.apply(volume.array)))
     first, second = (plan.spacing, spacing) if plan.convention == "nnunet_v2" else (spacing, plan.spacing)
     rule = plan.force_separate_z, plan.anisotropy_threshold
     logits_axis = separate_axis(first, second, *rule)
@@ -254,11 +223,9 @@ def _plan_grid(volume: Volume, plan: PreprocessingPlan) -> GridRecord:
         reorientation=moves,
         transpose_forward=order,
         crop_box=box,
-        cropped_shape=cropped,
         cropped_spacing=spacing,
-        network_shape=network,
+        network_shape=_network_shape(box, spacing, plan, volume),
         image_separate_axis=separate_axis(spacing, plan.spacing, *rule),
-        logits_separate_axis=logits_axis,
         logits_orders=(orders[0], orders[1], orders[2]),
     )
 
@@ -266,14 +233,12 @@ def _plan_grid(volume: Volume, plan: PreprocessingPlan) -> GridRecord:
 def _part_of(record: GridRecord, part: Box, plan: PreprocessingPlan, volume: Volume) -> GridRecord:
     """The record of a box of the cropped grid."""
     z, y, x = ((first + start, first + stop) for (first, _), (start, stop) in zip(record.crop_box, part, strict=True))
-    cropped, network = _sizes((z, y, x), record.cropped_spacing, plan, volume)
-    return replace(record, crop_box=(z, y, x), cropped_shape=cropped, network_shape=network)
+    network = _network_shape((z, y, x), record.cropped_spacing, plan, volume)
+    return replace(record, crop_box=(z, y, x), network_shape=network)
 
 
-def _sizes(
-    box: Box, spacing: Sequence[float], plan: PreprocessingPlan, volume: Volume
-) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Voxels (Z, Y, X) of a box, and of the network's grid over it."""
+def _network_shape(box: Box, spacing: Sequence[float], plan: PreprocessingPlan, volume: Volume) -> tuple[int, int, int]:
+    """Voxels (Z, Y, X) of the network's grid over a box."""
     z, y, x = (stop - start for start, stop in box)
     # one division, then one product, then round half to even: the order decides the last voxel
     network = [round(old / new * size) for old, new, size in zip(spacing, plan.spacing, (z, y, x), strict=True)]
@@ -282,7 +247,7 @@ def _sizes(
             f"{volume.source}: its {x}x{y}x{z} voxels vanish at the model's spacing of {plan.spacing} mm; the scan is "
             "too small or its spacing wrong."
         )
-    return (z, y, x), (network[0], network[1], network[2])
+    return network[0], network[1], network[2]
 
 
 def _nonzero_mask(array_CZYX: np.ndarray) -> np.ndarray:
@@ -297,11 +262,6 @@ def _nonzero_mask(array_CZYX: np.ndarray) -> np.ndarray:
             reaches_outside[np.unique(zero_regions.take(end, axis))] = True
     reaches_outside[0] = False
     return ~reaches_outside[zero_regions]
-
-
-def _interpolation(plan: PreprocessingPlan, record: GridRecord) -> Interpolation:
-    thick = record.image_separate_axis
-    return Interpolation(plan.image_order, thick is not None, plan.image_order_z, thick or 0)
 
 
 @dataclass(frozen=True)
@@ -323,14 +283,19 @@ class _Source:
         return ResampledPlanes(self.read, self.resampling)
 
     def resampled_mask(self) -> PlaneReader | None:
-        """The mask on the network's grid."""
-        return None if self.mask is None else _resampled_mask(self.mask, self.resampling)
+        """The mask on the network's grid; a voxel is true where at least half of it is."""
+        if self.mask is None:
+            return None
+        linear = replace(self.resampling, interpolation=replace(self.resampling.interpolation, order=1))
+        shares = ResampledPlanes(self.mask, linear)
+        return lambda start, stop: shares(start, stop) >= MASK_THRESHOLD
 
 
 def _sources(volume: Volume, plan: PreprocessingPlan, record: GridRecord, device: torch.device) -> list[_Source]:
     """The channels of the record's box."""
     cropped_CZYX = cropped_view(volume.array, record)
-    resampling = Resampling(record.cropped_shape, record.network_shape, _interpolation(plan, record), device)
+    interpolation = Interpolation(plan.image_order, record.image_separate_axis, plan.image_order_z)
+    resampling = Resampling(record.cropped_shape, record.network_shape, interpolation, device)
     masked = any(channel.use_mask for channel in plan.normalization)
     mask = partial(read_block, _nonzero_mask(cropped_CZYX), device=device) if masked else None
     return [
@@ -350,10 +315,3 @@ def _resample_then_normalize(whole: _Source, part: _Source, channel: ChannelNorm
     shape = whole.resampling.new_shape
     intensity = intensity_map(whole.resampled(), shape, channel, "nnunet_v1", whole.resampled_mask())
     return normalized(part.resampled(), intensity, part.resampled_mask())
-
-
-def _resampled_mask(mask: PlaneReader, resampling: Resampling) -> PlaneReader:
-    """Planes of a mask on the new grid; a voxel is true where at least half of it is."""
-    linear = replace(resampling, interpolation=replace(resampling.interpolation, order=1))
-    shares = ResampledPlanes(mask, linear)
-    return lambda start, stop: shares(start, stop) >= MASK_THRESHOLD

@@ -36,15 +36,9 @@ The tensor is the caller's own, to write to.
 
 
 def axis_operator(n_in: int, n_out: int, order: int) -> np.ndarray:
-    """Return the resampling of one axis as a matrix.
+    """Return the resampling of one axis, from n_in samples to n_out over the same extent, as a matrix.
 
-    Args:
-        n_in: Number of samples before.
-        n_out: After; both grids cover the same extent.
-        order: Spline order, 0 (nearest) to 5; 1 is linear, 3 cubic.
-
-    Returns:
-        (n_out, n_in) float64.
+    The order is that of the spline, 0 (nearest) to 5. The matrix is (n_out, n_in) float64.
     """
     if n_in == n_out:
         return np.eye(n_in)
@@ -103,60 +97,38 @@ class Interpolation:
 
     Attributes:
         order: Spline order, 0 (nearest) to 5; 1 is linear, 3 cubic.
-        separate_front: Whether the planes across the front axis are resampled first, each clipped to its own range, and
-            the front axis after them, as nnU-Net does for thick slices. Otherwise all axes are alike and the result is
-            clipped to the range of the whole.
-        front_order: Spline order along the front axis where that is separate.
-        front: Which axis is meant: 0, 1 or 2 for Z, Y or X.
+        separate_axis: The axis (0, 1 or 2 for Z, Y or X) resampled on its own after the others, as nnU-Net does for
+            thick slices: the planes across it come first, each clipped to its own range. None: all axes are alike
+            and the result is clipped to the range of the whole.
+        separate_order: Spline order along the separate axis.
     """
 
     order: int = 3
-    separate_front: bool = False
-    front_order: int = 0
-    front: int = 0
-
-    @property
-    def separate_axis(self) -> int | None:
-        """The axis that is resampled on its own, after the others; None where all are alike."""
-        return self.front if self.separate_front else None
+    separate_axis: int | None = None
+    separate_order: int = 0
 
     @property
     def orders(self) -> tuple[int, int, int]:
         """Spline order along Z, Y and X."""
-        z, y, x = (self.front_order if axis == self.separate_axis else self.order for axis in range(3))
+        z, y, x = (self.separate_order if axis == self.separate_axis else self.order for axis in range(3))
         return z, y, x
 
 
-def resample(
-    array_CZYX: np.ndarray | torch.Tensor,
-    new_shape: Sequence[int],
-    interpolation: Interpolation,
-    device: torch.device | str = "cpu",
-) -> torch.Tensor:
-    """Resample a volume to a new shape over the same extent.
-
-    Args:
-        array_CZYX: Any real type; converted slab by slab.
-        new_shape: (Z, Y, X).
-        interpolation: Spline orders.
-        device: Where to compute.
+def resample(array_CZYX: np.ndarray, new_shape: Sequence[int], interpolation: Interpolation) -> torch.Tensor:
+    """Resample a volume (C, Z, Y, X) of any real type to a new shape (Z, Y, X) over the same extent.
 
     Returns:
-        (C, *new_shape) float32 on `device`.
+        (C, *new_shape) float32.
     """
-    output = torch.empty((len(array_CZYX), *new_shape), dtype=torch.float32, device=device)
+    output = torch.empty((len(array_CZYX), *new_shape))
     resampling = Resampling(tuple(array_CZYX.shape[1:]), tuple(new_shape), interpolation, output.device)
     for channel, result in zip(array_CZYX, output, strict=True):
-        copy_planes(ResampledPlanes(partial(read_block, channel, device=output.device), resampling), result)
+        copy_planes(ResampledPlanes(partial(read_block, channel), resampling), result)
     return output
 
 
-def read_block(
-    array_ZYX: np.ndarray | torch.Tensor, start: int, stop: int, device: torch.device | str = "cpu"
-) -> torch.Tensor:
+def read_block(array_ZYX: np.ndarray, start: int, stop: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """Copy planes start..stop - 1 of any real type to a float32 tensor on a device, in C order."""
-    if isinstance(array_ZYX, torch.Tensor):
-        return array_ZYX[start:stop].to(device=device, dtype=torch.float32, copy=True)
     copied = np.array(array_ZYX[start:stop], dtype=np.float32, order="C")
     release(array_ZYX)
     return torch.from_numpy(copied).to(device)
@@ -224,10 +196,6 @@ class ResampledPlanes:
     of the input that matter to one request.
 
     Where the clip needs the range of the whole input, that is read through once in the beginning.
-
-    Args:
-        read: Source of the input's planes.
-        resampling: From the input's grid to the new one.
     """
 
     def __init__(self, read: PlaneReader, resampling: Resampling):

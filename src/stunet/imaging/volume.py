@@ -48,11 +48,7 @@ class Volume:
     stated_spacing: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse arrays and affines of another rank.
-
-        Raises:
-            ValueError: If `array` is not 4D or `affine` not 4x4.
-        """
+        """Raises ValueError if `array` is not 4D or `affine` not 4x4."""
         if self.array.ndim != 4 or np.shape(self.affine) != (4, 4):
             raise ValueError(f"need a (C, Z, Y, X) array and a 4x4 affine, not {self.array.shape}, {self.affine.shape}")
 
@@ -70,7 +66,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class AxisMoves:
-    """How an array's last three axes are rearranged: a transpose, then flips. Undone exactly, as views.
+    """How an array's last three axes are rearranged: a transpose, then flips.
 
     Attributes:
         transpose: New axis a is old axis transpose[a]; (Z, Y, X) positions.
@@ -83,17 +79,8 @@ class AxisMoves:
     def apply(self, array: np.ndarray) -> np.ndarray:
         """Return a rearranged view of (..., Z, Y, X)."""
         lead = array.ndim - 3
-        return self._flipped(array.transpose(*range(lead), *(lead + axis for axis in self.transpose)))
-
-    def undo(self, array: np.ndarray) -> np.ndarray:
-        """Return the view in the old order of a (..., Z, Y, X) array in the new order."""
-        lead = array.ndim - 3
-        back = np.argsort(self.transpose)
-        return self._flipped(array).transpose(*range(lead), *(lead + int(axis) for axis in back))
-
-    def _flipped(self, array: np.ndarray) -> np.ndarray:
         z, y, x = (slice(None, None, -1 if flip else 1) for flip in self.flip)
-        return array[..., z, y, x]
+        return array.transpose(*range(lead), *(lead + axis for axis in self.transpose))[..., z, y, x]
 
 
 def voxel_to_world(affine: np.ndarray, index_xyz: np.ndarray | Sequence[float]) -> np.ndarray:
@@ -107,11 +94,6 @@ def voxel_to_world(affine: np.ndarray, index_xyz: np.ndarray | Sequence[float]) 
         (..., 3) world coordinates in mm.
     """
     return np.asarray(index_xyz, dtype=np.float64) @ affine[:3, :3].T + affine[:3, 3]
-
-
-def world_to_voxel(affine: np.ndarray, point_ras: np.ndarray | Sequence[float]) -> np.ndarray:
-    """Map RAS+ millimetres (..., 3) to fractional voxel indices (..., 3) in (x, y, z) order."""
-    return voxel_to_world(np.linalg.inv(affine), point_ras)
 
 
 def column_lengths(affine: np.ndarray) -> tuple[float, float, float]:
@@ -172,7 +154,7 @@ def reorient(volume: Volume, target: str) -> tuple[Volume, AxisMoves]:
         target: For example "RAS".
 
     Returns:
-        The volume on the rearranged grid, and the moves, whose `undo` brings labels back.
+        The volume on the rearranged grid, and the moves that its label maps need, too.
     """
     moves = axis_moves(volume.affine, target)
     columns = np.asarray(volume.affine, dtype=np.float64)[:3, :3][:, ::-1]
@@ -192,12 +174,11 @@ def reorient(volume: Volume, target: str) -> tuple[Volume, AxisMoves]:
 def stack_channels(volumes: Sequence[Volume]) -> Volume:
     """Join scans of one patient on one grid into one volume with several channels.
 
-    Args:
-        volumes: At least one; the first gives grid, header and source.
+    The first gives grid, header and source.
 
     Raises:
         UserError: If the grids differ in size or place.
-        ValueError: If there is none.
+        ValueError: If there is no volume.
     """
     if not volumes:
         raise ValueError("no volume to stack")
@@ -228,14 +209,10 @@ def check_same_grid(first: Volume, other: Volume) -> None:
 
 
 def check_size(shape: Sequence[int], source: str) -> None:
-    """Refuse a grid that no scanner makes, before memory is asked for.
-
-    Args:
-        shape: Claimed voxels per axis, any order.
-        source: File name for the message.
+    """Refuse a grid of more than `MAX_VOXELS`, which no scanner makes, before memory is asked for.
 
     Raises:
-        UserError: If there are more than `MAX_VOXELS`.
+        UserError: Naming `source`, the file, and the voxels it claims.
     """
     voxels = int(np.prod([int(n) for n in shape], dtype=object))
     if voxels > MAX_VOXELS:
@@ -246,14 +223,11 @@ def check_size(shape: Sequence[int], source: str) -> None:
 
 
 def check_affine(affine: np.ndarray, source: str) -> None:
-    """Refuse an affine that is not a rotation times a plausible spacing.
-
-    Args:
-        affine: (4, 4) voxel to world.
-        source: File name for the message.
+    """Refuse an affine (4, 4) that is not a rotation times a plausible spacing.
 
     Raises:
-        UserError: If it is not finite, is singular or sheared, or implies voxels outside `SPACING_LIMITS_MM`.
+        UserError: It is not finite, is singular or sheared, or implies voxels outside `SPACING_LIMITS_MM`; names
+            `source`, the file.
     """
     if not np.isfinite(affine).all():
         raise UserError(f"{source}: the affine in the header is not finite; export the scan again.")

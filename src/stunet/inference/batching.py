@@ -26,11 +26,7 @@ def window_batches(run: RunWindows, device: torch.device, size: int | None) -> "
 
 
 def fitting_size(free_bytes: int, window_bytes: int) -> int:
-    """How many windows may go together, at least one.
-
-    Args:
-        free_bytes: memory that could be had now.
-        window_bytes: what one window takes while it runs.
+    """How many windows, of which one takes `window_bytes` while it runs, may go together; at least one.
 
     >>> fitting_size(free_bytes=10_000, window_bytes=2_500)
     3
@@ -108,11 +104,9 @@ class FittedBatches(WindowBatches):
         before = torch.cuda.memory_allocated(self._device)
         torch.cuda.reset_peak_memory_stats(self._device)
         features_BZYXF = super()._of_all(windows)
-        self.size = fitting_size(self._free_bytes(), torch.cuda.max_memory_allocated(self._device) - before)
+        # what the driver could give, and what torch holds without using it
+        free, _ = torch.cuda.mem_get_info(self._device)
+        free += torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+        self.size = fitting_size(free, torch.cuda.max_memory_allocated(self._device) - before)
         self._is_measured = True
         return features_BZYXF
-
-    def _free_bytes(self) -> int:
-        """What the driver could give, and what torch holds without using it."""
-        free, _ = torch.cuda.mem_get_info(self._device)
-        return free + torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)

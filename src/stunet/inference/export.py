@@ -18,10 +18,10 @@ from stunet.errors import UserError
 from stunet.extras import import_extra
 from stunet.files import write_json
 from stunet.inference.backends.onnx_backend import CPU_PROVIDER, session_options
+from stunet.inference.backends.openvino_backend import openvino_core
 from stunet.inference.export_card import export_card
 from stunet.inference.head import mean_head
 from stunet.inference.onnx_graph import INPUT, OnnxGraph, build_graph
-from stunet.inference.openvino_core import openvino_core
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
 from stunet.weights.model import Model
@@ -154,10 +154,6 @@ def _largest_difference(model: Model, logits_BKZYX: np.ndarray) -> float:
 # Formats: how to write a graph, and how to run what was written
 
 
-def _write_onnx(graph: OnnxGraph, path: Path) -> list[Path]:
-    return graph.save(path)
-
-
 def _run_onnx(path: Path, image_BCZYX: np.ndarray) -> np.ndarray:
     options = session_options()
     options.enable_cpu_mem_arena = False  # slower, and a fifth less memory: `huge` needs that
@@ -185,6 +181,6 @@ Writer = Callable[[OnnxGraph, Path], list[Path]]
 Runner = Callable[[Path, np.ndarray], np.ndarray]
 
 _FORMATS: dict[Format, tuple[str, Writer, Runner]] = {
-    "onnx": (".onnx", _write_onnx, _run_onnx),
+    "onnx": (".onnx", OnnxGraph.save, _run_onnx),
     "openvino": (".xml", _write_openvino, _run_openvino),
 }

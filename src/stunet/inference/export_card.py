@@ -4,7 +4,6 @@ Keys hold numbers for programs; each section's `how` says in words what to do wi
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,20 @@ from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 from stunet.weights.catalogue import sha256_of
 from stunet.weights.model import Model
 
-CARD_VERSION = 1
+EXPORT_CARD_VERSION = 1
 """Rises when older programs could misread a card."""
 
 
 def export_card(model: Model, files: Sequence[Path], names: tuple[str, str], difference: float) -> dict[str, Any]:
     """The card as JSON holds it.
 
-    Args:
-        model: what was exported.
-        files: what was written; the card names them without their folder.
-        names: of the network's input and output.
-        difference: see `stunet.inference.export.Exported`.
+    It names the files without their folder. `names` are those of the network's input and output; for the difference
+    see `stunet.inference.export.Exported`.
     """
     input_name, output_name = names
     card, plan = model.card, model.plan
     return {
-        "card_version": CARD_VERSION,
+        "card_version": EXPORT_CARD_VERSION,
         "about": f"A network exported by stunet {__version__}, and how to use it. Not a medical device.",
         "files": [{"name": f.name, "bytes": f.stat().st_size, "sha256": sha256_of(f)} for f in files],
         "checked": {
@@ -43,7 +39,7 @@ def export_card(model: Model, files: Sequence[Path], names: tuple[str, str], dif
         "output": _tensor(output_name, card.labels, plan),
         "model": {
             "name": card.name,
-            "architecture": asdict(card.architecture),
+            "architecture": card.network.to_dict(),
             "networks_averaged": len(model.networks),
             "licence": card.licence,
             "source": card.source,

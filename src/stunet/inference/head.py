@@ -10,9 +10,6 @@ CHUNK_BYTES = 2**20
 """Logits that are in memory at once, however many classes there are. They stay in the processor's cache, and in memory
 that is used again and again: new memory for each part took twice as long."""
 
-MAX_CLASSES = 2**15
-"""Labels are int16 while they are worked out."""
-
 
 @dataclass(frozen=True, eq=False)
 class LinearHead:
@@ -50,33 +47,26 @@ class LinearHead:
         labels = torch.empty(len(features_MF), dtype=torch.int16, device=features_MF.device)
         logits_MK = features_MF.new_empty((min(self.chunk, len(features_MF)), self.num_classes))
         for part, result in zip(features_MF.split(self.chunk), labels.split(self.chunk), strict=True):
-            result.copy_(_highest(self.logits(part, logits_MK[: len(part)])))
+            logits = self.logits(part, logits_MK[: len(part)])
+            if logits.device.type == "cpu":  # numpy is three times faster
+                result.copy_(torch.from_numpy(logits.numpy().argmax(axis=1)))
+            else:
+                result.copy_(logits.argmax(dim=1))
         return labels
 
 
-def _highest(logits_MK: torch.Tensor) -> torch.Tensor:
-    """The index (M,) of the highest logit, the first of equals; on a CPU by numpy, which is three times faster."""
-    if logits_MK.device.type == "cpu":
-        return torch.from_numpy(logits_MK.numpy().argmax(axis=1))
-    return logits_MK.argmax(dim=1)
-
-
 def mean_head(heads: Sequence[nn.Conv3d], device: torch.device | str = "cpu") -> LinearHead:
-    """The head whose logits, on the concatenated features of several networks, are the mean of theirs.
+    """The head on a device whose logits, on the concatenated features of several networks, are the mean of theirs.
 
     Args:
         heads: 1x1x1 convolutions with the same number of classes.
-        device: where it is to work.
+        device: where the head works.
     """
     weights = [head.weight.detach().flatten(1).to(device) for head in heads]
-    biases = [_bias(head).to(device) for head in heads]
-    return LinearHead(torch.cat(weights, dim=1) / len(heads), torch.stack(biases).mean(dim=0))
+    biases = [head.weight.new_zeros(head.out_channels) if head.bias is None else head.bias.detach() for head in heads]
+    return LinearHead(torch.cat(weights, dim=1) / len(heads), torch.stack(biases).to(device).mean(dim=0))
 
 
 def identity_head(num_classes: int, device: torch.device | str = "cpu") -> LinearHead:
     """The head for features that are logits already."""
     return LinearHead(torch.eye(num_classes, device=device), torch.zeros(num_classes, device=device))
-
-
-def _bias(head: nn.Conv3d) -> torch.Tensor:
-    return torch.zeros(head.out_channels) if head.bias is None else head.bias.detach()

@@ -31,12 +31,7 @@ class Taps:
 
 
 def axis_taps(n_in: int, n_out: int, order: int) -> Taps:
-    """Interpolation from n_in to n_out samples over the same extent.
-
-    Args:
-        n_in: samples before.
-        n_out: samples after.
-        order: 0 (nearest) or 1 (linear).
+    """Interpolation of order 0 (nearest) or 1 (linear) from n_in to n_out samples over the same extent.
 
     Raises:
         ValueError: another order.
@@ -53,11 +48,7 @@ def axis_taps(n_in: int, n_out: int, order: int) -> Taps:
 def taps_between(samples: Iterable[Sample], taps: Taps) -> Iterator[tuple[Sample, Sample, float]]:
     """For each output: the two samples it lies between, and the weight of the second; two samples are kept at a time.
 
-    Where the weight is 0 the second is the first.
-
-    Args:
-        samples: first to last.
-        taps: where the outputs lie, never decreasing.
+    Where the weight is 0 the second is the first. The taps never decrease.
 
     Raises:
         ValueError: fewer samples than `taps` speaks of.
@@ -76,14 +67,9 @@ def taps_between(samples: Iterable[Sample], taps: Taps) -> Iterator[tuple[Sample
 def interpolated(
     features_YXF: torch.Tensor, along_y: Taps, along_x: Taps, rows: torch.Tensor, columns: torch.Tensor
 ) -> torch.Tensor:
-    """Features (M, F) at output voxels of a plane, given by their rows and columns.
+    """Features (M, F) at output voxels, given by their rows and columns, int64 (M,) each.
 
-    Args:
-        features_YXF: of the plane.
-        along_y: where the outputs' rows lie in the plane.
-        along_x: where their columns do.
-        rows: int64 (M,).
-        columns: int64 (M,).
+    `along_y` and `along_x` say where the outputs' rows and columns lie in the plane of features.
     """
     y0, y1, y = along_y.lower[rows], along_y.upper[rows], along_y.weight[rows, None]
     x0, x1, x = along_x.lower[columns], along_x.upper[columns], along_x.weight[columns, None]

@@ -30,37 +30,6 @@ MIXED = -1
 """Stands for the label of a voxel whose corners disagree."""
 
 
-def label_slices(
-    planes_YXF: Iterable[torch.Tensor],
-    head: LinearHead,
-    network_shape: Sequence[int],
-    output_shape: Sequence[int],
-    orders: Sequence[int],
-    asked: Collection[int] | None = None,
-) -> Iterator[torch.Tensor]:
-    """Labels on another grid over the same extent, slice by slice along Z, while the planes arrive.
-
-    Two planes of features are in memory at a time, and `head.CHUNK_BYTES` of logits.
-
-    Args:
-        planes_YXF: see `output_slices`, as for the four that follow.
-        head: from features to logits.
-        network_shape: of the network's grid.
-        output_shape: of the other grid.
-        orders: of interpolation.
-        asked: classes of interest; any other becomes 0. None for all.
-
-    Yields:
-        int16 (Y, X) labels of output slice 0, 1, ...
-
-    Raises:
-        ValueError: another order, or fewer planes than the network's grid has.
-    """
-    chooser = make_chooser(head, asked)
-    for output_slice in output_slices(planes_YXF, head, network_shape, output_shape, orders):
-        yield output_slice.labels(chooser)
-
-
 def output_slices(
     planes_YXF: Iterable[torch.Tensor],
     head: LinearHead,
@@ -150,11 +119,6 @@ def _agreed(labels: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     return torch.where(labels == others, labels, MIXED)
 
 
-def make_chooser(head: LinearHead, asked: Collection[int] | None = None) -> "Chooser":
-    """What labels voxels with the highest class; with `asked`, any other than these becomes 0."""
-    return Chooser(head) if asked is None else _AskedChooser(head, asked)
-
-
 class Chooser:
     """Chooses among all classes."""
 
@@ -170,7 +134,7 @@ class Chooser:
         return labels
 
 
-class _AskedChooser(Chooser):
+class AskedChooser(Chooser):
     """Chooses among all classes, and tells only those that are asked for.
 
     Between voxels of two other classes an asked one may be the highest, so they are looked at as well, but first among

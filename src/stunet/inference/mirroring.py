@@ -21,23 +21,14 @@ def mirrored_axes(axes: Sequence[int]) -> list[tuple[int, ...]]:
 def run_mirrored(backend: Backend, windows_BCZYX: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
     """Mean features (B, Z, Y, X, F) over all mirrored copies, each turned back; float32 where there is more than one.
 
-    Args:
-        backend: what runs the network.
-        windows_BCZYX: float32.
-        axes: which of 0, 1, 2 (Z, Y, X) are mirrored; with none this is one plain run.
+    The axes are some of 0, 1, 2 (Z, Y, X); with none this is one plain run. Windows are float32.
     """
-    first, *others = mirrored_axes(axes)
-    if not others:
-        return _run_flipped(backend, windows_BCZYX, first)
-    total = _run_flipped(backend, windows_BCZYX, first).to(torch.float32, copy=True)
-    for chosen in others:
-        total += _run_flipped(backend, windows_BCZYX, chosen)
-    return total.div_(1 + len(others))
-
-
-def _run_flipped(backend: Backend, windows_BCZYX: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
-    """One run on mirrored windows, turned back."""
-    if not axes:
-        return backend.run(windows_BCZYX)
-    mirrored = windows_BCZYX.flip([axis + 2 for axis in axes])
-    return backend.run(mirrored).flip([axis + 1 for axis in axes])
+    _, *mirrored = mirrored_axes(axes)
+    total_BZYXF = backend.run(windows_BCZYX)
+    if not mirrored:
+        return total_BZYXF
+    total_BZYXF = total_BZYXF.to(torch.float32, copy=True)  # for the next run may overwrite it
+    for chosen in mirrored:
+        flipped_BCZYX = windows_BCZYX.flip([axis + 2 for axis in chosen])
+        total_BZYXF += backend.run(flipped_BCZYX).flip([axis + 1 for axis in chosen])
+    return total_BZYXF.div_(1 + len(mirrored))

@@ -87,14 +87,18 @@ class OnnxGraph:
         Args:
             data: a file beside the model in which the weights lie one after the other; None puts them into the model.
         """
-        from onnx import TensorProto, helper
+        from onnx import TensorProto, helper, numpy_helper
 
+        if data is None:
+            weights = [numpy_helper.from_array(tensor.numpy(), name) for name, tensor in self.weights.items()]
+        else:
+            weights = self._weights_in(data)
         graph = helper.make_graph(
             self.nodes,
             "stunet",
             [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, self.input_shape)],
             [helper.make_tensor_value_info(self.output, TensorProto.FLOAT, self.output_shape)],
-            initializer=[*self.constants, *(self._inner() if data is None else self._outer(data))],
+            initializer=[*self.constants, *weights],
         )
         return helper.make_model(
             graph,
@@ -120,12 +124,8 @@ class OnnxGraph:
         path.write_bytes(self.model(data.name).SerializeToString())
         return [path, data]
 
-    def _inner(self) -> "list[TensorProto]":
-        from onnx import numpy_helper
-
-        return [numpy_helper.from_array(tensor.numpy(), name) for name, tensor in self.weights.items()]
-
-    def _outer(self, data: str) -> "list[TensorProto]":
+    def _weights_in(self, data: str) -> "list[TensorProto]":
+        """The weights as references to a file in which they lie one after the other."""
         from onnx import StringStringEntryProto, TensorProto
 
         tensors, offset = [], 0

@@ -13,15 +13,15 @@ import torch
 
 from stunet.errors import UserError
 from stunet.imaging.box import body_box
-from stunet.imaging.formats.table import read_volume
+from stunet.imaging.formats.registry import read_volume
 from stunet.imaging.paging import release, zeros
 from stunet.imaging.preprocess import GridRecord, PreparedImage, cropped_view, prepare
 from stunet.imaging.volume import Volume
 from stunet.inference.backends.base import Backend
 from stunet.inference.backends.precision import PRECISIONS, Precision, default_precision
-from stunet.inference.backends.table import BACKENDS, backend_maker
+from stunet.inference.backends.registry import BACKENDS, backend_maker
 from stunet.inference.backends.torch_backend import torch_device
-from stunet.inference.labelling import make_chooser, output_slices
+from stunet.inference.labelling import AskedChooser, Chooser, output_slices
 from stunet.inference.probabilities import ProbabilityMaps, probability_maps
 from stunet.inference.segmentation import Segmentation, Timings
 from stunet.inference.sliding import OnWindow, Sliding, feature_planes
@@ -33,6 +33,8 @@ Scan = Volume | str | Path | Sequence[str | Path]
 
 SLICES_IN_MEMORY = 32
 """Labels of a long scan go to disk after so many slices."""
+
+NOTHING_FOUND = "No structure was found: all voxels are background. Does the scan show what the model was trained on?"
 
 Item = TypeVar("Item")
 
@@ -48,7 +50,7 @@ class InferenceConfig:
             eight times slower, a little more accurate.
         device: Where the network runs: "cpu", "cuda" (NVIDIA), "mps" (Apple), or "auto" for an NVIDIA GPU if there is
             one, else the CPU.
-        backend: What runs the network, one of `stunet.inference.backends.table.BACKENDS`, or "auto" for the fastest
+        backend: What runs the network, one of `stunet.inference.backends.registry.BACKENDS`, or "auto" for the fastest
             that is installed.
         precision: In which numbers the network computes, one of `stunet.inference.backends.precision.PRECISIONS`, or
             "auto" for float16 on NVIDIA's GPUs, as nnU-Net, and float32 elsewhere; all else is float32.
@@ -160,13 +162,19 @@ class Predictor:
         )
         image = _TimedImage(prepared, self.backend.device)
         preparing = stopwatch.lap()
-        planes = _TimedIterator(feature_planes(image, self.backend, self._sliding, on_window), self.backend.device)
+        sliding = Sliding(
+            self.plan.patch_size,
+            step=self.config.step,
+            mirror_axes=self.model.card.mirror_axes if self.config.mirror else (),
+            batch_size=self.config.batch_size,
+        )
+        planes = _TimedIterator(feature_planes(image, self.backend, sliding, on_window), self.backend.device)
         wanted = probability_maps(Path(probabilities), self.names, volume, image.record) if probabilities else None
         with wanted or nullcontext() as maps:
             labels = self._labels(planes, image.record, maps)
         labelling = stopwatch.lap() - planes.seconds
         timings = Timings(load, preparing + image.seconds, planes.seconds - image.seconds, labelling)
-        return Segmentation(labels, self.names, volume, timings, _warnings_about(labels))
+        return Segmentation(labels, self.names, volume, timings, () if labels.any() else (NOTHING_FOUND,))
 
     @property
     def _preprocessing_device(self) -> torch.device:
@@ -181,15 +189,6 @@ class Predictor:
                 f"{len(channels)}: {', '.join(channels)}. Give one file per channel, in this order."
             )
 
-    @property
-    def _sliding(self) -> Sliding:
-        return Sliding(
-            self.plan.patch_size,
-            step=self.config.step,
-            mirror_axes=self.model.card.mirror_axes if self.config.mirror else (),
-            batch_size=self.config.batch_size,
-        )
-
     def _labels(
         self, planes_YXF: Iterable[torch.Tensor], record: GridRecord, maps: ProbabilityMaps | None
     ) -> np.ndarray:
@@ -198,7 +197,7 @@ class Predictor:
         labels_ZYX = zeros(record.scan_shape, np.uint8 if head.num_classes <= 256 else np.uint16)
         cropped_ZYX = cropped_view(labels_ZYX, record)
         grids = record.network_shape, record.cropped_shape, record.logits_orders
-        chooser = make_chooser(head, self.asked if self.config.classes else None)
+        chooser = AskedChooser(head, self.asked) if self.config.classes else Chooser(head)
         for number, output_slice in enumerate(output_slices(planes_YXF, head, *grids)):
             cropped_ZYX[number] = output_slice.labels(chooser).cpu().numpy()
             if maps is not None:
@@ -271,9 +270,3 @@ class _TimedIterator(Iterator[Item]):
             return next(self._items)
         finally:
             self.seconds += stopwatch.lap()
-
-
-def _warnings_about(labels: np.ndarray) -> tuple[str, ...]:
-    if labels.any():
-        return ()
-    return ("No structure was found: all voxels are background. Does the scan show what the model was trained on?",)

@@ -10,7 +10,7 @@ import numpy as np
 
 from stunet.errors import UserError
 from stunet.files import made_folder
-from stunet.imaging.formats.table import write_labels
+from stunet.imaging.formats.registry import write_labels
 from stunet.imaging.volume import Volume, count_labels
 from stunet.inference.statistics import StructureStatistics, structure_statistics
 

@@ -32,27 +32,6 @@ class PlaneSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class WholeImage:
-    """An image that is in memory; a `PlaneSource`.
-
-    Attributes:
-        array: (C, Z, Y, X) float32.
-    """
-
-    array: torch.Tensor
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(C, Z, Y, X)."""
-        channels, depth, rows, columns = self.array.shape
-        return channels, depth, rows, columns
-
-    def planes(self, start: int, stop: int) -> torch.Tensor:
-        """A view."""
-        return self.array[:, start:stop]
-
-
 @dataclass(frozen=True)
 class Sliding:
     """How a window slides.
@@ -78,12 +57,6 @@ def feature_planes(
 
     An image smaller than a window is surrounded by zeros, as nnU-Net does. One window's depth of the image and of the
     features is in memory at a time, whatever the length of the image.
-
-    Args:
-        image: on the network's grid.
-        backend: what runs the network.
-        sliding: windows, and what is averaged over.
-        on_window: see `OnWindow`.
 
     Yields:
         (Y, X, F) float32 features of plane 0, 1, ..., on the backend's device.

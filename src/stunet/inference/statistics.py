@@ -20,8 +20,8 @@ import numpy as np
 from stunet.imaging.volume import Volume, voxel_to_world
 
 Point = tuple[float, float, float]
-Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
-BoxMm = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+VoxelBox = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+WorldBox = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 LABEL_VALUES = 2**16
 """Labels are at most uint16."""
@@ -49,8 +49,8 @@ class StructureStatistics:
     mean: float
     std: float
     centroid_mm: Point
-    bounding_box: Box
-    bounding_box_mm: BoxMm
+    bounding_box: VoxelBox
+    bounding_box_mm: WorldBox
     touches_border: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _describe(profiles_ZYX: Sequence[np.ndarray], mean: float, std: float, affin
     )
 
 
-def _box_mm(box: Box, affine: np.ndarray) -> BoxMm:
+def _box_mm(box: VoxelBox, affine: np.ndarray) -> WorldBox:
     """The smallest world box around the outer faces of the voxels of a voxel box."""
     corners = voxel_to_world(affine, np.array(list(product(*box))) - 0.5)
     x, y, z = zip(_point(corners.min(axis=0)), _point(corners.max(axis=0)), strict=True)

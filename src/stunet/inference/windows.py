@@ -59,11 +59,7 @@ def gaussian_weight(window_size: Sequence[int]) -> torch.Tensor:
     nnU-Net keeps the weights in half precision, where the corners round to zero and are then given the smallest weight
     that is left. Ours are float32, rounded and filled likewise, so that windows blend in the same proportions.
 
-    Args:
-        window_size: voxels per axis.
-
-    Returns:
-        float32 of shape `window_size`, above zero everywhere.
+    It has the window's shape and is above zero everywhere.
 
     >>> gaussian_weight([4]).tolist()
     [0.0033550262451171875, 1.353515625, 10.0, 1.353515625]

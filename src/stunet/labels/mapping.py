@@ -8,12 +8,13 @@ mappings are data, one file for each dataset in the folder `datasets` beside thi
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stunet.errors import UserError
+from stunet.errors import FileError, UnknownNameError
 from stunet.labels.ontology import LABELS, TOTALSEGMENTATOR_V1_LABELS, TOTALSEGMENTATOR_V2_LABELS
 
 if sys.version_info >= (3, 11):
@@ -178,9 +179,7 @@ def load_mapping(name: str | Path) -> DatasetMapping:
         return _read(Path(name))
     path = _FOLDER / f"{name}{SUFFIX}"
     if not path.is_file():
-        raise UserError(
-            f"There is no mapping {str(name)!r}. Known are {', '.join(list_mappings())}; a {SUFFIX} file will do, too."
-        )
+        raise UnknownNameError(f"{UnknownNameError.of('mapping', name, list_mappings())} A {SUFFIX} file will do, too.")
     return _read(path)
 
 
@@ -190,9 +189,9 @@ def _read(path: Path) -> DatasetMapping:
         mapping = _parse(path.name.removesuffix(SUFFIX), content)
         _check(mapping)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
+        raise FileError(f"{path} cannot be read ({error.strerror or error}).") from error
     except ValueError as error:  # TOML's own errors, too
-        raise UserError(f"{path} is no valid mapping: {error}.") from error
+        raise FileError(f"{path} is no valid mapping: {error}.") from error
     return mapping
 
 
@@ -222,6 +221,8 @@ def _parse_target(content: Any, where: str) -> Target:
         raise ValueError(f"{where} is no table")
     fields = _checked_fields(content, _TARGET_REQUIRED, _TARGET_OPTIONAL, where)
     where = f"{where} ({fields['name']})"
+    if not fields["labels"]:
+        raise ValueError(f"the target {fields['name']} has no label")
     return Target(
         name=fields["name"],
         labels=_all_of(int, fields["labels"], f"labels of {where}"),
@@ -257,16 +258,13 @@ def _check(mapping: DatasetMapping) -> None:
     """Raises ValueError for what cannot be meant."""
     if not 1 <= len(mapping.targets) <= MAX_TARGETS:
         raise ValueError(f"it has {len(mapping.targets)} targets, and 1 to {MAX_TARGETS} can be scored")
-    structures = [structure for target in mapping.targets for structure in target.structures]
+    structures = list(chain.from_iterable(target.structures for target in mapping.targets))
     unknown = sorted(set(structures) - set(LABELS[1:]))
     if unknown:
         raise ValueError(f"{', '.join(unknown)} is none of the 104 structures")
-    labels = [*mapping.unused_labels, *(label for target in mapping.targets for label in target.labels)]
-    if any(not 0 < label < 65536 for label in labels):
+    labels = [*mapping.unused_labels, *chain.from_iterable(target.labels for target in mapping.targets)]
+    if not 0 < min(labels) <= max(labels) < 65536:
         raise ValueError("labels are 1 to 65535; 0 is background")
-    empty = [target.name for target in mapping.targets if not target.labels]
-    if empty:
-        raise ValueError(f"the target {empty[0]} has no label")
     _check_once([target.name for target in mapping.targets], "the name")
     _check_once(structures, "the structure")
     _check_once(labels, "the label")

@@ -6,11 +6,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from stunet.plans.network_spec import Stride
+
 Downsampling = Literal["residual", "convolution"]
 Upsampling = Literal["nearest", "trilinear", "transposed"]
-
-Stride = tuple[int, int, int]
-"""Per axis (Z, Y, X)."""
 
 NEGATIVE_SLOPE = 0.01
 """Slope of every LeakyReLU, as in nnU-Net."""

@@ -6,15 +6,14 @@ Everything is counted on the meta device, where tensors have shapes but no memor
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from stunet.networks.network import Network, twin_of, without_weights
-from stunet.networks.registry import find_class, find_network
-from stunet.networks.stunet import STUNetConfig, build_stunet
+from stunet.networks.registry import build, find_class, find_network
+from stunet.plans.network_spec import NetworkSpec
 
 Patch = tuple[int, int, int]
 
@@ -47,14 +46,23 @@ class NetworkCost:
     torchinfo_mult_adds: int
 
 
-def network_cost(config: STUNetConfig, patch: Sequence[int] = TABLE_PATCH) -> NetworkCost:
-    """Count the cost of an STU-Net for one patch (Z, Y, X).
+def network_cost(spec: NetworkSpec, patch: Sequence[int] = TABLE_PATCH) -> NetworkCost:
+    """Count the cost of a network for one patch (Z, Y, X).
 
     Raises:
-        ValueError: a patch that the strides do not divide.
+        UserError: a network whose package is not installed.
+        ValueError: a patch that the network does not take.
     """
+    network_class = find_class(spec.kind)
+    if "window_size" in network_class.planned_arguments:
+        spec = spec.with_arguments(window_size=list(patch))
     with without_weights():
-        return _cost(build_stunet(config, deep_supervision=True), patch)
+        network = build(spec, deep_supervision=network_class.supervises_deeply)
+        image = torch.empty(1, network.input_channels, *patch)
+        macs, mult_adds = count_macs(network, image), count_torchinfo_mult_adds(network, image)
+        network.eval()
+        network.supervise_deeply(False)
+        return NetworkCost(count_parameters(network), macs, count_macs(network, image), mult_adds)
 
 
 def cost_of(
@@ -63,7 +71,7 @@ def cost_of(
     num_classes: int = TABLE_CLASSES,
     patch: Sequence[int] = TABLE_PATCH,
 ) -> NetworkCost:
-    """Count the cost of any network that has a name, by default as the paper's tables do.
+    """Count the cost of a network that has a name, by default as the paper's tables do.
 
     Args:
         name: one of `stunet.networks.registry.NETWORKS`.
@@ -72,16 +80,10 @@ def cost_of(
         patch: voxels (Z, Y, X).
 
     Raises:
-        UserError: an unknown name, or a network whose package is not installed.
-        ValueError: a patch that the network does not take.
+        UserError, ValueError: as `network_cost`, and an unknown name.
     """
-    entry = find_network(name)
-    network_class = find_class(entry.network)
-    options: dict[str, Any] = {"deep_supervision": network_class.supervises_deeply}
-    if "window_size" in network_class.planned_arguments:
-        options["window_size"] = list(patch)
-    with without_weights():
-        return _cost(entry.build(input_channels, num_classes, **options), patch)
+    named = find_network(name)
+    return network_cost(NetworkSpec(named.kind, input_channels, num_classes, named.arguments), patch)
 
 
 def training_macs(network: Network, patch: Sequence[int]) -> int:
@@ -93,15 +95,6 @@ def training_macs(network: Network, patch: Sequence[int]) -> int:
     twin = twin_of(network, deep_supervision=network.supervises_deeply)
     with without_weights():
         return count_macs(twin, torch.empty(1, network.input_channels, *patch))
-
-
-def _cost(network: Network, patch: Sequence[int]) -> NetworkCost:
-    """Of a network on the meta device whose heads are all switched on; they are switched off."""
-    image = torch.empty(1, network.input_channels, *patch)
-    macs, mult_adds = count_macs(network, image), count_torchinfo_mult_adds(network, image)
-    network.eval()
-    network.supervise_deeply(False)
-    return NetworkCost(count_parameters(network), macs, count_macs(network, image), mult_adds)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -20,8 +20,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from stunet.networks.blocks import NEGATIVE_SLOPE, InterpolationUpsampling, ResidualBlock, Stride
+from stunet.networks.blocks import NEGATIVE_SLOPE, InterpolationUpsampling, ResidualBlock
 from stunet.networks.stunet import STUNet
+from stunet.plans.network_spec import Stride
 
 
 class FusedSTUNet(nn.Module):

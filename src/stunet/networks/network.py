@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from stunet.networks.blocks import Stride
+from stunet.plans.network_spec import NetworkSpec, Stride, kind_of
 
 AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 
@@ -48,6 +48,13 @@ class Network(nn.Module):
         self.arguments = arguments
 
     @property
+    def spec(self) -> NetworkSpec:
+        """What builds this network again."""
+        kind = kind_of(f"{type(self).__module__}.{type(self).__qualname__}")
+        assert kind is not None, f"{type(self)} is missing in CLASSES"
+        return NetworkSpec(kind, self.input_channels, self.num_classes, self.arguments)
+
+    @property
     def window_multiple(self) -> Stride:
         """The numbers (Z, Y, X) by which a window's size must be divisible."""
         return self.patch_multiple
@@ -78,7 +85,15 @@ class Network(nn.Module):
         Raises:
             ValueError: a window that the network does not take.
         """
-        return self(image_BCZYX)
+        raise NotImplementedError
+
+    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        """Logits (B, K, Z, Y, X).
+
+        Raises:
+            ValueError: a window that the network does not take.
+        """
+        return self.head(self.forward_features(image_BCZYX))
 
     @staticmethod
     def fitted_strides(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
@@ -96,6 +111,45 @@ class Network(nn.Module):
             raise ValueError(f"this network was built for windows of {self.window_size} voxels, not {size}")
         if any(n % m for n, m in zip(size, multiple, strict=True)):
             raise ValueError(f"a window of {size} voxels is not divisible by the strides' product {multiple}")
+
+
+class DeeplySupervised(Network):
+    """A network whose decoder has a head at each of its stages.
+
+    Attributes:
+        decoder: with `seg_layers`, the heads, deepest first, and nnU-Net's switch `deep_supervision`.
+    """
+
+    supervises_deeply = True
+    decoder: Any
+
+    @property
+    def head(self) -> nn.Conv3d:
+        """The 1x1x1 convolution from the last features to logits at full resolution."""
+        return self.decoder.seg_layers[-1]
+
+    def decoder_features(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
+        """Features (B, F, Z, Y, X) of the decoder's stages, deepest first, at each stage's resolution.
+
+        Raises:
+            ValueError: a window that the network does not take.
+        """
+        raise NotImplementedError
+
+    def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
+        """The decoder's last features (B, F, Z, Y, X)."""
+        return self.decoder_features(image_BCZYX)[-1]
+
+    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        """Logits (B, K, Z, Y, X), or with deep supervision those of all heads, highest resolution first.
+
+        Raises:
+            ValueError: a window that the network does not take.
+        """
+        if not self.decoder.deep_supervision:
+            return super().forward(image_BCZYX)
+        features, heads = self.decoder_features(image_BCZYX), self.decoder.seg_layers
+        return [head(x) for head, x in zip(reversed(heads), reversed(features), strict=True)]
 
 
 def product_of(strides: Sequence[Sequence[int]]) -> Stride:

@@ -11,13 +11,12 @@ Letters in tensor names: B batch, C input channels, F features, K classes, Z Y X
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
 
-from stunet.networks.network import Network
+from stunet.networks.network import DeeplySupervised
 from stunet.networks.window_attention import INITIAL_STD, SelfAttention, Size, SkipAttention, WindowGrid
 
 NUM_STAGES = 4
@@ -30,57 +29,11 @@ HIDDEN_MULTIPLE = 4
 """Features inside a layer's perceptron, as a multiple of the tokens'."""
 
 WIDTH, HEADS, DEPTH = 192, 6, 2
-"""Of the network in Table 3 of the STU-Net paper, as the two that follow; see `NNFormerConfig`."""
+"""Of the network in Table 3 of the STU-Net paper, as the two that follow; see `NNFormer`."""
 
 TOKEN_SIZE: Size = (2, 4, 4)
 
 WINDOW_SIZES = (4, 4, 8, 4)
-
-
-@dataclass(frozen=True)
-class NNFormerConfig:
-    """All that is needed to build an nnFormer. The defaults are those of Table 3 of the STU-Net paper.
-
-    Attributes:
-        input_channels: channels of the image.
-        num_classes: classes, background included.
-        width: features of the first stage; each further stage has twice as many.
-        heads: attention heads of the first stage; each further stage has twice as many.
-        depth: transformer layers of each stage, in the decoder the skip attention included.
-        token_size: voxels (Z, Y, X) of one token, each 1, 2 or 4 (the paper's patch size).
-        window_sizes: for each stage, tokens along each axis of a window.
-    """
-
-    input_channels: int
-    num_classes: int
-    width: int = WIDTH
-    heads: int = HEADS
-    depth: int = DEPTH
-    token_size: Size = TOKEN_SIZE
-    window_sizes: tuple[int, ...] = WINDOW_SIZES
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "token_size", tuple(int(n) for n in self.token_size))
-        object.__setattr__(self, "window_sizes", tuple(int(n) for n in self.window_sizes))
-        if min(self.input_channels, self.num_classes, self.width, self.heads, self.depth) < 1:
-            raise ValueError(f"channels, classes, width, heads and depth must be 1 or more, not {self}")
-        if self.width % 2 or self.width % self.heads:
-            raise ValueError(f"a width of {self.width} is odd or not divisible by {self.heads} heads")
-        if len(self.token_size) != 3 or not set(self.token_size) <= {1, 2, 4}:
-            raise ValueError(f"a token's three sizes are each 1, 2 or 4, not {self.token_size}")
-        if len(self.window_sizes) != NUM_STAGES or min(self.window_sizes) < 1:
-            raise ValueError(f"an nnFormer has {NUM_STAGES} window sizes of 1 or more, not {self.window_sizes}")
-
-    @property
-    def features_per_stage(self) -> tuple[int, ...]:
-        """Features of the four stages, finest first."""
-        return tuple(self.width * 2**stage for stage in range(NUM_STAGES))
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Those of `NNFormer` but channels and classes, as plans hold them."""
-        fields = {**asdict(self), "token_size": list(self.token_size), "window_sizes": list(self.window_sizes)}
-        return {name: value for name, value in fields.items() if name not in ("input_channels", "num_classes")}
 
 
 def window_multiple_of(token_size: Size) -> Size:
@@ -103,12 +56,12 @@ class _TokenNorm(nn.LayerNorm):
 class Embedding(nn.Sequential):
     """Voxels to tokens: four convolutions 3x3x3, the first and the third strided, GELU and norm between them."""
 
-    def __init__(self, config: NNFormerConfig):
-        first = cast(Size, tuple(min(n, 2) for n in config.token_size))
-        second = cast(Size, tuple(n // s for n, s in zip(config.token_size, first, strict=True)))
-        width, half = config.width, config.width // 2
+    def __init__(self, network: "NNFormer"):
+        first = cast(Size, tuple(min(n, 2) for n in network.token_size))
+        second = cast(Size, tuple(n // s for n, s in zip(network.token_size, first, strict=True)))
+        width, half = network.width, network.width // 2
         super().__init__(
-            *(nn.Conv3d(config.input_channels, half, 3, first, padding=1), nn.GELU(), _TokenNorm(half)),
+            *(nn.Conv3d(network.input_channels, half, 3, first, padding=1), nn.GELU(), _TokenNorm(half)),
             *(nn.Conv3d(half, half, 3, padding=1), nn.GELU(), _TokenNorm(half)),
             *(nn.Conv3d(half, width, 3, second, padding=1), nn.GELU(), _TokenNorm(width)),
             *(nn.Conv3d(width, width, 3, padding=1), _TokenNorm(width)),
@@ -175,27 +128,27 @@ class SkipAttentionLayer(nn.Module):
         return y + self.perceptron(self.norm2(y))
 
 
-def _self_attention_layer(config: NNFormerConfig, stage: int, layer: int) -> SelfAttentionLayer:
+def _self_attention_layer(network: "NNFormer", stage: int, layer: int) -> SelfAttentionLayer:
     shifted = stage < LOCAL_STAGES and layer % 2 == 1
-    return SelfAttentionLayer(config.features_per_stage[stage], *_heads_and_window(config, stage), shifted)
+    return SelfAttentionLayer(network.features_per_stage[stage], *_heads_and_window(network, stage), shifted)
 
 
-def _heads_and_window(config: NNFormerConfig, stage: int) -> tuple[int, Size]:
-    return config.heads * 2**stage, cast(Size, (config.window_sizes[stage],) * 3)
+def _heads_and_window(network: "NNFormer", stage: int) -> tuple[int, Size]:
+    return network.heads * 2**stage, cast(Size, (network.window_sizes[stage],) * 3)
 
 
 class Encoder(nn.Module):
     """Tokens and four stages of self-attention; each begins with down-sampling, except the first."""
 
-    def __init__(self, config: NNFormerConfig):
+    def __init__(self, network: "NNFormer"):
         super().__init__()
-        self.embedding = Embedding(config)
-        self.downsamples = nn.ModuleList([Downsampling(f) for f in config.features_per_stage[:-1]])
+        self.embedding = Embedding(network)
+        self.downsamples = nn.ModuleList([Downsampling(f) for f in network.features_per_stage[:-1]])
         self.stages = nn.ModuleList(
-            nn.Sequential(*(_self_attention_layer(config, stage, layer) for layer in range(config.depth)))
+            nn.Sequential(*(_self_attention_layer(network, stage, layer) for layer in range(network.depth)))
             for stage in range(NUM_STAGES)
         )
-        self.norms = nn.ModuleList([nn.LayerNorm(f) for f in config.features_per_stage])
+        self.norms = nn.ModuleList([nn.LayerNorm(f) for f in network.features_per_stage])
 
     def forward(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
         """The normalised maps (B, Z, Y, X, F) of the four stages, finest first."""
@@ -213,12 +166,14 @@ class Encoder(nn.Module):
 class DecoderStage(nn.Module):
     """Up-sampling, skip attention, and the stage's further layers of self-attention."""
 
-    def __init__(self, config: NNFormerConfig, stage: int):
+    def __init__(self, network: "NNFormer", stage: int):
         super().__init__()
-        features = config.features_per_stage[stage]
+        features = network.features_per_stage[stage]
         self.upsample = Upsampling(2 * features)
-        self.join = SkipAttentionLayer(features, *_heads_and_window(config, stage))
-        self.layers = nn.Sequential(*(_self_attention_layer(config, stage, layer) for layer in range(1, config.depth)))
+        self.join = SkipAttentionLayer(features, *_heads_and_window(network, stage))
+        self.layers = nn.Sequential(
+            *(_self_attention_layer(network, stage, layer) for layer in range(1, network.depth))
+        )
 
     def forward(self, x_BZYXF: torch.Tensor, skip_BZYXF: torch.Tensor) -> torch.Tensor:
         """The coarser map (B, Z/2, Y/2, X/2, 2F) and the encoder's (B, Z, Y, X, F) to one of the latter's shape."""
@@ -233,12 +188,12 @@ class Decoder(nn.Module):
         deep_supervision: nnU-Net's switch; on, `NNFormer.forward` returns the logits of all heads.
     """
 
-    def __init__(self, config: NNFormerConfig, deep_supervision: bool):
+    def __init__(self, network: "NNFormer", deep_supervision: bool):
         super().__init__()
         self.deep_supervision = deep_supervision
-        features, token = config.features_per_stage[-2::-1], config.token_size
-        self.stages = nn.ModuleList([DecoderStage(config, stage) for stage in range(NUM_STAGES - 2, -1, -1)])
-        self.seg_layers = nn.ModuleList([nn.ConvTranspose3d(f, config.num_classes, token, token) for f in features])
+        features, token = network.features_per_stage[-2::-1], network.token_size
+        self.stages = nn.ModuleList([DecoderStage(network, stage) for stage in range(NUM_STAGES - 2, -1, -1)])
+        self.seg_layers = nn.ModuleList([nn.ConvTranspose3d(f, network.num_classes, token, token) for f in features])
 
     def forward(self, skips: list[torch.Tensor]) -> list[torch.Tensor]:
         """The encoder's maps (B, Z, Y, X, F), finest first, to the decoder's (B, F, Z, Y, X), coarsest first."""
@@ -249,7 +204,7 @@ class Decoder(nn.Module):
         return maps
 
 
-class NNFormer(Network):
+class NNFormer(DeeplySupervised):
     """nnFormer: image in, logits out.
 
     Its heads make several voxels of each token, so the logits are its only features at full resolution.
@@ -257,11 +212,11 @@ class NNFormer(Network):
     Args:
         input_channels: channels of the image.
         num_classes: classes, background included.
-        width: see `NNFormerConfig`, as for the four that follow.
-        heads: of the first stage.
-        depth: layers of a stage.
-        token_size: voxels of a token.
-        window_sizes: for each stage.
+        width: features of the first stage; each further stage has twice as many.
+        heads: attention heads of the first stage; each further stage has twice as many.
+        depth: transformer layers of each stage, in the decoder the skip attention included.
+        token_size: voxels (Z, Y, X) of one token, each 1, 2 or 4 (the paper's patch size).
+        window_sizes: for each stage, tokens along each axis of a window.
         deep_supervision: return the logits of all three heads, highest resolution first, instead of the last alone.
 
     Raises:
@@ -272,7 +227,6 @@ class NNFormer(Network):
     stem_keys = ("encoder.embedding.0.weight",)
     encoder_keys = ("encoder.",)
     patch_multiple = window_multiple_of(TOKEN_SIZE)
-    supervises_deeply = True
 
     def __init__(
         self,
@@ -285,18 +239,35 @@ class NNFormer(Network):
         window_sizes: Sequence[int] = WINDOW_SIZES,
         deep_supervision: bool = False,
     ):
-        config = NNFormerConfig(
-            input_channels, num_classes, width, heads, depth, cast(Size, tuple(token_size)), tuple(window_sizes)
-        )
-        super().__init__(input_channels, num_classes, config.arguments)
-        self.config = config
-        self.encoder = Encoder(config)
-        self.decoder = Decoder(config, deep_supervision)
+        token_size, window_sizes = [int(n) for n in token_size], [int(n) for n in window_sizes]
+        _require_possible(input_channels, num_classes, width, heads, depth, token_size, window_sizes)
+        arguments = {
+            "width": width,
+            "heads": heads,
+            "depth": depth,
+            "token_size": token_size,
+            "window_sizes": window_sizes,
+        }
+        super().__init__(input_channels, num_classes, arguments)
+        self.width, self.heads, self.depth = width, heads, depth
+        self.token_size, self.window_sizes = cast(Size, tuple(token_size)), window_sizes
+        self.encoder = Encoder(self)
+        self.decoder = Decoder(self, deep_supervision)
+
+    @property
+    def features_per_stage(self) -> tuple[int, ...]:
+        """Features of the four stages, finest first."""
+        return tuple(self.width * 2**stage for stage in range(NUM_STAGES))
+
+    @property
+    def head(self) -> nn.Module:  # type: ignore[override]
+        """The identity: the last features are the logits already."""
+        return nn.Identity()
 
     @property
     def window_multiple(self) -> Size:
         """Tokens, and the halvings of their maps."""
-        return window_multiple_of(self.config.token_size)
+        return window_multiple_of(self.token_size)
 
     @property
     def supervision_strides(self) -> tuple[Size, ...]:
@@ -309,20 +280,10 @@ class NNFormer(Network):
         Raises:
             ValueError: a window whose size `window_multiple` does not divide.
         """
-        return self.decoder.seg_layers[-1](self._decoder_maps(image_BCZYX)[-1])
+        return self.decoder.seg_layers[-1](super().forward_features(image_BCZYX))
 
-    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
-        """Logits (B, K, Z, Y, X), or with deep supervision a list of three: at full, half and a quarter of the size.
-
-        Raises:
-            ValueError: a window whose size `window_multiple` does not divide.
-        """
-        if not self.decoder.deep_supervision:
-            return self.forward_features(image_BCZYX)
-        maps, heads = self._decoder_maps(image_BCZYX), self.decoder.seg_layers
-        return [head(x) for head, x in zip(reversed(heads), reversed(maps), strict=True)]
-
-    def _decoder_maps(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
+    def decoder_features(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
+        """Maps of the three decoder stages, coarsest first."""
         self.require_fitting(image_BCZYX)
         return self.decoder(self.encoder(image_BCZYX))
 
@@ -334,15 +295,20 @@ class NNFormer(Network):
             nn.init.zeros_(module.bias)
 
 
-def build_nnformer(config: NNFormerConfig, deep_supervision: bool = False) -> NNFormer:
-    """The network that `config` describes."""
-    return NNFormer(
-        config.input_channels,
-        config.num_classes,
-        config.width,
-        config.heads,
-        config.depth,
-        config.token_size,
-        config.window_sizes,
-        deep_supervision,
-    )
+def _require_possible(
+    input_channels: int,
+    num_classes: int,
+    width: int,
+    heads: int,
+    depth: int,
+    token_size: Sequence[int],
+    window_sizes: Sequence[int],
+) -> None:
+    if min(input_channels, num_classes, width, heads, depth) < 1:
+        raise ValueError("channels, classes, width, heads and depth must be 1 or more")
+    if width % 2 or width % heads:
+        raise ValueError(f"a width of {width} is odd or not divisible by {heads} heads")
+    if len(token_size) != 3 or not set(token_size) <= {1, 2, 4}:
+        raise ValueError(f"a token's three sizes are each 1, 2 or 4, not {token_size}")
+    if len(window_sizes) != NUM_STAGES or min(window_sizes) < 1:
+        raise ValueError(f"an nnFormer has {NUM_STAGES} window sizes of 1 or more, not {window_sizes}")

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from stunet.extras import import_extra
-from stunet.networks.blocks import NEGATIVE_SLOPE, Stride
-from stunet.networks.network import Network, product_of, strides_of_heads
+from stunet.networks.blocks import NEGATIVE_SLOPE
+from stunet.networks.network import DeeplySupervised, product_of, strides_of_heads
 from stunet.networks.stunet import BASE_WIDTH, ISOTROPIC_STRIDES
+from stunet.plans.network_spec import Stride
 
 CONVOLUTIONS_PER_STAGE = 2
 """Of nnU-Net, in the encoder and in the decoder."""
@@ -21,7 +22,7 @@ NEEDED_EXTRA = "train"
 """What installs nnU-Net's classes: nnunetv2 depends on them."""
 
 
-class NNUNet(Network):
+class NNUNet(DeeplySupervised):
     """nnU-Net's U-Net: plain convolutions, instance norm, LeakyReLU, strides to go down, transposed ones to go up.
 
     The layers are those of `PlainConvUNet` (package dynamic_network_architectures), which nnU-Net v2 uses. As in
@@ -46,7 +47,6 @@ class NNUNet(Network):
     stem_keys = ("encoder.stages.0.0.convs.0.all_modules.0.weight",)
     encoder_keys = ("encoder.",)
     planned_arguments = ("strides", "kernel_sizes")
-    supervises_deeply = True
 
     def __init__(
         self,
@@ -101,31 +101,7 @@ class NNUNet(Network):
         """Of the decoder's stages; all but the deepest stage have a head."""
         return strides_of_heads(self.arguments["strides"])
 
-    @property
-    def head(self) -> nn.Conv3d:
-        """The 1x1x1 convolution from the last features to logits at full resolution."""
-        return self.decoder.seg_layers[-1]
-
-    def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
-        """The decoder's last features (B, F, Z, Y, X).
-
-        Raises:
-            ValueError: a window whose size the strides do not divide.
-        """
-        return self._decoder_features(image_BCZYX)[-1]
-
-    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
-        """Logits (B, K, Z, Y, X), or with deep supervision a list, highest resolution first.
-
-        Raises:
-            ValueError: a window whose size the strides do not divide.
-        """
-        features = self._decoder_features(image_BCZYX)
-        if not self.decoder.deep_supervision:
-            return self.head(features[-1])
-        return [head(x) for head, x in zip(reversed(self.decoder.seg_layers), reversed(features), strict=True)]
-
-    def _decoder_features(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
+    def decoder_features(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
         """Features of the decoder's stages, deepest first."""
         self.require_fitting(image_BCZYX)
         skips = self.encoder(image_BCZYX)

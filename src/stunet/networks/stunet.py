@@ -4,8 +4,8 @@ Letters in tensor names: B batch, C input channels, F features, K classes, Z Y X
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import cast, get_args
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from stunet.networks.blocks import (
     Upsampling,
     build_upsampling,
 )
-from stunet.networks.network import Network, product_of, strides_of_heads
+from stunet.networks.network import DeeplySupervised, product_of, strides_of_heads
 
 NUM_STAGES = 6
 """Resolution stages of every STU-Net (Table 1)."""
@@ -84,58 +84,28 @@ def six_strides(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
     return tuple(fitted + [(1, 1, 1)] * (NUM_STAGES - len(fitted)))
 
 
-@dataclass(frozen=True)
-class STUNetConfig:
-    """All that is needed to build an STU-Net.
+def features_per_stage(width: int) -> tuple[int, ...]:
+    """Features of the six stages, full resolution first.
 
-    Attributes:
-        input_channels: channels of the image.
-        num_classes: classes, background included.
-        width: features of the first stage; the others follow `FEATURE_MULTIPLES`.
-        depth: residual blocks in each stage of encoder and decoder.
-        strides: six strides (Z, Y, X), the first (1, 1, 1).
-        downsampling: "residual" (the first block strides) or "convolution" (Table 6).
-        upsampling: "nearest" or "trilinear", each with a 1x1x1 convolution, or "transposed" (Table 6).
+    >>> features_per_stage(32)
+    (32, 64, 128, 256, 512, 512)
     """
+    return tuple(width * multiple for multiple in FEATURE_MULTIPLES)
 
-    input_channels: int
-    num_classes: int
-    width: int = BASE_WIDTH
-    depth: int = 1
-    strides: tuple[Stride, ...] = ISOTROPIC_STRIDES
-    downsampling: Downsampling = "residual"
-    upsampling: Upsampling = "nearest"
 
-    def __post_init__(self) -> None:
-        if min(self.input_channels, self.num_classes, self.width, self.depth) < 1:
-            raise ValueError(f"channels, classes, width and depth must be 1 or more, not {self}")
-        strides = tuple(cast(Stride, tuple(int(s) for s in stride)) for stride in self.strides)
-        if len(strides) != NUM_STAGES or any(len(s) != 3 or min(s) < 1 for s in strides) or max(strides[0]) > 1:
-            raise ValueError(
-                f"an STU-Net has {NUM_STAGES} strides of three numbers, the first (1, 1, 1), not {self.strides}; "
-                "six_strides() fits those of an nnU-Net plan"
-            )
-        object.__setattr__(self, "strides", strides)
-        if self.downsampling not in ("residual", "convolution"):
-            raise ValueError(f"downsampling is 'residual' or 'convolution', not {self.downsampling!r}")
-        if self.upsampling not in ("nearest", "trilinear", "transposed"):
-            raise ValueError(f"upsampling is 'nearest', 'trilinear' or 'transposed', not {self.upsampling!r}")
+def _six(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
+    """Six strides of three numbers, the first (1, 1, 1).
 
-    @property
-    def features_per_stage(self) -> tuple[int, ...]:
-        """Features of the six stages, full resolution first."""
-        return tuple(self.width * multiple for multiple in FEATURE_MULTIPLES)
-
-    @property
-    def window_multiple(self) -> Stride:
-        """The numbers (Z, Y, X) by which a window's size must be divisible."""
-        return product_of(self.strides)
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Those of `STUNet` but channels and classes, as plans hold them."""
-        fields = {**asdict(self), "strides": [list(stride) for stride in self.strides]}
-        return {name: value for name, value in fields.items() if name not in ("input_channels", "num_classes")}
+    Raises:
+        ValueError: others.
+    """
+    listed = tuple(cast(Stride, tuple(int(s) for s in stride)) for stride in strides)
+    if len(listed) != NUM_STAGES or any(len(s) != 3 or min(s) < 1 for s in listed) or max(listed[0]) > 1:
+        raise ValueError(
+            f"an STU-Net has {NUM_STAGES} strides of three numbers, the first (1, 1, 1), not {listed}; six_strides() "
+            "fits those of an nnU-Net plan"
+        )
+    return listed
 
 
 def _stage(in_channels: int, out_channels: int, stride: Stride, depth: int) -> nn.Sequential:
@@ -151,13 +121,13 @@ def _stage_after_convolution(in_channels: int, out_channels: int, stride: Stride
 class Encoder(nn.Module):
     """Six stages of residual blocks; each but the first halves the resolution (Figure 2a, left)."""
 
-    def __init__(self, config: STUNetConfig):
+    def __init__(self, network: "STUNet"):
         super().__init__()
-        features = config.features_per_stage
-        deeper = _stage if config.downsampling == "residual" else _stage_after_convolution
-        stages = [_stage(config.input_channels, features[0], config.strides[0], config.depth)]
+        features = features_per_stage(network.width)
+        deeper = _stage if network.downsampling == "residual" else _stage_after_convolution
+        stages = [_stage(network.input_channels, features[0], network.strides[0], network.depth)]
         for s in range(1, NUM_STAGES):
-            stages.append(deeper(features[s - 1], features[s], config.strides[s], config.depth))
+            stages.append(deeper(features[s - 1], features[s], network.strides[s], network.depth))
         self.stages = nn.ModuleList(stages)
 
     def forward(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
@@ -175,15 +145,15 @@ class Decoder(nn.Module):
         deep_supervision: nnU-Net's switch; on, `STUNet.forward` returns the logits of all heads.
     """
 
-    def __init__(self, config: STUNetConfig, deep_supervision: bool):
+    def __init__(self, network: "STUNet", deep_supervision: bool):
         super().__init__()
-        features = config.features_per_stage
+        features = features_per_stage(network.width)
         self.deep_supervision = deep_supervision
         upsamples, stages, heads = [], [], []
         for s in range(NUM_STAGES - 2, -1, -1):
-            upsamples.append(build_upsampling(config.upsampling, features[s + 1], features[s], config.strides[s + 1]))
-            stages.append(_stage(2 * features[s], features[s], (1, 1, 1), config.depth))
-            heads.append(nn.Conv3d(features[s], config.num_classes, 1))
+            upsamples.append(build_upsampling(network.upsampling, features[s + 1], features[s], network.strides[s + 1]))
+            stages.append(_stage(2 * features[s], features[s], (1, 1, 1), network.depth))
+            heads.append(nn.Conv3d(features[s], network.num_classes, 1))
         self.upsamples = nn.ModuleList(upsamples)
         self.stages = nn.ModuleList(stages)
         self.seg_layers = nn.ModuleList(heads)
@@ -198,7 +168,7 @@ class Decoder(nn.Module):
         return outputs
 
 
-class STUNet(Network):
+class STUNet(DeeplySupervised):
     """STU-Net: image in, logits out.
 
     nnU-Net writes the name of this class and its arguments into its plans, so both are promises.
@@ -206,11 +176,11 @@ class STUNet(Network):
     Args:
         input_channels: channels of the image.
         num_classes: classes, background included.
-        width: see `STUNetConfig`, as for the four that follow.
-        depth: residual blocks per stage.
-        strides: of each encoder stage.
-        downsampling: how stages halve.
-        upsampling: how they double.
+        width: features of the first stage; the others follow `FEATURE_MULTIPLES`.
+        depth: residual blocks in each stage of encoder and decoder.
+        strides: six strides (Z, Y, X), the first (1, 1, 1).
+        downsampling: "residual" (the first block strides) or "convolution" (Table 6).
+        upsampling: "nearest" or "trilinear", each with a 1x1x1 convolution, or "transposed" (Table 6).
         deep_supervision: return the logits of all five heads, highest resolution first, instead of the last alone.
 
     Raises:
@@ -221,7 +191,6 @@ class STUNet(Network):
     stem_keys = ("encoder.stages.0.0.conv1.weight", "encoder.stages.0.0.shortcut.weight")
     encoder_keys = ("encoder.",)
     planned_arguments = ("strides",)
-    supervises_deeply = True
 
     def __init__(
         self,
@@ -234,61 +203,45 @@ class STUNet(Network):
         upsampling: Upsampling = "nearest",
         deep_supervision: bool = False,
     ):
-        config = STUNetConfig(
-            input_channels,
-            num_classes,
-            width,
-            depth,
-            cast(tuple[Stride, ...], tuple(tuple(s) for s in strides)),
-            downsampling,
-            upsampling,
-        )
-        super().__init__(input_channels, num_classes, config.arguments)
-        self.config = config
-        self.encoder = Encoder(self.config)
-        self.decoder = Decoder(self.config, deep_supervision)
+        if min(input_channels, num_classes, width, depth) < 1:
+            raise ValueError(
+                f"channels, classes, width and depth must be 1 or more, not {input_channels}, {num_classes}, {width} "
+                f"and {depth}"
+            )
+        if downsampling not in get_args(Downsampling):
+            raise ValueError(f"downsampling is 'residual' or 'convolution', not {downsampling!r}")
+        if upsampling not in get_args(Upsampling):
+            raise ValueError(f"upsampling is 'nearest', 'trilinear' or 'transposed', not {upsampling!r}")
+        arguments = {
+            "width": width,
+            "depth": depth,
+            "strides": [list(stride) for stride in _six(strides)],
+            "downsampling": downsampling,
+            "upsampling": upsampling,
+        }
+        super().__init__(input_channels, num_classes, arguments)
+        self.width, self.depth, self.strides = width, depth, _six(strides)
+        self.downsampling, self.upsampling = downsampling, upsampling
+        self.encoder = Encoder(self)
+        self.decoder = Decoder(self, deep_supervision)
 
     @property
     def window_multiple(self) -> Stride:
         """The product of the strides along each axis."""
-        return self.config.window_multiple
+        return product_of(self.strides)
 
     @property
     def supervision_strides(self) -> tuple[Stride, ...]:
         """Of the five heads."""
-        return strides_of_heads(self.config.strides)
-
-    @property
-    def head(self) -> nn.Conv3d:
-        """The 1x1x1 convolution from the last features to logits at full resolution."""
-        return cast(nn.Conv3d, self.decoder.seg_layers[-1])
-
-    def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
-        """The decoder's last features (B, F, Z, Y, X): `head` of them are the logits.
-
-        Raises:
-            ValueError: a window whose size the strides do not divide.
-        """
-        return self._decoder_features(image_BCZYX)[-1]
-
-    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
-        """Logits (B, K, Z, Y, X), or with deep supervision a list of five, highest resolution first.
-
-        Raises:
-            ValueError: a window whose size the strides do not divide.
-        """
-        features = self._decoder_features(image_BCZYX)
-        if not self.decoder.deep_supervision:
-            return self.head(features[-1])
-        heads = self.decoder.seg_layers
-        return [head(x) for head, x in zip(reversed(heads), reversed(features), strict=True)]
+        return strides_of_heads(self.strides)
 
     @staticmethod
     def fitted_strides(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
         """Six, see `six_strides`."""
         return six_strides(strides)
 
-    def _decoder_features(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
+    def decoder_features(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
+        """Features of the five decoder stages, deepest first."""
         self.require_fitting(image_BCZYX)
         return self.decoder(self.encoder(image_BCZYX))
 
@@ -299,28 +252,3 @@ class STUNet(Network):
             nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-
-def build_stunet(config: STUNetConfig, deep_supervision: bool = False) -> STUNet:
-    """The network that `config` describes."""
-    return STUNet(
-        config.input_channels,
-        config.num_classes,
-        config.width,
-        config.depth,
-        config.strides,
-        config.downsampling,
-        config.upsampling,
-        deep_supervision,
-    )
-
-
-def config_of_size(name: str, input_channels: int, num_classes: int, **options: object) -> STUNetConfig:
-    """The configuration of a named size; `options` are further fields of `STUNetConfig`.
-
-    Raises:
-        KeyError: a size that `SIZES` does not hold.
-    """
-    size = SIZES[name]
-    config = STUNetConfig(input_channels, num_classes, size.width, size.depth)
-    return replace(config, **options)  # type: ignore[arg-type]

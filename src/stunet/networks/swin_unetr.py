@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from stunet.extras import import_extra
-from stunet.networks.blocks import Stride
 from stunet.networks.network import Network, require_no_deep_supervision
+from stunet.plans.network_spec import Stride
 
 
 class SwinUNETR(Network):
@@ -73,11 +73,3 @@ class SwinUNETR(Network):
         """
         self.require_fitting(image_BCZYX)
         return self.body(image_BCZYX)
-
-    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
-        """Logits (B, K, Z, Y, X).
-
-        Raises:
-            ValueError: a window whose edges are no multiples of 32.
-        """
-        return self.head(self.forward_features(image_BCZYX))

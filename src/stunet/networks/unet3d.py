@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from stunet.networks.blocks import Stride
 from stunet.networks.network import Network, require_no_deep_supervision
+from stunet.plans.network_spec import Stride
 
 STAGES = 5
 """Resolution stages (Table 1); the original has four."""
@@ -98,14 +98,6 @@ class UNet3D(Network):
         for upsample, stage in zip(self.upsamples, self.decoder, strict=True):
             x = stage(torch.cat([upsample(x), skips.pop()], dim=1))
         return x
-
-    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
-        """Logits (B, K, Z, Y, X).
-
-        Raises:
-            ValueError: a window whose size the strides do not divide.
-        """
-        return self.head(self.forward_features(image_BCZYX))
 
     @staticmethod
     def initialize(module: nn.Module) -> None:

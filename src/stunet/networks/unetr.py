@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from stunet.extras import import_extra
-from stunet.networks.blocks import Stride
 from stunet.networks.network import Network, require_no_deep_supervision
+from stunet.plans.network_spec import Stride
 
 TOKEN_EDGE = 16
 """Voxels along each axis that become one token."""
@@ -101,11 +101,3 @@ class UNETR(Network):
         """
         self.require_fitting(image_BCZYX)
         return self.body(image_BCZYX)
-
-    def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
-        """Logits (B, K, Z, Y, X).
-
-        Raises:
-            ValueError: another window than the network was built for.
-        """
-        return self.head(self.forward_features(image_BCZYX))

@@ -22,8 +22,7 @@ from torch import nn
 
 from stunet.errors import UserError
 from stunet.files import write_json
-from stunet.weights.model_file import StateDict
-from stunet.weights.shapes import mismatches, shapes_of
+from stunet.weights.model_file import StateDict, mismatches, shapes_of
 from stunet.weights.training_checkpoint import OPTIMIZER_SEPARATOR, STATE_NAME, read_parts, require_all_parts
 
 NEWEST, PREVIOUS = "stunet_checkpoint", "stunet_checkpoint_previous"

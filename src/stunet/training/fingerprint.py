@@ -15,7 +15,7 @@ from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from
 
 from stunet.errors import UserError
 from stunet.files import made_folder, replacing, write_json
-from stunet.imaging.formats.table import SUFFIXES, read_volume
+from stunet.imaging.formats.registry import SUFFIXES, read_volume
 from stunet.training.cases import TrainingCase, expected_labels
 from stunet.training.pool import each_case
 

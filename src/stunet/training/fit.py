@@ -8,6 +8,7 @@ from typing import cast
 
 import torch
 
+from stunet.networks.registry import size_of
 from stunet.networks.stunet import SIZES
 from stunet.training.memory import training_memory
 from stunet.training.memory_walk import Patch, TrainingStep
@@ -42,7 +43,7 @@ def largest_batch(step: TrainingStep, available_bytes: int) -> int:
 
 def largest_cube(step: TrainingStep, available_bytes: int) -> Patch | None:
     """The largest patch of equal edges that fits, the step's batch and all else given; None if none does."""
-    multiple = max(step.config.window_multiple)
+    multiple = max(step.window_multiple)
     longest = LONGEST_EDGE // multiple - 1
     steps = _fitting(longest, lambda number: replace(step, patch=_cube((number + 1) * multiple)), available_bytes)
     return _cube((steps + 1) * multiple) if steps else None
@@ -120,8 +121,8 @@ def _in_parts(step: TrainingStep) -> TrainingStep:
 def _options(before: TrainingStep, after: TrainingStep) -> str:
     """What to add to `stunet train`."""
     options = []
-    if after.config != before.config:
-        options.append(f"--size {_name_of(after)}")
+    if after.network != before.network:
+        options.append(f"--size {size_of(after.network)}")
     if after.patch != before.patch:
         options.append(f"--patch {' '.join(map(str, after.patch))}")
     if after.accumulate != before.accumulate:
@@ -131,22 +132,16 @@ def _options(before: TrainingStep, after: TrainingStep) -> str:
     return " ".join(options)
 
 
-def _name_of(step: TrainingStep) -> str:
-    return next(
-        name for name, size in SIZES.items() if (size.width, size.depth) == (step.config.width, step.config.depth)
-    )
-
-
 def _smaller_network(step: TrainingStep, available_bytes: int) -> TrainingStep | None:
     """The step of the largest smaller size that fits."""
-    smaller = (size for size in reversed(SIZES.values()) if size.width < step.config.width)
-    steps = (replace(step, config=replace(step.config, width=size.width, depth=size.depth)) for size in smaller)
+    smaller = (size for size in reversed(SIZES.values()) if size.width < step.network.arguments["width"])
+    steps = (replace(step, network=step.network.with_arguments(width=size.width, depth=size.depth)) for size in smaller)
     return next((changed for changed in steps if fits(changed, available_bytes)), None)
 
 
 def _smaller_patch(step: TrainingStep, available_bytes: int) -> TrainingStep | None:
     """The step with its longest edge shortened, again and again, until it fits."""
-    multiple = step.config.window_multiple
+    multiple = step.window_multiple
     while not fits(step, available_bytes):
         edges = [edge if edge > 2 * m else 0 for edge, m in zip(step.patch, multiple, strict=True)]
         if not any(edges):

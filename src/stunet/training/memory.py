@@ -11,7 +11,8 @@ from math import prod
 
 import numpy as np
 
-from stunet.networks.stunet import STUNetConfig
+from stunet.networks.network import product_of
+from stunet.plans.network_spec import NetworkSpec
 from stunet.training.memory_walk import Precision, TrainingStep, walked
 
 
@@ -45,7 +46,7 @@ def training_memory(step: TrainingStep) -> TrainingMemory:
 
     Tensors only: what torch itself takes comes on top, and on a GPU what convolutions choose to use for themselves.
     """
-    return _course(step.config, step.precision, step.checkpointed).at_peak(step)
+    return _course(step.network, step.precision, step.checkpointed).at_peak(step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +89,9 @@ class _Course:
 
 
 @lru_cache(maxsize=64)
-def _course(config: STUNetConfig, precision: Precision, checkpointed: bool) -> _Course:
-    z, y, x = (2 * m for m in config.window_multiple)
-    step = TrainingStep(config, (z, y, x), 1, precision, checkpointed)
+def _course(network: NetworkSpec, precision: Precision, checkpointed: bool) -> _Course:
+    z, y, x = (2 * m for m in product_of(network.arguments["strides"]))
+    step = TrainingStep(network, (z, y, x), 1, precision, checkpointed)
     small, large = walked(step), walked(replace(step, patch=(z, y, 2 * x)))
     assert np.array_equal(small.owners, large.owners)
     per_voxel = (large.changes - small.changes) / prod(step.patch)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,10 @@ from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import nn
 
 from stunet.networks.memory import Ledger, bytes_of, without_memory
-from stunet.networks.stunet import STUNet, STUNetConfig, build_stunet
+from stunet.networks.network import product_of
+from stunet.networks.registry import build
+from stunet.networks.stunet import STUNet
+from stunet.plans.network_spec import NetworkSpec
 from stunet.training.activation_checkpointing import checkpoint_activations
 from stunet.training.precision import InFloat32, autocasting
 from stunet.training.step import Target, accumulate_gradients, update
@@ -30,8 +33,8 @@ class TrainingStep:
     """A training step, as one process sees it.
 
     Attributes:
-        config: of the network.
-        patch: voxels (Z, Y, X), divisible by `config.window_multiple`, and not equal to it.
+        network: an STU-Net.
+        patch: voxels (Z, Y, X), divisible by `window_multiple`, and not equal to it.
         batch_size: images of this process.
         precision: of convolutions; float16 takes what bfloat16 takes.
         checkpointed: activations are computed again instead of kept (`activation_checkpointing.py`).
@@ -39,7 +42,7 @@ class TrainingStep:
         accumulate: in how many parts the gradient of the batch is computed.
     """
 
-    config: STUNetConfig
+    network: NetworkSpec
     patch: Patch
     batch_size: int = 2
     precision: Precision = "bfloat16"
@@ -48,11 +51,16 @@ class TrainingStep:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
-        multiple = self.config.window_multiple
+        multiple = self.window_multiple
         if any(n < 1 or n % m for n, m in zip(self.patch, multiple, strict=True)) or self.patch == multiple:
             raise ValueError(f"a patch to train on is larger than {multiple}, and divisible by it, unlike {self.patch}")
         if min(self.batch_size, self.ranks) < 1 or not 1 <= self.accumulate <= self.batch_size:
             raise ValueError("batch size and ranks are 1 or more, and parts are at most as many as images")
+
+    @property
+    def window_multiple(self) -> Patch:
+        """The numbers (Z, Y, X) by which a patch must be divisible."""
+        return product_of(self.network.arguments["strides"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +106,7 @@ def walked(step: TrainingStep) -> Walk:
 
 def prepared_network(step: TrainingStep) -> STUNet:
     """The network as it is trained: with deep supervision, in channels-last layout, checkpointed where asked for."""
-    network = build_stunet(step.config, deep_supervision=True)
+    network = cast(STUNet, build(step.network, deep_supervision=True))
     if step.checkpointed:
         checkpoint_activations(network)
     for module in network.modules():
@@ -123,9 +131,9 @@ def run_step(network: STUNet, optimizer: torch.optim.Optimizer, step: TrainingSt
         with autocasting(step.precision, device):
             return loss(network(image_BCZYX), target)
 
-    scales = np.cumprod(step.config.strides, axis=0)[: len(DEEP_SUPERVISION_WEIGHTS)]
+    scales = np.cumprod(step.network.arguments["strides"], axis=0)[: len(DEEP_SUPERVISION_WEIGHTS)]
     sizes = [[n // s for n, s in zip(step.patch, scale, strict=True)] for scale in scales.tolist()]
-    image_BCZYX = torch.randn(step.batch_size, step.config.input_channels, *step.patch, device=device)
+    image_BCZYX = torch.randn(step.batch_size, step.network.input_channels, *step.patch, device=device)
     target = [torch.zeros(step.batch_size, 1, *size, dtype=torch.int16, device=device) for size in sizes]
     optimizer.zero_grad(set_to_none=True)
     accumulate_gradients(loss_of, image_BCZYX, target, step.accumulate)

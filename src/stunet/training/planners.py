@@ -8,9 +8,10 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from stunet.networks.network import Network
-from stunet.networks.registry import CLASSES, find_class, find_network, kind_of
+from stunet.networks.registry import find_class, find_network
 from stunet.networks.stunet import PUBLISHED_STRIDES, SIZES
-from stunet.weights.official import PUBLISHED_PLAN
+from stunet.plans.network_spec import CLASSES, kind_of
+from stunet.weights.published import PUBLISHED_PLAN
 
 STUNET_CLASS = CLASSES["stunet"]
 """What nnU-Net finds with pydoc.locate when it builds the network of plans for STU-Nets."""
@@ -41,14 +42,14 @@ def planned_architecture(architecture: dict[str, Any], patch: Sequence[int], siz
         size: a name in `NETWORKS`.
     """
     entry = find_network(size)
-    network_class, planned = find_class(entry.network), architecture["arch_kwargs"]
+    network_class, planned = find_class(entry.kind), architecture["arch_kwargs"]
     decided: dict[str, Any] = {
         "strides": [list(stride) for stride in network_class.fitted_strides(planned["strides"])],
         "kernel_sizes": planned.get("kernel_sizes"),
         "window_size": [int(n) for n in patch],
     }
     return {
-        "network_class_name": CLASSES[entry.network],
+        "network_class_name": CLASSES[entry.kind],
         "arch_kwargs": {**entry.arguments, **{name: decided[name] for name in network_class.planned_arguments}},
         "_kw_requires_import": [],
     }
@@ -90,7 +91,7 @@ class STUNetPlanner(ExperimentPlanner):
     @property
     def network_class(self) -> type[Network]:
         """Of the network that is planned for."""
-        return find_class(find_network(self.size).network)
+        return find_class(find_network(self.size).kind)
 
     def generate_data_identifier(self, configuration_name: str) -> str:
         """The folder of the preprocessed images: the same for all networks."""
@@ -108,7 +109,7 @@ class STUNetPlanner(ExperimentPlanner):
 
 
 class PublishedPlanner(STUNetPlanner):
-    """The plan that the published weights were trained with, for any dataset (`weights.official.PUBLISHED_PLAN`).
+    """The plan that the published weights were trained with, for any dataset (`weights.published.PUBLISHED_PLAN`).
 
     1.5 mm, windows of 128 x 128 x 128, batches of two, z-score of each whole image, axes as they are, and strides that
     end with (1, 1, 2). Scans are brought to RAS. One thing nnU-Net v2 does otherwise than v1: it normalises before it
@@ -121,7 +122,7 @@ class PublishedPlanner(STUNetPlanner):
     """
 
     def __init__(self, dataset_name_or_id: str | int, size: str, **options: Any):
-        fixed = {"overwrite_target_spacing": list(PUBLISHED_PLAN["spacing"]), "suppress_transpose": True}
+        fixed = {"overwrite_target_spacing": list(PUBLISHED_PLAN.spacing), "suppress_transpose": True}
         super().__init__(dataset_name_or_id, size, **{"plans_name": plans_name(size, "published"), **options, **fixed})
 
     def generate_data_identifier(self, configuration_name: str) -> str:
@@ -145,7 +146,7 @@ class PublishedPlanner(STUNetPlanner):
             del plans["configurations"][name]
         fullres = plans["configurations"]["3d_fullres"]
         fullres.pop("next_stage", None)
-        fullres["patch_size"] = list(PUBLISHED_PLAN["patch_size"])
+        fullres["patch_size"] = list(PUBLISHED_PLAN.patch_size)
         fullres["batch_size"] = PUBLISHED_BATCH_SIZE
         arguments = fullres["architecture"]["arch_kwargs"]
         arguments["strides"] = [list(stride) for stride in PUBLISHED_STRIDES]

@@ -173,7 +173,7 @@ def recipe_of(network: str) -> Recipe:
     >>> recipe_of("small").name, recipe_of("unetr_b").optimizer
     ('scratch', 'adamw')
     """
-    kind = find_network(network).network
+    kind = find_network(network).kind
     return RECIPES["scratch" if kind == "stunet" else kind]
 
 

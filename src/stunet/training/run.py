@@ -17,7 +17,8 @@ from stunet.extras import import_extra
 from stunet.files import write_json
 from stunet.folders import Folders, find_dataset
 from stunet.networks.network import product_of
-from stunet.networks.registry import find_class, find_network, kind_of
+from stunet.networks.registry import find_class, find_network
+from stunet.plans.network_spec import kind_of
 from stunet.training.folders import set_nnunet_environment
 from stunet.training.parallel import STRATEGIES, Process, Strategy, process_group
 from stunet.training.planners import plans_name

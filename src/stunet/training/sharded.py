@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor
 from stunet.errors import UserError
 from stunet.training.checkpoints import NEWEST, SEPARATOR, Checkpoint, TrainingState, rolling, write_state
 from stunet.training.parallel import items_of_all_ranks, wait_for_all_ranks
-from stunet.weights.shapes import Shape, mismatches, shapes_of
+from stunet.weights.model_file import Shape, mismatches, shapes_of
 
 TESTED_TORCH = "2.13"
 """The storage for safetensors files is younger than the rest of what is used here."""

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from stunet.errors import UserError
 from stunet.files import write_json
+from stunet.networks.registry import size_of as network_size
 from stunet.networks.stunet import STUNet
+from stunet.plans.nnunet import dataset_from, plans_from
 from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.training.parallel import fill
+from stunet.weights.model import read_pretrained
 from stunet.weights.model_file import stunet_on
-from stunet.weights.pretrained import read_pretrained
 from stunet.weights.transfer import Task, TransferOptions, transfer
 from stunet.weights.transfer_report import TransferReport
 
@@ -26,7 +28,7 @@ class Start:
     """Which weights a training starts with.
 
     Attributes:
-        model: a name in the catalogue, a file, or a model folder; see `stunet.weights.pretrained.read_pretrained`.
+        model: a name in the catalogue, a file, or a model folder; see `stunet.weights.model.read_pretrained`.
         keep_head: see `stunet.weights.transfer.TransferOptions`.
         divide_channels: see `stunet.weights.transfer.TransferOptions`.
     """
@@ -63,30 +65,18 @@ def size_of(model: str) -> str:
     Raises:
         UserError: no such model, or one of another network than an STU-Net.
     """
-    return stunet_on(read_pretrained(model)[1]).size
+    return network_size(stunet_on(read_pretrained(model)[1]))
 
 
 def task_of(trainer: "STUNetTrainer") -> Task:
     """What the trainer's dataset and plans ask of its network."""
-    return Task(_labels(trainer), _channels(trainer.dataset_json), _preprocessing(trainer))
+    dataset = dataset_from(trainer.dataset_json)
+    return Task(dataset.labels, dataset.channels, _preprocessing(trainer))
 
 
-def _labels(trainer: "STUNetTrainer") -> tuple[str, ...]:
-    """Class names, background first; () where the dataset's labels are regions."""
-    if trainer.label_manager.has_regions:
-        return ()
-    names = {int(label): name for name, label in trainer.dataset_json["labels"].items() if name != "ignore"}
-    return tuple(str(names[label]) for label in sorted(names))
-
-
-def _channels(dataset: dict[str, Any]) -> tuple[str, ...]:
-    named = dataset.get("channel_names", dataset.get("modality", {}))
-    return tuple(str(named[index]) for index in sorted(named, key=int))
-
-
-def _preprocessing(trainer: "STUNetTrainer") -> dict[str, Any]:
-    """Empty where the plans hold steps that only nnU-Net knows: the report then says less."""
+def _preprocessing(trainer: "STUNetTrainer") -> PreprocessingPlan | None:
+    """None where the plans hold steps that only nnU-Net knows: the report then says less."""
     try:
-        return PreprocessingPlan.from_nnunet_v2(trainer.plans_manager.plans, trainer.configuration_name).to_dict()
+        return plans_from(trainer.plans_manager.plans, trainer.configuration_name).preprocessing
     except UserError:
-        return {}
+        return None

@@ -20,6 +20,7 @@ from torch import nn
 from stunet.errors import UserError
 from stunet.networks.network import Network
 from stunet.networks.stunet import SIZES, STUNet, six_strides
+from stunet.pictures.training_patch import draw_patch
 from stunet.training.activation_checkpointing import checkpoint_activations
 from stunet.training.augmentation import NNUNET, PAPER, DeviceAugmentation
 from stunet.training.failures import explaining_lack_of_memory, require_finite
@@ -43,13 +44,6 @@ from stunet.training.parallel import (
     wait_for_all_ranks,
     whole_network,
 )
-from stunet.training.pictures import (
-    PICTURE_NAME,
-    draw_patch,
-    highest_resolution,
-    predicted_labels,
-    reference_labels,
-)
 from stunet.training.planners import planned_class, require_fitting_plans
 from stunet.training.precision import InFloat32, TrainingPrecision, autocasting, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe
@@ -66,6 +60,7 @@ from stunet.training.sampling import (
 from stunet.training.step import Target, accumulate_gradients, to_device, update
 from stunet.training.stopping import StopRequest, TrainingStopped
 from stunet.training.throughput import Speedometer, StepReport, peak_tflops, tflop_per_sample
+from stunet.training.validation_patch import PICTURE_NAME, highest_resolution, predicted_labels, reference_labels
 
 Augmentation = Literal["auto", "device", "nnunet"]
 """Who augments: the device that trains, or nnU-Net's transforms in the processes that read."""
@@ -403,7 +398,7 @@ class STUNetTrainer(ResumableTrainer):
             return "Give a smaller --patch or --batch-size, or --accumulate."
         z, y, x = (int(n) for n in self.configuration_manager.patch_size)
         step = TrainingStep(
-            network.config,
+            network.spec,
             (z, y, x),
             self.batch_size,
             "float32" if self.precision == "float32" else "bfloat16",

@@ -16,26 +16,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stunet.errors import UserError
+from stunet.errors import FileError, OutputError, UnknownNameError, UserError
 from stunet.files import home_folder, write_json
+from stunet.weights.import_model import import_model
 from stunet.weights.model_file import read_card, save_model
-from stunet.weights.official import CITATION, PUBLISHED_PLAN, import_official
+from stunet.weights.published import CITATION
 
 if TYPE_CHECKING:
     from stunet.weights.hub import Remote
-
-__all__ = [
-    "CATALOGUE",
-    "DEFAULT_MODEL",
-    "PUBLISHED_PLAN",
-    "CatalogueEntry",
-    "StoredModel",
-    "get_model",
-    "list_models",
-    "models_folder",
-    "remove_model",
-    "verify_model",
-]
 
 SIZE_TOLERANCE = 0.05
 """How far a download's size may be from the catalogue's, which is known to three digits only."""
@@ -200,7 +188,7 @@ def sha256_of(path: Path) -> str:
 
 def _entry(name: str) -> CatalogueEntry:
     if name not in CATALOGUE:
-        raise UserError(f"There is no model {name!r} in the catalogue; it has {', '.join(CATALOGUE)}.")
+        raise UnknownNameError.of("model", name, CATALOGUE)
     return CATALOGUE[name]
 
 
@@ -242,7 +230,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{path.parent} cannot be made ({error}); choose another folder with STUNET_HOME.") from error
+        raise OutputError(f"{path.parent} cannot be made ({error}); choose another folder with STUNET_HOME.") from error
     with WeakFileLock(path.with_suffix(".lock")):
         yield
 
@@ -266,7 +254,7 @@ def _read_record(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(record.read_text(encoding="utf-8")))
     except (ValueError, TypeError, OSError) as error:
-        raise UserError(f"{record} is damaged ({error}); delete it to record the model anew.") from error
+        raise FileError(f"{record} is damaged ({error}); delete it to record the model anew.") from error
 
 
 def _write_record(path: Path, record: dict[str, Any]) -> None:
@@ -286,7 +274,7 @@ def _require_hash(path: Path, sha256: str) -> None:
     record = _read_record(path)
     recorded = str(record.get("sha256", sha256))
     if recorded != sha256:
-        raise UserError(
+        raise FileError(
             f"{path} has changed since its first use (SHA-256 {sha256[:12]}..., recorded {recorded[:12]}...). It was "
             f"refused: delete it to download it again, or delete {_record_path(path).name} too if you trust it."
         )
@@ -322,7 +310,7 @@ def _checked_sha256(entry: CatalogueEntry, remote: "Remote", download: Path, pat
     try:
         _require_size(entry, download.stat().st_size)
         if remote.sha256 not in (None, sha256):
-            raise UserError(f"The download of model {entry.name!r} was damaged on its way; run the command again.")
+            raise FileError(f"The download of model {entry.name!r} was damaged on its way; run the command again.")
         _require_source(entry, path, sha256)
     except UserError:
         download.unlink()
@@ -331,10 +319,10 @@ def _checked_sha256(entry: CatalogueEntry, remote: "Remote", download: Path, pat
 
 
 def _import(entry: CatalogueEntry, remote: "Remote", download: Path, sha256: str, path: Path) -> None:
-    state_dict, card = import_official(download, name=entry.name)
+    state_dict, card = import_model(download)
     training = {**card.training, "file": entry.file, "sha256": sha256}
-    card = replace(card, licence=entry.licence, source=remote.url, citation=entry.citation, training=training)
-    save_model(path, state_dict, card)
+    card = replace(card, name=entry.name, licence=entry.licence, training=training)
+    save_model(path, state_dict, replace(card, source=remote.url, citation=entry.citation))
 
 
 def _download(entry: CatalogueEntry, remote: "Remote", partial: Path) -> None:
@@ -369,7 +357,7 @@ def _explained(entry: CatalogueEntry) -> Iterator[None]:
 
 def _require_size(entry: CatalogueEntry, found: int | None) -> None:
     if found is not None and abs(found - entry.approximate_bytes) > SIZE_TOLERANCE * entry.approximate_bytes:
-        raise UserError(
+        raise FileError(
             f"{entry.file} of {entry.repository} has {found:,} bytes where about {entry.approximate_bytes:,} belong; "
             "it was refused."
         )
@@ -379,7 +367,7 @@ def _require_source(entry: CatalogueEntry, path: Path, sha256: str | None) -> No
     """Refuses a published file that is no longer the one of first use."""
     recorded = _read_record(path).get("source_sha256")
     if None not in (recorded, sha256) and recorded != sha256:
-        raise UserError(
+        raise FileError(
             f"{entry.file} of {entry.repository} is no longer the file that was downloaded first (its SHA-256 has "
             f"changed). It was refused: delete {_record_path(path)} if you trust the new one."
         )
@@ -389,7 +377,7 @@ def _require_space(entry: CatalogueEntry, folder: Path, missing_bytes: int) -> N
     needed = missing_bytes + entry.approximate_bytes // 2
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise UserError(
+        raise OutputError(
             f"Model {entry.name!r} needs {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free; make "
             "room or choose another folder with STUNET_HOME."
         )

@@ -1,27 +1,51 @@
-"""Weights of nnU-Net's kinds become one model file of ours: here weights and preprocessing plans meet."""
+"""Weights that nnU-Net or `stunet train` wrote become weights in our names and a card.
 
-import json
+Whatever the source, it is read into `Checkpoint`s, their plans are read once, and one function makes the card.
+"""
+
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stunet.errors import UserError
-from stunet.networks.stunet import ISOTROPIC_STRIDES
-from stunet.plans.preprocessing import PreprocessingPlan
-from stunet.weights.checkpoint import Checkpoint, read_checkpoint
-from stunet.weights.model_file import ModelCard, StateDict, joined
-from stunet.weights.model_folder import read_model_folder
-from stunet.weights.nnunet_plans import DEFAULT_CONFIGURATION, read_v1_plans
-from stunet.weights.official import PUBLISHED_PLAN, import_official, is_published
+from stunet.errors import FileError, UserError
+from stunet.files import existing_file, read_json_object
+from stunet.labels.ontology import BACKGROUND, LABELS
+from stunet.networks.registry import size_of
+from stunet.networks.stunet import ISOTROPIC_STRIDES, PUBLISHED_STRIDES, SIZES, six_strides
+from stunet.plans.network_spec import NetworkSpec, Stride
+from stunet.plans.nnunet import (
+    DatasetDescription,
+    Plans,
+    dataset_from,
+    plans_from,
+    read_plans_file,
+    read_v1_plans,
+    strides_from,
+)
+from stunet.weights.checkpoint import Checkpoint, read_checkpoint, to_official_names
+from stunet.weights.model_file import ModelCard, Shape, StateDict, joined, mismatches, network_shapes, shapes_of
+from stunet.weights.published import CITATION, PUBLISHED_PLAN, PUBLISHED_SOURCE
 from stunet.weights.training_checkpoint import is_training_checkpoint, read_training_checkpoint
+
+CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
+"""Which checkpoint of a fold is used: the first of these that exists."""
+
+STUNET_TRAINER = "STUNetTrainer"
+"""How the names of all trainers of STU-Nets begin, ours and the official ones."""
+
+Fold = int | str
+"""A fold of nnU-Net's cross-validation, 0 to 4, or "all"."""
+
+_PUBLISHED_SIZES = {(SIZES[name].width, SIZES[name].depth) for name in ("small", "base", "large", "huge")}
 
 
 def import_model(
     source: Path,
     plans: Path | None = None,
     strides: Sequence[Sequence[int]] | None = None,
-    folds: Sequence[int | str] = (),
+    folds: Sequence[Fold] = (),
 ) -> tuple[StateDict, ModelCard]:
     """Weights in our names and their card, ready for `stunet.weights.model_file.save_model`.
 
@@ -33,90 +57,316 @@ def import_model(
         strides: of the five downsamplings (Z, Y, X); they override those of the plans.
         folds: which folds of a model folder, 0 if empty; several are joined, and their logits will be averaged.
 
+    Returns:
+        The tensors, memory-mapped where the format allows it, and the card.
+
     Raises:
-        UserError: a file that can't be read safely, another network, one whose strides or preprocessing are unknown,
-            with the option that would tell, or an option that the source has no use for.
+        UserError: a file that can't be read safely, another network (with a table of the shapes that differ), one whose
+            strides or preprocessing are unknown, with the option that would tell, or an option that the source has no
+            use for.
     """
-    if source.is_dir() and is_training_checkpoint(source):
+    if source.is_dir():
+        return _import_folder(source, plans, strides, folds)
+    if folds:
+        raise UserError(f"{source} has no folds to choose from; only a model folder of nnU-Net v2 has.")
+    checkpoint = read_checkpoint(source)
+    known = _own_plans(checkpoint) if plans is None else read_plans_file(existing_file(plans))
+    return import_checkpoints([replace(checkpoint, plans=known)], strides)
+
+
+def _import_folder(
+    source: Path, plans: Path | None, strides: Sequence[Sequence[int]] | None, folds: Sequence[Fold]
+) -> tuple[StateDict, ModelCard]:
+    if is_training_checkpoint(source):
         if plans is not None or folds:
             raise UserError(
                 f"{source} is a checkpoint of one fold, with its plans beside it; leave --plans and -f out."
             )
-        checkpoint = read_training_checkpoint(source)
-        return _import_checkpoint(checkpoint, checkpoint.plans, strides)
-    if source.is_dir():
-        if plans is not None or strides is not None:
-            raise UserError(f"{source} is a model folder, which has its own plans; leave --plans and --strides out.")
-        return _import_folds(source, folds or (0,))
-    if folds:
-        raise UserError(f"{source} has no folds to choose from; only a model folder of nnU-Net v2 has.")
-    checkpoint = read_checkpoint(source)
-    read_plans = _read_plans(plans) if plans is not None else _own_plans(checkpoint)
-    return _import_checkpoint(checkpoint, read_plans, strides)
+        return import_checkpoints([read_training_checkpoint(source)], strides)
+    if plans is not None or strides is not None:
+        raise UserError(f"{source} is a model folder, which has its own plans; leave --plans and --strides out.")
+    return import_checkpoints(read_folds(source, folds or (0,)))
 
 
 def import_to_start_with(source: Path) -> tuple[StateDict, ModelCard]:
     """As `import_model` of a checkpoint, but one that does not say how it was trained will do to start a training with.
 
     Returns:
-        The weights and their card; its preprocessing is empty, and its strides mean nothing, where both are unknown.
+        The weights and their card; where the preprocessing is unknown it is None, and the strides mean nothing.
 
     Raises:
         UserError: a file that can't be read safely, or another network.
     """
     checkpoint = read_checkpoint(source)
-    plans = _own_plans(checkpoint)
-    if plans is None and not is_published(checkpoint):
-        return import_official(checkpoint, strides=ISOTROPIC_STRIDES, preprocessing={})
-    return _import_checkpoint(checkpoint, plans)
+    checkpoint = replace(checkpoint, plans=_own_plans(checkpoint))
+    if checkpoint.plans is not None or is_published(checkpoint):
+        return import_checkpoints([checkpoint])
+    spec = _stunet_of(checkpoint, ISOTROPIC_STRIDES)
+    card = _card([checkpoint], spec, None, DatasetDescription())
+    return checkpoint.state_dict, replace(card, preprocessing=None)
 
 
-def _import_checkpoint(
-    checkpoint: Checkpoint, plans: Mapping[str, Any] | None, strides: Sequence[Sequence[int]] | None = None
+def import_checkpoints(
+    checkpoints: Sequence[Checkpoint], strides: Sequence[Sequence[int]] | None = None
 ) -> tuple[StateDict, ModelCard]:
-    preprocessing = None if plans is None else preprocessing_of(plans, checkpoint.configuration).to_dict()
-    state_dict, card = import_official(checkpoint, plans=plans, strides=strides, preprocessing=preprocessing)
-    return state_dict, _as_published(card) if is_published(checkpoint) else card
+    """The weights of one network, or of several of the same kind, and one card for them.
 
-
-def _import_folds(source: Path, folds: Sequence[int | str]) -> tuple[StateDict, ModelCard]:
-    folder = read_model_folder(source, [int(fold) if str(fold).isdigit() else fold for fold in folds])
-    return joined(folder.state_dicts), folder.card(preprocessing_of(folder.plans, folder.configuration).to_dict())
-
-
-def preprocessing_of(plans: Mapping[str, Any], configuration: str | None = None) -> PreprocessingPlan:
-    """How images are prepared, by nnU-Net's plans of version 1 or 2.
+    The size of an STU-Net is read off the shapes. Its strides are not: up-sampling has no weights, so a network with
+    wrong strides loads without a complaint and answers wrongly. They come from `strides`, else from the plans, else
+    they are those of the published weights, if the checkpoint looks like one of these.
 
     Args:
-        plans: content of the plans file.
-        configuration: which of version 2's; "3d_fullres" if None.
+        checkpoints: one or more, all with the plans and dataset.json of the first.
+        strides: five or six strides (Z, Y, X).
 
     Raises:
-        UserError: plans for a 2D network or a cascade, or with steps that stunet does not know.
+        UserError: as `import_model`.
     """
-    if "plans_per_stage" in plans:
-        return PreprocessingPlan.from_nnunet_v1(plans)
-    return PreprocessingPlan.from_nnunet_v2(plans, configuration or DEFAULT_CONFIGURATION)
+    first = checkpoints[0]
+    plans = None if first.plans is None else plans_from(first.plans, first.configuration, first.path)
+    dataset = dataset_from(first.dataset, first.path)
+    _require_classes(first, dataset)
+    specs = [_spec_of(checkpoint, plans, dataset, strides) for checkpoint in checkpoints]
+    for checkpoint, spec in zip(checkpoints, specs, strict=True):
+        if spec != specs[0]:
+            raise UserError(f"{checkpoint.path} holds another network than {first.path}.")
+    if plans is None and not _has_published_ends(first):
+        raise UserError(
+            f"{first.path} does not say how its images were prepared (spacing, normalisation): give nnU-Net's plans "
+            "file (--plans)."
+        )
+    state_dict = joined([checkpoint.state_dict for checkpoint in checkpoints])
+    return state_dict, _card(checkpoints, specs[0], plans, dataset)
+
+
+def _require_classes(checkpoint: Checkpoint, dataset: DatasetDescription) -> None:
+    if dataset.has_regions:
+        raise FileError("This model was trained on regions (labels that overlap), which stunet does not read.")
+    if checkpoint.fold and not (dataset.labels and dataset.channels):
+        raise FileError(f"The dataset.json of {checkpoint.path.parent.parent} names no labels or no channels.")
+
+
+def is_published(checkpoint: Checkpoint) -> bool:
+    """The checkpoint looks like a published one: v1, official names, 1 channel, 105 classes, size S, B, L or H."""
+    spec = _size_in(shapes_of(checkpoint.state_dict))
+    return (
+        spec is not None
+        and _has_published_ends(checkpoint)
+        and (spec.arguments["width"], spec.arguments["depth"]) in _PUBLISHED_SIZES
+    )
+
+
+def _has_published_ends(checkpoint: Checkpoint) -> bool:
+    """A v1 checkpoint with official names, the published weights' input channel and classes; the size may differ."""
+    spec = _size_in(shapes_of(checkpoint.state_dict))
+    ends = None if spec is None else (spec.input_channels, spec.num_classes)
+    is_v1 = checkpoint.configuration is None and checkpoint.trainer is None
+    return ends == (1, len(LABELS)) and checkpoint.official_names and is_v1
 
 
 def _own_plans(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
     """The plans that came with a checkpoint; none are needed for the published weights."""
-    if is_published(checkpoint):
-        return None
     beside = checkpoint.path.with_name(f"{checkpoint.path.name}.pkl")
-    return checkpoint.plans or (read_v1_plans(beside) if beside.is_file() else None)
+    if checkpoint.plans is not None or is_published(checkpoint) or not beside.is_file():
+        return checkpoint.plans
+    return read_v1_plans(beside)
 
 
-def _as_published(card: ModelCard) -> ModelCard:
-    """What v1's plans don't say of the published weights, whichever plans came with them: scans were CT, and RAS."""
-    preprocessing = {**card.preprocessing, "orientation": PUBLISHED_PLAN["orientation"]}
-    return replace(card, preprocessing=preprocessing, channels=("CT",))
+# Folds
 
 
-def _read_plans(path: Path) -> Mapping[str, Any]:
-    if path.suffix != ".json":
-        return read_v1_plans(path)
+def read_folds(folder: Path, folds: Sequence[Fold] | None = None) -> list[Checkpoint]:
+    """The checkpoints of a model folder that nnU-Net v2 or `stunet train` wrote, with the folder's plans.
+
+    Args:
+        folder: the one that holds `plans.json`.
+        folds: which folds, e.g. (0, 1) or ("all",); None takes every fold that has a checkpoint.
+
+    Raises:
+        UserError: a file or fold that is missing or damaged.
+    """
+    if not folder.is_dir():
+        raise FileError(f"There is no folder {folder}.")
+    for name in ("plans.json", "dataset.json"):
+        if not (folder / name).is_file():
+            raise FileError(
+                f"{folder} is not a model folder of nnU-Net v2: {name} is missing. Give the folder that holds "
+                "plans.json, dataset.json and fold_0, e.g. .../nnUNetTrainer__nnUNetPlans__3d_fullres."
+            )
+    plans, dataset = (read_json_object(existing_file(folder / name)) for name in ("plans.json", "dataset.json"))
+    if "configurations" not in plans:
+        raise FileError(f"{folder / 'plans.json'} is not a plans file of nnU-Net v2: it has no 'configurations'.")
+    return [
+        replace(read_checkpoint(path), plans=plans, dataset=dataset, fold=fold)
+        for fold, path in _fold_checkpoints(folder, folds).items()
+    ]
+
+
+def _fold_checkpoints(folder: Path, folds: Sequence[Fold] | None) -> dict[str, Path]:
+    """One file of each fold asked for, or of all that are trained; five trained folds win over "all"."""
+    trained: dict[str, Path] = {}
+    for name in reversed(CHECKPOINTS):
+        trained |= {path.parent.name.removeprefix("fold_"): path for path in folder.glob(f"fold_*/{name}")}
+    if not trained:
+        raise FileError(f"{folder} has no trained fold: there is no fold_*/{CHECKPOINTS[0]}.")
+    asked = list(map(str, folds)) if folds is not None else sorted(set(trained) - {"all"}) or ["all"]
+    if not asked or set(asked) - set(trained):
+        absent = ", ".join(sorted(set(asked) - set(trained)))
+        raise FileError(f"{folder} has no trained fold {absent}; it has {', '.join(sorted(trained))}.")
+    return {fold: trained[fold] for fold in asked}
+
+
+# The network
+
+
+def _spec_of(
+    checkpoint: Checkpoint, plans: Plans | None, dataset: DatasetDescription, strides: Sequence[Sequence[int]] | None
+) -> NetworkSpec:
+    """The network whose tensors a checkpoint holds: an STU-Net by its shapes, or the other network of its plans."""
+    known: Sequence[Stride] = PUBLISHED_STRIDES if is_published(checkpoint) else ()
+    variant: Mapping[str, str] = {}
+    if plans is not None:
+        if plans.kind not in (None, "stunet"):
+            return _other_network_of(checkpoint, plans, dataset, strides)
+        _require_stunet_trainer(checkpoint, plans)
+        known = plans.strides
+        variant = {name: plans.arguments[name] for name in plans.arguments.keys() & {"downsampling", "upsampling"}}
+    known = known if strides is None else strides_from(strides)
+    spec = _stunet_of(checkpoint, six_strides(known or ISOTROPIC_STRIDES), **variant)
+    if not known:
+        raise UserError(
+            f"{checkpoint.path} does not say with which strides it was trained, and wrong ones give wrong answers "
+            "without an error: give nnU-Net's plans file (--plans) or the strides (--strides)."
+        )
+    return spec
+
+
+def _require_stunet_trainer(checkpoint: Checkpoint, plans: Plans) -> None:
+    """Where v2 plans name another network than ours, an STU-Net trainer must have put ours in its place.
+
+    The official trainers (`STUNetTrainer_base`, ...) do so, with the plans' strides padded or cut to five
+    downsamplings; what another trainer does with the strides is unknown.
+    """
+    trainer = checkpoint.trainer or "an unknown trainer"
+    if plans.network_class and plans.kind is None and not trainer.startswith(STUNET_TRAINER):
+        raise FileError(
+            f"{checkpoint.path} was trained by {trainer} with the network {plans.network_class}, which stunet does not "
+            "know."
+        )
+
+
+def _stunet_of(checkpoint: Checkpoint, strides: Sequence[Stride], **variant: str) -> NetworkSpec:
+    """The STU-Net whose shapes a checkpoint has; the table of what differs has the names that the file has."""
+    shapes = shapes_of(checkpoint.state_dict)
+    size = _size_in(shapes)
+    if size is None:
+        listed = ", ".join(list(shapes)[:3])
+        raise FileError(f"{checkpoint.path} is not an STU-Net: its first tensors are {listed}.")
+    spec = size.with_arguments(strides=strides, **{"downsampling": "residual", "upsampling": "nearest", **variant})
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read as nnU-Net plans ({error}).") from error
+        expected = network_shapes(spec)
+    except (ValueError, RuntimeError) as error:
+        raise FileError(f"{checkpoint.path} is not an STU-Net ({str(error).splitlines()[0]}).") from error
+    in_file = to_official_names if checkpoint.official_names else dict
+    table = mismatches(in_file(expected), in_file(shapes))
+    if table:
+        raise FileError(f"{checkpoint.path} is not an STU-Net of size {size_of(spec)}:\n{table}")
+    return spec
+
+
+def _size_in(shapes: Mapping[str, Shape]) -> NetworkSpec | None:
+    """The STU-Net whose shapes these are, by its first convolution and a head; None if one is missing."""
+    stem = shapes.get("encoder.stages.0.0.conv1.weight", ())
+    heads = [shape for key, shape in shapes.items() if re.fullmatch(r"decoder\.seg_layers\.\d+\.bias", key)]
+    if len(stem) != 5 or not heads or len(heads[-1]) != 1 or min(*stem[:2], *heads[-1]) < 1:
+        return None
+    depth = sum(re.fullmatch(r"encoder\.stages\.0\.\d+\.conv1\.weight", key) is not None for key in shapes)
+    return NetworkSpec("stunet", stem[1], heads[-1][0], {"width": stem[0], "depth": depth})
+
+
+def _other_network_of(
+    checkpoint: Checkpoint, plans: Plans, dataset: DatasetDescription, strides: Sequence[Sequence[int]] | None
+) -> NetworkSpec:
+    if strides is not None:
+        raise UserError(f"{checkpoint.path} is a {plans.kind}, whose strides are in its plans; leave --strides out.")
+    shapes = shapes_of(checkpoint.state_dict)
+    if not dataset.channels or not dataset.labels:
+        raise UserError(f"{checkpoint.path} does not say how many channels and classes its {plans.kind} has.")
+    try:
+        spec = NetworkSpec(str(plans.kind), len(dataset.channels), len(dataset.labels), plans.arguments)
+        table = mismatches(network_shapes(spec), shapes) if spec.least_tensors <= len(shapes) else "too many layers"
+    except (ValueError, RuntimeError) as error:
+        raise FileError(f"{checkpoint.path} is not a {plans.kind} ({str(error).splitlines()[0]}).") from error
+    if table:
+        raise FileError(f"{checkpoint.path} is not the {plans.kind} of its plans:\n{table}")
+    return spec
+
+
+# The card
+
+
+def _card(
+    checkpoints: Sequence[Checkpoint], spec: NetworkSpec, plans: Plans | None, dataset: DatasetDescription
+) -> ModelCard:
+    """All that is known of the weights; `plans` is None where nobody says how they were trained."""
+    first = checkpoints[0]
+    card = ModelCard(
+        name=_name_of(first, plans),
+        network=spec,
+        preprocessing=None if plans is None else plans.preprocessing,
+        labels=_named(dataset.labels, _default_labels(first, spec), "labels", first),
+        channels=_named(
+            dataset.channels or (() if plans is None else plans.channels),
+            tuple(f"channel_{index}" for index in range(spec.input_channels)),
+            "channels",
+            first,
+        ),
+        mirror_axes=first.mirror_axes,
+        training=_training_of(checkpoints),
+        licence=dataset.licence,
+        source=dataset.reference,
+        citation=CITATION,
+        members=len(checkpoints),
+    )
+    return _as_published(card, first)
+
+
+def _as_published(card: ModelCard, checkpoint: Checkpoint) -> ModelCard:
+    """What v1's plans do not say of the published weights, whichever plans came with them: scans were CT, and RAS."""
+    if card.preprocessing is None and _has_published_ends(checkpoint):
+        card = replace(card, preprocessing=PUBLISHED_PLAN)
+    if card.preprocessing is None or not is_published(checkpoint):
+        return card
+    preprocessing = replace(card.preprocessing, orientation=PUBLISHED_PLAN.orientation)
+    return replace(card, preprocessing=preprocessing, channels=("CT",), licence="Apache-2.0", source=PUBLISHED_SOURCE)
+
+
+def _name_of(checkpoint: Checkpoint, plans: Plans | None) -> str:
+    """A fold has the name of its dataset, another checkpoint that of its file."""
+    if checkpoint.fold and plans is not None:
+        return plans.dataset or checkpoint.path.parent.parent.name
+    return checkpoint.path.name.split(".")[0]
+
+
+def _training_of(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
+    first = checkpoints[0]
+    folds = [checkpoint.fold for checkpoint in checkpoints]
+    origin = {"folds": folds} if first.fold else {"file": first.path.name}
+    known = {**origin, "trainer": first.trainer, "epochs": first.epoch}
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def _default_labels(checkpoint: Checkpoint, spec: NetworkSpec) -> tuple[str, ...]:
+    if checkpoint.official_names and spec.num_classes == len(LABELS):
+        return LABELS
+    return (BACKGROUND, *(f"class_{label}" for label in range(1, spec.num_classes)))
+
+
+def _named(names: tuple[str, ...], default: tuple[str, ...], what: str, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The names, if there are as many as the network needs; the default if there are none."""
+    if names and len(names) != len(default):
+        raise FileError(
+            f"{checkpoint.path} has a network for {len(default)} {what}, but its plans or dataset.json name "
+            f"{len(names)}: {', '.join(names)}."
+        )
+    return names or default

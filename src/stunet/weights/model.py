@@ -1,22 +1,18 @@
 """A model that can segment: networks, how to prepare images for them, and what their answers mean."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stunet.errors import UserError
+from stunet.errors import FileError, UnknownNameError, UserError
 from stunet.networks.network import Network
 from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.catalogue import CATALOGUE, get_model
-from stunet.weights.import_model import import_model, preprocessing_of
+from stunet.weights.import_model import Fold, import_checkpoints, import_model, import_to_start_with, read_folds
 from stunet.weights.model_file import ModelCard, StateDict, build_network_from, read_model, separated
-from stunet.weights.model_folder import read_model_folder
 
 CHECKPOINT_SUFFIXES = (".model", ".pth", ".pt")
 """Files that are read as checkpoints of nnU-Net v1 or v2."""
-
-Fold = int | str
-"""A fold of nnU-Net's cross-validation, 0 to 4, or "all"."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +20,7 @@ class Model:
     """One network, or several (folds, or trainings with other seeds) whose logits are averaged.
 
     Attributes:
-        networks: in evaluation mode, float32, on the CPU; all of one architecture.
+        networks: in evaluation mode, float32, on the CPU; all of one kind.
         plan: how images are prepared.
         card: labels, licence, provenance.
         source: what it was loaded from, as the user named it.
@@ -53,59 +49,73 @@ def load_model(source: str | Path, folds: Sequence[Fold] | None = None) -> Model
         UserError: nothing of that name, a file that is damaged or of another kind, weights that do not say how to use
             them, or folds of something other than a folder.
     """
-    state_dicts, card = read_weights(source, folds)
+    state_dict, card = _read(source, folds)
     plan = _plan_on(card, str(source))
-    networks = tuple(build_network_from(card, state_dict) for state_dict in state_dicts)
+    networks = tuple(build_network_from(card, one) for one in separated(state_dict, card.members))
     _require_fitting_patch(plan, networks[0], str(source))
     return Model(networks, plan, card, str(source))
 
 
-def read_weights(source: str | Path, folds: Sequence[Fold] | None = None) -> tuple[Sequence[StateDict], ModelCard]:
-    """The weights of each network, memory-mapped where the format allows it, and the card; no network is built.
+def read_pretrained(source: str | Path) -> tuple[StateDict, ModelCard]:
+    """Weights to start a training with. They need not say all that prediction must know; no network is built.
 
     Args:
-        source: as `load_model` takes it.
-        folds: as `load_model` takes them.
+        source: as `load_model` takes it; of several networks or folds the first is taken.
+
+    Returns:
+        The weights in our names, memory-mapped where the format allows it, and the card. Its preprocessing is None
+            where a checkpoint does not say how its images were prepared; then its strides are unknown, too.
 
     Raises:
-        UserError: as `load_model`.
+        UserError: nothing of that name, or a file that is damaged or of another kind.
     """
+    path = Path(source)
+    if str(source) not in CATALOGUE and path.is_file() and path.suffix in CHECKPOINT_SUFFIXES:
+        return import_to_start_with(path)
+    state_dict, card = _read(source)
+    if len(_known_plan(card, str(source)).normalization) != card.network.input_channels:
+        raise FileError(f"{source} cannot be used: it normalises other channels than its network takes.")
+    return separated(state_dict, card.members)[0], replace(card, members=1)
+
+
+def _read(source: str | Path, folds: Sequence[Fold] | None = None) -> tuple[StateDict, ModelCard]:
     path = Path(source)
     is_name = isinstance(source, str) and source in CATALOGUE
     if not is_name and path.is_dir():
-        return _read_folder(path, folds)
+        return import_checkpoints(read_folds(path, folds))
     if folds is not None:
         raise UserError(f"{source} has no folds to choose from; only a model folder of nnU-Net v2 has.")
-    state_dict, card = read_model(get_model(str(source))) if is_name else _read_file(path)
-    return separated(state_dict, card.networks), card
-
-
-def _read_folder(path: Path, folds: Sequence[Fold] | None) -> tuple[Sequence[StateDict], ModelCard]:
-    folder = read_model_folder(path, folds)
-    preprocessing = preprocessing_of(folder.plans, folder.configuration)
-    return folder.state_dicts, folder.card(preprocessing.to_dict())
-
-
-def _read_file(path: Path) -> tuple[StateDict, ModelCard]:
+    if is_name:
+        return read_model(get_model(str(source)))
     if not path.exists():
-        raise UserError(
-            f"There is no model {str(path)!r}: no file or folder has that name, and the catalogue has "
-            f"{', '.join(CATALOGUE)}."
-        )
+        raise UnknownNameError(f"{UnknownNameError.of('model', path, CATALOGUE)} No file or folder has that name.")
     if path.suffix == ".safetensors":
         return read_model(path)
     if path.suffix in CHECKPOINT_SUFFIXES:
         return import_model(path)
     known = ", ".join((".safetensors", *CHECKPOINT_SUFFIXES))
-    raise UserError(f"{path} is no model: give a file of kind {known}, a model folder, or a name in the catalogue.")
+    raise FileError(f"{path} is no model: give a file of kind {known}, a model folder, or a name in the catalogue.")
+
+
+def _known_plan(card: ModelCard, source: str) -> PreprocessingPlan:
+    if card.preprocessing is None:
+        raise FileError(f"{source} cannot be used: its card does not say how images are prepared.")
+    return card.preprocessing
 
 
 def _plan_on(card: ModelCard, source: str) -> PreprocessingPlan:
-    try:
-        plan = PreprocessingPlan.from_dict(card.preprocessing)
-    except ValueError as error:
-        raise UserError(f"{source} cannot be used: its card holds no valid preprocessing ({error}).") from error
-    _require_consistent(plan, card, source)
+    """The plan on a card, if the network can follow it."""
+    plan = _known_plan(card, source)
+    if len(plan.normalization) != card.network.input_channels:
+        raise FileError(
+            f"{source} cannot be used: it normalises {len(plan.normalization)} channel(s), and its network takes "
+            f"{card.network.input_channels}."
+        )
+    if not {plan.logits_order, plan.logits_order_z} <= {0, 1}:
+        raise FileError(
+            f"{source} cannot be used: its plan interpolates the network's output with order {plan.logits_order}, and "
+            "stunet does so linearly (1) or by the nearest voxel (0)."
+        )
     return plan
 
 
@@ -113,26 +123,12 @@ def _require_fitting_patch(plan: PreprocessingPlan, network: Network, source: st
     """Refuse a patch that the network does not take."""
     multiple = network.window_multiple
     if any(size < 1 or size % divisor for size, divisor in zip(plan.patch_size, multiple, strict=True)):
-        raise UserError(
+        raise FileError(
             f"{source} cannot be used: its patch of {plan.patch_size} voxels is not divisible by {multiple}, as its "
             "network's strides demand."
         )
     if network.window_size not in (None, tuple(plan.patch_size)):
-        raise UserError(
+        raise FileError(
             f"{source} cannot be used: its patch is {plan.patch_size} voxels, and its network was built for "
             f"{network.window_size}."
-        )
-
-
-def _require_consistent(plan: PreprocessingPlan, card: ModelCard, source: str) -> None:
-    """Refuse a plan that the network cannot follow."""
-    if len(plan.normalization) != card.architecture.input_channels:
-        raise UserError(
-            f"{source} cannot be used: it normalises {len(plan.normalization)} channel(s), and its network takes "
-            f"{card.architecture.input_channels}."
-        )
-    if not {plan.logits_order, plan.logits_order_z} <= {0, 1}:
-        raise UserError(
-            f"{source} cannot be used: its plan interpolates the network's output with order {plan.logits_order}, and "
-            "stunet does so linearly (1) or by the nearest voxel (0)."
         )

@@ -6,31 +6,31 @@ read without touching the weights, and the weights are memory-mapped, so `huge` 
 """
 
 import json
-import os
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from stunet.errors import UserError
-from stunet.files import replacing
+from stunet.errors import FileError, OutputError, UserError
+from stunet.files import existing_file, replacing
 from stunet.networks.network import Network, without_weights
-from stunet.networks.registry import CLASSES, find_class
-from stunet.networks.stunet import SIZES, Stride, STUNetConfig, build_stunet
-from stunet.weights.shapes import Shape, mismatches, shapes_of
+from stunet.networks.registry import build
+from stunet.plans.network_spec import NetworkSpec
+from stunet.plans.preprocessing import PreprocessingPlan
 
 StateDict = dict[str, torch.Tensor]
 """Tensors by name, in the names of `stunet.networks`."""
 
+Shape = tuple[int, ...]
+
 Item = TypeVar("Item")
 
-CARD_VERSION = 1
-"""Rises when older programs could misread a card."""
+CARD_VERSION = 2
+"""Rises when older programs could misread a card. Version 1 wrote the network in other words; it is still read."""
 
 METADATA_KEY = "stunet"
 """Where the card lies in the safetensors metadata."""
@@ -38,144 +38,11 @@ METADATA_KEY = "stunet"
 MAX_HEADER_BYTES = 25_000_000
 """No header of ours nears this (`huge` needs 50 kB); the same bound that huggingface_hub sets."""
 
+SHOWN_MISMATCHES = 12
+"""Rows of the table that reports wrong shapes; the rest are counted."""
+
 READABLE_BY_ALL = 0o644
 """Mode of a model file; safetensors writes files that their owner alone can read, and models are shared."""
-
-LAYER_COUNTS = ("depth", "depths", "stages")
-"""Arguments of networks that say how many layers there are: a card may not claim more than there are tensors."""
-
-
-class _Buildable(ABC):
-    """What both kinds of architecture can tell of their network."""
-
-    @abstractmethod
-    def build(self) -> Network:
-        """A new network.
-
-        Raises:
-            ValueError: numbers or names that no such network can have.
-            UserError: its package is not installed.
-        """
-
-    def without_weights(self) -> Network:
-        """The network on the meta device: `huge` costs nothing.
-
-        Raises:
-            ValueError, UserError: as `build`.
-        """
-        with without_weights():
-            return self.build()
-
-    def shapes(self) -> dict[str, Shape]:
-        """The shape of every tensor of the network."""
-        return shapes_of(self.without_weights().state_dict())
-
-
-@dataclass(frozen=True)
-class Architecture(_Buildable):
-    """Which STU-Net the weights belong to.
-
-    Attributes:
-        network: "stunet".
-        input_channels: channels of the image.
-        num_classes: classes, background included.
-        width, depth, strides, downsampling, upsampling: see `stunet.networks.stunet.STUNetConfig`.
-    """
-
-    network: str
-    input_channels: int
-    num_classes: int
-    width: int
-    depth: int
-    strides: tuple[Stride, ...]
-    downsampling: str = "residual"
-    upsampling: str = "nearest"
-
-    @property
-    def config(self) -> STUNetConfig:
-        """What builds the network.
-
-        Raises:
-            ValueError: numbers or names that no STU-Net can have.
-        """
-        if self.network != "stunet":
-            raise ValueError(f"the network is {self.network!r}, not 'stunet'")
-        arguments = {name: value for name, value in asdict(self).items() if name != "network"}
-        return STUNetConfig(**arguments)
-
-    @property
-    def size(self) -> str:
-        """The size's name, or its two numbers where it has none, e.g. "width 48, depth 2"."""
-        names = [name for name, size in SIZES.items() if (size.width, size.depth) == (self.width, self.depth)]
-        return names[0] if names else f"width {self.width}, depth {self.depth}"
-
-    @property
-    def layers(self) -> int:
-        """A number of layers, of which each has a tensor or more."""
-        return self.depth
-
-    def build(self) -> Network:
-        """A new STU-Net."""
-        return build_stunet(self.config)
-
-
-@dataclass(frozen=True)
-class OtherArchitecture(_Buildable):
-    """Which other network the weights belong to.
-
-    Attributes:
-        network: one of `stunet.networks.registry.CLASSES`; no other class is ever looked up.
-        input_channels: channels of the image.
-        num_classes: classes, background included.
-        arguments: the network's own: numbers, text, and lists of them.
-    """
-
-    network: str
-    input_channels: int
-    num_classes: int
-    arguments: Mapping[str, Any]
-
-    def __post_init__(self) -> None:
-        if self.network not in CLASSES:
-            raise ValueError(f"its network is {self.network!r}, and this stunet knows {', '.join(CLASSES)}")
-        if not all(_is_plain(value) for value in self.arguments.values()):
-            raise ValueError(f"arguments of a network are numbers, text and lists of them, not {self.arguments}")
-
-    @property
-    def size(self) -> str:
-        """The network's name and its arguments, for people."""
-        return ", ".join([self.network, *(f"{name} {value}" for name, value in self.arguments.items())])
-
-    @property
-    def layers(self) -> int:
-        """A number of layers, of which each has a tensor or more."""
-        lists = [value for value in self.arguments.values() if isinstance(value, list | tuple)]
-        counts = [value for name in LAYER_COUNTS for value in _numbers_in(self.arguments.get(name))]
-        return max(0, sum(counts), *map(len, lists))
-
-    def build(self) -> Network:
-        """A new network, as `Network` describes it."""
-        network_class: Any = find_class(self.network)
-        try:
-            return network_class(self.input_channels, self.num_classes, **self.arguments)
-        except UserError:
-            raise
-        except Exception as error:  # constructors of other packages raise anything
-            raise ValueError(f"no {self.network} can have the arguments {self.arguments} ({error})") from error
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, list | tuple):
-        return all(_is_plain(item) for item in value)
-    return isinstance(value, int | float | str)
-
-
-def _numbers_in(value: object) -> list[int]:
-    items = value if isinstance(value, list | tuple) else [value]
-    return [item for item in items if isinstance(item, int)]
-
-
-AnyArchitecture = Architecture | OtherArchitecture
 
 
 @dataclass(frozen=True)
@@ -184,8 +51,8 @@ class ModelCard:
 
     Attributes:
         name: how the model calls itself, e.g. "base".
-        architecture: the network.
-        preprocessing: the plan, as `stunet.plans.preprocessing.PreprocessingPlan.to_dict()` gives it.
+        network: what builds it.
+        preprocessing: how images are prepared; None if unknown: such weights can only start a training.
         labels: class names; the index is the integer in the label map, [0] is "background".
         channels: what each input channel shows, e.g. ("CT",).
         mirror_axes: spatial axes (0, 1, 2 = Z, Y, X) with which mirrored copies may be averaged.
@@ -194,12 +61,12 @@ class ModelCard:
         source: where they come from.
         metrics: results, with the cases that they were measured on.
         citation: the paper to cite.
-        networks: how many networks of this architecture the file holds; their logits are averaged.
+        members: how many networks of this kind the file holds; their logits are averaged.
     """
 
     name: str
-    architecture: AnyArchitecture
-    preprocessing: Mapping[str, Any]
+    network: NetworkSpec
+    preprocessing: PreprocessingPlan | None
     labels: tuple[str, ...]
     channels: tuple[str, ...]
     mirror_axes: tuple[int, ...] = ()
@@ -208,60 +75,56 @@ class ModelCard:
     source: str = "unknown"
     metrics: Mapping[str, Any] = field(default_factory=dict)
     citation: str = ""
-    networks: int = 1
+    members: int = 1
 
     def __post_init__(self) -> None:
-        if self.networks < 1:
-            raise ValueError(f"a model has one network or more, not {self.networks}")
-        if len(self.labels) != self.architecture.num_classes:
-            raise ValueError(f"{len(self.labels)} labels are named for {self.architecture.num_classes} classes")
-        if len(self.channels) != self.architecture.input_channels:
-            raise ValueError(f"{len(self.channels)} channels are named for {self.architecture.input_channels} inputs")
+        if self.members < 1:
+            raise ValueError(f"a model has one network or more, not {self.members}")
+        if len(self.labels) != self.network.num_classes:
+            raise ValueError(f"{len(self.labels)} labels are named for {self.network.num_classes} classes")
+        if len(self.channels) != self.network.input_channels:
+            raise ValueError(f"{len(self.channels)} channels are named for {self.network.input_channels} inputs")
         if not set(self.mirror_axes) <= {0, 1, 2}:
             raise ValueError(f"mirror axes are among 0, 1 and 2, not {self.mirror_axes}")
 
-    def shapes(self) -> dict[str, Shape]:
-        """The shape of every tensor in the file; of several networks each has its number before its name.
-
-        Raises:
-            ValueError: numbers or names that no such network can have.
-            UserError: the network's package is not installed.
-        """
-        of_one = self.architecture.shapes()
-        return joined([of_one] * self.networks)
-
     def to_dict(self) -> dict[str, Any]:
         """The card as JSON holds it."""
-        return {"card_version": CARD_VERSION, **asdict(self)}
+        content = {f.name: getattr(self, f.name) for f in fields(self)}
+        preprocessing = None if self.preprocessing is None else self.preprocessing.to_dict()
+        content |= {"network": self.network.to_dict(), "preprocessing": preprocessing}
+        return {"card_version": CARD_VERSION, **content}
 
     @staticmethod
     def from_dict(card: Mapping[str, Any]) -> "ModelCard":
-        """The card that `to_dict` wrote; fields that this version does not know are passed over.
+        """The card that `to_dict` wrote, of this version or of version 1; fields that it does not know are left out.
 
         Raises:
             ValueError: another card version, or a field that is missing or of a wrong type.
         """
-        if card.get("card_version") != CARD_VERSION:
+        if card.get("card_version") not in (1, CARD_VERSION):
             raise ValueError(
-                f"its card has version {card.get('card_version')}, and this stunet reads version {CARD_VERSION}; "
+                f"its card has version {card.get('card_version')}, and this stunet reads versions 1 to {CARD_VERSION}; "
                 "update stunet"
             )
         try:
-            return ModelCard(**_known_fields(ModelCard, card) | _typed_fields(card))
+            card = _of_version_1(card) if card["card_version"] == 1 else card
+            known = {f.name: card[f.name] for f in fields(ModelCard) if f.name in card}
+            return ModelCard(**{**known, **_typed_fields(card)})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"its card is incomplete or damaged ({error})") from error
 
 
-def _known_fields(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {f.name: values[f.name] for f in fields(cls) if f.name in values}
-
-
 def _typed_fields(card: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a card that JSON cannot hold in their own type, and those whose type matters to others."""
+    plan = card["preprocessing"]
+    try:
+        preprocessing = None if plan is None else PreprocessingPlan.from_dict(plan)
+    except ValueError as error:
+        raise ValueError(f"its card holds no valid preprocessing ({error})") from error
     return {
-        "architecture": _architecture(card["architecture"]),
-        "preprocessing": dict(card["preprocessing"]),
-        "networks": int(card.get("networks", 1)),
+        "network": NetworkSpec.from_dict(card["network"]),
+        "preprocessing": preprocessing,
+        "members": int(card.get("members", 1)),
         "labels": tuple(str(label) for label in card["labels"]),
         "channels": tuple(str(channel) for channel in card["channels"]),
         "mirror_axes": tuple(int(axis) for axis in card["mirror_axes"]),
@@ -270,23 +133,30 @@ def _typed_fields(card: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _architecture(fields_on_card: Mapping[str, Any]) -> AnyArchitecture:
-    if fields_on_card["network"] != "stunet":
-        return OtherArchitecture(**{"arguments": {}, **_known_fields(OtherArchitecture, fields_on_card)})
-    architecture = _known_fields(Architecture, fields_on_card)
-    architecture["strides"] = tuple(tuple(int(s) for s in stride) for stride in architecture["strides"])
-    return Architecture(**architecture)
+def _of_version_1(card: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A card of version 1 in the words of version 2. The arguments of an STU-Net stood beside its name then."""
+    own = dict(card["architecture"])
+    network = {"kind": own.pop("network"), **{name: own.pop(name) for name in ("input_channels", "num_classes")}}
+    arguments = own if network["kind"] == "stunet" else own.get("arguments", {})
+    if network["kind"] == "stunet" and not {"width", "depth", "strides"} <= set(own):
+        raise KeyError("width, depth or strides")
+    return {
+        **card,
+        "network": {**network, "arguments": arguments},
+        "preprocessing": card["preprocessing"] or None,
+        "members": card.get("networks", 1),
+    }
 
 
-def stunet_on(card: ModelCard) -> Architecture:
-    """The card's architecture, which must be an STU-Net's.
+def stunet_on(card: ModelCard) -> NetworkSpec:
+    """The card's network, which must be an STU-Net.
 
     Raises:
-        UserError: it is another network's.
+        UserError: it is another network.
     """
-    if isinstance(card.architecture, OtherArchitecture):
-        raise UserError(f"{card.name!r} is a {card.architecture.network}, and this is for STU-Nets only.")
-    return card.architecture
+    if card.network.kind != "stunet":
+        raise UserError(f"{card.name!r} is a {card.network.kind}, and this is for STU-Nets only.")
+    return card.network
 
 
 # Several networks in one file
@@ -303,11 +173,11 @@ def joined(networks: Sequence[Mapping[str, Item]]) -> dict[str, Item]:
     return {f"{number}.{name}": item for number, network in enumerate(networks) for name, item in network.items()}
 
 
-def separated(state_dict: Mapping[str, torch.Tensor], networks: int) -> tuple[StateDict, ...]:
+def separated(state_dict: Mapping[str, torch.Tensor], members: int) -> tuple[StateDict, ...]:
     """What `joined` put together: the tensors of each network."""
-    if networks == 1:
+    if members == 1:
         return (dict(state_dict),)
-    found: tuple[StateDict, ...] = tuple({} for _ in range(networks))
+    found: tuple[StateDict, ...] = tuple({} for _ in range(members))
     for key, tensor in state_dict.items():
         number, _, name = key.partition(".")
         found[int(number)][name] = tensor
@@ -331,12 +201,12 @@ def save_model(
         dtype: "float16" halves the file (`build_network_from` gives float32 again); None keeps each tensor's type.
 
     Raises:
-        ValueError: tensors that do not fit the card's architecture, or another `dtype`.
+        ValueError: tensors that do not fit the card's network, or another `dtype`.
         UserError: a disk that is full, or a folder that cannot be written.
     """
-    table = mismatches(card.shapes(), shapes_of(state_dict))
+    table = mismatches(_shapes_on(card), shapes_of(state_dict))
     if table:
-        raise ValueError(f"these weights do not fit the card's architecture:\n{table}")
+        raise ValueError(f"these weights do not fit the card's network:\n{table}")
     if dtype not in (None, "float16"):
         raise ValueError(f"dtype is 'float16' or None, not {dtype!r}")
     tensors = {key: _stored(tensor, dtype) for key, tensor in state_dict.items()}
@@ -348,7 +218,7 @@ def save_model(
             save_file(tensors, temporary, metadata)
             temporary.chmod(READABLE_BY_ALL)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be written ({error}).") from error
+        raise OutputError(f"{path}: cannot be written ({error}).") from error
 
 
 def _stored(tensor: torch.Tensor, dtype: str | None) -> torch.Tensor:
@@ -387,7 +257,7 @@ def read_model(path: str | Path) -> tuple[StateDict, ModelCard]:
     try:
         return load_file(path), card
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise UserError(f"{path} is damaged ({error}); get it again.") from error
+        raise FileError(f"{path} is damaged ({error}); get it again.") from error
 
 
 def build_network_from(card: ModelCard, state_dict: Mapping[str, torch.Tensor]) -> Network:
@@ -396,33 +266,16 @@ def build_network_from(card: ModelCard, state_dict: Mapping[str, torch.Tensor]) 
     The network is laid out on the meta device and takes the tensors over, so the weights are in memory once.
 
     Raises:
-        UserError: weights that do not fit the card's architecture.
+        UserError: weights that do not fit the card's network.
     """
-    table = mismatches(card.architecture.shapes(), shapes_of(state_dict))
+    with without_weights():
+        network = build(card.network)
+    table = mismatches(shapes_of(network.state_dict()), shapes_of(state_dict))
     if table:
-        raise UserError(f"The weights of model {card.name!r} do not fit its architecture:\n{table}")
-    network = card.architecture.without_weights()
+        raise UserError(f"The weights of model {card.name!r} do not fit its network:\n{table}")
     own = network.state_dict()
     network.load_state_dict({key: tensor.to(own[key].dtype) for key, tensor in state_dict.items()}, assign=True)
     return network.eval()
-
-
-def existing_file(path: str | Path) -> Path:
-    """`path`, if a file with at least one byte is there, and may be read.
-
-    Raises:
-        UserError: nothing there, a folder, an empty file, or one that this user may not read.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"There is no file {path}.")
-    if not path.is_file():
-        raise UserError(f"{path} is a folder, not a model file.")
-    if not os.access(path, os.R_OK):
-        raise UserError(f"{path} may not be read by this user; change its permissions.")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty (0 bytes); copy or download it again.")
-    return path
 
 
 def _read_header(path: Path) -> tuple[dict[str, str], dict[str, Shape]]:
@@ -431,7 +284,7 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, Shape]]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
-            raise UserError(f"{path} is not a .safetensors file, or it is cut short: its header does not fit into it.")
+            raise FileError(f"{path} is not a .safetensors file, or it is cut short: its header does not fit into it.")
         text = file.read(length)
     try:
         tensors = json.loads(text)
@@ -439,33 +292,84 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, Shape]]:
         shapes = {key: tuple(int(n) for n in entry["shape"]) for key, entry in tensors.items()}
         end = max(int(entry["data_offsets"][1]) for entry in tensors.values())
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is not a .safetensors file: its header cannot be read.") from error
+        raise FileError(f"{path} is not a .safetensors file: its header cannot be read.") from error
     if 8 + length + end != size:
-        raise UserError(f"{path} has {size:,} bytes where {8 + length + end:,} belong; copy or download it again.")
+        raise FileError(f"{path} has {size:,} bytes where {8 + length + end:,} belong; copy or download it again.")
     return metadata, shapes
 
 
 def _card_in(metadata: Mapping[str, str], path: Path) -> ModelCard:
     if METADATA_KEY not in metadata:
-        raise UserError(
+        raise FileError(
             f"{path} holds tensors but no stunet card, so how to use them is unknown; "
             "make a model file with `stunet weights import`."
         )
     try:
         return ModelCard.from_dict(json.loads(metadata[METADATA_KEY]))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} cannot be used: {error}.") from error
+        raise FileError(f"{path} cannot be used: {error}.") from error
 
 
 def _require_fit(card: ModelCard, shapes: Mapping[str, Shape], path: Path) -> None:
-    architecture = card.architecture
-    if architecture.layers > len(shapes):
-        raise UserError(f"{path}: its card claims depth {architecture.layers}, but it holds {len(shapes)} tensors.")
-    if card.networks > len(shapes):
-        raise UserError(f"{path}: its card claims {card.networks} networks, but it holds {len(shapes)} tensors.")
+    for claimed, what in ((card.network.least_tensors, "layers"), (card.members, "networks")):
+        if claimed > len(shapes):
+            raise FileError(f"{path}: its card claims {claimed} {what}, but it holds {len(shapes)} tensors.")
     try:
-        table = mismatches(card.shapes(), shapes)
+        table = mismatches(_shapes_on(card), shapes)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path} cannot be used: {str(error).splitlines()[0]}.") from error
+        raise FileError(f"{path} cannot be used: {str(error).splitlines()[0]}.") from error
     if table:
-        raise UserError(f"{path}: its tensors are not those of the network on its card:\n{table}")
+        raise FileError(f"{path}: its tensors are not those of the network on its card:\n{table}")
+
+
+# Shapes
+
+
+def network_shapes(spec: NetworkSpec) -> dict[str, Shape]:
+    """The shape of every tensor of a network, which is laid out without memory.
+
+    Raises:
+        UserError, ValueError: as `stunet.networks.registry.build`.
+    """
+    with without_weights():
+        return shapes_of(build(spec).state_dict())
+
+
+def _shapes_on(card: ModelCard) -> dict[str, Shape]:
+    """Of every tensor in the file; of several networks each has its number before its name."""
+    return joined([network_shapes(card.network)] * card.members)
+
+
+def shapes_of(state_dict: Mapping[str, torch.Tensor]) -> dict[str, Shape]:
+    """The shape of every tensor."""
+    return {key: tuple(tensor.shape) for key, tensor in state_dict.items()}
+
+
+def mismatches(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> str:
+    """A table of the tensors that differ, are missing or do not belong; "" where all fit.
+
+    >>> print(mismatches({"a": (2, 3), "b": (4,)}, {"a": (2, 5), "b": (4,)}))
+    tensor  expected  found
+    a       2 x 3     2 x 5
+    """
+    wrong = [(key, expected[key], found[key]) for key in expected if key in found and expected[key] != found[key]]
+    missing = [(key, shape, None) for key, shape in expected.items() if key not in found]
+    foreign = [(key, None, shape) for key, shape in found.items() if key not in expected]
+    rows = [
+        (key, _shown(left, "nothing"), _shown(right, "missing"))
+        for key, left, right in cast(Sequence[tuple[str, Shape | None, Shape | None]], wrong + foreign + missing)
+    ]
+    return _table(("tensor", "expected", "found"), rows) if rows else ""
+
+
+def _shown(shape: Shape | None, absent: str) -> str:
+    return absent if shape is None else " x ".join(map(str, shape)) or "a single number"
+
+
+def _table(title: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    shown = [title, *rows[:SHOWN_MISMATCHES]]
+    widths = [max(len(row[column]) for row in shown) for column in range(len(title))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
+    if len(rows) > SHOWN_MISMATCHES:
+        lines.append(f"... and {len(rows) - SHOWN_MISMATCHES} more")
+    return "\n".join(lines)

@@ -13,11 +13,10 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from stunet.errors import UserError
+from stunet.errors import FileError
 from stunet.files import read_json_object
 from stunet.weights.checkpoint import Checkpoint
-from stunet.weights.model_file import StateDict
-from stunet.weights.shapes import Shape
+from stunet.weights.model_file import Shape, StateDict
 
 OPTIMIZER_SEPARATOR = "::"
 """In the names of what the optimiser keeps, as in "head.weight::momentum_buffer"; no weight has it in its name."""
@@ -104,7 +103,7 @@ def require_all_parts(folder: Path) -> None:
     """
     for name in read_json_object(folder / STATE_NAME).get("files", ()):
         if not (folder / str(name)).is_file():
-            raise UserError(f"The checkpoint {folder} is damaged: {name} is missing.")
+            raise FileError(f"The checkpoint {folder} is damaged: {name} is missing.")
     for name, parts in _parts_by_name(folder).items():
         _whole_shape(folder, name, parts)
 
@@ -120,7 +119,7 @@ def _all_parts(folder: Path) -> Iterator[Part]:
     """What the headers of the files say."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise UserError(f"{folder} holds no part of a checkpoint (*.safetensors).")
+        raise FileError(f"{folder} holds no part of a checkpoint (*.safetensors).")
     for file in files:
         try:
             with safe_open(file, "pt") as content:
@@ -130,17 +129,17 @@ def _all_parts(folder: Path) -> Iterator[Part]:
                     where = offsets[name]["saved_offsets"] if offsets else [0] * len(shape)
                     yield Part(file, name, tuple(int(n) for n in where), shape)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"The checkpoint {folder} is damaged ({file.name}: {error}).") from error
+            raise FileError(f"The checkpoint {folder} is damaged ({file.name}: {error}).") from error
 
 
 def _whole_shape(folder: Path, name: str, parts: list[Part]) -> Shape:
     """The shape of a tensor, once its parts are known to fill it: nothing larger than the files is ever allocated."""
     if any(len(part.offsets) != len(part.shape) or min(part.offsets, default=0) < 0 for part in parts):
-        raise UserError(f"{folder}: the parts of {name!r} contradict each other.")
+        raise FileError(f"{folder}: the parts of {name!r} contradict each other.")
     ends = [[o + n for o, n in zip(part.offsets, part.shape, strict=True)] for part in parts]
     if len({len(end) for end in ends}) > 1:
-        raise UserError(f"{folder}: the parts of {name!r} contradict each other.")
+        raise FileError(f"{folder}: the parts of {name!r} contradict each other.")
     shape = tuple(max(axis) for axis in zip(*ends, strict=True))
     if sum(math.prod(part.shape) for part in parts) != math.prod(shape):
-        raise UserError(f"{folder}: parts of {name!r} are missing; is the file of each rank there?")
+        raise FileError(f"{folder}: parts of {name!r} are missing; is the file of each rank there?")
     return shape

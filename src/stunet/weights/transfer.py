@@ -6,17 +6,19 @@ agree: a convolution's weights don't depend on them. Letters: O outputs and C in
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
 from stunet.errors import UserError
-from stunet.networks.stunet import STUNet, STUNetConfig
-from stunet.weights.model_file import Architecture, ModelCard, StateDict, stunet_on
+from stunet.networks.registry import size_of
+from stunet.networks.stunet import STUNet
+from stunet.plans.network_spec import NetworkSpec
+from stunet.plans.preprocessing import PreprocessingPlan
+from stunet.weights.model_file import ModelCard, StateDict, stunet_on
 from stunet.weights.transfer_report import TransferReport, listed, remarks_on
 
 
@@ -27,12 +29,12 @@ class Task:
     Attributes:
         labels: class names, background first; () where the outputs are regions that overlap.
         channels: what each input channel shows.
-        preprocessing: the plan, as `stunet.plans.preprocessing.PreprocessingPlan.to_dict()` gives it; empty if unknown.
+        preprocessing: how its images are prepared; None if unknown.
     """
 
     labels: tuple[str, ...]
     channels: tuple[str, ...]
-    preprocessing: Mapping[str, Any]
+    preprocessing: PreprocessingPlan | None
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def transfer(
 
     Args:
         state_dict: the source's weights, in our names.
-        card: the source's card. Where its preprocessing is empty, its strides count as unknown, too.
+        card: the source's card. Where its preprocessing is unknown, its strides count as unknown, too.
         network: of the source's width and depth, on any device.
         task: what it is to learn.
         options: how.
@@ -74,8 +76,8 @@ def transfer(
         UserError: a source of another kind, width or depth, or no class in common where the head is to be kept.
         ValueError: a task that the network was not built for.
     """
-    _require_same_size(card, network.config)
-    _require_built_for(task, network.config)
+    _require_same_size(card, network)
+    _require_built_for(task, network)
     rows = _rows_to_keep(card, task) if options.keep_head else {}
     channel_sources = channels_to_start_with(card.channels, task.channels)
     start = replicate_input_channels(state_dict, network.stem_keys, channel_sources, options.divide_channels)
@@ -210,26 +212,26 @@ def _rows_to_keep(card: ModelCard, task: Task) -> dict[int, int]:
 # The whole
 
 
-def _require_same_size(card: ModelCard, config: STUNetConfig) -> None:
+def _require_same_size(card: ModelCard, network: STUNet) -> None:
     source = stunet_on(card)
-    if (source.width, source.depth) != (config.width, config.depth):
-        here = Architecture("stunet", 1, 1, config.width, config.depth, config.strides)
+    if (source.arguments["width"], source.arguments["depth"]) != (network.width, network.depth):
         raise UserError(
-            f"The weights of {card.name!r} are for the size {_size(source)}, and this network is {_size(here)}: widths "
-            f"and depths must agree. Train the size {source.size}, or start from a model of size {here.size}."
+            f"The weights of {card.name!r} are for the size {_size(source)}, and this network is "
+            f"{_size(network.spec)}: widths and depths must agree. Train the size {size_of(source)}, or start from a "
+            f"model of size {size_of(network.spec)}."
         )
 
 
-def _size(architecture: Architecture) -> str:
-    numbers = f"width {architecture.width}, depth {architecture.depth}"
-    return numbers if architecture.size == numbers else f"{architecture.size} ({numbers})"
+def _size(spec: NetworkSpec) -> str:
+    numbers = f"width {spec.arguments['width']}, depth {spec.arguments['depth']}"
+    return numbers if size_of(spec) == numbers else f"{size_of(spec)} ({numbers})"
 
 
-def _require_built_for(task: Task, config: STUNetConfig) -> None:
-    if len(task.channels) != config.input_channels or len(task.labels) not in (0, config.num_classes):
+def _require_built_for(task: Task, network: STUNet) -> None:
+    if len(task.channels) != network.input_channels or len(task.labels) not in (0, network.num_classes):
         raise ValueError(
             f"the task has {len(task.channels)} channels and {len(task.labels)} classes, and the network was built for "
-            f"{config.input_channels} and {config.num_classes}"
+            f"{network.input_channels} and {network.num_classes}"
         )
 
 
@@ -255,26 +257,29 @@ def _report(
     sizes = {key: tensor.numel() for key, tensor in network.state_dict().items()}
     heads = tuple(key for key in sizes if key.startswith(network.head_keys))
     stem = () if list(channel_sources) == list(range(len(card.channels))) else network.stem_keys
-    loaded = tuple(key for key in sizes if key in fitting and key not in (*heads, *stem))
-    classes = network.config.num_classes
-    used = {*loaded, *stem, *(heads if rows else ())}
-    kept_in_heads = sum(sizes[key] // classes * len(rows) for key in heads)
+    loaded = _without(sizes, {*_without(sizes, fitting), *heads, *stem})
+    kept_rows = [task.labels[label] for label in sorted(rows)]
     return TransferReport(
         source=card.name,
-        source_size=card.architecture.size,
+        source_size=size_of(card.network),
         loaded=loaded,
         replicated=stem,
-        reinitialised=tuple(key for key in sizes if key not in fitting) + (heads if len(rows) < classes else ()),
-        left_over=tuple(key for key in source if key not in used),
+        reinitialised=_without(sizes, fitting) + (heads if len(rows) < network.num_classes else ()),
+        left_over=_without(source, {*loaded, *stem, *(heads if rows else ())}),
         channels=tuple((name, card.channels[i]) for name, i in zip(task.channels, channel_sources, strict=True)),
-        rows_kept=tuple(name for label, name in enumerate(task.labels) if label in rows),
-        rows_new=tuple(name for label, name in enumerate(task.labels) if label not in rows),
-        parameters_kept=sum(sizes[key] for key in (*loaded, *stem)) + kept_in_heads,
+        rows_kept=tuple(kept_rows),
+        rows_new=_without(task.labels, kept_rows),
+        parameters_kept=sum(map(sizes.__getitem__, (*loaded, *stem)))
+        + sum(map(sizes.__getitem__, heads)) // network.num_classes * len(rows),
         parameters=sum(sizes.values()),
-        source_strides=stunet_on(card).strides if card.preprocessing else None,
-        strides=network.config.strides,
-        remarks=tuple(remarks_on(card, network.config, task.channels, task.preprocessing, channel_sources)),
+        source_strides=None if card.preprocessing is None else stunet_on(card).arguments["strides"],
+        strides=network.strides,
+        remarks=tuple(remarks_on(card, network, task.channels, task.preprocessing, channel_sources)),
     )
+
+
+def _without(names: Iterable[str], used: Container[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in used)
 
 
 # Names

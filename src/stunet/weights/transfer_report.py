@@ -1,10 +1,12 @@
 """What a network started with: the report of a transfer, and remarks on what differs between source and task."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stunet.networks.stunet import Stride, STUNetConfig
+from stunet.networks.stunet import STUNet
+from stunet.plans.network_spec import Stride
+from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 from stunet.weights.model_file import ModelCard, stunet_on
 
 SHOWN_NAMES = 3
@@ -81,73 +83,73 @@ class TransferReport:
 
 def remarks_on(
     card: ModelCard,
-    config: STUNetConfig,
+    network: STUNet,
     channels: Sequence[str],
-    preprocessing: Mapping[str, Any],
+    preprocessing: PreprocessingPlan | None,
     channel_sources: Sequence[int],
 ) -> list[str]:
     """What differs between the source of weights and a task, in sentences.
 
     Args:
-        card: of the source; an empty preprocessing means that it and the strides are unknown.
-        config: of the task's network.
+        card: of the source; an unknown preprocessing means that the strides are unknown, too.
+        network: of the task.
         channels: what the task's channels show.
-        preprocessing: of the task, as `PreprocessingPlan.to_dict()` gives it; empty if unknown.
+        preprocessing: of the task; None if unknown.
         channel_sources: for each of these channels, the source's channel that it starts with.
     """
     unused = [name for index, name in enumerate(card.channels) if index not in channel_sources]
     remarks = [f"Weights of the source for {', '.join(unused)} are not used."] if unused else []
-    remarks += _on_network(card, config)
-    if not card.preprocessing:
+    remarks += _on_network(card, network)
+    if card.preprocessing is None:
         return [*remarks, "The file does not say with which strides and preprocessing its weights were trained."]
-    if not preprocessing:
+    if preprocessing is None:
         return remarks
-    source_normalizations = [card.preprocessing["normalization"][index] for index in channel_sources]
+    source_normalizations = [card.preprocessing.normalization[index] for index in channel_sources]
     return [
         *remarks,
         *_on_grid(card.preprocessing, preprocessing),
-        *_on_normalization(channels, source_normalizations, preprocessing["normalization"]),
+        *_on_normalization(channels, source_normalizations, preprocessing.normalization),
     ]
 
 
-def _on_network(card: ModelCard, config: STUNetConfig) -> list[str]:
-    source = stunet_on(card)
+def _on_network(card: ModelCard, network: STUNet) -> list[str]:
+    source = stunet_on(card).arguments
     remarks = []
-    if card.preprocessing and source.strides != config.strides:
+    if card.preprocessing is not None and source["strides"] != network.strides:
         remarks.append("Strides differ: the weights fit all the same, and fine-tuning adapts them.")
     for what, theirs, ours in (
-        ("down-sampling", source.downsampling, config.downsampling),
-        ("up-sampling", source.upsampling, config.upsampling),
+        ("down-sampling", source["downsampling"], network.downsampling),
+        ("up-sampling", source["upsampling"], network.upsampling),
     ):
         if theirs != ours:
             remarks.append(f"The source's {what} is {theirs!r}, this network's is {ours!r}.")
     return remarks
 
 
-def _on_grid(source: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+def _on_grid(source: PreprocessingPlan, task: PreprocessingPlan) -> list[str]:
     remarks = []
-    if list(source["spacing"]) != list(task["spacing"]):
-        remarks.append(f"The source saw voxels of {_mm(source['spacing'])}, this task has {_mm(task['spacing'])}.")
-    axes = [list(plan.get("transpose_forward", (0, 1, 2))) for plan in (source, task)]
-    if axes[0] != axes[1]:
-        remarks.append(f"The source saw a scan's axes (Z, Y, X) in the order {axes[0]}, this task in {axes[1]}.")
+    if source.spacing != task.spacing:
+        remarks.append(f"The source saw voxels of {_mm(source.spacing)}, this task has {_mm(task.spacing)}.")
+    if source.transpose_forward != task.transpose_forward:
+        orders = [list(plan.transpose_forward) for plan in (source, task)]
+        remarks.append(f"The source saw a scan's axes (Z, Y, X) in the order {orders[0]}, this task in {orders[1]}.")
     return remarks
 
 
 def _on_normalization(
-    channels: Sequence[str], source: Sequence[Mapping[str, Any]], task: Sequence[Mapping[str, Any]]
+    channels: Sequence[str], source: Sequence[ChannelNormalization], task: Sequence[ChannelNormalization]
 ) -> list[str]:
     remarks = []
     for name, theirs, ours in zip(channels, source, task, strict=True):
-        if theirs["scheme"] != ours["scheme"]:
+        if theirs.scheme != ours.scheme:
             remarks.append(
-                f"{name}: the source saw {NORMALIZATIONS[theirs['scheme']]}, this task gives "
-                f"{NORMALIZATIONS[ours['scheme']]}. Fine for fine-tuning, which adapts to it."
+                f"{name}: the source saw {NORMALIZATIONS[theirs.scheme]}, this task gives "
+                f"{NORMALIZATIONS[ours.scheme]}. Fine for fine-tuning, which adapts to it."
             )
-        elif ours["scheme"] == "ct" and (theirs["mean"], theirs["std"]) != (ours["mean"], ours["std"]):
+        elif ours.scheme == "ct" and (theirs.mean, theirs.std) != (ours.mean, ours.std):
             remarks.append(
-                f"{name}: the source was scaled by mean {theirs['mean']:.4g} and deviation {theirs['std']:.4g}, this "
-                f"task by {ours['mean']:.4g} and {ours['std']:.4g}."
+                f"{name}: the source was scaled by mean {theirs.mean:.4g} and deviation {theirs.std:.4g}, this task by "
+                f"{ours.mean:.4g} and {ours.std:.4g}."
             )
     return remarks
 

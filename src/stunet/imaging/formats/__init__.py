@@ -1,1 +1,1 @@
-"""One file per image format; `table` says which is read and written by what."""
+"""One file per image format; `registry` says which is read and written by what."""

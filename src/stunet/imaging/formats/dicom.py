@@ -138,16 +138,21 @@ def _read_slice(path: Path) -> Slice | str:
 def _reason_to_pass(header: pydicom.Dataset, path: Path) -> str:
     """Why a DICOM object is no slice of a scan; empty if it is one."""
     kind = pydicom.uid.UID(header.get("SOPClassUID", "")).name or "object without a class"
-    if int(header.get("NumberOfFrames") or 1) > 1 or kind.startswith("Enhanced"):
+    if _number(header, "NumberOfFrames") > 1 or kind.startswith("Enhanced"):
         raise UserError(
             f"{path}: is a multi-frame object ({kind}), which is not supported; convert it to one file per slice or to "
             ".nii.gz (for example with dcm2niix)."
         )
-    if "Rows" not in header or any(not header.get(tag) for tag in _GEOMETRY_TAGS):
+    if "Rows" not in header or not all(map(header.get, _GEOMETRY_TAGS)):
         return f"{kind} without a place in the patient"
-    if "LOCALIZER" in (header.get("ImageType") or []):
+    if "LOCALIZER" in (header.get("ImageType") or ()):
         return "localizer"
-    return "colour image" if int(header.get("SamplesPerPixel") or 1) != 1 else ""
+    return "colour image" if _number(header, "SamplesPerPixel") != 1 else ""
+
+
+def _number(header: pydicom.Dataset, tag: str) -> int:
+    """A number that is 1 where it is not stated."""
+    return int(header.get(tag) or 1)
 
 
 def _slice_of(path: Path, header: pydicom.Dataset) -> Slice:

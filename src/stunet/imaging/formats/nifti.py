@@ -83,8 +83,11 @@ def read_nifti(path: Path) -> Volume:
         offset = _voxel_offset(header, name)
         _check_claim(offset + int(np.prod(shape_xyz)) * dtype.itemsize, path)
         scaling = _scaling(header)
-        if _is_mappable(stream, offset, dtype, scaling):
-            array = _map_voxels(stream, offset, shape_xyz[::-1], dtype)
+        as_stored = scaling == _UNSCALED and dtype == _type_in_memory(dtype, scaling)
+        if as_stored and offset % dtype.itemsize == 0 and not isinstance(stream, gzip.GzipFile):
+            # the file itself is the array; nothing is ever written to it
+            array = np.asarray(np.memmap(stream, dtype, mode="c", offset=offset, shape=shape_xyz[::-1]))
+            stream.seek(offset + array.nbytes)
         else:
             _skip(stream, offset - header.sizeof_hdr, name)
             array = _read_voxels(stream, shape_xyz[::-1], dtype, scaling, name)
@@ -117,7 +120,7 @@ def write_nifti_labels(
 
 
 def write_nifti_fractions(steps_ZYX: np.ndarray, like: Volume, path: Path) -> None:
-    """Write numbers from 0 to 1 on exactly the grid of a scan; readers see them as such, by the header's slope.
+    """Write numbers from 0 to 1 on the grid of a scan; readers see them as such, by the header's slope.
 
     Args:
         steps_ZYX: (Z, Y, X) uint16, on the grid of `like`, in steps of 1 / `FRACTION_STEPS`.
@@ -125,8 +128,7 @@ def write_nifti_fractions(steps_ZYX: np.ndarray, like: Volume, path: Path) -> No
         path: Ends in `.nii` or `.nii.gz`.
 
     Raises:
-        UserError: If the folder cannot be written.
-        ValueError: If the numbers do not fit the grid.
+        UserError, ValueError: As for `write_nifti_labels`.
     """
     header = _derived_header(like, np.dtype(np.uint16), "stunet probabilities")
     header["scl_slope"] = 1 / FRACTION_STEPS
@@ -134,16 +136,10 @@ def write_nifti_fractions(steps_ZYX: np.ndarray, like: Volume, path: Path) -> No
 
 
 def write_nifti_image(array_ZYX: np.ndarray, like: Volume, path: Path) -> None:
-    """Write the intensities of one channel, in the array's own type, on exactly the grid of a scan.
-
-    Args:
-        array_ZYX: (Z, Y, X) integers or float32, on the grid of `like`.
-        like: The scan.
-        path: Ends in `.nii` or `.nii.gz`.
+    """Write one channel (Z, Y, X) of integers or float32, in its own type, on the grid of a scan.
 
     Raises:
-        UserError: If the folder cannot be written.
-        ValueError: If the array does not fit the grid.
+        UserError, ValueError: As for `write_nifti_labels`.
     """
     _write(array_ZYX, _derived_header(like, array_ZYX.dtype, "stunet image"), like, path)
 
@@ -153,8 +149,7 @@ def split_nifti_channels(path: Path, places: Sequence[Path]) -> None:
 
     Args:
         path: A `.nii` or `.nii.gz` file whose fourth axis counts channels.
-        places: One file to write for each channel; a channel of the file's is read once, and never more than a slab of
-            it is in memory.
+        places: One file to write for each channel; no more than a slab of a channel is in memory.
 
     Raises:
         UserError: If the file is damaged, contradicts itself, has another number of channels, or a place cannot be
@@ -276,7 +271,7 @@ def _checked_geometry(header: nibabel.Nifti1Header, name: str) -> tuple[np.ndarr
     """Return the affine and the spacing (Z, Y, X), both in mm."""
     if not np.isfinite(header["pixdim"]).all():
         raise UserError(f"{name}: pixdim in the header is not finite; export the scan again.")
-    unit = _MM_PER_UNIT.get(_spatial_unit(header), 1.0)
+    unit = _MM_PER_UNIT.get(str(nibabel.nifti1.unit_codes.label.get(int(header["xyzt_units"]) % 8)), 1.0)
     x, y, z = (float(size) * unit for size in header["pixdim"][1:4])
     check_spacing((z, y, x), name)
     affine = _best_affine(header, name)
@@ -297,10 +292,6 @@ def _best_affine(header: nibabel.Nifti1Header, name: str) -> np.ndarray:
         return np.array(header.get_best_affine(), dtype=np.float64)
     except (ValueError, nibabel.spatialimages.HeaderDataError) as error:
         raise UserError(f"{name}: the qform in the header is not a rotation; export the scan again.") from error
-
-
-def _spatial_unit(header: nibabel.Nifti1Header) -> str:
-    return str(nibabel.nifti1.unit_codes.label.get(int(header["xyzt_units"]) % 8, "unknown"))
 
 
 def _voxel_offset(header: nibabel.Nifti1Header, name: str) -> int:
@@ -358,19 +349,6 @@ def _type_in_memory(dtype: np.dtype, scaling: tuple[float, float]) -> np.dtype:
     return dtype.newbyteorder("=") if keep else np.dtype(np.float32)
 
 
-def _is_mappable(stream: IO[bytes], offset: int, dtype: np.dtype, scaling: tuple[float, float]) -> bool:
-    """Whether the file holds the voxels just as they are to be in memory, and where their type may lie."""
-    as_stored = scaling == _UNSCALED and dtype == _type_in_memory(dtype, scaling)
-    return as_stored and offset % dtype.itemsize == 0 and not isinstance(stream, gzip.GzipFile)
-
-
-def _map_voxels(stream: IO[bytes], offset: int, shape_ZYX: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
-    """Map (Z, Y, X) voxels of the file into memory, and pass over them; the file is never written to."""
-    array = np.memmap(stream, dtype, mode="c", offset=offset, shape=shape_ZYX)
-    stream.seek(offset + array.nbytes)
-    return np.asarray(array)
-
-
 def _read_voxels(
     stream: IO[bytes], shape_ZYX: tuple[int, int, int], dtype: np.dtype, scaling: tuple[float, float], name: str
 ) -> np.ndarray:
@@ -416,7 +394,10 @@ def _label_dtype(labels_ZYX: np.ndarray) -> np.dtype:
 
 
 def _derived_header(like: Volume, dtype: np.dtype, description: str) -> nibabel.Nifti1Header:
-    header = _source_header(like) if like.nifti_header else _new_header(like)
+    if not like.nifti_header:
+        header = _new_header(like)
+    else:
+        header = _HEADER_TYPES[len(like.nifti_header)](like.nifti_header, check=False)
     z, y, x = like.shape
     header["dim"] = [3, x, y, z, 1, 1, 1, 1]
     header.set_data_dtype(dtype)
@@ -425,11 +406,6 @@ def _derived_header(like: Volume, dtype: np.dtype, description: str) -> nibabel.
     header["intent_code"], header["intent_name"] = 0, b""
     header["descrip"] = description.encode()
     return header
-
-
-def _source_header(like: Volume) -> nibabel.Nifti1Header:
-    block = cast(bytes, like.nifti_header)
-    return _HEADER_TYPES[len(block)](block, check=False)
 
 
 def _new_header(like: Volume) -> nibabel.Nifti1Header:

@@ -48,7 +48,8 @@ class CompiledTorchBackend(TorchBackend):
         window_size: Sequence[int],
     ):
         super().__init__(networks, device, precision, window_size)
-        _keep_compiled_code()
+        if CACHE_VARIABLE not in os.environ:
+            os.environ[CACHE_VARIABLE] = str(made_folder(home_folder() / "cache" / "inductor"))
         self._maps = torch.compile(self._maps, dynamic=False, mode=MODES.get(device.type))
         self.run(torch.zeros(1, networks[0].input_channels, *window_size))
 
@@ -59,19 +60,10 @@ class CompiledTorchBackend(TorchBackend):
         features_BZYXF = torch.empty((batch, *size, self.head.num_features), device=self.device)
         with ONE_AT_A_TIME, _failures_for_people():
             for window_CZYX, features_ZYXF in zip(windows_BCZYX, features_BZYXF, strict=True):
-                features_ZYXF.copy_(self._run(_uniform(window_CZYX[None]))[0])
+                # a copy, for to torch strides and the mode in which a tensor was made are reasons to compile anew
+                window_BCZYX = window_CZYX[None].clone(memory_format=torch.contiguous_format)
+                features_ZYXF.copy_(self._run(window_BCZYX)[0])
         return features_BZYXF
-
-
-def _uniform(window_BCZYX: torch.Tensor) -> torch.Tensor:
-    """A copy: to torch, strides and the mode in which a tensor was made are reasons to compile anew."""
-    return window_BCZYX.clone(memory_format=torch.contiguous_format)
-
-
-def _keep_compiled_code() -> None:
-    """In our own folder, unless the user chose another."""
-    if CACHE_VARIABLE not in os.environ:
-        os.environ[CACHE_VARIABLE] = str(made_folder(home_folder() / "cache" / "inductor"))
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """STU-Nets run by ONNX Runtime: on CPUs of every make, and on NVIDIA's GPUs without torch's own kernels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +9,7 @@ from stunet.errors import UserError
 from stunet.extras import import_extra
 from stunet.inference.backends.maps import WindowMaps, head_of
 from stunet.inference.backends.precision import Precision, require_precision
-from stunet.inference.onnx_graph import INPUT, OnnxGraph, build_graph
+from stunet.inference.onnx_graph import INPUT, LayerWriter, OnnxGraph, build_graph
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
 
@@ -56,7 +56,7 @@ class OnnxBackend:
         self.head = head_of(networks, device)
         runtime = import_extra("onnxruntime", "onnx")
         providers = _providers(device, runtime.get_available_providers())
-        graph = _graph(networks, tuple(window_size) or ("Z", "Y", "X"), self.head.num_features)
+        graph = maps_graph(networks, "B", tuple(window_size) or ("Z", "Y", "X"))
         options = session_options()
         self._weights = {
             name: runtime.OrtValue.ortvalue_from_numpy(tensor.numpy()) for name, tensor in graph.weights.items()
@@ -75,9 +75,17 @@ class OnnxBackend:
         return torch.from_numpy(maps_BZYXF).to(self.device)
 
 
-def _graph(networks: Sequence[STUNet], space: Sequence[int | str], num_features: int) -> OnnxGraph:
+def maps_graph(
+    networks: Sequence[STUNet],
+    batch: int | str,
+    space: Sequence[int | str],
+    functions: Mapping[Any, LayerWriter] | None = None,
+) -> OnnxGraph:
+    """`WindowMaps` of the networks, written for windows (batch, C, *space); sizes and functions: see `build_graph`."""
     maps = WindowMaps(networks, [fuse(network) for network in networks]).eval()
-    return build_graph(maps, ("B", networks[0].input_channels, *space), OUTPUT, ("B", *space, num_features))
+    num_features = head_of(networks, torch.device("cpu")).num_features
+    shape = batch, networks[0].input_channels, *space
+    return build_graph(maps, shape, OUTPUT, (batch, *space, num_features), functions)
 
 
 def session_options() -> "SessionOptions":

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +19,15 @@ from torch.nn import functional
 from stunet.errors import UserError
 from stunet.extras import import_extra
 from stunet.files import home_folder, made_folder
-from stunet.inference.backends.maps import WindowMaps, head_of
+from stunet.inference.backends.maps import head_of
+from stunet.inference.backends.onnx_backend import maps_graph
 from stunet.inference.backends.openvino_precision import keep_stream_in_float32
 from stunet.inference.backends.precision import Precision, require_precision
-from stunet.inference.onnx_graph import LayerWriter, build_graph, instance_norm_in_one_node
-from stunet.inference.openvino_core import openvino_core
-from stunet.networks.fuse import fuse
+from stunet.inference.onnx_graph import LayerWriter, instance_norm_in_one_node
 from stunet.networks.stunet import STUNet
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel, InferRequest
+    from openvino import CompiledModel, Core, InferRequest
 
 HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
 """OpenVINO's names of precisions."""
@@ -43,6 +43,20 @@ FORMAT = 4
 
 IR_NAME = "model.xml"
 """The converted network; the blobs that OpenVINO compiled from it lie beside it."""
+
+
+@cache
+def openvino_core() -> "Core":
+    """OpenVINO's runtime, one for the process: made at its first use and kept.
+
+    OpenVINO's CPU plugin (seen in 2026.4) gives the thread that makes it a stack for signals, and at its end puts back
+    the one that it found. Of two plugins whose first one ends first, the second puts back a stack that is gone, and the
+    next signal, Ctrl-C for one, ends the process with a segmentation fault. One plugin that is kept never does so.
+
+    Raises:
+        UserError: OpenVINO is not installed.
+    """
+    return import_extra("openvino", "cpu").Core()  # type: ignore[no-any-return]
 
 
 class OpenVinoBackend:
@@ -77,20 +91,18 @@ class OpenVinoBackend:
 
     def run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
         """The features (B, Z, Y, X, F) of windows (B, C, Z, Y, X); this thread's next call overwrites them."""
-        batch, _, *size = windows_BCZYX.shape
-        features_BZYXF = self._answer((batch, *size, self.head.num_features))
-        for window_CZYX, features_ZYXF in zip(windows_BCZYX, features_BZYXF, strict=True):
-            self._run_one(window_CZYX[None].contiguous(), features_ZYXF[None])
-        return features_BZYXF
-
-    def _run_one(self, window: torch.Tensor, features: torch.Tensor) -> None:
-        """Both tensors are used where they lie, without copies."""
         from openvino import Tensor
 
+        batch, _, *size = windows_BCZYX.shape
+        features_BZYXF = self._answer((batch, *size, self.head.num_features))
         request = self._request()
-        request.set_input_tensor(Tensor(window.numpy(), shared_memory=True))
-        request.set_output_tensor(Tensor(features.numpy(), shared_memory=True))
-        request.infer()
+        for window_CZYX, features_ZYXF in zip(windows_BCZYX, features_BZYXF, strict=True):
+            # both tensors are used where they lie, without copies, so they must live as long
+            window_BCZYX = window_CZYX[None].contiguous()
+            request.set_input_tensor(Tensor(window_BCZYX.numpy(), shared_memory=True))
+            request.set_output_tensor(Tensor(features_ZYXF[None].numpy(), shared_memory=True))
+            request.infer()
+        return features_BZYXF
 
     def _answer(self, shape: tuple[int, ...]) -> torch.Tensor:
         """This thread's own memory for answers, used again and again: new memory costs a window a tenth of its time."""
@@ -112,10 +124,6 @@ def _compiled(networks: Sequence[STUNet], precision: Precision, window_size: tup
     folder = home_folder() / "cache" / "openvino" / _fingerprint(networks, precision, window_size, openvino.__version__)
     if not (folder / IR_NAME).exists():
         _convert(networks, precision, window_size, folder)
-    return _compile(folder, precision)
-
-
-def _compile(folder: Path, precision: Precision) -> "CompiledModel":
     options: dict[str, Any] = {
         "CACHE_DIR": str(folder),
         "INFERENCE_PRECISION_HINT": HINTS[precision],
@@ -132,13 +140,7 @@ def _convert(networks: Sequence[STUNet], precision: Precision, window_size: tupl
     By way of ONNX: OpenVINO's own converter of torch's networks reports to its makers over the internet.
     """
     openvino = import_extra("openvino", "cpu")
-    graph = build_graph(
-        WindowMaps(networks, [fuse(network) for network in networks]).eval(),
-        (1, networks[0].input_channels, *window_size),
-        "maps",
-        (1, *window_size, head_of(networks, torch.device("cpu")).num_features),
-        NORMS[precision],
-    )
+    graph = maps_graph(networks, 1, window_size, NORMS[precision])
     made_folder(folder.parent)
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
     try:
@@ -166,7 +168,7 @@ def _publish(temporary: Path, folder: Path) -> None:
 
 def _fingerprint(networks: Sequence[STUNet], precision: Precision, window_size: tuple[int, ...], version: str) -> str:
     """A name made of weights, architecture, precision, window and OpenVINO's version."""
-    settings = FORMAT, networks[0].config, precision, window_size, version
+    settings = FORMAT, networks[0].spec, precision, window_size, version
     digest = hashlib.sha256(repr(settings).encode())
     for network in networks:
         for key, tensor in network.state_dict().items():

@@ -30,11 +30,9 @@ CPU plugin reads "not to float16" as "not to bfloat16" too."""
 
 
 def keep_stream_in_float32(model: "Model", path: Path) -> None:
-    """Mark the nodes of `names_in_float32` in the model's file.
+    """Mark the nodes of `names_in_float32` in the .xml file to which a model was saved.
 
-    Args:
-        model: STU-Nets made by `onnx_graph`, for windows of one size.
-        path: the .xml file to which it was saved.
+    The model is STU-Nets made by `onnx_graph`, for windows of one size.
     """
     kept = names_in_float32(model)
     tree = ElementTree.parse(path)

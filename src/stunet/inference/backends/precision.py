@@ -31,7 +31,7 @@ def default_precision(backend: str, device: torch.device, networks: Sequence[Net
         return "float16"
     if backend != "openvino" or not cpu_computes_bfloat16():
         return "float32"
-    is_proven = all(isinstance(network, STUNet) and network.config.upsampling == "nearest" for network in networks)
+    is_proven = all(isinstance(network, STUNet) and network.upsampling == "nearest" for network in networks)
     return "bfloat16" if is_proven and version("openvino").startswith(PROVEN_OPENVINO) else "float32"
 
 

@@ -56,14 +56,11 @@ class TorchBackend:
 
     def _run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
         """As `run`, in the precision of the network."""
-        windows_BCZYX = windows_BCZYX.to(self.device, memory_format=self._memory_format)
+        # channels last wherever that is the faster
+        layout = torch.contiguous_format if self.precision == "float32" else torch.channels_last_3d
+        windows_BCZYX = windows_BCZYX.to(self.device, memory_format=layout)
         with torch.autocast(self.device.type, self._type, enabled=self.precision != "float32"):
             return self._maps(windows_BCZYX)
-
-    @property
-    def _memory_format(self) -> torch.memory_format:
-        """Channels last wherever that is the faster."""
-        return torch.contiguous_format if self.precision == "float32" else torch.channels_last_3d
 
 
 def _on_device(network: Network, device: torch.device) -> Network:

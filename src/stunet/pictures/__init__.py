@@ -1,0 +1,1 @@
+"""Pictures of scans, label maps and numbers. Only this room imports matplotlib."""

@@ -1,0 +1,219 @@
+"""The legend of a preview: names, colours, volumes and DSC, the meaning of white outlines, and a scale bar."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from stunet.imaging.volume import count_labels
+from stunet.pictures.display import scale_bar_mm
+from stunet.pictures.style import DIM_COLOUR, REFERENCE_COLOUR, REFERENCE_POINTS, TEXT_COLOUR, lightened
+
+LEAST_LINE, MOST_LINE = 0.165, 0.27
+"""Inches from line to line."""
+
+LETTERS_PER_LINE = 0.62
+"""Height of letters by the distance between lines."""
+
+LETTER_WIDTH = 0.53
+"""Width of letters by their height, on average."""
+
+NUMBER_LINES = 3.6
+"""Width of a column of numbers by the distance between lines."""
+
+LEAST_NAME_INCHES = 1.55
+"""A block of the legend keeps so much for swatch and name, which is room for most names."""
+
+MOST_BLOCK_INCHES = 3.6
+"""Wider blocks would part the numbers from their names."""
+
+BLOCK_GAP = 0.3
+"""Inches between blocks."""
+
+LONGEST_BLOCK = 24
+"""Structures in one block; those that find no room in any are counted."""
+
+LARGEST_IN_MM3 = 20_000.0
+"""Volumes are told in mm³ if none is larger, else in ml."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One structure of the legend."""
+
+    label: int
+    name: str
+    mm3: float
+    dsc: float | None
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What the legend says: its structures in the order of their labels, and whether white outlines need a word."""
+
+    rows: tuple[Row, ...]
+    has_reference: bool
+
+    @property
+    def numbers(self) -> list[str]:
+        """The headings of the columns of numbers, from the right."""
+        has_scores = any(row.dsc is not None for row in self.rows)
+        return [*(["DSC"] if has_scores else []), "mm³" if self.is_in_mm3 else "ml"]
+
+    @property
+    def is_in_mm3(self) -> bool:
+        """Whether volumes are told in mm³."""
+        return all(row.mm3 <= LARGEST_IN_MM3 for row in self.rows)
+
+    def number(self, row: Row, heading: str) -> str:
+        """What stands in a column of numbers."""
+        if heading == "DSC":
+            return "" if row.dsc is None else f"{row.dsc:.3f}"
+        return f"{row.mm3:,.0f}" if self.is_in_mm3 else f"{row.mm3 / 1000:,.1f}"
+
+    def blocks(self, width: float, height: float) -> int:
+        """How many blocks of lines stand side by side: as few as the height allows, as many as the width does."""
+        most = int(
+            (width + BLOCK_GAP) // (LEAST_NAME_INCHES + BLOCK_GAP + LEAST_LINE * NUMBER_LINES * len(self.numbers))
+        )
+        lines = int(height / LEAST_LINE - self._other_lines)
+        return max(1, min(most, math.ceil(len(self.rows) / max(lines, 1))))
+
+    def height(self, blocks: int) -> float:
+        """Inches that it needs at least."""
+        return (self.block_length(blocks) + self._other_lines) * LEAST_LINE
+
+    def block_length(self, blocks: int) -> int:
+        """Structures in each block but the last, which may have fewer."""
+        return min(math.ceil(len(self.rows) / blocks), LONGEST_BLOCK)
+
+    def shown(self, blocks: int) -> list[Row]:
+        """The structures that are named: all in their order, or the largest where not all have room."""
+        room = blocks * LONGEST_BLOCK
+        rows = list(self.rows)
+        return rows if len(rows) <= room else sorted(rows, key=lambda row: -row.mm3)[:room]
+
+    @property
+    def _other_lines(self) -> float:
+        """The heading, half a line of air, the lines at the foot."""
+        return 3.5 + self.has_reference
+
+
+def make_legend(
+    labels_ZYX: np.ndarray,
+    names: Mapping[int, str],
+    voxel_mm3: float,
+    dsc: Mapping[int, float] | None,
+    has_reference: bool,
+) -> Legend:
+    """Count the structures that are there."""
+    counts = count_labels(labels_ZYX, max(names, default=0) + 1)
+    rows = (
+        Row(label, name.replace("_", " "), float(counts[label]) * voxel_mm3, (dsc or {}).get(label))
+        for label, name in sorted(names.items())
+        if label and counts[label]
+    )
+    return Legend(tuple(rows), has_reference)
+
+
+def draw_legend(
+    axes: Axes,
+    legend: Legend,
+    colours: Mapping[int, np.ndarray],
+    size: tuple[float, float],
+    blocks: int,
+    mm_per_inch: float,
+) -> None:
+    """Structures from the top; what white outlines mean and a scale bar at the bottom.
+
+    Args:
+        axes: Empty; its units become inches.
+        legend: What to write.
+        colours: Label to red, green, blue in 0..1.
+        size: Inches (width, height), at least `legend.height(blocks)` high.
+        blocks: Blocks of lines side by side.
+        mm_per_inch: How much of the patient an inch shows, for the scale bar.
+    """
+    width, height = size
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    fitting = height * LEAST_LINE / legend.height(blocks)
+    pen = _Pen(axes, min(max(fitting, LEAST_LINE), MOST_LINE))
+    block_width = min((width + BLOCK_GAP) / blocks - BLOCK_GAP, MOST_BLOCK_INCHES)
+    shown, length = legend.shown(blocks), max(legend.block_length(blocks), 1)
+    for number, start in enumerate(range(0, max(len(shown), 1), length)):
+        left = number * (block_width + BLOCK_GAP)
+        _draw_block(pen, legend, shown[start : start + length], colours, left, block_width)
+    _draw_foot(pen, legend, len(legend.rows) - len(shown), size, mm_per_inch)
+
+
+@dataclass(frozen=True)
+class _Pen:
+    """Draws what a line may hold, its size given by the distance from line to line in inches."""
+
+    axes: Axes
+    line: float
+
+    @property
+    def points(self) -> float:
+        """Height of letters."""
+        return self.line * LETTERS_PER_LINE * 72
+
+    def write(self, x: float, y: float, text: str, colour: str, align: str = "left") -> None:
+        """Words, centred on a height."""
+        self.axes.text(x, y, text, color=colour, size=self.points, ha=align, va="center_baseline", parse_math=False)
+
+    def swatch(self, x: float, y: float, colour: np.ndarray) -> None:
+        """A square, centred on a height."""
+        side = 0.6 * self.line
+        corner = (x + 0.15 * self.line, y - side / 2)
+        self.axes.add_patch(Rectangle(corner, side, side, facecolor=colour, edgecolor=lightened(colour)))
+
+    def stroke(self, length: float, y: float, points: float) -> None:
+        """A white line from the left edge."""
+        self.axes.plot([0, length], [y, y], color=REFERENCE_COLOUR, linewidth=points, solid_capstyle="butt")
+
+
+def _draw_block(
+    pen: _Pen, legend: Legend, rows: list[Row], colours: Mapping[int, np.ndarray], left: float, width: float
+) -> None:
+    """One line for each structure under a heading."""
+    line = pen.line
+    rights = [(left + width - line * NUMBER_LINES * number, heading) for number, heading in enumerate(legend.numbers)]
+    room = width - line * (1.6 + NUMBER_LINES * len(rights))
+    letters = int(room * 72 / (pen.points * LETTER_WIDTH))
+    pen.write(left, 0.5 * line, "structure" if rows else "no structure was found", DIM_COLOUR)
+    for right, heading in rights if rows else ():
+        pen.write(right, 0.5 * line, heading, DIM_COLOUR, "right")
+    for number, row in enumerate(rows):
+        y = (number + 1.6) * line
+        pen.swatch(left, y, colours[row.label])
+        pen.write(left + 1.3 * line, y, shortened(row.name, letters), TEXT_COLOUR)
+        for right, heading in rights:
+            pen.write(right, y, legend.number(row, heading), TEXT_COLOUR, "right")
+
+
+def _draw_foot(pen: _Pen, legend: Legend, left_out: int, size: tuple[float, float], mm_per_inch: float) -> None:
+    """The scale bar on the last line, what is left to say above it."""
+    width, height = size
+    line, last_line = pen.line, height - 0.5 * pen.line
+    length = scale_bar_mm(min(0.4 * width, MOST_BLOCK_INCHES / 2) * mm_per_inch)
+    pen.stroke(length / mm_per_inch, last_line, 2.0)
+    pen.write(length / mm_per_inch + 0.4 * line, last_line, f"{length:g} mm", DIM_COLOUR)
+    if legend.has_reference:
+        pen.stroke(0.9 * line, last_line - line, REFERENCE_POINTS)
+        pen.write(1.3 * line, last_line - line, "outline of the reference", DIM_COLOUR)
+    if left_out:
+        pen.write(width, last_line, f"and {left_out} more structures", DIM_COLOUR, "right")
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text of at most `longest` letters.
+
+    >>> shortened("gallbladder", 8)
+    'gallbla…'
+    """
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

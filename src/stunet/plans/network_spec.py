@@ -1,0 +1,105 @@
+"""Which network: what model files, nnU-Net's plans and the registry say of one, and no more than plain values.
+
+It knows nothing of torch. `stunet.networks.registry.build` makes the network.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Stride = tuple[int, int, int]
+"""Of a stage, along (Z, Y, X)."""
+
+CLASSES: dict[str, str] = {
+    "stunet": "stunet.networks.stunet.STUNet",
+    "nnunet": "stunet.networks.nnunet.NNUNet",
+    "unet3d": "stunet.networks.unet3d.UNet3D",
+    "unetr": "stunet.networks.unetr.UNETR",
+    "swin_unetr": "stunet.networks.swin_unetr.SwinUNETR",
+    "nnformer": "stunet.networks.nnformer.NNFormer",
+}
+"""The class of each kind of network. Model files name the kind; nnU-Net's plans name the class."""
+
+LAYER_COUNTS = ("depth", "depths", "stages")
+"""Arguments that count layers."""
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """All that is needed to build a network.
+
+    Attributes:
+        kind: one of `CLASSES`; no other class is ever looked up.
+        input_channels: channels of the image.
+        num_classes: classes, background included.
+        arguments: the network's own, as its class takes them: numbers, text, None, and lists of them (kept as tuples).
+
+    Raises:
+        ValueError: another kind, no channel or class, or arguments of another type.
+    """
+
+    kind: str
+    input_channels: int
+    num_classes: int
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in CLASSES:
+            raise ValueError(f"its network is {self.kind!r}, and this stunet knows {', '.join(CLASSES)}")
+        if min(self.input_channels, self.num_classes) < 1:
+            raise ValueError(f"channels and classes must be 1 or more, not {self.input_channels}, {self.num_classes}")
+        object.__setattr__(self, "arguments", {name: _plain(value) for name, value in self.arguments.items()})
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(self.to_dict(), sort_keys=True))
+
+    def with_arguments(self, **arguments: Any) -> "NetworkSpec":
+        """The same network but for these arguments."""
+        return NetworkSpec(self.kind, self.input_channels, self.num_classes, {**self.arguments, **arguments})
+
+    @property
+    def least_tensors(self) -> int:
+        """The least number of tensors of such a network. A file with fewer cannot be one, and it need not be built."""
+        counted = [value for name in LAYER_COUNTS for value in _as_tuple(self.arguments.get(name))]
+        lengths = [len(value) for value in self.arguments.values() if isinstance(value, tuple)]
+        return max(0, sum(value for value in counted if isinstance(value, int)), *lengths)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as JSON holds it; `from_dict` reads it back."""
+        return {
+            "kind": self.kind,
+            "input_channels": self.input_channels,
+            "num_classes": self.num_classes,
+            "arguments": dict(self.arguments),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "NetworkSpec":
+        """Read what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field that is missing, of a wrong type, or impossible.
+        """
+        return cls(fields["kind"], int(fields["input_channels"]), int(fields["num_classes"]), dict(fields["arguments"]))
+
+
+def kind_of(class_path: str) -> str | None:
+    """Which of `CLASSES` a class in nnU-Net's plans is; None for others.
+
+    >>> kind_of("stunet.networks.unetr.UNETR")
+    'unetr'
+    """
+    return next((kind for kind, path in CLASSES.items() if path == class_path), None)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, int | float | str | None):
+        return value
+    raise ValueError(f"arguments of a network are numbers, text and lists of them, not {value!r}")
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)

@@ -1,0 +1,406 @@
+"""nnU-Net's plans and dataset.json, of version 1 (a pickle) and 2 (JSON), as typed objects."""
+
+import io
+import pickle
+import pickletools
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stunet.errors import FileError, UnsafeFileError, UserError
+from stunet.files import existing_file, read_json_object
+from stunet.plans.network_spec import Stride, kind_of
+from stunet.plans.preprocessing import ANISOTROPY_THRESHOLD, ChannelNormalization, PreprocessingPlan, Scheme
+
+DEFAULT_CONFIGURATION = "3d_fullres"
+"""nnU-Net v2's configuration at full resolution, without a cascade."""
+
+MAX_PLANS_BYTES = 256 * 2**20
+"""The published plans have 20 MB at most, and they list every training case."""
+
+_V2_SCHEMES: dict[str, Scheme] = {
+    "CTNormalization": "ct",
+    "ZScoreNormalization": "zscore",
+    "NoNormalization": "none",
+    "RescaleTo01Normalization": "rescale_to_0_1",
+    "RGBTo01Normalization": "rgb_to_0_1",
+}
+_V1_SCHEMES: dict[str, Scheme] = {"CT": "ct", "nonCT": "zscore", "noNorm": "none"}
+_V2_MASKED = "ZScoreNormalization"  # the only scheme of v2 that looks at the mask
+_V2_PREPROCESSOR = "DefaultPreprocessor"
+_V2_RESAMPLING = "resample_data_or_seg_to_shape"
+_V2_REORIENTING_READER = "NibabelIOWithReorient"
+
+
+@dataclass(frozen=True)
+class Plans:
+    """What nnU-Net's plans say of one 3D configuration.
+
+    Attributes:
+        preprocessing: how images are prepared.
+        strides: of the network's stages (Z, Y, X), the first (1, 1, 1); () for a network without strides.
+        network_class: the class that v2 names, e.g. "stunet.networks.stunet.STUNet"; "" in v1.
+        arguments: those of a network of ours; empty for other networks.
+        channels: what each input channel shows, as v1 names them; () in v2, whose dataset.json does.
+        dataset: the dataset's name, as v2 names it; "" in v1.
+    """
+
+    preprocessing: PreprocessingPlan
+    strides: tuple[Stride, ...]
+    network_class: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    channels: tuple[str, ...] = ()
+    dataset: str = ""
+
+    @property
+    def kind(self) -> str | None:
+        """Which of `network_spec.CLASSES` the plans name; None for a network of nnU-Net's own."""
+        return kind_of(self.network_class)
+
+
+@dataclass(frozen=True)
+class DatasetDescription:
+    """What a dataset.json says that a model must know.
+
+    Attributes:
+        channels: what each input channel shows; () if it does not say.
+        labels: class names by integer, background first; () if it does not say, or says regions.
+        has_regions: the labels are regions that overlap.
+        licence, reference: of the data.
+    """
+
+    channels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    has_regions: bool = False
+    licence: str = "unknown"
+    reference: str = "unknown"
+
+
+def read_plans_file(path: Path) -> Mapping[str, Any]:
+    """The content of a plans file: v2's `plans.json`, or v1's pickle, of which nothing is run.
+
+    Raises:
+        UserError: a file that can't be read, or that holds no plans.
+    """
+    return read_json_object(path) if path.suffix == ".json" else read_v1_plans(path)
+
+
+def plans_from(content: Mapping[str, Any], configuration: str | None = None, file: Path | None = None) -> Plans:
+    """The plans in the content of a plans file; version 1 and 2 are told apart by their keys.
+
+    Args:
+        content: of a v1 plans file (`read_v1_plans`) or of a v2 `plans.json`.
+        configuration: which of v2's configurations; "3d_fullres" if None. Of v1's stages the last is taken, which is
+            full resolution.
+        file: that messages name, the plans or the checkpoint that holds them.
+
+    Raises:
+        UserError: other content, a 2D network, a cascade's second stage, or a preprocessor, resampling or normalization
+            that is not of nnU-Net's default kind.
+    """
+    with _explained("The plans", file):
+        if not isinstance(content, Mapping) or not {"plans_per_stage", "configurations"} & set(content):
+            raise FileError(
+                "These are no plans of nnU-Net: neither 'plans_per_stage' (v1) nor 'configurations' (v2) is in them."
+            )
+        if "plans_per_stage" in content:
+            return _v1_plans(content)
+        return _v2_plans(content, configuration or DEFAULT_CONFIGURATION)
+
+
+def dataset_from(content: Mapping[str, Any], file: Path | None = None) -> DatasetDescription:
+    """What the content of a dataset.json says. nnU-Net's "ignore" label is none that a network answers with.
+
+    Args:
+        content: of the file.
+        file: that messages name, the dataset.json or the checkpoint that holds it.
+
+    Raises:
+        UserError: entries of another type, or integers that do not count from 0.
+    """
+    with _explained("The entries of dataset.json", file):
+        named = content.get("channel_names", content.get("modality", {}))
+        labels = {str(name): label for name, label in content.get("labels", {}).items() if name != "ignore"}
+        has_regions = any(isinstance(label, list | tuple) for label in labels.values())
+        return DatasetDescription(
+            channels=tuple(str(named[index]) for index in sorted(named, key=int)),
+            labels=() if has_regions else _in_order(labels),
+            has_regions=has_regions,
+            licence=str(content.get("licence", content.get("license", "unknown"))),
+            reference=str(content.get("reference", "unknown")),
+        )
+
+
+def _in_order(labels: Mapping[str, Any]) -> tuple[str, ...]:
+    names = {int(label): name for name, label in labels.items()}
+    if sorted(names) != list(range(len(labels))):
+        raise FileError(f"The labels in dataset.json should count from 0 without a gap, not {sorted(names)}.")
+    return tuple(names[label] for label in range(len(names)))
+
+
+def strides_from(values: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
+    """Strides (Z, Y, X) of a network's stages, from a plan or an option, which may leave out the first, (1, 1, 1).
+
+    >>> strides_from([(2, 2, 2), (1, 2, 2)])
+    ((1, 1, 1), (2, 2, 2), (1, 2, 2))
+
+    Raises:
+        UserError: not strides of a 3D network.
+    """
+    try:
+        listed = [_three(int, stride) for stride in values]
+    except (TypeError, ValueError):
+        listed = []
+    if not listed or any(min(stride) < 1 for stride in listed):
+        raise UserError(f"Strides are five or six times three numbers, e.g. 2,2,2 (z, y, x); {values!r} is not.")
+    return tuple(listed) if max(listed[0]) == 1 else ((1, 1, 1), *listed)
+
+
+@contextmanager
+def _explained(what: str, file: Path | None) -> Iterator[None]:
+    """Turn the traceback of a missing or impossible entry into a sentence that names the file."""
+    named = "" if file is None else f"{file}: "
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"{named}{error}") from error
+    except KeyError as error:
+        raise FileError(f"{named}{what} have no entry {error}; they are incomplete or damaged.") from error
+    except (IndexError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(f"{named}{what} are incomplete or damaged ({error}).") from error
+
+
+def _three(kind: type, values: Any) -> tuple[Any, Any, Any]:
+    first, second, third = (kind(value) for value in values)
+    return first, second, third
+
+
+def _channel(
+    schemes: Mapping[str, Scheme], name: str, properties: Mapping[str, Any], std_key: str, use_mask: bool
+) -> ChannelNormalization:
+    if name not in schemes:
+        raise FileError(
+            f"The plans need the normalization {name!r}, which is not supported; known: {', '.join(schemes)}."
+        )
+    if schemes[name] != "ct":
+        return ChannelNormalization(schemes[name], use_mask=bool(use_mask))
+    return ChannelNormalization(
+        "ct",
+        mean=float(properties["mean"]),
+        std=float(properties[std_key]),
+        percentile_00_5=float(properties["percentile_00_5"]),
+        percentile_99_5=float(properties["percentile_99_5"]),
+        use_mask=bool(use_mask),
+    )
+
+
+# Version 2
+
+
+def _v2_plans(content: Mapping[str, Any], name: str) -> Plans:
+    chosen = _v2_configuration(content, name)
+    architecture = chosen.get("architecture", {})
+    network_class = str(architecture.get("network_class_name") or chosen.get("UNet_class_name", "of unknown name"))
+    arguments = architecture.get("arch_kwargs", {})
+    strides = arguments.get("strides", chosen.get("pool_op_kernel_sizes"))
+    kind = kind_of(network_class)
+    if strides is None and kind in (None, "stunet"):
+        raise FileError(f"These plans name no strides for {name}.")
+    return Plans(
+        preprocessing=_v2_preprocessing(content, chosen, name),
+        strides=() if strides is None else strides_from(strides),
+        network_class=network_class,
+        arguments={} if kind is None else arguments,
+        dataset=str(content.get("dataset_name", "")),
+    )
+
+
+def _v2_configuration(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A configuration with what it inherits filled in."""
+    configurations = content["configurations"]
+    merged: dict[str, Any] = {}
+    seen: set[str] = set()
+    heir: str | None = name
+    while heir is not None:
+        if heir not in configurations:
+            raise FileError(f"The plans have no configuration {heir!r}; they have {', '.join(configurations)}.")
+        if heir in seen:
+            raise FileError(f"Configuration {name!r} of the plans inherits from itself.")
+        seen.add(heir)
+        merged = {**configurations[heir], **merged}
+        heir = configurations[heir].get("inherits_from")
+    _require_supported(merged, name)
+    return merged
+
+
+def _require_supported(chosen: Mapping[str, Any], name: str) -> None:
+    if len(chosen.get("patch_size", (0, 0, 0))) != 3:
+        raise FileError(f"Configuration {name!r} is a 2D network, and stunet's are 3D; choose a 3D configuration.")
+    if chosen.get("previous_stage"):
+        raise FileError(
+            f"Configuration {name!r} is the second stage of a cascade, which stunet does not run; choose '3d_fullres' "
+            "or '3d_lowres'."
+        )
+    supported = {
+        "preprocessor_name": _V2_PREPROCESSOR,
+        "resampling_fn_data": _V2_RESAMPLING,
+        "resampling_fn_probabilities": _V2_RESAMPLING,
+    }
+    for key, only in supported.items():
+        if chosen.get(key, only) != only:
+            raise FileError(f"Configuration {name!r} needs the {key} {chosen[key]!r}, which is not supported.")
+
+
+def _v2_preprocessing(content: Mapping[str, Any], chosen: Mapping[str, Any], name: str) -> PreprocessingPlan:
+    image = chosen.get("resampling_fn_data_kwargs", {})
+    logits = chosen.get("resampling_fn_probabilities_kwargs", {})
+    for key in ("force_separate_z", "separate_z_anisotropy_threshold"):
+        if image.get(key) != logits.get(key):
+            raise FileError(f"Configuration {name!r} sets {key} differently for image and output; not supported.")
+    return PreprocessingPlan(
+        convention="nnunet_v2",
+        spacing=_three(float, chosen["spacing"]),
+        patch_size=_three(int, chosen["patch_size"]),
+        normalization=_v2_normalization(content, chosen),
+        transpose_forward=_three(int, content["transpose_forward"]),
+        orientation="RAS" if content.get("image_reader_writer") == _V2_REORIENTING_READER else None,
+        image_order=int(image.get("order", 3)),
+        image_order_z=int(image.get("order_z", 0)),
+        logits_order=int(logits.get("order", 3)),
+        logits_order_z=int(logits.get("order_z", 0)),
+        force_separate_z=image.get("force_separate_z", False),
+        anisotropy_threshold=float(image.get("separate_z_anisotropy_threshold", ANISOTROPY_THRESHOLD)),
+    )
+
+
+def _v2_normalization(content: Mapping[str, Any], chosen: Mapping[str, Any]) -> tuple[ChannelNormalization, ...]:
+    properties = content.get("foreground_intensity_properties_per_channel") or content.get(
+        "foreground_intensity_properties_by_modality", {}
+    )
+    masks = chosen["use_mask_for_norm"]
+    return tuple(
+        _channel(_V2_SCHEMES, scheme, properties.get(str(channel), {}), "std", masks[channel] and scheme == _V2_MASKED)
+        for channel, scheme in enumerate(chosen["normalization_schemes"])
+    )
+
+
+# Version 1
+
+
+def _v1_plans(content: Mapping[str, Any]) -> Plans:
+    stages, modalities = content["plans_per_stage"], content.get("modalities", {})
+    stage = stages[max(stages) if isinstance(stages, Mapping) else -1]
+    strides = stage["pool_op_kernel_sizes"]
+    if len(strides[0]) != 3 or len(stage["patch_size"]) != 3:
+        raise FileError("These nnU-Net v1 plans are for a 2D network, and stunet's are 3D; give those of a 3D one.")
+    schemes, masks = content["normalization_schemes"], content["use_mask_for_norm"]
+    properties = (content.get("dataset_properties") or {}).get("intensityproperties") or {}
+    preprocessing = PreprocessingPlan(
+        convention="nnunet_v1",
+        spacing=_three(float, stage["current_spacing"]),
+        patch_size=_three(int, stage["patch_size"]),
+        normalization=tuple(
+            _channel(_V1_SCHEMES, schemes[channel], properties.get(channel, {}), "sd", masks[channel])
+            for channel in sorted(schemes)
+        ),
+        transpose_forward=_three(int, content.get("transpose_forward", (0, 1, 2))),
+    )
+    channels = tuple(str(modalities[index]) for index in sorted(modalities))
+    return Plans(preprocessing, strides_from([(1, 1, 1), *strides]), channels=channels)
+
+
+def read_v1_plans(path: str | Path) -> dict[str, Any]:
+    """The plans in an nnU-Net v1 pickle: `nnUNetPlansv2.1_plans_3D.pkl`, or the `.model.pkl` beside a checkpoint.
+
+    The pickle is read without running any of it: only plain containers, numbers, text and numpy arrays are made.
+
+    Raises:
+        UserError: no such file, not a pickle, one that wants to run something, or one without plans.
+    """
+    path = existing_file(path)
+    if path.stat().st_size > MAX_PLANS_BYTES:
+        raise FileError(f"{path} is no plans file: it has more than {MAX_PLANS_BYTES:,} bytes.")
+    content = _read_plain_pickle(path)
+    if isinstance(content, dict) and isinstance(content.get("plans"), dict):
+        content = content["plans"]
+    if not isinstance(content, dict) or "plans_per_stage" not in content:
+        raise FileError(
+            f"{path} holds no nnU-Net v1 plans: 'plans_per_stage' is not in it. Give the .pkl that lies beside the "
+            "checkpoint, e.g. base_ep4k.model.pkl."
+        )
+    return content
+
+
+def _read_plain_pickle(path: Path) -> Any:
+    stream = path.read_bytes()
+    try:
+        _require_modest_memo(stream)
+        return _PlainUnpickler(io.BytesIO(stream)).load()
+    except _UnwantedGlobalError as error:
+        raise UnsafeFileError(
+            f"{path} wants to run {error} when it is read; plans need nothing of the kind. It was refused, and nothing "
+            "was run."
+        ) from error
+    except Exception as error:  # a damaged stream of pickle opcodes can raise anything
+        raise FileError(f"{path} is not a pickle, or it is damaged; copy or download it again.") from error
+
+
+def _require_modest_memo(stream: bytes) -> None:
+    """Python's unpickler makes its memo as long as the largest index in it: ten bytes could ask for 30 GB.
+
+    Raises:
+        ValueError: an index that a stream of this length cannot need.
+    """
+    for opcode, argument, _ in pickletools.genops(stream):
+        if opcode.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(stream):
+            raise ValueError(f"memo index {argument} in {len(stream)} bytes")
+
+
+class _UnwantedGlobalError(Exception):
+    """A pickle asked for a function or class that plain data does not need."""
+
+
+def _empty_array(*_: object) -> np.ndarray:
+    """What numpy's `_reconstruct` makes before the array's content is set, whatever shape a file claims."""
+    return np.ndarray((0,), "b")
+
+
+_PLAIN_GLOBALS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("builtins", "set"): set,
+    ("builtins", "frozenset"): frozenset,
+    ("builtins", "bytearray"): bytearray,
+    ("_codecs", "encode"): lambda text, encoding="latin1": str(text).encode("latin1"),
+    ("numpy", "ndarray"): _empty_array,
+    ("numpy", "dtype"): np.dtype,
+}
+_PLAIN_NUMPY: dict[str, Callable[..., Any]] = {
+    "multiarray._reconstruct": _empty_array,
+    "multiarray.scalar": lambda dtype, content: np.frombuffer(content, dtype)[0],
+    "numeric._frombuffer": lambda content, dtype, shape, order: np.frombuffer(content, dtype).reshape(
+        shape, order=order
+    ),
+}
+for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
+    for _name, _make in _PLAIN_NUMPY.items():
+        _module, _attribute = f"{_core}.{_name}".rsplit(".", 1)
+        _PLAIN_GLOBALS[_module, _attribute] = _make
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Makes containers, numbers, text and numpy arrays of numbers; any other global is refused before it is looked up.
+
+    No import ever happens: `find_class` answers from a table.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        module = "builtins" if module == "__builtin__" else module  # its name in Python 2, and in old protocols
+        try:
+            return _PLAIN_GLOBALS[module, name]
+        except KeyError:
+            raise _UnwantedGlobalError(f"{module}.{name}") from None
