@@ -12,7 +12,7 @@ from stunet.cli.dataset import Dataset
 from stunet.cli.demo import Demo
 from stunet.cli.doctor import Doctor
 from stunet.cli.evaluate import Evaluate
-from stunet.cli.experiment import Experiment
+from stunet.cli.experiment import ExperimentCommand
 from stunet.cli.export import Export
 from stunet.cli.models import Models
 from stunet.cli.predict import Predict
@@ -29,7 +29,7 @@ COMMANDS: dict[str, type] = {
     "prepare": Prepare,
     "train": Train,
     "evaluate": Evaluate,
-    "experiment": Experiment,
+    "experiment": ExperimentCommand,
     "export": Export,
     "doctor": Doctor,
 }
