@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stunet.errors import UserError
+from stunet.errors import FileError
 from stunet.experiments.results import Results
 
 PICTURES = "pictures"
@@ -55,11 +55,11 @@ def panel_cases_of(results: Results, folder: Path) -> list[PanelCase]:
     """
     pictures = results.provenance.settings.get(PICTURES)
     if not isinstance(pictures, Sequence) or not pictures:
-        raise UserError(f"The results of {results.experiment} name no pictures to show (settings, '{PICTURES}').")
+        raise FileError(f"The results of {results.experiment} name no pictures to show (settings, '{PICTURES}').")
     try:
         return [_case(entry, folder) for entry in pictures]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise UserError(
+        raise FileError(
             f"The pictures in the results of {results.experiment} are not as they should be ({error})."
         ) from error
 

@@ -6,14 +6,14 @@ The files that start a training or a preparation import this file first, so that
 import os
 from pathlib import Path
 
-from stunet.errors import UserError
+from stunet.errors import MissingPackageError
 from stunet.files import made_folder
 from stunet.folders import Folders, nnunet_folders
 
 try:
     import nnunetv2  # noqa: F401
 except ImportError as error:
-    raise UserError("Training needs nnU-Net. Install it with: pip install 'stunet[train]'") from error
+    raise MissingPackageError("Training needs nnU-Net. Install it with: pip install 'stunet[train]'") from error
 
 TRAINER_FOLDER = Path(__file__).parent / "nnunet_names"
 """nnU-Net imports every module of this folder when it looks for a trainer by name (variable nnUNet_extTrainer)."""
