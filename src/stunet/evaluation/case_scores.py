@@ -117,16 +117,12 @@ def read_pair(pair: CasePair, config: EvaluationConfig) -> tuple[Volume, Volume]
     prediction = _read(pair.prediction, config.renumber_prediction)
     reference = _read(pair.reference, config.renumber_reference)
     if prediction.shape != reference.shape:
-        raise FileError(
-            f"{pair.prediction} has {prediction.shape} voxels, its reference {pair.reference} {reference.shape} "
-            "(Z, Y, X). Bring the prediction to the reference's grid first."
-        )
-    if np.abs(prediction.affine - reference.affine).max() > AFFINE_TOLERANCE_MM:
-        raise FileError(
-            f"{pair.prediction} and its reference {pair.reference} lie differently in space (their affines differ). "
-            "Bring the prediction to the reference's grid first."
-        )
-    return prediction, reference
+        wrong = f"has {prediction.shape} voxels, its reference {pair.reference} {reference.shape} (Z, Y, X)"
+    elif np.abs(prediction.affine - reference.affine).max() > AFFINE_TOLERANCE_MM:
+        wrong = f"and its reference {pair.reference} lie differently in space (their affines differ)"
+    else:
+        return prediction, reference
+    raise FileError(f"{pair.prediction} {wrong}. Bring the prediction to the reference's grid first.")
 
 
 def _read(path: Path, renumber: Renumber | None) -> Volume:

@@ -1,7 +1,7 @@
 """Which scans and label files a qualitative figure shows, as a results file names them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,11 @@ class PanelCase:
     def to_setting(self, folder: Path) -> dict[str, Any]:
         """For the provenance of a results file in `folder`; paths below it are written relative to it."""
         return {
-            "case": self.case,
-            "title": self.title,
+            **asdict(self),
             "image": _told(self.image, folder),
             "reference": _told(self.reference, folder),
             "predictions": {system: _told(path, folder) for system, path in self.predictions.items()},
             "names": {str(label): name for label, name in self.names.items()},
-            "target": self.target,
         }
 
 

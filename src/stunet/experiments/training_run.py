@@ -122,32 +122,24 @@ class TrainingRun:
 
     def settings(self, dataset: str, fold: int, workplace: Workplace) -> "TrainingSettings":
         """What `stunet train` would be told."""
+        from stunet.training import settings as options
         from stunet.training.recipes import recipe_of
-        from stunet.training.settings import (
-            AugmentationSettings,
-            HardwareSettings,
-            LoggingSettings,
-            ScheduleSettings,
-            StartSettings,
-            TaskSettings,
-            TrainingSettings,
-        )
 
         asked, folder = self.schedule, workplace.folder
         resume = workplace.resume and _was_begun(run_folder(folder, self.key), dataset, fold)
-        return TrainingSettings(
-            TaskSettings(dataset, fold, self.network, CONFIGURATION, self.plan, self.seed, resume),
-            StartSettings(self.start if self.after is None else str(trained_model(folder, self.after))),
-            ScheduleSettings(
+        return options.TrainingSettings(
+            options.TaskSettings(dataset, fold, self.network, CONFIGURATION, self.plan, self.seed, resume),
+            options.StartSettings(self.start if self.after is None else str(trained_model(folder, self.after))),
+            options.ScheduleSettings(
                 recipe=asked.recipe or recipe_of(self.network).name,
                 epochs=asked.epochs,
                 iterations_per_epoch=asked.iterations,
                 learning_rate=asked.learning_rate,
                 patch=asked.patch,
             ),
-            AugmentationSettings(mirror=asked.mirror is not False),
-            HardwareSettings(device="cuda" if workplace.gpus else "cpu", workers=None if workplace.gpus else 0),
-            LoggingSettings(picture_every=0),
+            options.AugmentationSettings(mirror=asked.mirror is not False),
+            options.HardwareSettings(device="cuda" if workplace.gpus else "cpu", workers=None if workplace.gpus else 0),
+            options.LoggingSettings(picture_every=0),
         )
 
 

@@ -22,11 +22,8 @@ TRAINER_FOLDER = Path(__file__).parent / "nnunet_names"
 def set_nnunet_environment() -> Folders:
     """Create the three folders and tell nnU-Net of them and of our trainers, by its environment variables."""
     folders = nnunet_folders()
-    for folder in (folders.raw, folders.preprocessed, folders.results):
-        made_folder(folder)
-    os.environ["nnUNet_raw"] = str(folders.raw)
-    os.environ["nnUNet_preprocessed"] = str(folders.preprocessed)
-    os.environ["nnUNet_results"] = str(folders.results)
+    for name, folder in vars(folders).items():  # raw, preprocessed, results
+        os.environ[f"nnUNet_{name}"] = str(made_folder(folder))
     known = [p for p in os.environ.get("nnUNet_extTrainer", "").split(os.pathsep) if p]
     if str(TRAINER_FOLDER) not in known:
         os.environ["nnUNet_extTrainer"] = os.pathsep.join([*known, str(TRAINER_FOLDER)])

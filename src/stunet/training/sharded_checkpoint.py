@@ -22,19 +22,14 @@ from torch.distributed.tensor import DTensor
 from stunet.errors import FileError, OutputError, UserError
 from stunet.training.checkpoint_folder import NEWEST, TrainingCheckpoint, TrainingState, rolling, write_state
 from stunet.training.parallel import items_of_all_ranks, wait_for_all_ranks
-from stunet.weights.model_file import Shape, mismatches, shapes_of
+from stunet.weights.model_file import Shape, StateDict, mismatches, shapes_of
 from stunet.weights.training_checkpoint import OPTIMIZER_SEPARATOR
 
 TESTED_TORCH = "2.13"
 """The storage for safetensors files is younger than the rest of what is used here."""
 
 
-def save(
-    run_folder: Path,
-    weights: Mapping[str, torch.Tensor],
-    optimizer: Mapping[str, torch.Tensor],
-    state: TrainingState,
-) -> Path:
+def save(run_folder: Path, weights: StateDict, optimizer: StateDict, state: TrainingState) -> Path:
     """As `checkpoint_folder.save`, by all ranks together, each writing its parts.
 
     Returns:
