@@ -114,7 +114,7 @@ def _keys(runs: Sequence[ExperimentRun]) -> str:
 
 def _write(experiment: Experiment, profile: Profile, workplace: Workplace, done: Mapping[str, DoneRun]) -> Results:
     runs = experiment.runs(profile)
-    finished, left = ([run for run in runs if (run.key in done) is is_done] for is_done in (True, False))
+    finished = [run for run in runs if run.key in done]
     measurements = [measurement for run in finished for measurement in done[run.key].measurements]
     seconds = {run.key: done[run.key].seconds for run in finished}
     data = {name: folder.name for name, folder in sorted(workplace.data.items())}
@@ -127,10 +127,15 @@ def _write(experiment: Experiment, profile: Profile, workplace: Workplace, done:
         profile,
         provenance_now(settings, sum(seconds.values())),
         (*measurements, *experiment.derive(measurements)),
-        (*experiment.all_remarks(profile), *([f"Not done: {_keys(left)}."] if left else [])),
+        (*experiment.all_remarks(profile), *_not_done(runs, done)),
     )
     write_results(workplace.folder / RESULTS_NAME, results)
     return results
+
+
+def _not_done(runs: Sequence[ExperimentRun], done: Mapping[str, DoneRun]) -> list[str]:
+    left = [run for run in runs if run.key not in done]
+    return [f"Not done: {_keys(left)}."] if left else []
 
 
 def _read_done(run: ExperimentRun, path: Path) -> DoneRun:

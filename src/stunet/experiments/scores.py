@@ -41,21 +41,22 @@ def dsc_of_targets(
     Raises:
         ValueError: a target with a label that was not scored.
     """
+    return [_dsc_of_target(report, system, target, setting) for target in targets]
+
+
+def _dsc_of_target(report: "EvaluationReport", system: str, target: ScoredTarget, setting: Setting) -> Measurement:
     numbers = {name: label for label, name in report.names.items()}
+    unknown = [name for name in target.labels if name not in numbers]
+    if unknown:
+        raise ValueError(f"{target.name} is the mean of {unknown}, which were not scored")
+    labels = [numbers[name] for name in target.labels] or list(report.names)
     per_label = report.label_means("dsc")
-    measurements = []
-    for target in targets:
-        unknown = [name for name in target.labels if name not in numbers]
-        if unknown:
-            raise ValueError(f"{target.name} is the mean of {unknown}, which were not scored")
-        labels = [numbers[name] for name in target.labels] or list(report.names)
-        value = none_if_nan(mean_ignoring_nan([per_label[label] for label in labels]))
-        cases = {
-            case.case: none_if_nan(mean_ignoring_nan([case.dsc.get(label, math.nan) for label in labels]))
-            for case in report.cases
-        }
-        measurements.append(measured(system, "DSC", value, target.expected, target.name, setting, cases))
-    return measurements
+    value = none_if_nan(mean_ignoring_nan([per_label[label] for label in labels]))
+    cases = {
+        case.case: none_if_nan(mean_ignoring_nan([case.dsc.get(label, math.nan) for label in labels]))
+        for case in report.cases
+    }
+    return measured(system, "DSC", value, target.expected, target.name, setting, cases)
 
 
 @dataclass(frozen=True)
