@@ -3,9 +3,10 @@
 import pytest
 
 import stunet.errors as errors
-from stunet.cli.main import BAD_INPUT, run
+from stunet.cli.command import BAD_INPUT
+from stunet.cli.main import run
 from stunet.errors import FileError, MissingPackageError, UnknownNameError, UnsafeFileError, UserError
-from stunet.extras import import_extra
+from stunet.extras import from_extra
 from stunet.networks.registry import find_network
 from stunet.weights.checkpoint import read_checkpoint
 
@@ -29,8 +30,9 @@ def test_a_near_miss_is_suggested_and_nothing_where_nothing_is_near():
 
 
 def test_a_missing_package_names_its_extra():
-    with pytest.raises(MissingPackageError, match=r"stunet\[cpu\]"):
-        import_extra("no_such_package_at_all", "cpu")
+    told = r"needs no_such_package, which is not installed: pip install 'stunet\[cpu\]'"
+    with pytest.raises(MissingPackageError, match=told), from_extra("cpu"):
+        import no_such_package  # noqa: F401
 
 
 def test_a_file_that_wants_to_run_something_is_unsafe(shared_data):

@@ -64,3 +64,13 @@ class NotEnoughMemoryError(UserError):
 
 class Stopped(Exception):  # noqa: N818 (nothing went wrong)
     """The work was told to stop. What is done is kept, and can be resumed."""
+
+
+def listed(names: Iterable[object], most: int = 5) -> str:
+    """The first of some names, for a message.
+
+    >>> listed(range(10)), listed(["liver"])
+    ('0, 1, 2, 3, 4, ...', 'liver')
+    """
+    texts = [str(name) for name in names]
+    return ", ".join(texts[:most]) + (", ..." if len(texts) > most else "")

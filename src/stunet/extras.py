@@ -1,18 +1,24 @@
 """Packages that only some users need; a missing one is asked for by the name of its extra."""
 
-from importlib import import_module
-from types import ModuleType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from stunet.errors import MissingPackageError
 
 
-def import_extra(module: str, extra: str) -> ModuleType:
-    """Import an optional package.
+@contextmanager
+def from_extra(extra: str) -> Iterator[None]:
+    """Around the import of an optional package: where it is missing, the message says how to install it.
+
+    Args:
+        extra: of stunet, that installs the package.
 
     Raises:
-        UserError: it is not installed; the message says how to install it.
+        MissingPackageError: it is not installed.
     """
     try:
-        return import_module(module)
+        yield
     except ImportError as error:
-        raise MissingPackageError(f"This needs {module}, which is not here: pip install 'stunet[{extra}]'.") from error
+        raise MissingPackageError(
+            f"This needs {error.name or 'a package'}, which is not installed: pip install 'stunet[{extra}]'."
+        ) from error

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from stunet.experiments.registry import RECIPES
+from stunet.experiments.registry import EXPERIMENTS
 
 
 def test_the_list(stunet, capsys):
     assert stunet("experiment", "list", "--json") == 0
     listed = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert list(listed) == list(RECIPES)
+    assert list(listed) == list(EXPERIMENTS)
     assert listed["table3"]["needs"] == "totalsegmentator"
     assert stunet("experiment", "list") == 0
     assert "FLARE22" in capsys.readouterr().out

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from stunet.datasets import amos22, autopet22, flare22, msd, totalsegmentator
-from stunet.datasets.convert import ConversionSettings, convert
+from stunet.datasets.convert import SOURCES, ConversionSettings, convert
 from stunet.datasets.source import Choice
-from stunet.datasets.table import SOURCES
 from stunet.errors import UserError
 from stunet.labels.ontology import LABELS
 from tests.datasets import published

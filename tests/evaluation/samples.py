@@ -3,7 +3,7 @@
 import math
 
 from stunet.evaluation.bootstrap import Bootstrap
-from stunet.evaluation.cases import CaseScore, EvaluationConfig
+from stunet.evaluation.case_scores import CaseScore, EvaluationConfig
 from stunet.evaluation.report import EvaluationReport
 from stunet.evaluation.result import EvaluationResult, conclude
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from stunet.evaluation.bootstrap import Bootstrap
-from stunet.evaluation.cases import CaseScore, EvaluationConfig
+from stunet.evaluation.case_scores import CaseScore, EvaluationConfig
 from stunet.evaluation.comparison import compare, holm, wilcoxon
 from stunet.evaluation.report import EvaluationReport
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stunet.errors import UserError
-from stunet.evaluation.cases import EvaluationConfig
+from stunet.evaluation.case_scores import EvaluationConfig
 from stunet.evaluation.report import evaluate
 from stunet.evaluation.tolerances import Tolerances
 

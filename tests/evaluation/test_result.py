@@ -6,7 +6,7 @@ import pytest
 
 from stunet.errors import UserError
 from stunet.evaluation.bootstrap import Bootstrap
-from stunet.evaluation.cases import CaseScore, EvaluationConfig
+from stunet.evaluation.case_scores import CaseScore, EvaluationConfig
 from stunet.evaluation.report import EvaluationReport
 from stunet.evaluation.result import conclude
 from tests.evaluation.samples import report, result

@@ -1,6 +1,6 @@
 import pytest
 
-from stunet.evaluation.cases import CaseScore, EvaluationConfig
+from stunet.evaluation.case_scores import CaseScore, EvaluationConfig
 from stunet.evaluation.report import EvaluationReport
 from stunet.evaluation.worst import WorstCase, worst_cases
 from tests.evaluation.samples import report

@@ -12,10 +12,10 @@ from torch.nn import functional
 from stunet.cli.main import run as stunet
 from stunet.errors import UserError
 from stunet.experiments.direct_inference import DirectInferenceRun, direct_inference, find_annotated_cases
-from stunet.experiments.recipe import Workplace
+from stunet.experiments.experiment import Workplace
 from stunet.experiments.results import read_results
-from stunet.experiments.run import RESULTS_NAME, run_recipe
-from stunet.experiments.table4 import RECIPE
+from stunet.experiments.run import RESULTS_NAME, run_experiment
+from stunet.experiments.table4 import EXPERIMENT
 from stunet.imaging.formats.registry import read_labels, read_volume
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.labels.mapping import load_mapping
@@ -96,7 +96,7 @@ def models(shared_data, tmp_path_factory):
 def own_run(folder, dataset, model, resume=False):
     """`stunet experiment run table4 --profile mini --data totalsegmentator=... --data model=...`."""
     data = {"totalsegmentator": dataset, "model": model}
-    return run_recipe(RECIPE, "mini", Workplace(folder, data, resume=resume))
+    return run_experiment(EXPERIMENT, "mini", Workplace(folder, data, resume=resume))
 
 
 def values_by_target(results):

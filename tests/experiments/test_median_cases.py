@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from stunet.experiments.cases import Cases
 from stunet.experiments.median_cases import median_cases
 from stunet.experiments.results import Measurement
+from stunet.experiments.training_cases import TrainingCases
 from stunet.experiments.training_run import TrainingRun
 
-AMOS, AUTOPET = Cases(23, "AMOS", "amos22"), Cases(26, "AutoPET", "autopet22")
+AMOS, AUTOPET = TrainingCases(23, "AMOS", "amos22"), TrainingCases(26, "AutoPET", "autopet22")
 RUNS = tuple(
     TrainingRun(f"{system}-{cases.source}", system, "tiny", cases) for cases in (AMOS, AUTOPET) for system in "AB"
 )

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from stunet.errors import UserError
-from stunet.experiments.cases import make_dataset
 from stunet.experiments.mini_data import ABDOMEN, FOLDERS, HIPPOCAMPUS, STSPET, data_with_minis, short
-from stunet.experiments.training_run import Schedule
+from stunet.experiments.training_cases import make_dataset
+from stunet.experiments.training_run import TrainingSchedule
 
 
 @pytest.mark.parametrize("cases", [HIPPOCAMPUS, STSPET], ids=lambda cases: cases.name)
@@ -42,6 +42,6 @@ def test_another_folder_is_refused(tmp_path):
 
 
 def test_a_short_schedule_keeps_the_rest():
-    schedule = short(100, Schedule("finetune", mirror=False, patch=(32, 32, 32)))
+    schedule = short(100, TrainingSchedule("finetune", mirror=False, patch=(32, 32, 32)))
     assert schedule.epochs * schedule.iterations == 100
     assert (schedule.recipe, schedule.mirror, schedule.patch) == ("finetune", False, (32, 32, 32))

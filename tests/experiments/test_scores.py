@@ -4,11 +4,10 @@ import math
 
 import pytest
 
-from stunet.evaluation.cases import CaseScore, EvaluationConfig
+from stunet.evaluation.case_scores import CaseScore, EvaluationConfig
 from stunet.evaluation.report import EvaluationReport
-from stunet.experiments.means import MeanOverTargets
-from stunet.experiments.recipe import Expected, measured
-from stunet.experiments.scores import Target, dsc_of_targets
+from stunet.experiments.experiment import Expected, measured
+from stunet.experiments.scores import MeanOverTargets, ScoredTarget, dsc_of_targets
 
 REPORT = EvaluationReport(
     {1: "liver", 2: "spleen", 3: "face"},
@@ -22,9 +21,9 @@ REPORT = EvaluationReport(
 
 def test_each_target_is_the_mean_of_its_labels_over_the_cases_that_have_them():
     targets = (
-        Target("abdomen", ("liver", "spleen"), Expected("65.00", "Table 3", percent=True)),
-        Target("head", ("face",)),
-        Target(),
+        ScoredTarget("abdomen", ("liver", "spleen"), Expected("65.00", "Table 3", percent=True)),
+        ScoredTarget("head", ("face",)),
+        ScoredTarget(),
     )
     abdomen, head, everything = dsc_of_targets(REPORT, "STU-Net-B", targets, {"fraction": 0.1})
     assert abdomen.value == pytest.approx((0.8 + 0.5) / 2)
@@ -37,7 +36,7 @@ def test_each_target_is_the_mean_of_its_labels_over_the_cases_that_have_them():
 
 def test_a_label_that_was_not_scored_is_a_slip():
     with pytest.raises(ValueError, match="heart"):
-        dsc_of_targets(REPORT, "STU-Net-B", (Target("x", ("heart",)),), {})
+        dsc_of_targets(REPORT, "STU-Net-B", (ScoredTarget("x", ("heart",)),), {})
 
 
 def test_a_mean_over_targets_is_weighted_and_needs_all_of_them():

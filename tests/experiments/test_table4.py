@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from stunet.experiments.recipe import measured
-from stunet.experiments.table4 import MEAN, OWN, PRINTED, PRINTED_MEAN, RECIPE, SYSTEMS, means_of_datasets
+from stunet.experiments.experiment import measured
+from stunet.experiments.table4 import EXPERIMENT, MEAN, OWN, PRINTED, PRINTED_MEAN, SYSTEMS, means_of_datasets
 from stunet.labels.mapping import list_mappings, load_mapping
 
 
@@ -41,6 +41,6 @@ def test_the_mean_needs_all_datasets():
 
 
 def test_runs():
-    assert len(RECIPE.full) == len(SYSTEMS) * 14 + 15
-    assert RECIPE.datasets("full") == (*list_mappings()[:14], "model", "totalsegmentator")
-    assert 10 < RECIPE.gpu_hours("full") < 100
+    assert len(EXPERIMENT.full) == len(SYSTEMS) * 14 + 15
+    assert EXPERIMENT.datasets("full") == (*list_mappings()[:14], "model", "totalsegmentator")
+    assert 10 < EXPERIMENT.gpu_hours("full") < 100

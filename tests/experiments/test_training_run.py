@@ -8,23 +8,23 @@ import pytest
 pytest.importorskip("nnunetv2")
 
 from stunet.evaluation.report import evaluate
-from stunet.experiments.cases import Cases, Split
+from stunet.experiments.experiment import Experiment, Workplace
 from stunet.experiments.figures import plot, row_of
 from stunet.experiments.median_cases import median_cases
 from stunet.experiments.mini_data import HIPPOCAMPUS, HIPPOCAMPUS_TARGETS
 from stunet.experiments.panel_cases import panel_cases_of
-from stunet.experiments.recipe import Recipe, Workplace
 from stunet.experiments.results import read_results
-from stunet.experiments.run import run_recipe
-from stunet.experiments.scores import Target
-from stunet.experiments.training_run import Schedule, TrainingRun
+from stunet.experiments.run import run_experiment
+from stunet.experiments.scores import ScoredTarget
+from stunet.experiments.training_cases import Split, TrainingCases
+from stunet.experiments.training_run import TrainingRun, TrainingSchedule
 from tests.training.conftest import environment
 
-CASES = Cases(
+CASES = TrainingCases(
     4, "Hippocampus", "hippocampus", Split(HIPPOCAMPUS.split.train[:4], HIPPOCAMPUS.split.val[:1]), fractions=(0.5, 1.0)
 )
-TARGETS = (*HIPPOCAMPUS_TARGETS, Target("Hippocampus"))
-SHORT = Schedule(epochs=1, iterations=2, mirror=False)  # without mirrored copies in the validation, too
+TARGETS = (*HIPPOCAMPUS_TARGETS, ScoredTarget("Hippocampus"))
+SHORT = TrainingSchedule(epochs=1, iterations=2, mirror=False)  # without mirrored copies in the validation, too
 RUNS = (
     TrainingRun("scratch", "STU-Net, tiny", "tiny", CASES, TARGETS, SHORT, classes=3),
     TrainingRun(
@@ -33,7 +33,7 @@ RUNS = (
         "tiny",
         CASES,
         TARGETS,
-        Schedule("finetune", epochs=1, iterations=2, mirror=False),
+        TrainingSchedule("finetune", epochs=1, iterations=2, mirror=False),
         after="scratch",
         fraction=0.5,
         setting={"fraction": 0.5},
@@ -42,7 +42,7 @@ RUNS = (
 )
 SYSTEMS = tuple(run.system for run in RUNS)
 PICTURES_OF_BOTH = partial(median_cases, systems=SYSTEMS, datasets=["Hippocampus"])
-RECIPE = Recipe("figure3", "Title", "Claim.", "Table 9", RUNS, (), pictures=PICTURES_OF_BOTH)
+EXPERIMENT = Experiment("figure3", "Title", "Claim.", "Table 9", RUNS, (), pictures=PICTURES_OF_BOTH)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def done(shared_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("experiment")
     data = {"hippocampus": shared_data / "Dataset004_Hippocampus"}
     with environment(tmp_path_factory.mktemp("home")):
-        yield folder, run_recipe(RECIPE, "full", Workplace(folder, data))
+        yield folder, run_experiment(EXPERIMENT, "full", Workplace(folder, data))
 
 
 def test_both_runs_are_scored_on_the_case_kept_apart(done):
@@ -105,7 +105,7 @@ def test_what_is_done_is_not_trained_again(done, shared_data, monkeypatch):
     monkeypatch.setattr("stunet.training.run.train", lambda *_: pytest.fail("trained again"))
     (folder / "runs/scratch.json").unlink()
     data = {"hippocampus": shared_data / "Dataset004_Hippocampus"}
-    again = run_recipe(RECIPE, "full", Workplace(folder, data, resume=True))
+    again = run_experiment(EXPERIMENT, "full", Workplace(folder, data, resume=True))
     assert again.measurements == results.measurements
 
 

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.image import imread
 
 from stunet.errors import UserError
-from stunet.evaluation.cases import pair_files
+from stunet.evaluation.case_scores import pair_files
 from stunet.evaluation.report import evaluate
 from stunet.evaluation.worst import worst_cases
 from stunet.pictures import worst_case as module

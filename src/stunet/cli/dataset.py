@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
@@ -46,9 +46,8 @@ class Convert:
     def run(self) -> int:
         """Find the cases, compare numbers, convert."""
         from stunet.datasets import WORKERS
-        from stunet.datasets.convert import ConversionSettings, convert
+        from stunet.datasets.convert import SOURCES, ConversionSettings, convert
         from stunet.datasets.source import Choice
-        from stunet.datasets.table import SOURCES
         from stunet.folders import nnunet_folders
 
         source = SOURCES[self.kind](self.source, Choice(self.modality, self.partial))
@@ -94,14 +93,7 @@ class Check:
         with _bar("checking") as on_case:
             report = check_dataset(_raw_folder(self.dataset), on_case)
         if self.json:
-            print_json(
-                {
-                    "dataset": report.dataset,
-                    "cases": report.cases,
-                    "problems": list(report.problems),
-                    "label_cases": dict(report.label_cases),
-                }
-            )
+            print_json(asdict(report))
         else:
             for problem in report.problems:
                 MESSAGES.print(f"stunet: {problem}", soft_wrap=True, markup=False)

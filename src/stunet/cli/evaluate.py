@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from stunet.cli.output import MESSAGES, Json, print_json, print_table, progress_bar
+from stunet.errors import UserError
 
 if TYPE_CHECKING:
-    from stunet.evaluation.cases import EvaluationConfig
+    from stunet.evaluation.case_scores import EvaluationConfig
     from stunet.evaluation.report import EvaluationReport
     from stunet.evaluation.result import EvaluationResult
     from stunet.labels.mapping import DatasetMapping
@@ -86,24 +87,29 @@ class Evaluate:
 
     def _check(self) -> None:
         """Refuse what cannot be done, before anything is computed."""
-        from stunet.errors import UserError
         from stunet.evaluation.formats import check_report_path
 
         for path in self.output:
             check_report_path(path)
-        if self.pictures is not None and self.worst < 1:
-            raise UserError("--pictures draws the worst cases; say how many with --worst 5.")
-        if self.images is not None and self.pictures is None:
-            raise UserError("--images is for pictures; name their folder with --pictures.")
-        if self.mapping is not None and (self.names is not None or "dsc" not in self.metrics):
-            raise UserError(
-                "--mapping brings its own names and counts DSC; leave --names out, and dsc among --metrics."
-            )
-        if self.worst < 0 or (self.workers is not None and self.workers < 1) or self.seed < 0:
-            raise UserError("--worst and --seed count from 0, --workers from 1.")
+        refusals = (
+            (self.pictures and self.worst < 1, "--pictures draws the worst cases; say how many with --worst 5."),
+            (self.images and not self.pictures, "--images is for pictures; name their folder with --pictures."),
+            (
+                self.mapping and (self.names or "dsc" not in self.metrics),
+                "--mapping brings its own names and counts DSC; leave --names out, and dsc among --metrics.",
+            ),
+            (
+                min(self.worst, self.seed, 0 if self.workers is None else self.workers - 1) < 0,
+                "--worst and --seed count from 0, --workers from 1.",
+            ),
+        )
+        for is_refused, reason in refusals:
+            if is_refused:
+                raise UserError(reason)
 
     def _result(self) -> "EvaluationResult":
         from stunet.evaluation.bootstrap import Bootstrap
+        from stunet.evaluation.mapped import as_mapped
         from stunet.evaluation.result import conclude
 
         names = self._names()
@@ -112,7 +118,8 @@ class Evaluate:
         against = None if self.against is None else (other_system, self._evaluate(self.against, names))
         bootstrap = Bootstrap(seed=self.seed)
         result = conclude(system, report, against, bootstrap, with_groups=self.groups, worst=self.worst)
-        return self._with_mapping(result)
+        mapping = self._mapping()
+        return result if mapping is None else replace(result, mapped=as_mapped(report, mapping, self._numbering()))
 
     def _evaluate(self, prediction: Path, names: dict[int, str] | None) -> "EvaluationReport":
         from stunet.evaluation.report import evaluate
@@ -128,7 +135,7 @@ class Evaluate:
             )
 
     def _config(self) -> "EvaluationConfig":
-        from stunet.evaluation.cases import EvaluationConfig
+        from stunet.evaluation.case_scores import EvaluationConfig
         from stunet.evaluation.mapped import merging
         from stunet.evaluation.tolerances import read_tolerances
 
@@ -146,7 +153,7 @@ class Evaluate:
         return (ours, theirs) if ours != theirs else (str(self.prediction), str(self.against))
 
     def _draw(self, result: "EvaluationResult", folder: Path) -> None:
-        from stunet.evaluation.cases import pair_files
+        from stunet.evaluation.case_scores import pair_files
         from stunet.pictures.worst_case import draw_worst_case
 
         pairs = {pair.case: pair for pair in pair_files(self.prediction, self.reference)}
@@ -154,15 +161,6 @@ class Evaluate:
             for worst in progress.track(result.worst, task_id=progress.task_ids[0]):
                 draw_worst_case(worst, pairs[worst.case], result.report, folder, self.images)
         MESSAGES.print(f"{len(result.worst)} pictures in {folder}", markup=False, soft_wrap=True)
-
-    def _with_mapping(self, result: "EvaluationResult") -> "EvaluationResult":
-        """With the means of a dataset's countings, where there is a mapping."""
-        from stunet.evaluation.mapped import as_mapped
-
-        mapping = self._mapping()
-        if mapping is None:
-            return result
-        return replace(result, mapped=as_mapped(result.report, mapping, self._numbering()))
 
     def _mapping(self) -> "DatasetMapping | None":
         from stunet.labels.mapping import load_mapping
@@ -190,8 +188,6 @@ class Evaluate:
 
 def _names_in(path: Path) -> dict[int, str]:
     """The labels of a dataset.json, without background."""
-    from stunet.errors import UserError
-
     try:
         labels: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["labels"]
         return {int(value): name for name, value in labels.items() if int(value) > 0}

@@ -10,11 +10,10 @@ import tyro
 from rich.console import Console
 
 from stunet.cli.output import MESSAGES, RESULTS, Json, print_json, print_table, stdout_to_stderr
-from stunet.errors import UserError
+from stunet.errors import Stopped, UserError
 
 if TYPE_CHECKING:
-    from stunet.experiments.recipe import Recipe, Workplace
-    from stunet.experiments.recipe import Run as OneRun
+    from stunet.experiments.experiment import Experiment, ExperimentRun, Workplace
     from stunet.experiments.results import Results
 
 ProfileOption = Literal["full", "mini"]
@@ -38,9 +37,9 @@ class List:
 
     def run(self) -> int:
         """One line each."""
-        from stunet.experiments.registry import RECIPES
+        from stunet.experiments.registry import EXPERIMENTS
 
-        rows = [(recipe.name, recipe.title, recipe.source, _needs(recipe)) for recipe in RECIPES.values()]
+        rows = [(e.name, e.title, e.source, ", ".join(e.datasets("full")) or "nothing") for e in EXPERIMENTS.values()]
         if self.json:
             keys = ("name", "title", "source", "needs")
             print_json([dict(zip(keys, row, strict=True)) for row in rows])
@@ -66,15 +65,15 @@ class Show:
 
     def run(self) -> int:
         """Count the cost and print."""
-        from stunet.experiments.registry import find_recipe
+        from stunet.experiments.registry import find_experiment
 
-        recipe = find_recipe(self.name)
-        runs = [_shown_run(run) for run in recipe.runs(self.profile)]
-        hours = recipe.gpu_hours(self.profile)
+        experiment = find_experiment(self.name)
+        runs = [_shown_run(run) for run in experiment.runs(self.profile)]
+        hours = experiment.gpu_hours(self.profile)
         if self.json:
-            print_json({**_claims(recipe, self.profile), "gpu_hours": round(hours, 1), "runs": runs})
+            print_json({**_claims(experiment, self.profile), "gpu_hours": round(hours, 1), "runs": runs})
             return 0
-        print_table(recipe.name, ("", ""), _claim_rows(recipe, self.profile, hours))
+        print_table(experiment.name, ("", ""), _claim_rows(experiment, self.profile, hours))
         columns = ("run", "system", "needs", *(("gpu_hours", "paper") if self.profile == "full" else ()))
         print_table("Its runs", columns, [[str(run[column]) for column in columns] for run in runs])
         return 0
@@ -110,17 +109,19 @@ class Run:
 
     def run(self) -> int:
         """Do what is left, write results and tables, print them."""
-        from stunet.experiments.recipe import RunStopped
-        from stunet.experiments.registry import find_recipe
-        from stunet.experiments.run import RESULTS_NAME, run_recipe
-        from stunet.experiments.tables import write_tables
+        from stunet.experiments.registry import find_experiment
+        from stunet.experiments.result_tables import write_tables
+        from stunet.experiments.run import RESULTS_NAME, run_experiment
 
-        recipe = find_recipe(self.name)
-        workplace = self._workplace(recipe)
+        def tell(key: str, done: int, total: int) -> None:
+            MESSAGES.print(f"stunet: run {done + 1} of {total}: {key}", markup=False)
+
+        experiment = find_experiment(self.name)
+        workplace = self._workplace(experiment)
         try:
             with stdout_to_stderr():
-                results = run_recipe(recipe, self.profile, workplace, self.only, _tell)
-        except RunStopped as stop:
+                results = run_experiment(experiment, self.profile, workplace, self.only, tell)
+        except Stopped as stop:
             MESSAGES.print(f"stunet: {stop}", soft_wrap=True, markup=False)
             return TOLD_TO_STOP
         path = workplace.folder / RESULTS_NAME
@@ -132,17 +133,17 @@ class Run:
         _name_files(written)
         return 0
 
-    def _workplace(self, recipe: "Recipe") -> "Workplace":
+    def _workplace(self, experiment: "Experiment") -> "Workplace":
+        from stunet.experiments.experiment import Workplace
         from stunet.experiments.mini_data import data_with_minis
-        from stunet.experiments.recipe import Workplace
         from stunet.experiments.run import experiment_folder
         from stunet.files import made_folder
 
-        folder = made_folder(self.output or experiment_folder(recipe, self.profile))
+        folder = made_folder(self.output or experiment_folder(experiment, self.profile))
         data = dict(map(_parsed_data, self.data))
         if self.profile == "mini":
             data = data_with_minis(data, folder)
-        return Workplace(folder, data, _gpus(recipe, self.profile, self.gpus), self.resume)
+        return Workplace(folder, data, _gpus(experiment, self.profile, self.gpus), self.resume)
 
 
 @dataclass
@@ -164,10 +165,10 @@ class Plot:
     def run(self) -> int:
         """Read, draw, write."""
         from stunet.experiments.figures import plot
-        from stunet.experiments.registry import find_recipe
+        from stunet.experiments.registry import find_experiment
         from stunet.experiments.run import RESULTS_NAME, experiment_folder
 
-        folder = self.output or experiment_folder(find_recipe(self.name), self.profile)
+        folder = self.output or experiment_folder(find_experiment(self.name), self.profile)
         if not (folder / RESULTS_NAME).is_file():
             raise UserError(
                 f"{folder} has no {RESULTS_NAME}. Run first: stunet experiment run {self.name} --profile {self.profile}"
@@ -189,7 +190,7 @@ Action = Union[  # noqa: UP007 (tyro reads the annotations)
 
 
 @dataclass
-class Experiment:
+class ExperimentCommand:
     """Rerun the paper's tables and figures, at full size or in a small version, and draw them."""
 
     action: Action
@@ -201,21 +202,17 @@ class Experiment:
 
 def print_results(results: "Results") -> None:
     """The table, and on stderr what belongs beside it."""
-    from stunet.experiments.table_layout import table_of
+    from stunet.experiments.result_tables import table_of
 
     table = table_of(results)
     wide = Console(width=max(RESULTS.width, TABLE_WIDTH), highlight=False)  # no word is worth cutting
-    print_table(table.title, table.header, table.rows, wide)
-    for remark in table.remarks:
+    print_table(table.title, table.columns, table.rows, wide)
+    for remark in table.notes:
         MESSAGES.print(remark, soft_wrap=True, markup=False)
 
 
 def _name_files(paths: Sequence[Path]) -> None:
     MESSAGES.print(f"In {paths[0].parent}: {', '.join(path.name for path in paths)}", soft_wrap=True, markup=False)
-
-
-def _tell(key: str, done: int, total: int) -> None:
-    MESSAGES.print(f"stunet: run {done + 1} of {total}: {key}", markup=False)
 
 
 def _parsed_data(text: str) -> tuple[str, Path]:
@@ -226,52 +223,48 @@ def _parsed_data(text: str) -> tuple[str, Path]:
     return name, Path(folder).expanduser()
 
 
-def _gpus(recipe: "Recipe", profile: ProfileOption, asked: int | None) -> int:
+def _gpus(experiment: "Experiment", profile: ProfileOption, asked: int | None) -> int:
     """As many as were asked for; by default one where there is any and the experiment can use it."""
     if asked is not None and asked < 0:
         raise UserError(f"--gpus is 0 or more, not {asked}.")
-    if asked is not None or not recipe.datasets(profile):
+    if asked is not None or not experiment.datasets(profile):
         return asked or 0
     from stunet.training.run import default_device
 
     return int(default_device() == "cuda")
 
 
-def _needs(recipe: "Recipe") -> str:
-    return ", ".join(recipe.datasets("full")) or "nothing"
-
-
-def _claims(recipe: "Recipe", profile: ProfileOption) -> dict[str, Any]:
-    """What a recipe says of itself."""
+def _claims(experiment: "Experiment", profile: ProfileOption) -> dict[str, Any]:
+    """What a experiment says of itself."""
     from stunet.experiments.paper_data import data_source
 
     return {
-        "name": recipe.name,
-        "title": recipe.title,
-        "shows": recipe.shows,
-        "source": recipe.source,
+        "name": experiment.name,
+        "title": experiment.title,
+        "shows": experiment.shows,
+        "source": experiment.source,
         "profile": profile,
-        "data": {name: asdict(data_source(name)) for name in recipe.datasets(profile)},
-        "elsewhere": list(recipe.elsewhere),
-        "remarks": list(recipe.all_remarks(profile)),
+        "data": {name: asdict(data_source(name)) for name in experiment.datasets(profile)},
+        "elsewhere": list(experiment.elsewhere),
+        "remarks": list(experiment.all_remarks(profile)),
     }
 
 
-def _claim_rows(recipe: "Recipe", profile: ProfileOption, hours: float) -> list[tuple[str, str]]:
-    claims = _claims(recipe, profile)
+def _claim_rows(experiment: "Experiment", profile: ProfileOption, hours: float) -> list[tuple[str, str]]:
+    claims = _claims(experiment, profile)
     cost = f"{hours:,.0f} hours of an A100" if hours >= 1 else "a minute of a CPU"
-    if profile == "mini" and recipe.datasets("mini"):
+    if profile == "mini" and experiment.datasets("mini"):
         cost = "minutes of a CPU"
-    rows = [("what", recipe.title), ("claim", recipe.shows), ("source", recipe.source), ("cost", cost)]
+    rows = [("what", experiment.title), ("claim", experiment.shows), ("source", experiment.source), ("cost", cost)]
     for name, data in claims["data"].items():
         rows.append((f"--data {name}=", " ".join(filter(None, (f"{data['says']}.", data["command"])))))
-    rows += [("elsewhere", text) for text in recipe.elsewhere]
-    return rows + [("remark", text) for text in recipe.all_remarks(profile)]
+    rows += [("elsewhere", text) for text in experiment.elsewhere]
+    return rows + [("remark", text) for text in experiment.all_remarks(profile)]
 
 
-def _shown_run(run: "OneRun") -> dict[str, Any]:
+def _shown_run(run: "ExperimentRun") -> dict[str, Any]:
     """A run in a line, with what the paper prints for it."""
-    from stunet.experiments.table_layout import paper_text
+    from stunet.experiments.result_tables import paper_text
 
     expected = run.expected()
     numbers = [" ".join(filter(None, (m.target, m.metric, paper_text(m)))) for m in expected if m.paper is not None]

@@ -1,38 +1,24 @@
 """`stunet COMMAND ...`: parse, run, and turn errors into a sentence and an exit code."""
 
-import logging
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import make_dataclass
-from typing import Annotated, Any, Protocol, Union
+from typing import Annotated, Any, Union
 
 import tyro
-from rich.console import Console
 
+from stunet.cli.command import DONE, Command, carry_out
 from stunet.cli.dataset import Dataset
 from stunet.cli.demo import Demo
 from stunet.cli.doctor import Doctor
 from stunet.cli.evaluate import Evaluate
-from stunet.cli.experiment import Experiment
+from stunet.cli.experiment import ExperimentCommand
 from stunet.cli.export import Export
 from stunet.cli.models import Models
 from stunet.cli.predict import Predict
 from stunet.cli.prepare import Prepare
 from stunet.cli.train import Train
 from stunet.cli.weights import Weights
-from stunet.errors import UserError
-
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes: all that was asked for was done; a failure of ours; bad input or usage; Ctrl-C."""
-
-
-class Command(Protocol):
-    """What each command is: a dataclass whose fields are the options."""
-
-    def run(self) -> int:
-        """Do it, and return an exit code."""
-
 
 COMMANDS: dict[str, type] = {
     "demo": Demo,
@@ -43,7 +29,7 @@ COMMANDS: dict[str, type] = {
     "prepare": Prepare,
     "train": Train,
     "evaluate": Evaluate,
-    "experiment": Experiment,
+    "experiment": ExperimentCommand,
     "export": Export,
     "doctor": Doctor,
 }
@@ -70,34 +56,6 @@ def parse(arguments: Sequence[str] | None = None) -> Command:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; bad input costs a sentence, never a traceback."""
     return carry_out(parse(arguments))
-
-
-def carry_out(command: Command) -> int:
-    """Run a command that was parsed, and turn its errors into a sentence and an exit code."""
-    _show_warnings()
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
-    try:
-        return command.run()
-    except UserError as error:
-        errors.print(f"stunet: {error}", markup=False)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        errors.print("stunet: interrupted")
-        return INTERRUPTED
-    except MemoryError:
-        errors.print("stunet: this machine has not enough memory for this")
-        return FAILED
-    except Exception:  # the last resort: nothing is hidden, only the exit code and a request are added
-        traceback.print_exc()
-        errors.print("stunet: this is a fault of stunet's, not of yours. Please report the lines above.")
-        return FAILED
-
-
-def _show_warnings() -> None:
-    """What the rooms log, such as remarks on an odd file, goes to stderr as a line of ours."""
-    to_stderr = logging.StreamHandler()
-    to_stderr.setFormatter(logging.Formatter("stunet: %(message)s"))
-    logging.getLogger("stunet").handlers = [to_stderr]
 
 
 def main() -> None:

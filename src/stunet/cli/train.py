@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from stunet.cli.command import carry_out
 from stunet.cli.output import MESSAGES, Json, print_json, print_table, stdout_to_stderr
 from stunet.errors import UserError
 from stunet.training.settings import TrainingSettings
@@ -111,6 +112,4 @@ class Train:
 
 def train_on_one_gpu(command: Train) -> int:
     """What each of several processes does; its errors become a sentence and an exit code, as those of any command."""
-    from stunet.cli.main import carry_out
-
     return carry_out(command)

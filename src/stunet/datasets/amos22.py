@@ -13,30 +13,27 @@
 - Licence: CC BY 4.0 (the Zenodo record).
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from stunet.datasets.msd import in_order, read_description
+from stunet.datasets.msd import in_order, listed_cases, read_description
 from stunet.datasets.source import (
     Choice,
-    Part,
     Published,
-    SourceCase,
     SourceDataset,
+    SplitPart,
     chosen_modality,
     find_folder,
     name_differences,
     number_differences,
 )
 from stunet.errors import UserError
-from stunet.imaging.formats.registry import without_suffix
 
 MODALITIES = ("CT", "MR")
 
 LAST_CT = 500
 """The number of the last CT."""
 
-NUMBERS: dict[str | None, dict[Part, tuple[int, ...]]] = {
+NUMBERS: dict[str | None, dict[SplitPart, tuple[int, ...]]] = {
     None: {"train": (240,), "val": (120,), "test": (240, 120)},
     "CT": {"train": (200,), "val": (100,)},
     "MR": {"train": (40,), "val": (20,)},
@@ -62,7 +59,7 @@ LABELS = (
     "prostate/uterus",
 )
 
-_LISTS: dict[str, Part] = {"training": "train", "validation": "val", "test": "test"}
+_LISTS: dict[str, SplitPart] = {"training": "train", "validation": "val", "test": "test"}
 _CHANNELS = {None: "CT or MR", "CT": "CT", "MR": "MR"}
 
 
@@ -88,7 +85,7 @@ def find(source: Path, choice: Choice) -> SourceDataset:
         cases=NUMBERS[modality],
         reader="NibabelIOWithReorient",
     )
-    listed = [case for key, part in _LISTS.items() for case in _cases(folder, description.get(key, ()), part)]
+    listed = [case for key, part in _LISTS.items() for case in listed_cases(folder, description.get(key, ()), part)]
     cases = [case for case in listed if modality is None or modality_of(case.name) == modality]
     differences = (
         *number_differences(cases, published),
@@ -110,16 +107,3 @@ def modality_of(case: str) -> str:
     if not number.isdigit():
         raise UserError(f"AMOS22 tells CT from MR by the number in a name like amos_0001; {case} has none.")
     return "CT" if int(number) <= LAST_CT else "MR"
-
-
-def _cases(folder: Path, entries: Sequence[dict[str, str]], part: Part) -> list[SourceCase]:
-    """Of the test cases no labels are published, whatever `dataset.json` names."""
-    return [
-        SourceCase(
-            without_suffix(Path(entry["image"])),
-            (folder / entry["image"],),
-            None if part == "test" else folder / entry["label"],
-            part,
-        )
-        for entry in entries
-    ]

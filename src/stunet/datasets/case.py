@@ -10,7 +10,7 @@ from stunet.datasets.raw import FILE_ENDING, CaseFiles, case_files
 from stunet.datasets.record import CaseRecord
 from stunet.datasets.regrid import at_spacing, has_spacing
 from stunet.datasets.source import LabelMap, SourceCase, SourceDataset
-from stunet.errors import UserError
+from stunet.errors import UserError, listed
 from stunet.files import made_folder, replacing
 from stunet.imaging.formats.nifti import split_nifti_channels, write_nifti_image
 from stunet.imaging.formats.registry import read_volume, write_labels
@@ -46,8 +46,8 @@ def convert_case(
 def _write_case(
     source: SourceDataset, case: SourceCase, places: CaseFiles, link: bool, only_labelled: bool
 ) -> CaseRecord:
-    for path in (places.images[0], places.label):
-        made_folder(path.parent)
+    made_folder(places.images[0].parent)
+    made_folder(places.label.parent)
     image = _read_image(case, places)
     labels = source.read_labels(case, image) if case.label is not None else None
     present = _labels_present(case, labels, len(source.published.labels))
@@ -60,12 +60,11 @@ def _write_case(
         image, labels = _resampled(image, labels, source.spacing)
         for channel_ZYX, place in zip(image.array, places.images, strict=True):
             write_nifti_image(channel_ZYX, image, place)
-    elif len(case.images) == len(places.images):
-        for path, place in zip(case.images, places.images, strict=True):
-            _bring(path, place, link)
+    else:
+        _bring_images(case, places, link)
     if labels is None:
         return record
-    names = dict(enumerate(source.published.labels))
+    names = source.published.labels
     write_labels(labels.array, image, places.label, {label: names[label] for label in present})
     return replace(record, overlaps=dict(labels.overlaps), missing=labels.missing)
 
@@ -93,8 +92,9 @@ def _labels_present(case: SourceCase, labels: LabelMap | None, classes: int) -> 
     present = [int(label) for label in np.unique(labels.array) if label > 0]
     unknown = [label for label in present if label >= classes]
     if unknown:
-        listed = ", ".join(map(str, unknown[:5]))
-        raise UserError(f"{case.label}: holds the label {listed}, but the dataset has labels up to {classes - 1}.")
+        raise UserError(
+            f"{case.label}: holds the label {listed(unknown)}, but the dataset has labels up to {classes - 1}."
+        )
     return tuple(present)
 
 
@@ -106,16 +106,19 @@ def _resampled(
     return image, replace(labels, array=array_ZYX) if labels else None
 
 
-def _bring(path: Path, place: Path, link: bool) -> None:
-    """Copy or link a file; what is not compressed is compressed, as the ending of its new name says."""
-    if not path.name.endswith(FILE_ENDING):
-        split_nifti_channels(path, [place])
+def _bring_images(case: SourceCase, places: CaseFiles, link: bool) -> None:
+    """Copy or link the files of a case, and compress what is not; the channels of a 4D file are there already."""
+    if len(case.images) < len(places.images):
         return
-    with replacing(place) as temporary:
-        if link:
-            temporary.symlink_to(path.resolve())
-        else:
-            shutil.copyfile(path, temporary)
+    for path, place in zip(case.images, places.images, strict=True):
+        if not path.name.endswith(FILE_ENDING):
+            split_nifti_channels(path, [place])
+            continue
+        with replacing(place) as temporary:
+            if link:
+                temporary.symlink_to(path.resolve())
+            else:
+                shutil.copyfile(path, temporary)
 
 
 def _remove_all(places: CaseFiles) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from stunet.datasets import WORKERS
 from stunet.datasets.raw import SPLITS, label_values, read_dataset_description, read_splits, training_files
-from stunet.errors import UserError
+from stunet.errors import UserError, listed
 from stunet.imaging.formats.registry import read_labels, read_volume
 from stunet.imaging.volume import Volume, check_same_grid
 
@@ -99,39 +99,47 @@ def _dataset_problems(
     for number, fold in enumerate(read_splits(folder / SPLITS)):
         unknown = sorted({*fold["train"], *fold["val"]} - set(files))
         if unknown:
-            yield f"{SPLITS}: fold {number} names {', '.join(unknown[:5])}, of which there is no case."
+            yield f"{SPLITS}: fold {number} names {listed(unknown)}, of which there is no case."
         both = sorted(set(fold["train"]) & set(fold["val"]))
         if both:
-            yield f"{SPLITS}: fold {number} both trains and validates on {', '.join(both[:5])}."
+            yield f"{SPLITS}: fold {number} both trains and validates on {listed(both)}."
 
 
 def _check_case(case: str, files: Mapping[str, Path], expectation: Expectation) -> _CaseReport:
-    missing = [name for name in (*expectation.channels, "label") if name not in files]
-    extra = [name for name in files if name not in (*expectation.channels, "label")]
-    if missing or extra:
-        return _CaseReport(tuple(_file_problems(case, files, missing, extra)))
-    images, problems = [], []
-    for name in (*expectation.channels, "label"):
-        try:
-            images.append(read_labels(files[name]) if name == "label" else read_volume(files[name]))
-        except UserError as error:
-            problems.append(f"{case}: {error}")
+    problems = list(_file_problems(case, files, expectation))
     if problems:
         return _CaseReport(tuple(problems))
-    *channels, labels = images
-    problems += [f"{case}: {sentence}" for sentence in _content_problems(channels, labels, expectation)]
+    volumes, problems = _read_all(case, files)
+    if problems:
+        return _CaseReport(tuple(problems))
+    labels = volumes["label"]
+    found = _content_problems([volumes[channel] for channel in expectation.channels], labels, expectation)
     present = tuple(int(label) for label in np.unique(labels.array) if int(label) in expectation.labels)
-    return _CaseReport(tuple(problems), present)
+    return _CaseReport(tuple(f"{case}: {sentence}" for sentence in found), present)
 
 
-def _file_problems(case: str, files: Mapping[str, Path], missing: list[str], extra: list[str]) -> Iterator[str]:
-    for name in missing:
-        yield f"{case}: there is no label map." if name == "label" else f"{case}: channel {name} is missing."
-    for name in extra:
+def _file_problems(case: str, files: Mapping[str, Path], expectation: Expectation) -> Iterator[str]:
+    for name in expectation.channels:
+        if name not in files:
+            yield f"{case}: channel {name} is missing."
+    if "label" not in files:
+        yield f"{case}: there is no label map."
+    for name in sorted(files.keys() - {*expectation.channels, "label"}):
         if name:
             yield f"{case}: {files[name].name} is a channel that dataset.json does not name."
         else:
             yield f"{case}: {files[name].name} has no channel number; call it {case}_0000."
+
+
+def _read_all(case: str, files: Mapping[str, Path]) -> tuple[dict[str, Volume], list[str]]:
+    """Channels and label map by name, and a sentence for each that cannot be read."""
+    volumes, problems = {}, []
+    for name, path in files.items():
+        try:
+            volumes[name] = read_labels(path) if name == "label" else read_volume(path)
+        except UserError as error:
+            problems.append(f"{case}: {error}")
+    return volumes, problems
 
 
 def _content_problems(channels: list[Volume], labels: Volume, expectation: Expectation) -> Iterator[str]:
@@ -147,4 +155,4 @@ def _content_problems(channels: list[Volume], labels: Volume, expectation: Expec
             yield f"{channel.source}: holds voxels that are no finite numbers."
     unknown = [str(label) for label in np.unique(labels.array) if int(label) not in expectation.labels]
     if unknown:
-        yield f"{labels.source}: holds the label {', '.join(unknown[:5])}, which dataset.json does not name."
+        yield f"{labels.source}: holds the label {listed(unknown)}, which dataset.json does not name."

@@ -4,19 +4,29 @@ Each case is read whole, checked, and written: images first, labels last, then a
 last file, so what was interrupted is no dataset yet; started again, the conversion passes over the cases of the log.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from stunet.datasets import WORKERS
+from stunet.datasets import WORKERS, amos22, autopet22, flare22, msd, totalsegmentator
 from stunet.datasets.case import convert_case
 from stunet.datasets.raw import DESCRIPTION, SPLITS, Fold, case_files, dataset_description
 from stunet.datasets.record import CASES_NAME, CaseRecord, append_case, finish_record, read_cases, start_record
-from stunet.datasets.source import SourceCase, SourceDataset
+from stunet.datasets.source import Choice, SourceCase, SourceDataset, SplitPart
 from stunet.errors import UserError
 from stunet.files import made_folder, write_json
+
+SOURCES: dict[str, Callable[[Path, Choice], SourceDataset]] = {
+    "totalsegmentator": totalsegmentator.find,
+    "msd": msd.find,
+    "amos22": amos22.find,
+    "flare22": flare22.find,
+    "autopet22": autopet22.find,
+}
+"""Name on the command line -> what lists the cases of the published folder; a new dataset is one more line here."""
 
 FOLDS = 5
 """Parts into which cases with groups are split, as many as nnU-Net's."""
@@ -67,24 +77,33 @@ class Conversion:
         """The cases whose files could not be used, without those of which that was known."""
         return tuple(case for case in self.cases if case.outcome == "failed")
 
+    @property
+    def left_out(self) -> tuple[CaseRecord, ...]:
+        """The cases that are damaged in the publication, or whose label map is empty."""
+        return tuple(case for case in self.cases if case.outcome in ("damaged", "empty"))
+
+    @property
+    def overlaps(self) -> Counter[str]:
+        """ "a under b" -> voxels that structure a lost to structure b in all cases together."""
+        overlaps: Counter[str] = Counter()
+        for case in self.cases:
+            overlaps.update(case.overlaps)
+        return overlaps
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON: numbers of cases, overlaps of all cases together, and every case that is not as it should be."""
-        overlaps: dict[str, int] = {}
-        for case in self.cases:
-            for pair, voxels in case.overlaps.items():
-                overlaps[pair] = overlaps.get(pair, 0) + voxels
-        parts = {part: sum(case.part == part for case in self.written) for part in ("train", "val", "test")}
+        parts = Counter(case.part for case in self.written)
         return {
             "dataset": self.folder.name,
             "folder": str(self.folder),
-            "cases": parts,
+            "cases": {part: parts[part] for part in get_args(SplitPart)},
             "differences": list(self.differences),
             "failed": {case.name: case.error for case in self.failed},
-            "left_out": {case.name: case.error for case in self.cases if case.outcome in ("damaged", "empty")},
+            "left_out": {case.name: case.error for case in self.left_out},
             "masks_missing": {case.name: list(case.missing) for case in self.written if case.missing},
             "resampled_from_mm": {case.name: list(case.spacing) for case in self.written if case.spacing},
-            "overlapping_voxels": sum(overlaps.values()),
-            "overlaps": dict(sorted(overlaps.items(), key=lambda item: -item[1])),
+            "overlapping_voxels": self.overlaps.total(),
+            "overlaps": dict(self.overlaps.most_common()),
         }
 
 
@@ -105,8 +124,10 @@ def convert(
             a folder that holds another conversion.
     """
     folder = _checked_folder(source, settings)
-    start_record(folder, _settings_record(source, settings))
-    _remove_leftovers(folder)
+    about = {name: getattr(settings, name) for name in ("partial", "only_labelled", "link")}
+    start_record(folder, {"source": str(source.folder.resolve()), "dataset": source.published.name, **about})
+    for leftover in folder.glob("*/.*.partial"):  # what a killed conversion had begun to write
+        leftover.unlink(missing_ok=True)
     known = _whole_cases(folder, source)
     to_do = [case for case in source.cases if case.name not in known]
     records = {**known}
@@ -136,37 +157,17 @@ def _checked_folder(source: SourceDataset, settings: ConversionSettings) -> Path
     return made_folder(folder)
 
 
-def _settings_record(source: SourceDataset, settings: ConversionSettings) -> dict[str, Any]:
-    return {
-        "source": str(source.folder.resolve()),
-        "dataset": source.published.name,
-        "partial": settings.partial,
-        "only_labelled": settings.only_labelled,
-        "link": settings.link,
-    }
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what a killed conversion had begun to write under a temporary name."""
-    for path in folder.glob("*/.*.partial"):
-        path.unlink(missing_ok=True)
-
-
 def _whole_cases(folder: Path, source: SourceDataset) -> dict[str, CaseRecord]:
-    """The cases of the log whose files are there; failed and damaged ones are tried again."""
+    """The cases of the log whose files are there, or that were empty; failed and damaged ones are tried again."""
     logged = read_cases(folder / CASES_NAME)
-    return {
-        case.name: logged[case.name]
-        for case in source.cases
-        if case.name in logged and _is_whole(folder, case, logged[case.name], len(source.published.channels))
-    }
-
-
-def _is_whole(folder: Path, case: SourceCase, record: CaseRecord, channels: int) -> bool:
-    if record.outcome != "written":
-        return record.outcome == "empty"
-    files = case_files(folder, case.name, channels, case.part == "test")
-    return all(path.exists() for path in (*files.images, *([files.label] if case.label else [])))
+    whole = {}
+    for case in source.cases:
+        record = logged.get(case.name)
+        files = case_files(folder, case.name, len(source.published.channels), case.part == "test")
+        paths = [*files.images, *([files.label] if case.label else [])]
+        if record and (record.outcome == "empty" or (record.outcome == "written" and all(p.exists() for p in paths))):
+            whole[case.name] = record
+    return whole
 
 
 def _converted(
@@ -226,19 +227,17 @@ def make_splits(cases: Sequence[SourceCase]) -> list[Fold]:
 
     Without any, nnU-Net makes five at random.
     """
-    if any(case.part == "val" for case in cases):
-        names: Mapping[str, list[str]] = {
-            part: sorted(case.name for case in cases if case.part == part) for part in ("train", "val")
-        }
-        return [dict(names)]
+    official = [case for case in cases if case.part == "val"]
+    return [_fold(cases, official)] if official else _patient_folds(cases)
+
+
+def _fold(cases: Sequence[SourceCase], val: Sequence[SourceCase]) -> Fold:
+    kept_apart = {case.name for case in val}
+    return {"train": sorted({case.name for case in cases} - kept_apart), "val": sorted(kept_apart)}
+
+
+def _patient_folds(cases: Sequence[SourceCase]) -> list[Fold]:
     groups = sorted({case.group for case in cases if case.group is not None})
     if len(groups) < FOLDS:
         return []
-    fold_of = {group: number % FOLDS for number, group in enumerate(groups)}
-    return [
-        {
-            "train": sorted(case.name for case in cases if fold_of.get(case.group or "") != fold),
-            "val": sorted(case.name for case in cases if fold_of.get(case.group or "") == fold),
-        }
-        for fold in range(FOLDS)
-    ]
+    return [_fold(cases, [case for case in cases if case.group in groups[n::FOLDS]]) for n in range(FOLDS)]

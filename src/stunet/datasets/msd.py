@@ -13,7 +13,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from stunet.datasets.source import (
     Published,
     SourceCase,
     SourceDataset,
+    SplitPart,
     find_folder,
     name_differences,
     number_differences,
@@ -98,8 +99,8 @@ def find(source: Path, choice: Choice) -> SourceDataset:
         cases={"train": task.training, "test": task.test},
     )
     cases = (
-        *(training_case(folder, entry) for entry in description["training"]),
-        *(SourceCase(without_suffix(Path(path)), (folder / path,), None, "test") for path in description["test"]),
+        *listed_cases(folder, description["training"], "train"),
+        *listed_cases(folder, description["test"], "test"),
     )
     differences = (
         *number_differences(cases, published),
@@ -109,10 +110,18 @@ def find(source: Path, choice: Choice) -> SourceDataset:
     return SourceDataset(folder, published, tuple(sorted(cases, key=lambda case: case.name)), differences)
 
 
-def training_case(folder: Path, entry: Mapping[str, str]) -> SourceCase:
-    """A case of the list `training`: {"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}."""
-    image = folder / entry["image"]
-    return SourceCase(without_suffix(image), (image,), folder / entry["label"])
+def listed_cases(folder: Path, entries: Sequence[str | dict[str, str]], part: SplitPart) -> list[SourceCase]:
+    """The cases of one list of `dataset.json`; of test cases no labels are published, whatever it names.
+
+    An entry is {"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}, or "./imagesTs/b.nii.gz".
+    """
+    cases = []
+    for entry in entries:
+        files = {"image": entry} if isinstance(entry, str) else entry
+        image = folder / files["image"]
+        label = None if part == "test" else folder / files["label"]
+        cases.append(SourceCase(without_suffix(image), (image,), label, part))
+    return cases
 
 
 def read_description(path: Path) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stunet.datasets.raw import DESCRIPTION
-from stunet.datasets.source import Part
+from stunet.datasets.source import SplitPart
 from stunet.errors import UserError
-from stunet.files import write_json
+from stunet.files import read_json_object, write_json
 
 RECORD_NAME = "conversion.json"
 CASES_NAME = "conversion_cases.jsonl"
 
-Outcome = Literal["written", "failed", "damaged", "empty"]
+ConversionOutcome = Literal["written", "failed", "damaged", "empty"]
 """Damaged cases are known to be so in the publication; empty ones are left out where only labelled ones are wanted."""
 
 
@@ -33,8 +33,8 @@ class CaseRecord:
     """
 
     name: str
-    part: Part
-    outcome: Outcome
+    part: SplitPart
+    outcome: ConversionOutcome
     error: str | None = None
     labels: tuple[int, ...] = ()
     overlaps: Mapping[str, int] = field(default_factory=dict)
@@ -72,8 +72,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """The settings that a conversion was started with."""
     path = folder / RECORD_NAME
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["settings"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return dict(read_json_object(path)["settings"])
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error!r}). Remove the folder and convert again.") from error
 
 

@@ -11,7 +11,7 @@ from stunet.errors import UserError
 from stunet.imaging.formats.registry import read_labels
 from stunet.imaging.volume import Volume, check_same_grid
 
-Part = Literal["train", "val", "test"]
+SplitPart = Literal["train", "val", "test"]
 """Which part of its dataset's own split a case belongs to."""
 
 
@@ -35,7 +35,7 @@ class Published:
     licence: str
     channels: tuple[str, ...]
     labels: tuple[str, ...]
-    cases: Mapping[Part, tuple[int, ...]]
+    cases: Mapping[SplitPart, tuple[int, ...]]
     labelled: int | None = None
     reader: str | None = None
 
@@ -55,7 +55,7 @@ class SourceCase:
     name: str
     images: tuple[Path, ...]
     label: Path | None
-    part: Part = "train"
+    part: SplitPart = "train"
     group: str | None = None
 
 
@@ -80,15 +80,10 @@ def read_label_map(case: SourceCase, image: Volume) -> LabelMap:
     Raises:
         UserError: unreadable, no label map, or not on the image's grid.
     """
-    labels = read_labels(_label_path(case))
+    assert case.label is not None
+    labels = read_labels(case.label)
     check_same_grid(image, labels)
     return LabelMap(labels.array[0])
-
-
-def _label_path(case: SourceCase) -> Path:
-    if case.label is None:
-        raise ValueError(f"{case.name} has no label map")
-    return case.label
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from stunet.datasets import WORKERS
 from stunet.datasets.raw import SPLITS, Fold, read_dataset_description, read_splits, training_files
-from stunet.errors import UserError
+from stunet.errors import UserError, listed
 from stunet.files import write_json
 from stunet.imaging.formats.registry import read_labels
 
@@ -117,16 +117,16 @@ def stratified_order(holds: Mapping[str, frozenset[int]], seed: int) -> list[str
 
 def _labels_of_cases(files: Mapping[str, Path], on_case: Callable[[int, int], None]) -> dict[str, frozenset[int]]:
     """Case -> the labels that its map holds, background left out."""
+
+    def labels_in(path: Path) -> frozenset[int]:
+        return frozenset(int(label) for label in np.unique(read_labels(path).array) if label > 0)
+
     holds: dict[str, frozenset[int]] = {}
     with ThreadPoolExecutor(WORKERS, "stunet-subset") as pool:
-        for case, labels in zip(files, pool.map(_labels_in, files.values()), strict=True):
+        for case, labels in zip(files, pool.map(labels_in, files.values()), strict=True):
             holds[case] = labels
             on_case(len(holds), len(files))
     return holds
-
-
-def _labels_in(path: Path) -> frozenset[int]:
-    return frozenset(int(label) for label in np.unique(read_labels(path).array) if label > 0)
 
 
 def _first_fold(holds: Mapping[str, frozenset[int]], seed: int) -> Fold:
@@ -154,7 +154,7 @@ def _require_possible(
     training = folds[base]["train"]
     missing = [case for case in training if case not in holds]
     if missing:
-        raise UserError(f"Fold {base} trains on {', '.join(missing[:5])}, of which there is no label map.")
+        raise UserError(f"Fold {base} trains on {listed(missing)}, of which there is no label map.")
     wrong = [size for size in sizes if not 1 <= size <= len(training)]
     if wrong or not sizes:
         raise UserError(f"Subsets of 1 to {len(training)} cases can be drawn from fold {base}, not {wrong or 'none'}.")

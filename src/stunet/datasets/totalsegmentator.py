@@ -25,15 +25,15 @@ import numpy as np
 from stunet.datasets.source import (
     Choice,
     LabelMap,
-    Part,
     Published,
     SourceCase,
     SourceDataset,
+    SplitPart,
     find_folder,
     number_differences,
     refuse_modality,
 )
-from stunet.errors import UserError
+from stunet.errors import UserError, listed
 from stunet.imaging.formats.registry import read_labels
 from stunet.imaging.volume import Volume, check_same_grid
 from stunet.labels.ontology import LABELS
@@ -53,7 +53,7 @@ SPACING_MM = (1.5, 1.5, 1.5)
 
 KNOWN_DAMAGE = {"s0864": "the published archive holds a damaged ct.nii.gz (wasserth/TotalSegmentator issue 92)"}
 
-_PARTS: dict[str, Part] = {"train": "train", "val": "val", "test": "test"}
+_PARTS: dict[str, SplitPart] = {"train": "train", "val": "val", "test": "test"}
 
 
 def find(source: Path, choice: Choice) -> SourceDataset:
@@ -64,16 +64,16 @@ def find(source: Path, choice: Choice) -> SourceDataset:
     """
     refuse_modality(choice, PUBLISHED.name)
     folder = find_folder(source, "meta.csv", ("Totalsegmentator_dataset",))
-    listed = _read_split(folder / "meta.csv")
-    there = {name: part for name, part in listed.items() if (folder / name).is_dir()}
+    parts = _read_split(folder / "meta.csv")
+    there = {name: part for name, part in parts.items() if (folder / name).is_dir()}
     cases = tuple(
         SourceCase(name, (folder / name / "ct.nii.gz",), folder / name / "segmentations", part)
         for name, part in sorted(there.items())
     )
-    unlisted = sorted(path.name for path in folder.glob("s[0-9]*") if path.is_dir() and path.name not in listed)
+    unlisted = sorted(path.name for path in folder.glob("s[0-9]*") if path.is_dir() and path.name not in parts)
     differences = [*number_differences(cases, PUBLISHED)]
     if unlisted:
-        differences.append(f"{PUBLISHED.name}: meta.csv does not list {', '.join(unlisted[:5])}; left out.")
+        differences.append(f"{PUBLISHED.name}: meta.csv does not list {listed(unlisted)}; left out.")
     return SourceDataset(
         folder=folder,
         published=PUBLISHED,
@@ -85,7 +85,7 @@ def find(source: Path, choice: Choice) -> SourceDataset:
     )
 
 
-def _read_split(path: Path) -> dict[str, Part]:
+def _read_split(path: Path) -> dict[str, SplitPart]:
     """Subject -> part of the split."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file, delimiter=";"))
@@ -110,18 +110,17 @@ def merge_masks(case: SourceCase, image: Volume, allow_missing: bool = False) ->
         UserError: a mask is missing, unreadable or on another grid.
     """
     folder = case.label or Path()
-    paths = {label: folder / f"{name}.nii.gz" for label, name in enumerate(LABELS) if label > 0}
-    missing = tuple(LABELS[label] for label, path in paths.items() if not path.is_file())
+    paths = {name: folder / f"{name}.nii.gz" for name in LABELS[1:]}
+    missing = tuple(name for name, path in paths.items() if not path.is_file())
     if len(missing) == len(paths) or (missing and not allow_missing):
-        listed = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
         raise UserError(
-            f"{folder}: {len(missing)} of {len(paths)} masks are missing ({listed}). Version 1 of the dataset has all; "
-            "--partial takes missing ones for absent."
+            f"{folder}: {len(missing)} of {len(paths)} masks are missing ({listed(missing, 8)}). Version 1 of the "
+            "dataset has all; --partial takes missing ones for absent."
         )
     merged_ZYX = np.zeros(image.shape, dtype=np.uint8)
     overlaps: Counter[str] = Counter()
-    for label, path in paths.items():
-        if LABELS[label] not in missing:
+    for label, (name, path) in enumerate(paths.items(), start=1):
+        if name not in missing:
             overlaps.update(_lay(merged_ZYX, _read_mask(path, image), label))
     return LabelMap(merged_ZYX, dict(overlaps), missing)
 

@@ -10,6 +10,7 @@ from scipy import stats
 from stunet.evaluation.bootstrap import Bootstrap, Interval, mean_over_labels
 from stunet.evaluation.dice import mean_ignoring_nan
 from stunet.evaluation.report import EvaluationReport
+from stunet.evaluation.summary import ResampledScores
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def compare(first: EvaluationReport, second: EvaluationReport, metric: str, boot
         raise ValueError("the two reports are of different cases")
     both = {**second.names, **first.names}
     names = {label: both[label] for label in sorted(both)}
-    ours, theirs = (_Resampled(replace(report, names=names), metric, bootstrap) for report in (first, second))
+    ours, theirs = (ResampledScores(replace(report, names=names), metric, bootstrap) for report in (first, second))
     columns = [_difference(ours, theirs, column) for column in range(len(names))]
     corrected = holm([column.p_value for column in columns])
     per_label = {
@@ -70,18 +71,7 @@ def compare(first: EvaluationReport, second: EvaluationReport, metric: str, boot
     return Comparison(metric, _difference_of_means(ours, theirs), per_label)
 
 
-class _Resampled:
-    """The scores of one system, and their means in every resample."""
-
-    def __init__(self, report: EvaluationReport, metric: str, bootstrap: Bootstrap):
-        self.bootstrap = bootstrap
-        self.scores = report.matrix(metric)
-        self.label_means = bootstrap.label_means(self.scores)
-        self.case_means = np.array(list(report.case_means(metric).values()))
-        self.mean = report.foreground_mean(metric)
-
-
-def _difference(ours: _Resampled, theirs: _Resampled, column: int) -> Difference:
+def _difference(ours: ResampledScores, theirs: ResampledScores, column: int) -> Difference:
     """Of one label."""
     first, second = ours.scores[:, column], theirs.scores[:, column]
     value = mean_ignoring_nan(first.tolist()) - mean_ignoring_nan(second.tolist())
@@ -90,10 +80,12 @@ def _difference(ours: _Resampled, theirs: _Resampled, column: int) -> Difference
     return Difference(value, interval, p_value, cases)
 
 
-def _difference_of_means(ours: _Resampled, theirs: _Resampled) -> Difference:
-    p_value, cases = wilcoxon(ours.case_means, theirs.case_means)
+def _difference_of_means(ours: ResampledScores, theirs: ResampledScores) -> Difference:
+    systems = (ours, theirs)
+    p_value, cases = wilcoxon(*(np.array(list(s.report.case_means(s.metric).values())) for s in systems))
     differences = mean_over_labels(ours.label_means) - mean_over_labels(theirs.label_means)
-    return Difference(ours.mean - theirs.mean, ours.bootstrap.interval(differences, cases), p_value, cases)
+    value = ours.report.foreground_mean(ours.metric) - theirs.report.foreground_mean(theirs.metric)
+    return Difference(value, ours.bootstrap.interval(differences, cases), p_value, cases)
 
 
 def wilcoxon(first: np.ndarray, second: np.ndarray) -> tuple[float, int]:

@@ -8,35 +8,21 @@ which way it was counted, so all three are reported. For 11 of the 14 datasets t
 from collections.abc import Callable, Mapping
 
 from stunet.evaluation.dice import mean_ignoring_nan
-from stunet.labels.mapping import DatasetMapping
+from stunet.labels.mapping import DatasetMapping, Target
 
 Scores = Mapping[str, float]
 """Name of a target -> its mean over the cases, nan if no case has it; without the targets that no class can give."""
 
 
-def table9_mean(mapping: DatasetMapping, scores: Scores) -> float:
-    """Mean over the targets that Table 9 lists; one without a score counts as 0."""
-    return mean_ignoring_nan([scores.get(target.name, 0.0) for target in mapping.targets if target.is_listed])
-
-
-def evaluable_mean(mapping: DatasetMapping, scores: Scores) -> float:
-    """Mean over the listed targets that have a score."""
-    return mean_ignoring_nan(
-        [scores[target.name] for target in mapping.targets if target.is_listed and target.name in scores]
-    )
-
-
-def released_script_mean(mapping: DatasetMapping, scores: Scores) -> float:
-    """Mean over the targets of the official code's label_sys.py (commit 06eb709); one without a score counts as 0."""
-    return mean_ignoring_nan([scores.get(target.name, 0.0) for target in mapping.targets if target.in_released_script])
-
-
-COUNTINGS: dict[str, Callable[[DatasetMapping, Scores], float]] = {
-    "Table 9": table9_mean,
-    "evaluable": evaluable_mean,
-    "released script": released_script_mean,
+COUNTINGS: dict[str, Callable[[Target, Scores], bool]] = {
+    "Table 9": lambda target, scores: target.is_listed,
+    "evaluable": lambda target, scores: target.is_listed and target.name in scores,
+    "released script": lambda target, scores: target.in_released_script,
 }
-"""The countings of a dataset of Table 9, by name."""
+"""Name of a counting -> whether a target goes into the mean, where it counts as 0 if it has no score.
+
+The released script is the official code's label_sys.py (commit 06eb709).
+"""
 
 
 def countings_of(mapping: DatasetMapping) -> tuple[str, ...]:
@@ -46,4 +32,8 @@ def countings_of(mapping: DatasetMapping) -> tuple[str, ...]:
 
 def counted_means(mapping: DatasetMapping, scores: Scores) -> dict[str, float]:
     """Name of a counting -> mean."""
-    return {name: COUNTINGS[name](mapping, scores) for name in countings_of(mapping)}
+
+    def mean(counts: Callable[[Target, Scores], bool]) -> float:
+        return mean_ignoring_nan([scores.get(t.name, 0.0) for t in mapping.targets if counts(t, scores)])
+
+    return {name: mean(COUNTINGS[name]) for name in countings_of(mapping)}

@@ -52,6 +52,11 @@ def _counts(values: np.ndarray, labels: list[int]) -> dict[int, int]:
     return {label: found.get(label, 0) for label in labels}
 
 
+def none_if_nan(value: float) -> float | None:
+    """The value as results, JSON and CSV have it: None stands for nan."""
+    return None if math.isnan(value) else value
+
+
 def mean_ignoring_nan(values: list[float]) -> float:
     """The mean of the values that are numbers; nan if none is.
 

@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stunet.evaluation.cases import EvaluationConfig
+from stunet.evaluation.case_scores import EvaluationConfig
 from stunet.evaluation.countings import counted_means
+from stunet.evaluation.dice import none_if_nan
 from stunet.evaluation.report import EvaluationReport, evaluate
 from stunet.labels.mapping import DatasetMapping, remap_labels
 
@@ -65,7 +66,7 @@ class MappedReport:
         return {
             "mapping": self.mapping.name,
             "title": self.mapping.title,
-            "means": {name: None if math.isnan(mean) else mean for name, mean in self.means.items()},
+            "means": {name: none_if_nan(mean) for name, mean in self.means.items()},
             "not_evaluable": list(self.not_evaluable),
             "remarks": list(self.remarks),
         }

@@ -49,21 +49,21 @@ class Metric:
 
     Attributes:
         title: as tables head it.
+        measure: computes it for a structure that is present in at least one of the two.
         unit: "" or "mm".
         decimals: that tables show.
         is_higher_better: whether a perfect prediction has the highest value.
         has_tolerance: whether it depends on the structure's tolerance.
         if_missed: what a structure counts that is absent from one of the two, in words.
-        measure: computes it for a structure that is present in at least one of the two.
     """
 
     title: str
-    unit: str
-    decimals: int
-    is_higher_better: bool
-    has_tolerance: bool
-    if_missed: str
     measure: Callable[[StructurePair], float]
+    unit: str = ""
+    decimals: int = 4
+    is_higher_better: bool = True
+    has_tolerance: bool = False
+    if_missed: str = "0"
 
     @property
     def heading(self) -> str:
@@ -72,32 +72,17 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {
-    "dsc": Metric(
-        title="DSC",
-        unit="",
-        decimals=4,
-        is_higher_better=True,
-        has_tolerance=False,
-        if_missed="0",
-        measure=lambda pair: dice(pair.prediction, pair.reference),
-    ),
+    "dsc": Metric("DSC", lambda pair: dice(pair.prediction, pair.reference)),
     "nsd": Metric(
-        title="NSD",
-        unit="",
-        decimals=4,
-        is_higher_better=True,
-        has_tolerance=True,
-        if_missed="0",
-        measure=lambda pair: normalised_surface_distance(pair.surfaces, pair.tolerance_mm),
+        "NSD", lambda pair: normalised_surface_distance(pair.surfaces, pair.tolerance_mm), has_tolerance=True
     ),
     "hd95": Metric(
-        title="HD95",
+        "HD95",
+        lambda pair: min(hausdorff_distance(pair.surfaces, 95), pair.diagonal_mm),
         unit="mm",
         decimals=2,
         is_higher_better=False,
-        has_tolerance=False,
         if_missed="the diagonal of the scan, the largest distance there can be",
-        measure=lambda pair: min(hausdorff_distance(pair.surfaces, 95), pair.diagonal_mm),
     ),
 }
 """Name on the command line -> metric."""

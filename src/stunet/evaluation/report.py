@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stunet.evaluation.cases import CasePair, CaseScore, EvaluationConfig, pair_files, score_case
+from stunet.evaluation.case_scores import CaseScore, EvaluationConfig, pair_files, score_case
 from stunet.evaluation.dice import mean_ignoring_nan
 
 OnCase = Callable[[int, int], None]
@@ -79,25 +79,16 @@ def evaluate(
     """
     config = config or EvaluationConfig()
     pairs = pair_files(Path(prediction), Path(reference))
-    cases = _score_all(pairs, names, config, on_case)
+    cases = []
+    with ThreadPoolExecutor(max(1, config.workers), "stunet-evaluate") as pool:
+        try:
+            for score in pool.map(partial(score_case, names=names, config=config), pairs):
+                cases.append(score)
+                on_case(len(cases), len(pairs))
+        finally:  # the first case that cannot be scored ends it
+            pool.shutdown(cancel_futures=True)
     if names is None:
         labels = sorted({label for case in cases for scores in case.scores.values() for label in scores})
         names = {label: str(label) for label in labels}
         cases = [case.filled(labels) for case in cases]
     return EvaluationReport(names, tuple(cases), config)
-
-
-def _score_all(
-    pairs: list[CasePair], names: Mapping[int, str] | None, config: EvaluationConfig, on_case: OnCase
-) -> list[CaseScore]:
-    """All cases in their order; the first that cannot be scored ends it."""
-    cases = []
-    with ThreadPoolExecutor(max(1, config.workers), "stunet-evaluate") as pool:
-        made = pool.map(partial(score_case, names=names, config=config), pairs)
-        try:
-            for done, score in enumerate(made, start=1):
-                cases.append(score)
-                on_case(done, len(pairs))
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return cases

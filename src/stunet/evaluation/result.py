@@ -4,12 +4,13 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stunet.evaluation.bootstrap import Bootstrap, Interval
-from stunet.evaluation.comparison import Comparison, Difference, compare
+from stunet.evaluation.bootstrap import Bootstrap
+from stunet.evaluation.comparison import Comparison, compare
+from stunet.evaluation.dice import none_if_nan
 from stunet.evaluation.mapped import MappedReport
 from stunet.evaluation.metrics import METRICS
 from stunet.evaluation.report import EvaluationReport
-from stunet.evaluation.summary import Estimate, MetricSummary, summarise
+from stunet.evaluation.summary import MetricSummary, summarise
 from stunet.evaluation.worst import WorstCase, worst_cases
 
 
@@ -70,7 +71,8 @@ class EvaluationResult:
             content["dataset"] = self.mapped.to_dict()
         if self.worst:
             content["worst_cases"] = [asdict(case) for case in self.worst]
-        return content
+        plain: dict[str, Any] = _without_nan(content)
+        return plain
 
 
 def conclude(
@@ -120,44 +122,28 @@ def _metric(report: EvaluationReport, summary: MetricSummary) -> dict[str, Any]:
         tolerances = report.config.tolerances
         content["tolerance_source"] = tolerances.source
         content["tolerance_mm"] = {name: tolerances.of(name) for name in report.names.values()}
-    content["mean"] = _estimate(summary.mean)
-    content["per_label"] = {name: _estimate(estimate) for name, estimate in summary.per_label.items()}
-    if summary.groups:
-        content["groups"] = {name: _estimate(estimate) for name, estimate in summary.groups.items()}
+    means = asdict(summary)
+    content |= {key: means[key] for key in ("mean", "per_label", "groups") if key != "groups" or summary.groups}
     content["per_case"] = {
-        case.case: {
-            name: number(case.scores[summary.name].get(label, math.nan)) for label, name in report.names.items()
-        }
+        case.case: {name: case.scores[summary.name].get(label, math.nan) for label, name in report.names.items()}
         for case in report.cases
     }
     return content
 
 
-def _estimate(estimate: Estimate) -> dict[str, Any]:
-    return {"value": number(estimate.value), "interval": _interval(estimate.interval), "cases": estimate.cases}
-
-
 def _comparison(comparison: Comparison) -> dict[str, Any]:
+    differences = asdict(comparison)
     return {
         "test": "Wilcoxon signed-rank, two-sided; per label corrected by Holm's method",
-        "mean": _difference(comparison.mean),
-        "per_label": {name: _difference(difference) for name, difference in comparison.per_label.items()},
+        "mean": differences["mean"],
+        "per_label": differences["per_label"],
     }
 
 
-def _difference(difference: Difference) -> dict[str, Any]:
-    return {
-        "value": number(difference.value),
-        "interval": _interval(difference.interval),
-        "p_value": number(difference.p_value),
-        "cases": difference.cases,
-    }
-
-
-def _interval(interval: Interval) -> list[float | None]:
-    return [number(bound) for bound in interval]
-
-
-def number(value: float) -> float | None:
-    """A number as JSON and CSV have it: None where there is none."""
-    return None if math.isnan(value) else value
+def _without_nan(content: Any) -> Any:
+    """For JSON: lists instead of tuples, and None instead of nan, at any depth."""
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return none_if_nan(content) if isinstance(content, float) else content

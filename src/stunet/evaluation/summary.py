@@ -60,35 +60,40 @@ def summarise(report: EvaluationReport, metric: str, bootstrap: Bootstrap, with_
     Raises:
         UserError: groups of labels that belong to none.
     """
-    resampling = _Resampling(report, metric, bootstrap)
-    names = list(report.names.values())
-    means = dict(zip(names, report.label_means(metric).values(), strict=True))
+    resampled = ResampledScores(report, metric, bootstrap)
+    means = dict(zip(report.names.values(), report.label_means(metric).values(), strict=True))
+    groups: dict[str, Estimate] = {}
+    if with_groups:
+        members = classes_by_group(means)
+        members[ALL] = [name for of_group in members.values() for name in of_group]
+        groups = {group: resampled.estimate(mean, members[group]) for group, mean in group_means(means).items()}
     return MetricSummary(
         metric,
-        resampling.estimate(report.foreground_mean(metric), names),
-        {name: resampling.estimate(mean, [name]) for name, mean in means.items()},
-        _groups(resampling, means) if with_groups else {},
+        resampled.estimate(report.foreground_mean(metric), list(means)),
+        {name: resampled.estimate(mean, [name]) for name, mean in means.items()},
+        groups,
     )
 
 
-def _groups(resampling: "_Resampling", means: Mapping[str, float]) -> dict[str, Estimate]:
-    members = classes_by_group(means)
-    members[ALL] = [name for of_group in members.values() for name in of_group]
-    return {group: resampling.estimate(mean, members[group]) for group, mean in group_means(means).items()}
+class ResampledScores:
+    """A metric's scores, resampled once for all the means that are asked for.
 
-
-class _Resampling:
-    """A metric's scores, resampled once for all the means that are asked for."""
+    Attributes:
+        report, metric, bootstrap: what is resampled, and how.
+        columns: name of a label to its column.
+        scores: (cases, labels), nan where a label is absent from both.
+        label_means: (resamples, labels).
+    """
 
     def __init__(self, report: EvaluationReport, metric: str, bootstrap: Bootstrap):
-        self._columns = {name: column for column, name in enumerate(report.names.values())}
-        self._scores = report.matrix(metric)
-        self._bootstrap = bootstrap
-        self._label_means = bootstrap.label_means(self._scores)
+        self.report, self.metric, self.bootstrap = report, metric, bootstrap
+        self.columns = {name: column for column, name in enumerate(report.names.values())}
+        self.scores = report.matrix(metric)
+        self.label_means = bootstrap.label_means(self.scores)
 
     def estimate(self, value: float, names: Sequence[str]) -> Estimate:
         """The mean of some labels' means."""
-        columns = [self._columns[name] for name in names]
-        cases = int(np.isfinite(self._scores[:, columns]).any(axis=1).sum())
-        interval = self._bootstrap.interval(mean_over_labels(self._label_means[:, columns]), cases)
+        columns = [self.columns[name] for name in names]
+        cases = int(np.isfinite(self.scores[:, columns]).any(axis=1).sum())
+        interval = self.bootstrap.interval(mean_over_labels(self.label_means[:, columns]), cases)
         return Estimate(value, interval, cases)

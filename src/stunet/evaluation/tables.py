@@ -1,14 +1,13 @@
-"""The tables of an evaluation that people read: the means, the differences to another system, the worst cases."""
+"""The tables of an evaluation: the means, the differences to another system, the worst cases; and how to read them."""
 
 import math
-from dataclasses import dataclass
 
 from stunet.evaluation.bootstrap import Interval
 from stunet.evaluation.comparison import Comparison, Difference
-from stunet.evaluation.mapped import MappedReport
 from stunet.evaluation.metrics import METRICS, Metric
 from stunet.evaluation.result import EvaluationResult, Opponent
 from stunet.evaluation.summary import Estimate, MetricSummary
+from stunet.evaluation.text_tables import TextTable
 
 ABSENT = "absent"
 """Stands for the mean of a label that is in no case."""
@@ -17,62 +16,46 @@ LEAST_P = 0.001
 """Smaller p values are told as smaller than this."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """Names and numbers as text.
-
-    Attributes:
-        title: above it.
-        columns: headings.
-        rows: cells; the first of each is a name.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-def tables(result: EvaluationResult) -> list[Table]:
+def tables(result: EvaluationResult) -> list[TextTable]:
     """All tables of an evaluation."""
     made = [_means(result)]
     if result.mapped is not None:
-        made.append(_countings(result.mapped))
+        means = ((name, ABSENT if math.isnan(mean) else f"{mean:.4f}") for name, mean in result.mapped.means.items())
+        title = f"DSC on {result.mapped.mapping.title}, by which targets are counted"
+        made.append(TextTable(title, ("targets", "mean"), tuple(means)))
     if result.opponent is not None:
-        for ours, theirs, comparison in zip(
-            result.summaries, result.opponent.summaries, result.opponent.comparisons, strict=True
-        ):
-            made.append(_differences(result.system, result.opponent, ours, theirs, comparison))
+        pairs = zip(result.summaries, result.opponent.summaries, result.opponent.comparisons, strict=True)
+        made += [_differences(result.system, result.opponent, *pair) for pair in pairs]
     if result.worst:
-        made.append(_worst(result))
+        metric = METRICS[result.report.config.metrics[0]]
+        rows = tuple((w.case, _value(w.mean, metric), w.structure, _value(w.score, metric)) for w in result.worst)
+        made.append(TextTable("Worst cases", ("case", f"mean {metric.heading}", "worst label", metric.heading), rows))
     return made
 
 
-def _countings(mapped: MappedReport) -> Table:
-    """The mean of a dataset, counted in each way."""
-    rows = tuple((name, ABSENT if math.isnan(mean) else f"{mean:.4f}") for name, mean in mapped.means.items())
-    return Table(f"DSC on {mapped.mapping.title}, by which targets are counted", ("targets", "mean"), rows)
-
-
-def _means(result: EvaluationResult) -> Table:
-    rows = [
-        *((name, [s.per_label[name] for s in result.summaries]) for name in result.report.names.values()),
-        *((f"group: {name}", [s.groups[name] for s in result.summaries]) for name in result.summaries[0].groups),
-        ("mean", [s.mean for s in result.summaries]),
-    ]
+def _means(result: EvaluationResult) -> TextTable:
+    by_metric = [_mean_cells(summary) for summary in result.summaries]
+    rows = tuple((row[0][0], *(text for _, text in row)) for row in zip(*by_metric, strict=True))
     metrics = [summary.metric for summary in result.summaries]
-    cells = (
-        (name, *(_estimate(estimate, metric) for estimate, metric in zip(estimates, metrics, strict=True)))
-        for name, estimates in rows
-    )
     titles = ", ".join(metric.title for metric in metrics)
     shown = f"mean [{result.bootstrap.confidence:.0%} interval]"
     title = f"{titles} of {result.system}, {_cases(len(result.report.cases))}, {shown}"
-    return Table(title, ("label", *(metric.heading for metric in metrics)), tuple(cells))
+    return TextTable(title, ("label", *(metric.heading for metric in metrics)), rows)
+
+
+def _mean_cells(summary: MetricSummary) -> list[tuple[str, str]]:
+    """Name of a row and the text of its mean: labels, groups, all."""
+    groups = [(f"group: {name}", estimate) for name, estimate in summary.groups.items()]
+    estimates = [*summary.per_label.items(), *groups, ("mean", summary.mean)]
+    return [
+        (name, _value(estimate.value, summary.metric) + _interval(estimate.interval, summary.metric))
+        for name, estimate in estimates
+    ]
 
 
 def _differences(
     system: str, opponent: Opponent, ours: MetricSummary, theirs: MetricSummary, comparison: Comparison
-) -> Table:
+) -> TextTable:
     def row(name: str, first: Estimate, second: Estimate, difference: Difference) -> tuple[str, ...]:
         values = (_value(estimate.value, ours.metric) for estimate in (first, second))
         interval = _interval(difference.interval, ours.metric, signed=True)
@@ -83,19 +66,7 @@ def _differences(
         row("mean", ours.mean, theirs.mean, comparison.mean),
     ]
     title = f"{ours.metric.heading} against {opponent.system}, {_cases(comparison.mean.cases)}"
-    return Table(title, ("label", system, opponent.system, "difference", "p"), tuple(rows))
-
-
-def _worst(result: EvaluationResult) -> Table:
-    metric = METRICS[result.report.config.metrics[0]]
-    rows = tuple(
-        (case.case, _value(case.mean, metric), case.structure, _value(case.score, metric)) for case in result.worst
-    )
-    return Table("Worst cases", ("case", f"mean {metric.heading}", "worst label", metric.heading), rows)
-
-
-def _estimate(estimate: Estimate, metric: Metric) -> str:
-    return f"{_value(estimate.value, metric)}{_interval(estimate.interval, metric)}"
+    return TextTable(title, ("label", system, opponent.system, "difference", "p"), tuple(rows))
 
 
 def _interval(interval: Interval, metric: Metric, signed: bool = False) -> str:
@@ -121,3 +92,23 @@ def _p(value: float) -> str:
 
 def _cases(count: int) -> str:
     return f"{count} case" + ("s" if count != 1 else "")
+
+
+def notes(result: EvaluationResult) -> list[str]:
+    """What must be said of the numbers: empty cases, tolerances, intervals and tests."""
+    said = []
+    for metric in (summary.metric for summary in result.summaries):
+        said.append(
+            f"{metric.title}: a label absent from prediction and reference is not counted; absent from one of them it "
+            f"counts {metric.if_missed}."
+        )
+        if metric.has_tolerance:
+            said.append(f"{metric.title}: {result.report.config.tolerances.told(result.report.names.values())}.")
+    bootstrap = result.bootstrap
+    said.append(f"Intervals: percentile bootstrap over cases, {bootstrap.resamples} resamples, seed {bootstrap.seed}.")
+    if result.opponent is not None:
+        said.append(
+            "p: Wilcoxon's signed-rank test over cases, two-sided; that of a label is corrected for the number of "
+            "labels by Holm's method."
+        )
+    return [*said, *(result.mapped.remarks if result.mapped is not None else ())]

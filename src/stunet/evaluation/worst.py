@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from stunet.evaluation.cases import CaseScore
+from stunet.evaluation.case_scores import CaseScore
 from stunet.evaluation.metrics import METRICS
 from stunet.evaluation.report import EvaluationReport
 

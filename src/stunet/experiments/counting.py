@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stunet.experiments.recipe import Expected, Workplace, measured
+from stunet.experiments.experiment import Expected, Experiment, Workplace, measured
 from stunet.experiments.results import Measurement
 
 PARAMETERS, MULT_ADDS, MACS = "parameters (M)", "mult-adds (T)", "MACs (T)"
@@ -74,6 +74,8 @@ class NetworkCount:
         )
 
 
-def counts(source: str, rows: Sequence[tuple[str, str]]) -> tuple[NetworkCount, ...]:
-    """One run for each row (system, network) of a table."""
-    return tuple(NetworkCount(system, network, source) for system, network in rows)
+def cost_experiment(name: str, title: str, shows: str, source: str, systems: Sequence[tuple[str, str]]) -> Experiment:
+    """An experiment that only counts (system, network), in both profiles; texts as those of `Experiment`."""
+    table = source.split(",")[0]
+    runs = tuple(NetworkCount(system, network, table) for system, network in systems)
+    return Experiment(name, title, shows, source, runs, runs, remarks=(MULT_ADDS_REMARK,))

@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stunet.errors import UserError
-from stunet.experiments.recipe import Expected, Workplace, measured
+from stunet.errors import UserError, listed
+from stunet.evaluation.dice import none_if_nan
+from stunet.experiments.experiment import Expected, Workplace, measured
 from stunet.experiments.results import Measurement
 from stunet.files import made_folder, read_json_object, write_json
 from stunet.labels.mapping import DatasetMapping, load_mapping
@@ -55,21 +56,25 @@ def find_annotated_cases(dataset: Path) -> AnnotatedCases:
     Raises:
         UserError: neither layout, no label map, or label maps without a scan.
     """
-    from stunet.batch.find_scans import find_scans
     from stunet.imaging.formats.registry import SUFFIXES, without_suffix
 
     for image_folder, label_folder in LAYOUTS:
         images, labels = dataset / image_folder, dataset / label_folder
         annotated = {without_suffix(path) for path in labels.glob("*") if path.name.endswith(SUFFIXES)}
         if images.is_dir() and annotated:
-            cases = tuple(case for case in find_scans(images) if case.name in annotated)
-            missing = sorted(annotated - {case.name for case in cases})
-            if missing:
-                listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-                raise UserError(f"{labels} has label maps without a scan in {images}: {listed}.")
-            return AnnotatedCases(cases, labels)
+            return AnnotatedCases(_scans_of(annotated, images, labels), labels)
     pairs = ", ".join(f"{images} and {labels}" for images, labels in LAYOUTS)
     raise UserError(f"{dataset} holds no scans with label maps (.nii.gz or .nii): it should have folders {pairs}.")
+
+
+def _scans_of(annotated: set[str], images: Path, labels: Path) -> tuple["Case", ...]:
+    from stunet.batch.find_scans import find_scans
+
+    cases = tuple(case for case in find_scans(images) if case.name in annotated)
+    missing = sorted(annotated - {case.name for case in cases})
+    if missing:
+        raise UserError(f"{labels} has label maps without a scan in {images}: {listed(missing)}.")
+    return cases
 
 
 def direct_inference(
@@ -144,22 +149,18 @@ def measurements_of(mapped: "MappedReport", system: str, expected: Expected | No
         measured(
             system,
             "DSC",
-            _number(value),
+            none_if_nan(value),
             target=name,
             setting={"dataset": mapped.mapping.title},
-            cases={case: _number(dsc) for case, dsc in mapped.cases_of(name).items()},
+            cases={case: none_if_nan(dsc) for case, dsc in mapped.cases_of(name).items()},
         )
         for name, value in mapped.scores.items()
     ]
     means = [
-        measured(system, "DSC", _number(mean), expected, mapped.mapping.title, {"counting": counting})
+        measured(system, "DSC", none_if_nan(mean), expected, mapped.mapping.title, {"counting": counting})
         for counting, mean in mapped.means.items()
     ]
     return of_targets + means
-
-
-def _number(value: float) -> float | None:
-    return value if value == value else None  # nan differs from itself
 
 
 @cache

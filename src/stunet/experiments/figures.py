@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stunet.errors import UserError
+from stunet.experiments.experiment import MINI_REMARK
 from stunet.experiments.figure_points import bars_of, bubbles_of, curves_of, dsc_of_case
-from stunet.experiments.file_names import file_name_of
 from stunet.experiments.panel_cases import PanelCase, panel_cases_of
-from stunet.experiments.recipe import MINI_REMARK
-from stunet.experiments.results import Results, read_results
+from stunet.experiments.results import Results, file_name_of, read_results
 from stunet.pictures.bars import draw_bars
 from stunet.pictures.bubbles import draw_bubbles
 from stunet.pictures.curves import draw_curves

@@ -5,15 +5,15 @@ from pathlib import Path
 from statistics import mean
 
 from stunet.datasets.raw import DESCRIPTION, label_values, read_dataset_description, training_files
-from stunet.experiments.cases import fold_of
+from stunet.experiments.experiment import ExperimentRun
 from stunet.experiments.panel_cases import PanelCase
-from stunet.experiments.recipe import Run
 from stunet.experiments.results import Measurement
+from stunet.experiments.training_cases import fold_of
 from stunet.experiments.training_run import TrainingRun, run_folder
 
 
 def median_cases(
-    runs: Sequence[Run],
+    runs: Sequence[ExperimentRun],
     measurements: Sequence[Measurement],
     folder: Path,
     systems: Sequence[str],
@@ -39,7 +39,7 @@ def median_cases(
     return rows
 
 
-def _trainings(runs: Sequence[Run], systems: Sequence[str], dataset: str) -> list[TrainingRun]:
+def _trainings(runs: Sequence[ExperimentRun], systems: Sequence[str], dataset: str) -> list[TrainingRun]:
     """Those on a dataset, in the order of the systems."""
     trainings = [run for run in runs if isinstance(run, TrainingRun) and run.cases.name == dataset]
     return [run for system in systems for run in trainings if run.system == system]

@@ -3,12 +3,14 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from stunet.datasets.raw import DESCRIPTION, SPLITS, dataset_description
 from stunet.errors import UserError
-from stunet.experiments.cases import Cases, Split
-from stunet.experiments.scores import Target
-from stunet.experiments.training_run import Schedule
+from stunet.experiments.paper_data import Downstream
+from stunet.experiments.scores import ScoredTarget
+from stunet.experiments.training_cases import Split, TrainingCases
+from stunet.experiments.training_run import TrainingRun, TrainingSchedule
 from stunet.files import made_folder, replacing_files_in, write_json
 from stunet.labels.ontology import LABELS
 
@@ -27,7 +29,7 @@ def _named(prefix: str, train: str, val: str) -> Split:
     return Split(*(tuple(f"{prefix}_{number}" for number in part.split()) for part in (train, val)))
 
 
-HIPPOCAMPUS = Cases(
+HIPPOCAMPUS = TrainingCases(
     4,
     "Hippocampus",
     "hippocampus",
@@ -41,14 +43,14 @@ HIPPOCAMPUS = Cases(
 
 HIPPOCAMPUS_LABELS = ("Anterior", "Posterior")
 
-HIPPOCAMPUS_TARGETS = (*(Target(name, (name,)) for name in HIPPOCAMPUS_LABELS), Target())
+HIPPOCAMPUS_TARGETS = (*(ScoredTarget(name, (name,)) for name in HIPPOCAMPUS_LABELS), ScoredTarget())
 
-STSPET = Cases(
+STSPET = TrainingCases(
     901, "STSPET", "stspet", _named("STS", "001 003 006 010 014 018 021 023 026 029 031 034", "002 015 027 038")
 )
 """PET of soft-tissue sarcoma; label GTV."""
 
-ABDOMEN = Cases(104, "AbdomenCT", "totalseg_example", Split(("ct",), ("ct_crop",)))
+ABDOMEN = TrainingCases(104, "AbdomenCT", "totalseg_example", Split(("ct",), ("ct_crop",)))
 """One CT, 3 mm, with the 104 labels, to pre-train on; a part of it, labelled by another model, to validate on."""
 
 _ABDOMEN_FILES = {
@@ -62,9 +64,34 @@ EPOCHS = 2
 """Of every mini training."""
 
 
-def short(iterations: int, schedule: Schedule = Schedule()) -> Schedule:  # noqa: B008 (frozen)
+MINI_STUNETS = (("stunet-tiny", "STU-Net, tiny", "tiny"), ("stunet-s", "STU-Net-S", "small"))
+"""Key of the run, name of the system, network."""
+
+MINI_DOWNSTREAM = (Downstream(HIPPOCAMPUS, 3), Downstream(STSPET, 2))
+"""To fine-tune on."""
+
+
+def short(iterations: int, schedule: TrainingSchedule = TrainingSchedule()) -> TrainingSchedule:  # noqa: B008 (frozen)
     """The schedule with so many iterations in all."""
     return replace(schedule, epochs=EPOCHS, iterations=iterations // EPOCHS)
+
+
+def mini_training(key: str, system: str, network: str, iterations: int, **more: Any) -> TrainingRun:
+    """A training on the hippocampi, scored on both labels; `more` are fields of `TrainingRun`."""
+    fields: dict[str, Any] = {
+        "cases": HIPPOCAMPUS,
+        "targets": HIPPOCAMPUS_TARGETS,
+        "schedule": short(iterations),
+        "classes": 3,
+        **more,
+    }
+    return TrainingRun(key, system, network, **fields)
+
+
+def mini_pretraining(iterations: int, key: str = "pretraining", mirror: bool | None = None) -> TrainingRun:
+    """A tiny STU-Net that is trained on the single CT; its own score is not shown."""
+    schedule = short(iterations, TrainingSchedule(mirror=mirror, patch=(64, 64, 64)))
+    return TrainingRun(key, "STU-Net, tiny", "tiny", ABDOMEN, (), schedule)
 
 
 def data_with_minis(given: dict[str, Path], folder: Path) -> dict[str, Path]:
@@ -74,18 +101,13 @@ def data_with_minis(given: dict[str, Path], folder: Path) -> dict[str, Path]:
         given: name to folder, as `--data` gives them.
         folder: of the experiment, in which the dataset of the single CT is put.
     """
-    data = {**_shared(), **given}
+    shared = os.environ.get(VARIABLE)
+    places = {name: Path(shared) / "data" / place for name, place in FOLDERS.items()} if shared else {}
+    data = {**{name: place for name, place in places.items() if place.is_dir()}, **given}
     example = data.get("totalseg_example")
     if example is not None and not (example / DESCRIPTION).is_file():
         data["totalseg_example"] = _abdomen_dataset(example, folder / "given" / "totalseg_example")
     return data
-
-
-def _shared() -> dict[str, Path]:
-    root = os.environ.get(VARIABLE)
-    if not root:
-        return {}
-    return {name: path for name, folder in FOLDERS.items() if (path := Path(root) / "data" / folder).is_dir()}
 
 
 def _abdomen_dataset(example: Path, place: Path) -> Path:

@@ -1,11 +1,14 @@
 """The datasets of the paper's trainings, as a full-size experiment is given them: in nnU-Net's raw layout."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from stunet.experiments.cases import Cases
-from stunet.experiments.recipe import Expected
-from stunet.experiments.scores import Target
+from stunet.experiments.experiment import Expected
+from stunet.experiments.scores import ALL, ScoredTarget
+from stunet.experiments.training_cases import TrainingCases
+from stunet.experiments.training_run import TrainingRun, TrainingSchedule
+from stunet.labels.mapping import load_mapping
+from stunet.labels.ontology import GROUPS
 
 
 @dataclass(frozen=True)
@@ -63,25 +66,20 @@ DATA_SOURCES: dict[str, DataSource] = {
 
 def data_source(name: str) -> DataSource:
     """Where a dataset comes from that `--data` names; those of direct inference are read off their mappings."""
-    from stunet.labels.mapping import load_mapping
-
     if name in DATA_SOURCES:
         return DATA_SOURCES[name]
     mapping = load_mapping(name)
     return DataSource(f"{mapping.title}: {mapping.cases} annotated scans; {mapping.source}")
 
 
-TOTALSEGMENTATOR = Cases(1, "TotalSegmentator", "totalsegmentator")
-TOTALSEGMENTATOR_CLASSES = 105
-"""Background included."""
-
-FLARE22 = Cases(22, "FLARE22", "flare22", validation="flare22_validation")
-AMOS = Cases(23, "AMOS", "amos22")
-AMOS_CT = Cases(24, "AMOS-CT", "amos22_ct")
-AMOS_MR = Cases(25, "AMOS-MR", "amos22_mr")
-AUTOPET = Cases(26, "AutoPET", "autopet22")
-AUTOPET_CT = Cases(27, "AutoPET-CT", "autopet22_ct")
-AUTOPET_PET = Cases(28, "AutoPET-PET", "autopet22_pet")
+TOTALSEGMENTATOR = TrainingCases(1, "TotalSegmentator", "totalsegmentator")
+FLARE22 = TrainingCases(22, "FLARE22", "flare22", validation="flare22_validation")
+AMOS = TrainingCases(23, "AMOS", "amos22")
+AMOS_CT = TrainingCases(24, "AMOS-CT", "amos22_ct")
+AMOS_MR = TrainingCases(25, "AMOS-MR", "amos22_mr")
+AUTOPET = TrainingCases(26, "AutoPET", "autopet22")
+AUTOPET_CT = TrainingCases(27, "AutoPET-CT", "autopet22_ct")
+AUTOPET_PET = TrainingCases(28, "AutoPET-PET", "autopet22_pet")
 
 
 @dataclass(frozen=True)
@@ -92,10 +90,10 @@ class Downstream:
         cases: of it.
         classes: background included.
         channels: of its images.
-        learning_rate: the first one; None is the recipe's 0.01 (section 4: AutoPET begins at 0.001).
+        learning_rate: the first one; None is the training recipe's 0.01 (section 4: AutoPET begins at 0.001).
     """
 
-    cases: Cases
+    cases: TrainingCases
     classes: int
     channels: int = 1
     learning_rate: float | None = None
@@ -125,9 +123,34 @@ def dsc_expected(printed: str, source: str) -> tuple[Expected, ...]:
     return tuple(Expected(number, source, percent=True) for number in printed.split())
 
 
-def group_targets(expected: Sequence[Expected | None] = (None,) * 6) -> tuple[Target, ...]:
-    """The columns of Table 3: the five groups and all 104 structures, with the numbers of one row."""
-    from stunet.labels.ontology import GROUPS
+def group_targets(printed: str) -> tuple[ScoredTarget, ...]:
+    """The columns of Table 3: the five groups and all 104 structures, with the DSC (%) of one row."""
+    names = {**GROUPS, ALL: ()}
+    expected = dsc_expected(printed, "Table 3")
+    return tuple(ScoredTarget(*column, number) for column, number in zip(names.items(), expected, strict=True))
 
-    names = {**GROUPS, "all": ()}
-    return tuple(Target(name, labels, number) for (name, labels), number in zip(names.items(), expected, strict=True))
+
+def mean_target(printed: str, source: str) -> tuple[ScoredTarget, ...]:
+    """The column of a table that shows only the mean DSC (%) of all structures."""
+    return (ScoredTarget(expected=Expected(printed, source, percent=True)),)
+
+
+def paper_training(key: str, system: str, network: str, targets: tuple[ScoredTarget, ...], **more: Any) -> TrainingRun:
+    """A training on TotalSegmentator with the published plan; `more` are fields of `TrainingRun`."""
+    fields: dict[str, Any] = {"cases": TOTALSEGMENTATOR, "targets": targets, "plan": "published", **more}
+    return TrainingRun(key, system, network, **fields)
+
+
+def downstream_training(
+    key: str,
+    system: str,
+    network: str,
+    data: Downstream,
+    schedule: TrainingSchedule,
+    expected: Expected | None = None,
+    **more: Any,
+) -> TrainingRun:
+    """A training on a dataset to fine-tune on; `more` are fields of `TrainingRun`."""
+    target = ScoredTarget(data.cases.name, (), expected)
+    fields: dict[str, Any] = {"classes": data.classes, "channels": data.channels, **more}
+    return TrainingRun(f"{key}-{data.cases.source}", system, network, data.cases, (target,), schedule, **fields)

@@ -6,11 +6,11 @@ Tables and figures are made from this file alone.
 import math
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from stunet.errors import UserError
 from stunet.files import made_folder, read_json_object, write_json
@@ -104,6 +104,11 @@ class Results:
     remarks: tuple[str, ...] = ()
 
 
+def file_name_of(results: Results) -> str:
+    """What tables and figures are called, without suffix: "table5", or "table5_mini" where the profile is not full."""
+    return results.experiment if results.profile == "full" else f"{results.experiment}_{results.profile}"
+
+
 def equals_as_printed(value: float, printed: float, decimals: int) -> bool:
     """Whether `value` is within half a unit of the last digit of a number that was printed with `decimals`.
 
@@ -115,7 +120,10 @@ def equals_as_printed(value: float, printed: float, decimals: int) -> bool:
 
 def provenance_now(settings: Mapping[str, Any], seconds: float) -> Provenance:
     """The provenance of what has just been measured here."""
-    machine = {"processor": platform.machine(), "system": platform.system(), "accelerator": _accelerator()}
+    import torch
+
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    machine = {"processor": platform.machine(), "system": platform.system(), "accelerator": accelerator}
     date = datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
     return Provenance(_versions(), machine, date, dict(settings), round(seconds, 1))
 
@@ -128,12 +136,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
-
-
-def _accelerator() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
 
 
 def write_results(path: Path, results: Results) -> None:
@@ -154,7 +156,14 @@ def read_results(path: Path) -> Results:
     """
     content = read_json_object(path)
     try:
-        return _parsed_results(content)
+        known = _checked_fields(Results, content)
+        return Results(
+            known["experiment"],
+            known["profile"],
+            Provenance(**_checked_fields(Provenance, known.get("provenance"))),
+            tuple(measurement_of(entry) for entry in known["measurements"]),
+            tuple(known.get("remarks", ())),
+        )
     except (TypeError, ValueError, KeyError) as error:
         raise UserError(f"{path} is not a results file of `stunet experiment run` ({error}).") from error
 
@@ -165,44 +174,33 @@ def measurement_of(content: Any) -> Measurement:
     Raises:
         ValueError: it is not a measurement.
     """
-    known = _known_fields(Measurement, content)
-    _require(known, str, "system", "metric")
-    _require(known, str | None, "target", "source")
-    _require(known, float | int | None, "value", "paper", "paper_decimals")
-    _require(known, dict, "setting", "cases")
+    known = _checked_fields(Measurement, content)
     if not all(isinstance(value, float | int | None) for value in known.get("cases", {}).values()):
         raise ValueError(f"the cases of {known['system']!r} hold something that is no number")
     return Measurement(**known)
 
 
-def _parsed_results(content: dict[str, Any]) -> Results:
-    known = _known_fields(Results, content)
-    provenance = _known_fields(Provenance, known.get("provenance"))
-    _require(known, str, "experiment", "profile")
-    _require(known, list, "measurements", "remarks")
-    _require(provenance, dict, "versions", "machine", "settings")
-    _require(provenance, str, "date")
-    _require(provenance, float | int, "seconds")
-    return Results(
-        known["experiment"],
-        known["profile"],
-        Provenance(**provenance),
-        tuple(measurement_of(entry) for entry in known["measurements"]),
-        tuple(known.get("remarks", ())),
-    )
+_TEXT, _NUMBER = str | None, float | int | None
+
+_TYPES: dict[type, dict[str, Any]] = {
+    Measurement: {
+        **{"system": str, "metric": str, "target": _TEXT, "source": _TEXT, "setting": dict, "cases": dict},
+        **{"value": _NUMBER, "paper": _NUMBER, "paper_decimals": _NUMBER},
+    },
+    Provenance: {"versions": dict, "machine": dict, "settings": dict, "date": str, "seconds": float | int},
+    Results: {"experiment": str, "profile": str, "provenance": object, "measurements": list, "remarks": list},
+}
+"""What each field of a results file holds in JSON."""
 
 
-def _known_fields(kind: type, content: Any) -> dict[str, Any]:
-    """`content`, if it is an object that holds no other names than the fields of `kind`."""
+def _checked_fields(kind: type, content: Any) -> dict[str, Any]:
+    """`content`, if it is an object that holds no other names than the fields of `kind`, of the right types."""
     if not isinstance(content, dict):
         raise ValueError(f"a {kind.__name__} should be an object, not {content!r}")
-    foreign = sorted(set(content) - {f.name for f in fields(kind)})
+    foreign = sorted(set(content) - set(_TYPES[kind]))
     if foreign:
         raise ValueError(f"a {kind.__name__} has no {', '.join(foreign)}")
+    for name, value in content.items():
+        if not isinstance(value, _TYPES[kind][name]):
+            raise ValueError(f"{name} should not be {value!r}")
     return content
-
-
-def _require(content: Mapping[str, Any], kind: Any, *names: str) -> None:
-    for name in names:
-        if name in content and not isinstance(content[name], get_args(kind) or kind):
-            raise ValueError(f"{name} should not be {content[name]!r}")

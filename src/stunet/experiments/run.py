@@ -1,5 +1,6 @@
-"""A recipe becomes a results file, run by run; what was done is not done again."""
+"""An experiment becomes a results file, run by run; what was done is not done again."""
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,9 +8,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from stunet.errors import UserError
+from stunet.errors import UserError, listed
+from stunet.experiments.experiment import Experiment, ExperimentRun, Profile, Workplace, datasets_of
 from stunet.experiments.panel_cases import PICTURES
-from stunet.experiments.recipe import Profile, Recipe, Run, Workplace
 from stunet.experiments.results import Measurement, Results, measurement_of, provenance_now, write_results
 from stunet.files import home_folder, made_folder, read_json_object, write_json
 
@@ -27,22 +28,22 @@ class DoneRun:
     seconds: float
 
 
-def experiment_folder(recipe: Recipe, profile: Profile) -> Path:
+def experiment_folder(experiment: Experiment, profile: Profile) -> Path:
     """Where an experiment is kept unless another place is given: `STUNET_HOME/experiments/table5-mini`."""
-    return home_folder() / "experiments" / f"{recipe.name}-{profile}"
+    return home_folder() / "experiments" / f"{experiment.name}-{profile}"
 
 
-def run_recipe(
-    recipe: Recipe,
+def run_experiment(
+    experiment: Experiment,
     profile: Profile,
     workplace: Workplace,
     only: Sequence[str] = (),
     on_run: OnRun = lambda key, done, total: None,
 ) -> Results:
-    """Do the runs of a recipe, or those that are left, and write the results file after each.
+    """Do the runs of an experiment, or those that are left, and write the results file after each.
 
     Args:
-        recipe: what to do.
+        experiment: what to do.
         profile: "full" or "mini".
         workplace: where, with which data and GPUs; `resume` keeps the runs that are done.
         only: patterns of keys ("stunet-b*"); () are all runs whose data were given. The others are named in the
@@ -55,15 +56,18 @@ def run_recipe(
     Raises:
         UserError: no run to do, data that are missing or bad, runs that are done already and not to be resumed.
     """
-    chosen = _chosen(recipe, profile, workplace, only)
-    done = _done_runs(recipe.runs(profile), workplace.folder)
+    chosen = _chosen(experiment, profile, workplace, only)
+    records = {run.key: workplace.folder / "runs" / f"{run.key}.json" for run in experiment.runs(profile)}
+    done = {
+        run.key: _read_done(run, records[run.key]) for run in experiment.runs(profile) if records[run.key].is_file()
+    }
     repeated = [run.key for run in chosen if run.key in done]
     if repeated and not workplace.resume:
         raise UserError(
-            f"{workplace.folder} already holds the results of {', '.join(repeated[:4])}. Go on with --resume, or "
+            f"{workplace.folder} already holds the results of {listed(repeated, 4)}. Go on with --resume, or "
             "choose another folder with -o."
         )
-    results = _write(recipe, profile, workplace, done)
+    results = _write(experiment, profile, workplace, done)
     for number, run in enumerate(chosen):
         if run.key in done:
             continue
@@ -71,89 +75,77 @@ def run_recipe(
         start = time.perf_counter()
         measurements = tuple(run.measure(workplace))
         done[run.key] = DoneRun(measurements, round(time.perf_counter() - start, 1))
-        _keep(run, done[run.key], workplace.folder)
-        results = _write(recipe, profile, workplace, done)
+        made_folder(records[run.key].parent)
+        write_json(records[run.key], {"run": repr(run), **asdict(done[run.key])})
+        results = _write(experiment, profile, workplace, done)
     return results
 
 
-def _chosen(recipe: Recipe, profile: Profile, workplace: Workplace, only: Sequence[str]) -> list[Run]:
+def _chosen(experiment: Experiment, profile: Profile, workplace: Workplace, only: Sequence[str]) -> list[ExperimentRun]:
     """The runs that `only` names, or else those whose data were given.
 
     Raises:
         UserError: there is none, or data of a run that `only` names were not given.
     """
-    runs = recipe.runs(profile)
-    asked = [run for run in runs if not only or any(fnmatch(run.key, pattern) for pattern in only)]
-    if not asked:
-        raise UserError(f"No run of {recipe.name} is called {', '.join(only)}. They are: {_keys(runs)}.")
-    missing = dict.fromkeys(name for run in asked for name in run.datasets if name not in workplace.data)
-    possible = [run for run in asked if not missing.keys() & set(run.datasets)]
-    is_worth_while = not missing or any(run.datasets for run in possible)
-    if not is_worth_while or (only and missing):
+    asked = _named(experiment, profile, only)
+    missing = [name for name in datasets_of(asked) if name not in workplace.data]
+    possible = [run for run in asked if set(missing).isdisjoint(run.datasets)]
+    if missing and (only or not datasets_of(possible)):
         options = " ".join(f"--data {name}=FOLDER" for name in missing)
         raise UserError(
-            f"{recipe.name} ({profile}) needs data: {options}. `stunet experiment show {recipe.name} --profile "
+            f"{experiment.name} ({profile}) needs data: {options}. `stunet experiment show {experiment.name} --profile "
             f"{profile}` says what they are, and --only chooses some of its runs."
         )
     return possible
 
 
-def _keys(runs: Sequence[Run]) -> str:
+def _named(experiment: Experiment, profile: Profile, only: Sequence[str]) -> list[ExperimentRun]:
+    """The runs whose keys fit one of the patterns; all where there is no pattern."""
+    runs = experiment.runs(profile)
+    named = [run for run in runs if not only or any(fnmatch(run.key, pattern) for pattern in only)]
+    if not named:
+        raise UserError(f"No run of {experiment.name} is called {', '.join(only)}. They are: {_keys(runs)}.")
+    return named
+
+
+def _keys(runs: Sequence[ExperimentRun]) -> str:
     return ", ".join(run.key for run in runs)
 
 
-def _write(recipe: Recipe, profile: Profile, workplace: Workplace, done: Mapping[str, DoneRun]) -> Results:
-    runs = recipe.runs(profile)
+def _write(experiment: Experiment, profile: Profile, workplace: Workplace, done: Mapping[str, DoneRun]) -> Results:
+    runs = experiment.runs(profile)
     finished = [run for run in runs if run.key in done]
-    kept = [done[run.key] for run in finished]
-    measurements = [measurement for run in kept for measurement in run.measurements]
-    left = [run for run in runs if run.key not in done]
-    remarks = (*recipe.all_remarks(profile), f"Not done: {_keys(left)}.") if left else recipe.all_remarks(profile)
-    settings: dict[str, Any] = {
-        "data": {name: folder.name for name, folder in sorted(workplace.data.items())},
-        "gpus": workplace.gpus,
-        "seconds": {run.key: done[run.key].seconds for run in finished},
-    }
-    pictures = recipe.pictures(finished, measurements, workplace.folder)
+    measurements = [measurement for run in finished for measurement in done[run.key].measurements]
+    seconds = {run.key: done[run.key].seconds for run in finished}
+    data = {name: folder.name for name, folder in sorted(workplace.data.items())}
+    settings: dict[str, Any] = {"data": data, "gpus": workplace.gpus, "seconds": seconds}
+    pictures = experiment.pictures(finished, measurements, workplace.folder)
     if pictures:
         settings[PICTURES] = [picture.to_setting(workplace.folder) for picture in pictures]
     results = Results(
-        recipe.name,
+        experiment.name,
         profile,
-        provenance_now(settings, sum(run.seconds for run in kept)),
-        (*measurements, *recipe.derive(measurements)),
-        remarks,
+        provenance_now(settings, sum(seconds.values())),
+        (*measurements, *experiment.derive(measurements)),
+        (*experiment.all_remarks(profile), *_not_done(runs, done)),
     )
     write_results(workplace.folder / RESULTS_NAME, results)
     return results
 
 
-def _run_file(folder: Path, key: str) -> Path:
-    return folder / "runs" / f"{key}.json"
+def _not_done(runs: Sequence[ExperimentRun], done: Mapping[str, DoneRun]) -> list[str]:
+    left = [run for run in runs if run.key not in done]
+    return [f"Not done: {_keys(left)}."] if left else []
 
 
-def _keep(run: Run, done: DoneRun, folder: Path) -> None:
-    path = _run_file(folder, run.key)
-    made_folder(path.parent)
-    write_json(path, {"run": repr(run), **asdict(done)})
-
-
-def _done_runs(runs: Sequence[Run], folder: Path) -> dict[str, DoneRun]:
-    """The runs that were done in this folder before.
+def _read_done(run: ExperimentRun, path: Path) -> DoneRun:
+    """A run that was done in this folder before.
 
     Raises:
-        UserError: the record of one is damaged, or of a run that was another one then.
+        UserError: the record is damaged, or of a run that was another one then.
     """
-    done = {}
-    for run in runs:
-        path = _run_file(folder, run.key)
-        if path.is_file():
-            done[run.key] = _read_done(run, path, read_json_object(path))
-    return done
-
-
-def _read_done(run: Run, path: Path, content: dict[str, Any]) -> DoneRun:
-    if content.get("run") != repr(run):
+    content = read_json_object(path)
+    if _without_class_names(str(content.get("run"))) != _without_class_names(repr(run)):
         raise UserError(
             f"{path} is of another version of this experiment. Remove it, or choose another folder with -o."
         )
@@ -162,3 +154,12 @@ def _read_done(run: Run, path: Path, content: dict[str, Any]) -> DoneRun:
         return DoneRun(measurements, float(content["seconds"]))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}). Remove it; the run will be done again.") from error
+
+
+def _without_class_names(text: str) -> str:
+    """What a run is, without the names of our classes, which may change between versions.
+
+    >>> _without_class_names("Run(key='a', cases=Cases(number=4), targets=(Target(name='Fat (CT)'),))")
+    "(key='a', cases=(number=4), targets=((name='Fat (CT)'),))"
+    """
+    return re.sub(r"(^|[=(]|, )[A-Z]\w*\(", r"\1(", text)

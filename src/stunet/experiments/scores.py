@@ -1,12 +1,12 @@
-"""DSC of a trained system for each target that a table shows."""
+"""DSC of a trained system for each target that a table shows, and means over targets."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stunet.evaluation.dice import mean_ignoring_nan
-from stunet.experiments.recipe import Expected, measured
+from stunet.evaluation.dice import mean_ignoring_nan, none_if_nan
+from stunet.experiments.experiment import Expected, measured
 from stunet.experiments.results import Measurement, Setting
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Target:
+class ScoredTarget:
     """One column of a table.
 
     Attributes:
@@ -30,13 +30,9 @@ class Target:
     labels: tuple[str, ...] = ()
     expected: Expected | None = None
 
-    def without_value(self, system: str, setting: Setting) -> Measurement:
-        """The paper's number alone."""
-        return measured(system, "DSC", None, self.expected, self.name, setting)
-
 
 def dsc_of_targets(
-    report: "EvaluationReport", system: str, targets: Sequence[Target], setting: Setting
+    report: "EvaluationReport", system: str, targets: Sequence[ScoredTarget], setting: Setting
 ) -> list[Measurement]:
     """The mean DSC of each target over its labels, each label's being the mean over the cases that have it.
 
@@ -45,28 +41,54 @@ def dsc_of_targets(
     Raises:
         ValueError: a target with a label that was not scored.
     """
+    return [_dsc_of_target(report, system, target, setting) for target in targets]
+
+
+def _dsc_of_target(report: "EvaluationReport", system: str, target: ScoredTarget, setting: Setting) -> Measurement:
     numbers = {name: label for label, name in report.names.items()}
-    found = []
-    for target in targets:
-        unknown = [name for name in target.labels if name not in numbers]
-        if unknown:
-            raise ValueError(f"{target.name} is the mean of {unknown}, which were not scored")
-        labels = [numbers[name] for name in target.labels] or list(report.names)
-        value = mean_ignoring_nan([report.per_label[label] for label in labels])
-        cases = {case.case: mean_ignoring_nan([case.dsc.get(n, math.nan) for n in labels]) for case in report.cases}
-        found.append(
-            measured(
-                system,
-                "DSC",
-                _number(value),
-                target.expected,
-                target.name,
-                setting,
-                {case: _number(dsc) for case, dsc in cases.items()},
-            )
-        )
-    return found
+    unknown = [name for name in target.labels if name not in numbers]
+    if unknown:
+        raise ValueError(f"{target.name} is the mean of {unknown}, which were not scored")
+    labels = [numbers[name] for name in target.labels] or list(report.names)
+    per_label = report.label_means("dsc")
+    value = none_if_nan(mean_ignoring_nan([per_label[label] for label in labels]))
+    cases = {
+        case.case: none_if_nan(mean_ignoring_nan([case.dsc.get(label, math.nan) for label in labels]))
+        for case in report.cases
+    }
+    return measured(system, "DSC", value, target.expected, target.name, setting, cases)
 
 
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
+@dataclass(frozen=True)
+class MeanOverTargets:
+    """The mean of a system's DSC over some targets, where all of them were measured.
+
+    Attributes:
+        name: of the new target.
+        weights: target to its weight: 1 each for a mean over datasets, the number of classes for one over groups.
+        expected: system to what the paper prints.
+        setting: only measurements with these settings are averaged.
+    """
+
+    name: str
+    weights: Mapping[str, int]
+    expected: Mapping[str, Expected] = field(default_factory=dict)
+    setting: Setting = field(default_factory=dict)
+
+    def __call__(self, measurements: Sequence[Measurement]) -> list[Measurement]:
+        """One mean for each system and setting that has all targets."""
+        rows: dict[tuple[str, str], dict[str, Measurement]] = {}
+        for measurement in measurements:
+            target = measurement.target or ""
+            is_meant = self.setting.items() <= measurement.setting.items()
+            if is_meant and measurement.metric == "DSC" and target in self.weights:
+                key = (measurement.system, repr(sorted(measurement.setting.items())))
+                rows.setdefault(key, {})[target] = measurement
+        return [self._mean(list(row.values())) for row in rows.values() if set(row) == set(self.weights)]
+
+    def _mean(self, row: Sequence[Measurement]) -> Measurement:
+        first = row[0]
+        values = [(m.value, self.weights[m.target or ""]) for m in row if m.value is not None]
+        total = sum(weight for _, weight in values)
+        value = sum(value * weight for value, weight in values) / total if total else None
+        return measured(first.system, "DSC", value, self.expected.get(first.system), self.name, first.setting)

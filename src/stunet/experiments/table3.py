@@ -5,13 +5,17 @@ one row: `--only stunet-b`. On a CPU: `stunet experiment run table3 --profile mi
 Cost: about 360 hours of an A100 in all, 14 for STU-Net-B, 148 for STU-Net-H;
 mini: about 10 minutes of one CPU thread.
 Expected: mean DSC of all 104 structures 87.12 % for STU-Net-B, 86.76 % for nnU-Net, 90.06 % for STU-Net-H.
+
+Its columns of parameters and FLOPs alone:
+Command: `stunet experiment run table3_cost`
+Cost: a minute of CPU; no data. UNETR and SwinUNETR need `pip install 'stunet[baselines]'`.
+Expected: all 24 numbers equal to the paper's last digit.
 """
 
-from stunet.experiments.counting import MULT_ADDS_REMARK, NetworkCount
-from stunet.experiments.mini_data import HIPPOCAMPUS, HIPPOCAMPUS_TARGETS, short
-from stunet.experiments.paper_data import TOTALSEGMENTATOR, dsc_expected, group_targets
-from stunet.experiments.recipe import Recipe, Run
-from stunet.experiments.training_run import TrainingRun
+from stunet.experiments.counting import MULT_ADDS_REMARK, NetworkCount, cost_experiment
+from stunet.experiments.experiment import Experiment
+from stunet.experiments.mini_data import mini_training
+from stunet.experiments.paper_data import group_targets, paper_training
 
 SOURCE = "Table 3"
 
@@ -31,6 +35,8 @@ ROWS = (
 )
 """Key of the run, the paper's name, the network, and mean DSC (%) of organs, vertebrae, cardiac, muscles, ribs, all."""
 
+STUNETS = ROWS[-4:]
+
 MINI_ROWS = (
     ("nnunet", "nnU-Net, tiny", "nnunet_tiny", 120),
     ("unet3d", "3D U-Net, tiny", "unet3d_tiny", 120),
@@ -43,36 +49,36 @@ MINI_ROWS = (
 """Key, name, network and iterations: of Swin UNETR fewer, since each takes as long as twenty of another."""
 
 
-def _full() -> tuple[Run, ...]:
-    runs: list[Run] = []
-    for key, system, network, printed in ROWS:
-        targets = group_targets(dsc_expected(printed, SOURCE))
-        runs += [
-            NetworkCount(system, network, SOURCE),
-            TrainingRun(key, system, network, TOTALSEGMENTATOR, targets, plan="published"),
-        ]
-    return tuple(runs)
-
-
-def _mini() -> tuple[Run, ...]:
-    runs: list[Run] = []
-    for key, system, network, iterations in MINI_ROWS:
-        training = TrainingRun(key, system, network, HIPPOCAMPUS, HIPPOCAMPUS_TARGETS, short(iterations), classes=3)
-        runs += [NetworkCount(system, network, SOURCE), training]
-    return tuple(runs)
-
-
-RECIPE = Recipe(
+EXPERIMENT = Experiment(
     name="table3",
     title="Systems trained from scratch on TotalSegmentator, and Figure 1",
     shows="STU-Net-B is ahead of nnU-Net and of the transformers, and larger STU-Nets are better.",
     source="Table 3 and Figure 1, section 4.1",
-    full=_full(),
-    mini=_mini(),
+    full=tuple(
+        run
+        for key, system, network, printed in ROWS
+        for run in (
+            NetworkCount(system, network, SOURCE),
+            paper_training(key, system, network, group_targets(printed)),
+        )
+    ),
+    mini=tuple(
+        run
+        for key, system, network, iterations in MINI_ROWS
+        for run in (NetworkCount(system, network, SOURCE), mini_training(key, system, network, iterations))
+    ),
     elsewhere=(
         "DKFZ trained STU-Net S, B and L and nnU-Net from scratch on BTCV, ACDC, LiTS, BraTS, KiTS and AMOS, not on "
         "TotalSegmentator, and found STU-Net-B about equal to nnU-Net (83.05, 91.30, 79.19, 90.85, 86.32, 88.46 "
         "against 83.08, 91.54, 80.09, 91.24, 86.04, 88.64 % DSC): documentation/resenc_presets.md of MIC-DKFZ/nnUNet.",
     ),
     remarks=(MULT_ADDS_REMARK,),
+)
+
+COST = cost_experiment(
+    name="table3_cost",
+    title="Parameters and FLOPs of the systems compared on TotalSegmentator",
+    shows="STU-Net-B costs what nnU-Net costs, and the transformers cost more or segment worse.",
+    source="Table 3, section 4.1",
+    systems=[(system, network) for _, system, network, _ in ROWS],
 )

@@ -10,13 +10,11 @@ Expected: the paper's values within what the three countings leave open; mean DS
 
 from collections.abc import Sequence
 
-from stunet.evaluation.countings import COUNTINGS
-from stunet.evaluation.dice import mean_ignoring_nan
 from stunet.experiments.direct_inference import DirectInferenceRun
-from stunet.experiments.mini_data import ABDOMEN, short
-from stunet.experiments.recipe import Expected, Recipe, measured
+from stunet.experiments.experiment import Expected, Experiment
+from stunet.experiments.mini_data import mini_pretraining
 from stunet.experiments.results import Measurement
-from stunet.experiments.training_run import Schedule, TrainingRun
+from stunet.experiments.scores import MeanOverTargets
 from stunet.labels.mapping import list_mappings, load_mapping
 
 SOURCE = "Table 4"
@@ -52,27 +50,14 @@ MEAN = "mean of the datasets"
 
 def means_of_datasets(measurements: Sequence[Measurement]) -> list[Measurement]:
     """The last row of the table, for each system and counting of which all 14 datasets were measured."""
-    titles = {load_mapping(name).title for name in PRINTED}
-    rows = []
-    for system in (*SYSTEMS, OWN):
-        for counting in COUNTINGS:
-            values = {
-                m.target: m.value
-                for m in measurements
-                if m.system == system and m.setting == {"counting": counting} and m.target in titles
-            }
-            if values.keys() == titles and None not in values.values():
-                mean = mean_ignoring_nan([value for value in values.values() if value is not None])
-                printed = PRINTED_MEAN.get(system)
-                expected = None if printed is None else Expected(printed, SOURCE, percent=True)
-                rows.append(measured(system, "DSC", mean, expected, MEAN, {"counting": counting}))
-    return rows
+    titles = {load_mapping(name).title: 1 for name in PRINTED}
+    expected = {system: Expected(mean, SOURCE, percent=True) for system, mean in PRINTED_MEAN.items()}
+    return MeanOverTargets(MEAN, titles, expected)([m for m in measurements if m.value is not None])
 
 
 _OWN_RUNS = tuple(DirectInferenceRun(OWN, dataset) for dataset in list_mappings())
 
-PRETRAINING = TrainingRun("pretraining", "STU-Net, tiny", "tiny", ABDOMEN, (), short(120, Schedule(patch=(64, 64, 64))))
-"""Of the mini: one CT of the abdomen."""
+PRETRAINING = mini_pretraining(120)
 
 _MINI_RUN = DirectInferenceRun(PRETRAINING.system, "totalsegmentator", after=PRETRAINING.key, data="totalseg_example")
 
@@ -82,7 +67,7 @@ _PUBLISHED_RUNS = tuple(
     for dataset, printed in PRINTED.items()
 )
 
-RECIPE = Recipe(
+EXPERIMENT = Experiment(
     name="table4",
     title="Direct inference on 14 datasets",
     shows="Larger models pre-trained on TotalSegmentator have a higher mean DSC on 14 datasets that they were not "

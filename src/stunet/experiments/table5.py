@@ -13,15 +13,14 @@ Fine-tuning starts with the published weights; their licence and size: `stunet m
 from collections.abc import Sequence
 from pathlib import Path
 
-from stunet.experiments.means import MeanOverTargets
+from stunet.experiments.experiment import Expected, Experiment, ExperimentRun
 from stunet.experiments.median_cases import median_cases
-from stunet.experiments.mini_data import ABDOMEN, HIPPOCAMPUS, STSPET, short
+from stunet.experiments.mini_data import MINI_DOWNSTREAM, mini_pretraining, short
 from stunet.experiments.panel_cases import PanelCase
-from stunet.experiments.paper_data import DOWNSTREAM, Downstream, dsc_expected
-from stunet.experiments.recipe import Expected, Recipe, Run
+from stunet.experiments.paper_data import DOWNSTREAM, downstream_training, dsc_expected
 from stunet.experiments.results import Measurement
-from stunet.experiments.scores import Target
-from stunet.experiments.training_run import Schedule, TrainingRun
+from stunet.experiments.scores import MeanOverTargets
+from stunet.experiments.training_run import TrainingSchedule
 
 SOURCE = "Table 5"
 
@@ -36,8 +35,7 @@ ROWS = (
 )
 """Key, the paper's name, the network, the weights that it starts with, DSC (%) of the seven columns, their mean."""
 
-PRETRAINING = TrainingRun("pretraining", "STU-Net, tiny", "tiny", ABDOMEN, (), short(60, Schedule(patch=(64, 64, 64))))
-"""Of the mini; its own score is not shown."""
+PRETRAINING = mini_pretraining(60)
 
 MINI_ROWS = (
     ("nnunet", "nnU-Net, tiny", "nnunet_tiny", None),
@@ -46,63 +44,51 @@ MINI_ROWS = (
 )
 """Key, name, network, and the run whose weights it starts with."""
 
-MINI_DOWNSTREAM = (Downstream(HIPPOCAMPUS, 3), Downstream(STSPET, 2))
-
 FIGURE_3_SYSTEMS = ("nnU-Net", "STU-Net-B-ft", "STU-Net-L-ft", "STU-Net-H-ft")
 
 FIGURE_3_DATASETS = ("FLARE22", "AMOS-CT", "AMOS-MR", "AutoPET-CT", "AutoPET-PET")
 
 
-def _full() -> tuple[Run, ...]:
-    return tuple(
-        TrainingRun(
-            key=f"{key}-{data.cases.source}",
-            system=system,
-            network=network,
-            cases=data.cases,
-            targets=(Target(data.cases.name, (), expected),),
-            schedule=Schedule("finetune" if start else None, learning_rate=data.learning_rate),
-            start=start,
-            classes=data.classes,
-            channels=data.channels,
-        )
-        for key, system, network, start, printed, _ in ROWS
-        for data, expected in zip(DOWNSTREAM, dsc_expected(printed, SOURCE), strict=True)
-    )
-
-
-def _mini() -> tuple[Run, ...]:
-    trainings = (
-        TrainingRun(
-            key=f"{key}-{data.cases.source}",
-            system=system,
-            network=network,
-            cases=data.cases,
-            targets=(Target(data.cases.name),),
-            schedule=short(200, Schedule("finetune" if after else None)),
-            after=after,
-            classes=data.classes,
-        )
-        for key, system, network, after in MINI_ROWS
-        for data in MINI_DOWNSTREAM
-    )
-    return (PRETRAINING, *trainings)
-
-
-def figure_3(runs: Sequence[Run], measurements: Sequence[Measurement], folder: Path) -> list[PanelCase]:
+def figure_3(runs: Sequence[ExperimentRun], measurements: Sequence[Measurement], folder: Path) -> list[PanelCase]:
     """The rows of Figure 3, of either profile. The paper does not name its cases."""
     systems = (*FIGURE_3_SYSTEMS, *(system for _, system, *_ in MINI_ROWS))
     datasets = (*FIGURE_3_DATASETS, *(data.cases.name for data in MINI_DOWNSTREAM))
     return median_cases(runs, measurements, folder, systems, datasets)
 
 
-RECIPE = Recipe(
+EXPERIMENT = Experiment(
     name="table5",
     title="Fine-tuning on FLARE22, AMOS22 and AutoPET22, and Figure 3",
     shows="Pre-trained on TotalSegmentator, STU-Nets are better than from scratch, on MR and PET as well.",
     source="Table 5, section 4.2.2",
-    full=_full(),
-    mini=_mini(),
+    full=tuple(
+        downstream_training(
+            key,
+            system,
+            network,
+            data,
+            TrainingSchedule("finetune" if start else None, learning_rate=data.learning_rate),
+            expected,
+            start=start,
+        )
+        for key, system, network, start, printed, _ in ROWS
+        for data, expected in zip(DOWNSTREAM, dsc_expected(printed, SOURCE), strict=True)
+    ),
+    mini=(
+        PRETRAINING,
+        *(
+            downstream_training(
+                key,
+                system,
+                network,
+                data,
+                short(200, TrainingSchedule("finetune" if after else None)),
+                after=after,
+            )
+            for key, system, network, after in MINI_ROWS
+            for data in MINI_DOWNSTREAM
+        ),
+    ),
     elsewhere=(
         "DKFZ trained STU-Net S, B and L from scratch on AMOS22 in five folds: 88.08, 88.46 and 89.34 % DSC, nnU-Net "
         "88.64 %: documentation/resenc_presets.md of MIC-DKFZ/nnUNet.",

@@ -5,22 +5,39 @@ on a CPU: `stunet experiment run table7 --profile mini --data hippocampus=FOLDER
 Cost: about 940 hours of an A100 in all; mini: about 6 minutes of one CPU thread.
 Expected: mean DSC 87.12 % for STU-Net-B, 88.71 % with twice, 90.06 % with three times its depth and width; deeper
 nnU-Net* falls from 86.94 to 81.45 %.
+
+Its columns of parameters and FLOPs alone:
+Command: `stunet experiment run table7_cost`
+Cost: a minute of CPU; no data.
+Expected: all 36 numbers equal to the paper's last digit.
 """
 
-from stunet.experiments.mini_data import HIPPOCAMPUS, HIPPOCAMPUS_TARGETS, short
-from stunet.experiments.paper_data import TOTALSEGMENTATOR
-from stunet.experiments.recipe import Expected, Recipe, Run
-from stunet.experiments.results import Setting
-from stunet.experiments.scores import Target
-from stunet.experiments.table7_cost import ROWS as SYSTEMS
-from stunet.experiments.training_run import TrainingRun
+from stunet.experiments.counting import cost_experiment
+from stunet.experiments.experiment import Experiment
+from stunet.experiments.mini_data import mini_training
+from stunet.experiments.paper_data import mean_target, paper_training
 
-PRINTED = (
-    *("86.94", "87.12", "87.29", "88.08", "87.80", "88.85", "88.84", "89.19"),
-    *("85.65", "87.72", "83.70", "87.99", "81.45", "87.58"),
-    *("87.42", "88.71", "87.50", "90.06"),
+ROWS = (
+    ("nnunet_star", "nnU-Net* (d=1.0, w=1.0)", "86.94"),
+    ("base", "STU-Net (d=1.0, w=1.0)", "87.12"),
+    ("nnunet_star_w2", "scale nnU-Net* by width (w=2.0)", "87.29"),
+    ("base_w2", "scale STU-Net by width (w=2.0)", "88.08"),
+    ("nnunet_star_w3", "scale nnU-Net* by width (w=3.0)", "87.80"),
+    ("base_w3", "scale STU-Net by width (w=3.0)", "88.85"),
+    ("nnunet_star_w4", "scale nnU-Net* by width (w=4.0)", "88.84"),
+    ("base_w4", "scale STU-Net by width (w=4.0)", "89.19"),
+    ("nnunet_star_d2", "scale nnU-Net* by depth (d=2.0)", "85.65"),
+    ("base_d2", "scale STU-Net by depth (d=2.0)", "87.72"),
+    ("nnunet_star_d3", "scale nnU-Net* by depth (d=3.0)", "83.70"),
+    ("base_d3", "scale STU-Net by depth (d=3.0)", "87.99"),
+    ("nnunet_star_d4", "scale nnU-Net* by depth (d=4.0)", "81.45"),
+    ("base_d4", "scale STU-Net by depth (d=4.0)", "87.58"),
+    ("nnunet_star_d2_w2", "nnU-Net* compound scale (d=2.0, w=2.0)", "87.42"),
+    ("large", "STU-Net compound scale (d=2.0, w=2.0)", "88.71"),
+    ("nnunet_star_d3_w3", "nnU-Net* compound scale (d=3.0, w=3.0)", "87.50"),
+    ("huge", "STU-Net compound scale (d=3.0, w=3.0)", "90.06"),
 )
-"""Mean DSC (%) of all structures, in the order of the rows."""
+"""The network, the paper's name, and mean DSC (%) of all structures."""
 
 MINI_ROWS = (
     ("nnunet_tiny", "nnU-Net, tiny", 1, 1),
@@ -32,32 +49,24 @@ MINI_ROWS = (
 )
 """The network, its name, and by how much it is deeper and wider."""
 
-
-def _full() -> tuple[Run, ...]:
-    runs = []
-    for (system, network), printed in zip(SYSTEMS, PRINTED, strict=True):
-        target = Target(expected=Expected(printed, "Table 7", percent=True))
-        runs.append(TrainingRun(network, system, network, TOTALSEGMENTATOR, (target,), plan="published"))
-    return tuple(runs)
-
-
-def _mini() -> tuple[Run, ...]:
-    runs = []
-    for network, system, depth, width in MINI_ROWS:
-        setting: Setting = {"d": depth, "w": width}
-        runs.append(
-            TrainingRun(
-                network, system, network, HIPPOCAMPUS, HIPPOCAMPUS_TARGETS, short(120), setting=setting, classes=3
-            )
-        )
-    return tuple(runs)
-
-
-RECIPE = Recipe(
+EXPERIMENT = Experiment(
     name="table7",
     title="Depth, width and both, of nnU-Net* and STU-Net, on TotalSegmentator",
     shows="Wider networks are better; only STU-Net gains from depth; both together is best.",
     source="Table 7, section 4.3.2",
-    full=_full(),
-    mini=_mini(),
+    full=tuple(
+        paper_training(network, system, network, mean_target(printed, "Table 7")) for network, system, printed in ROWS
+    ),
+    mini=tuple(
+        mini_training(network, system, network, 120, setting={"d": depth, "w": width})
+        for network, system, depth, width in MINI_ROWS
+    ),
+)
+
+COST = cost_experiment(
+    name="table7_cost",
+    title="Parameters and FLOPs of nnU-Net* and STU-Net, deeper, wider and both",
+    shows="At every scaling both cost about the same, so their scores can be compared.",
+    source="Table 7, section 4.3.2",
+    systems=[(system, network) for network, system, _ in ROWS],
 )

@@ -11,18 +11,18 @@ Expected: best with 4,000 epochs and mirroring in both: 88.25 % on FLARE22, 77.0
 
 from dataclasses import dataclass
 
-from stunet.experiments.mini_data import ABDOMEN, HIPPOCAMPUS, STSPET, short
+from stunet.experiments.experiment import Expected, Experiment, ExperimentRun
+from stunet.experiments.mini_data import MINI_DOWNSTREAM, mini_pretraining, short
 from stunet.experiments.paper_data import (
     AUTOPET_LEARNING_RATE,
     AUTOPET_PET,
     FLARE22,
-    TOTALSEGMENTATOR,
     Downstream,
+    downstream_training,
     dsc_expected,
+    paper_training,
 )
-from stunet.experiments.recipe import Expected, Recipe, Run
-from stunet.experiments.scores import Target
-from stunet.experiments.training_run import Schedule, TrainingRun
+from stunet.experiments.training_run import TrainingRun, TrainingSchedule
 
 
 @dataclass(frozen=True)
@@ -72,55 +72,44 @@ ROWS = (
 
 DATASETS = (Downstream(FLARE22, 14), Downstream(AUTOPET_PET, 2, 1, AUTOPET_LEARNING_RATE))
 
-MINI_DATASETS = (Downstream(HIPPOCAMPUS, 3), Downstream(STSPET, 2))
-
-MINI_PATCH = (64, 64, 64)
-
 MINI_ITERATIONS = 6
 """For a thousand epochs of pre-training."""
 
 
 def _pretraining(row: Row, is_mini: bool) -> TrainingRun:
-    key = row.pretraining or ""
-    mirror = row.pretrained_with_mirror
+    key, mirror = row.pretraining or "", row.pretrained_with_mirror
     if is_mini:
-        schedule = short(row.epochs * MINI_ITERATIONS, Schedule(mirror=mirror, patch=MINI_PATCH))
-        return TrainingRun(key, "STU-Net, tiny", "tiny", ABDOMEN, (), schedule)
-    schedule = Schedule("pretrain", 1000 * row.epochs, mirror=mirror)
-    return TrainingRun(key, "STU-Net-L", "large", TOTALSEGMENTATOR, (), schedule, plan="published")
-
-
-def _fine_tuning(row: Row, data: Downstream, expected: Expected | None, is_mini: bool) -> TrainingRun:
-    schedule = Schedule("finetune" if row.epochs else None, learning_rate=data.learning_rate, mirror=row.mirror)
-    return TrainingRun(
-        key=f"{row.key}-{data.cases.source}",
-        system="STU-Net, tiny" if is_mini else "STU-Net-L",
-        network="tiny" if is_mini else "large",
-        cases=data.cases,
-        targets=(Target(data.cases.name, (), expected),),
-        schedule=short(50, schedule) if is_mini else schedule,
-        after=row.pretraining,
-        setting={
-            "pre-train epochs": f"{row.epochs}k" if row.epochs else None,
-            "pre-train mirror": row.pretrained_with_mirror,
-            "fine-tune mirror": row.mirror,
-        },
-        classes=data.classes,
+        return mini_pretraining(row.epochs * MINI_ITERATIONS, key, mirror)
+    return paper_training(
+        key, "STU-Net-L", "large", (), schedule=TrainingSchedule("pretrain", 1000 * row.epochs, mirror=mirror)
     )
 
 
-def _runs(is_mini: bool) -> tuple[Run, ...]:
+def _fine_tuning(row: Row, data: Downstream, expected: Expected | None, is_mini: bool) -> TrainingRun:
+    schedule = TrainingSchedule("finetune" if row.epochs else None, learning_rate=data.learning_rate, mirror=row.mirror)
+    setting = {
+        "pre-train epochs": f"{row.epochs}k" if row.epochs else None,
+        "pre-train mirror": row.pretrained_with_mirror,
+        "fine-tune mirror": row.mirror,
+    }
+    system, network = ("STU-Net, tiny", "tiny") if is_mini else ("STU-Net-L", "large")
+    schedule = short(50, schedule) if is_mini else schedule
+    after = row.pretraining
+    return downstream_training(row.key, system, network, data, schedule, expected, after=after, setting=setting)
+
+
+def _runs(is_mini: bool) -> tuple[ExperimentRun, ...]:
     pretrainings = {row.pretraining: _pretraining(row, is_mini) for row in ROWS if row.epochs}
     expected = [(None, None) if is_mini else dsc_expected(row.printed, "Table 8") for row in ROWS]
     trainings = [
         _fine_tuning(row, data, number, is_mini)
         for row, numbers in zip(ROWS, expected, strict=True)
-        for data, number in zip(MINI_DATASETS if is_mini else DATASETS, numbers, strict=True)
+        for data, number in zip(MINI_DOWNSTREAM if is_mini else DATASETS, numbers, strict=True)
     ]
     return (*pretrainings.values(), *trainings)
 
 
-RECIPE = Recipe(
+EXPERIMENT = Experiment(
     name="table8",
     title="Pre-training: how long, and with mirroring or not",
     shows="Pre-training helps most with mirroring in both trainings, and for 4,000 epochs.",

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from stunet.errors import UserError
-from stunet.experiments.cases import Cases, fold_of, make_dataset, validation_labels
+from stunet.errors import Stopped, UserError
+from stunet.experiments.experiment import Workplace, measured
 from stunet.experiments.gpu_hours import training_hours
-from stunet.experiments.recipe import RunStopped, Workplace
 from stunet.experiments.results import Measurement, Setting
-from stunet.experiments.scores import Target, dsc_of_targets
+from stunet.experiments.scores import ScoredTarget, dsc_of_targets
+from stunet.experiments.training_cases import TrainingCases, fold_of, make_dataset, validation_labels
 from stunet.files import made_folder
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ KEPT_VARIABLES = (*FOLDER_VARIABLES, "nnUNet_n_proc_DA")
 
 
 @dataclass(frozen=True)
-class Schedule:
+class TrainingSchedule:
     """How long and how fast; what is None is the training recipe's own, see `stunet.training.recipes`.
 
     Attributes:
@@ -72,9 +72,9 @@ class TrainingRun:
     key: str
     system: str
     network: str
-    cases: Cases
-    targets: tuple[Target, ...] = (Target(),)
-    schedule: Schedule = Schedule()
+    cases: TrainingCases
+    targets: tuple[ScoredTarget, ...] = (ScoredTarget(),)
+    schedule: TrainingSchedule = TrainingSchedule()
     start: str | None = None
     after: str | None = None
     fraction: float | None = None
@@ -96,14 +96,16 @@ class TrainingRun:
 
     def expected(self) -> Sequence[Measurement]:
         """What the paper prints for each target."""
-        return [target.without_value(self.system, self.setting) for target in self.targets]
+        return [
+            measured(self.system, "DSC", None, target.expected, target.name, self.setting) for target in self.targets
+        ]
 
     def measure(self, workplace: Workplace) -> Sequence[Measurement]:
         """Prepares, trains, validates, scores.
 
         Raises:
             UserError: data that are missing or bad, or a run that must be done before.
-            RunStopped: SIGTERM came; a checkpoint was saved.
+            Stopped: SIGTERM came; a checkpoint was saved.
         """
         from stunet.training.prepare import prepare
 
@@ -112,7 +114,8 @@ class TrainingRun:
         with nnunet_folders_at(workplace.folder, results):
             prepare(dataset.name, self.network, CONFIGURATION, plan=self.plan)
             fold = fold_of(self.fraction, dataset)
-            if not _is_done(results, dataset.name, fold, workplace.resume):
+            summaries = results.glob(f"{dataset.name}/*/fold_{fold}/validation/summary.json")  # nnU-Net's last file
+            if not (workplace.resume and any(summaries)):
                 _train(self.settings(dataset.name, fold, workplace), workplace.gpus)
         report = score_validation(dataset, fold_folder(results, dataset.name, fold), results)
         return dsc_of_targets(report, self.system, self.targets, self.setting)
@@ -217,17 +220,12 @@ def _was_begun(results: Path, dataset: str, fold: int) -> bool:
     return any(newest(folder) is not None for folder in results.glob(f"{dataset}/*/fold_{fold}"))
 
 
-def _is_done(results: Path, dataset: str, fold: int, resume: bool) -> bool:
-    """Whether an earlier run was validated whole; the summary is the last file of that."""
-    return resume and any(results.glob(f"{dataset}/*/fold_{fold}/validation/summary.json"))
-
-
 def _train(settings: "TrainingSettings", gpus: int) -> None:
     """Train in this process, or in as many as there are to be GPUs.
 
     Raises:
         UserError: as `stunet.training.run.train`.
-        RunStopped: SIGTERM came; a checkpoint was saved.
+        Stopped: SIGTERM came; a checkpoint was saved.
         RuntimeError: one of several processes failed; it has said why.
     """
     from stunet.training.launch import launch
@@ -236,7 +234,7 @@ def _train(settings: "TrainingSettings", gpus: int) -> None:
     several = gpus > 1
     code = launch(train_and_exit, settings, processes=gpus) if several else train_and_exit(settings)
     if code == EXIT_CODE:
-        raise RunStopped("The training was told to stop and has saved itself. Go on with --resume.")
+        raise Stopped("The training was told to stop and has saved itself. Go on with --resume.")
     if code:
         raise RuntimeError(f"the training on {gpus} GPUs ended with exit code {code}")
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from stunet.errors import UserError
-from stunet.extras import import_extra
+from stunet.extras import from_extra
 from stunet.files import write_json
 from stunet.inference.backends.onnx_backend import CPU_PROVIDER, session_options
 from stunet.inference.backends.openvino_backend import openvino_core
@@ -155,15 +155,18 @@ def _largest_difference(model: Model, logits_BKZYX: np.ndarray) -> float:
 
 
 def _run_onnx(path: Path, image_BCZYX: np.ndarray) -> np.ndarray:
+    with from_extra("onnx"):
+        from onnxruntime import InferenceSession
     options = session_options()
     options.enable_cpu_mem_arena = False  # slower, and a fifth less memory: `huge` needs that
-    session = import_extra("onnxruntime", "onnx").InferenceSession(path, options, providers=[CPU_PROVIDER])
+    session = InferenceSession(path, options, providers=[CPU_PROVIDER])
     return session.run([OUTPUT], {INPUT: image_BCZYX})[0]
 
 
 def _write_openvino(graph: OnnxGraph, path: Path) -> list[Path]:
     """By way of ONNX: OpenVINO's own converter of torch's networks reports to its makers over the internet."""
-    openvino = import_extra("openvino", "cpu")
+    with from_extra("cpu"):
+        import openvino
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         source = Path(folder) / "model.onnx"
         graph.save(source)

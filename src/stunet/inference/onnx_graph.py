@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from stunet import __version__
-from stunet.extras import import_extra
+from stunet.extras import from_extra
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -165,7 +165,8 @@ def build_graph(
         UserError: the package `onnx` is not installed.
         ValueError: something that cannot be translated.
     """
-    import_extra("onnx", "onnx")
+    with from_extra("onnx"):
+        import onnx  # noqa: F401 (what the graph is saved with)
     graph = OnnxGraph(input_shape, output, output_shape)
     names: dict[torch.Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
     image = Symbol(graph, names, {**FUNCTIONS, **(functions or {})}, INPUT, int(input_shape[1]))

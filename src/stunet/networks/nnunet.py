@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from stunet.extras import import_extra
+from stunet.extras import from_extra
 from stunet.networks.blocks import NEGATIVE_SLOPE
 from stunet.networks.network import DeeplySupervised, product_of, strides_of_heads
 from stunet.networks.stunet import BASE_WIDTH, ISOTROPIC_STRIDES
@@ -69,7 +69,9 @@ class NNUNet(DeeplySupervised):
             "kernel_sizes": [list(size) for size in kernel_sizes],
         }
         super().__init__(input_channels, num_classes, arguments)
-        unet = import_extra("dynamic_network_architectures.architectures.unet", NEEDED_EXTRA).PlainConvUNet(
+        with from_extra(NEEDED_EXTRA):
+            from dynamic_network_architectures.architectures.unet import PlainConvUNet
+        unet = PlainConvUNet(
             input_channels,
             len(strides),
             [min(width * 2**stage, max_features) for stage in range(len(strides))],
@@ -115,8 +117,9 @@ class NNUNet(DeeplySupervised):
     @staticmethod
     def initialize(module: nn.Module) -> None:
         """nnU-Net's own initialisation of one module (`network.apply`)."""
-        initialization = import_extra("dynamic_network_architectures.initialization.weight_init", NEEDED_EXTRA)
-        initialization.InitWeights_He(NEGATIVE_SLOPE)(module)
+        from dynamic_network_architectures.initialization.weight_init import InitWeights_He
+
+        InitWeights_He(NEGATIVE_SLOPE)(module)
 
 
 def _require_possible(

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from stunet.extras import import_extra
+from stunet.extras import from_extra
 from stunet.networks.network import Network, require_no_deep_supervision
 from stunet.plans.network_spec import Stride
 
@@ -50,7 +50,9 @@ class SwinUNETR(Network):
             raise ValueError(f"a Swin UNETR has four stages, not {len(depths)} depths and {len(num_heads)} heads")
         arguments = {"feature_size": feature_size, "depths": list(depths), "num_heads": list(num_heads)}
         super().__init__(input_channels, num_classes, arguments)
-        self.body = import_extra("monai.networks.nets.swin_unetr", "baselines").SwinUNETR(
+        with from_extra("baselines"):
+            from monai.networks.nets.swin_unetr import SwinUNETR as MonaiSwinUNETR
+        self.body = MonaiSwinUNETR(
             in_channels=input_channels,
             out_channels=num_classes,
             feature_size=feature_size,
@@ -58,7 +60,7 @@ class SwinUNETR(Network):
             num_heads=tuple(num_heads),
         )
         self.head_layer = self.body.out.conv.conv
-        self.body.out = nn.Identity()
+        self.body.out = nn.Identity()  # type: ignore[assignment]
 
     @property
     def head(self) -> nn.Conv3d:

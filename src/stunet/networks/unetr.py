@@ -6,7 +6,7 @@ from typing import ClassVar, cast
 import torch
 from torch import nn
 
-from stunet.extras import import_extra
+from stunet.extras import from_extra
 from stunet.networks.network import Network, require_no_deep_supervision
 from stunet.plans.network_spec import Stride
 
@@ -67,7 +67,9 @@ class UNETR(Network):
             "window_size": [int(n) for n in window_size],
         }
         super().__init__(input_channels, num_classes, arguments)
-        self.body = import_extra("monai.networks.nets.unetr", "baselines").UNETR(
+        with from_extra("baselines"):
+            from monai.networks.nets.unetr import UNETR as MonaiUNETR  # noqa: N811
+        self.body = MonaiUNETR(
             input_channels,
             num_classes,
             tuple(window_size),
@@ -79,7 +81,7 @@ class UNETR(Network):
             norm_name="instance",
         )
         self.head_layer = self.body.out.conv.conv
-        self.body.out = nn.Identity()
+        self.body.out = nn.Identity()  # type: ignore[assignment]
         for block in self.body.vit.blocks:
             block.norm_cross_attn = nn.Identity()
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from stunet.errors import UserError
-from stunet.evaluation.cases import CasePair, read_pair
+from stunet.evaluation.case_scores import CasePair, read_pair
 from stunet.evaluation.metrics import METRICS
 from stunet.evaluation.report import EvaluationReport
 from stunet.evaluation.worst import WorstCase

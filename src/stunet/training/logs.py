@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
 
-from stunet.extras import import_extra
+from stunet.extras import from_extra
 from stunet.files import replacing
 from stunet.training.throughput import StepReport
 
@@ -116,7 +116,8 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, steps_done: int = 0):
-        import_extra("tensorboard", "tensorboard")
+        with from_extra("tensorboard"):
+            import tensorboard  # noqa: F401
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=steps_done or None)

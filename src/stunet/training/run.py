@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from stunet.errors import UserError
-from stunet.extras import import_extra
+from stunet.extras import from_extra
 from stunet.files import write_json
 from stunet.folders import Folders, find_dataset
 from stunet.networks.network import product_of
@@ -137,7 +138,8 @@ def _check_logging(logging: LoggingSettings) -> None:
         raise UserError("--save-every is 1 or more, and --picture-every is 0 or more.")
     for module, is_asked_for in (("tensorboard", logging.tensorboard), ("wandb", logging.wandb)):
         if is_asked_for:
-            import_extra(module, module)
+            with from_extra(module):
+                import_module(module)
 
 
 def _check_machine(hardware: HardwareSettings) -> None:

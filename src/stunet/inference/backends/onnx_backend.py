@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from stunet.errors import UserError
-from stunet.extras import import_extra
+from stunet.extras import from_extra
 from stunet.inference.backends.maps import WindowMaps, head_of
 from stunet.inference.backends.precision import Precision, require_precision
 from stunet.inference.onnx_graph import INPUT, LayerWriter, OnnxGraph, build_graph
@@ -54,7 +54,8 @@ class OnnxBackend:
         require_precision(precision, ("float32",), self.name, device)
         self.device, self.precision = device, precision
         self.head = head_of(networks, device)
-        runtime = import_extra("onnxruntime", "onnx")
+        with from_extra("onnx"):
+            import onnxruntime as runtime
         providers = _providers(device, runtime.get_available_providers())
         graph = maps_graph(networks, "B", tuple(window_size) or ("Z", "Y", "X"))
         options = session_options()
@@ -90,7 +91,9 @@ def maps_graph(
 
 def session_options() -> "SessionOptions":
     """As many threads as torch has, which do not spin while they wait, and no chatter."""
-    options = import_extra("onnxruntime", "onnx").SessionOptions()
+    with from_extra("onnx"):
+        from onnxruntime import SessionOptions
+    options = SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from stunet.errors import UserError
-from stunet.extras import import_extra
+from stunet.extras import from_extra
 from stunet.files import home_folder, made_folder
 from stunet.inference.backends.maps import head_of
 from stunet.inference.backends.onnx_backend import maps_graph
@@ -56,7 +56,9 @@ def openvino_core() -> "Core":
     Raises:
         UserError: OpenVINO is not installed.
     """
-    return import_extra("openvino", "cpu").Core()  # type: ignore[no-any-return]
+    with from_extra("cpu"):
+        from openvino import Core
+    return Core()
 
 
 class OpenVinoBackend:
@@ -120,7 +122,8 @@ class OpenVinoBackend:
 
 def _compiled(networks: Sequence[STUNet], precision: Precision, window_size: tuple[int, ...]) -> "CompiledModel":
     """From the cache, or converted, compiled and put there."""
-    openvino = import_extra("openvino", "cpu")
+    with from_extra("cpu"):
+        import openvino
     folder = home_folder() / "cache" / "openvino" / _fingerprint(networks, precision, window_size, openvino.__version__)
     if not (folder / IR_NAME).exists():
         _convert(networks, precision, window_size, folder)
@@ -139,7 +142,8 @@ def _convert(networks: Sequence[STUNet], precision: Precision, window_size: tupl
 
     By way of ONNX: OpenVINO's own converter of torch's networks reports to its makers over the internet.
     """
-    openvino = import_extra("openvino", "cpu")
+    with from_extra("cpu"):
+        import openvino
     graph = maps_graph(networks, 1, window_size, NORMS[precision])
     made_folder(folder.parent)
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))

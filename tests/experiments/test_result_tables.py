@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from stunet.errors import UserError
+from stunet.evaluation.text_tables import to_latex, to_markdown
+from stunet.experiments.result_tables import csv_of, table_of, write_tables
 from stunet.experiments.results import Measurement, write_results
-from stunet.experiments.table_layout import table_of
-from stunet.experiments.tables import to_csv, to_latex, to_markdown, write_tables
 from tests.experiments.invented import GROUPS, TABLE3, data_size, results_of, table3
 
 
@@ -28,7 +28,7 @@ def test_table_3_is_the_papers_with_ours_and_the_difference_below():
     measured = table3()
     ours = replace(measured, measurements=tuple(replace(m, value=m.value + 0.00126) for m in measured.measurements))
     table = table_of(ours)
-    assert table.header[2:] == ("parameters (M)", "mult-adds (T)", *(f"{group}, DSC (%)" for group in GROUPS))
+    assert table.columns[2:] == ("parameters (M)", "mult-adds (T)", *(f"{group}, DSC (%)" for group in GROUPS))
     assert len(table.rows) == 3 * len(TABLE3)
     for (system, numbers), start in zip(TABLE3.items(), range(0, 36, 3), strict=True):
         paper, our, difference = table.rows[start : start + 3]
@@ -46,7 +46,7 @@ def test_few_columns_have_the_three_numbers_side_by_side():
     ]
     table = table_of(results_of("table2", measurements))
     columns = ("paper", "ours", "difference")
-    assert table.header == (
+    assert table.columns == (
         "system", "parameters (M): paper", *columns[1:], "mult-adds (T): paper", *columns[1:], "MACs (T)"
     )  # fmt: skip
     assert table.rows == (
@@ -63,14 +63,14 @@ def test_many_targets_lie_below_each_other():
         for target in targets
     ]
     table = table_of(results_of("table4", measurements))
-    assert table.header == ("target", "nnU-Net: paper", "ours", "difference", "STU-Net-B: paper", "ours", "difference")
+    assert table.columns == ("target", "nnU-Net: paper", "ours", "difference", "STU-Net-B: paper", "ours", "difference")
     assert [row[0] for row in table.rows] == targets
     assert table.rows[0][1:] == ("81.00", "80.00", "-1.00") * 2
 
 
 def test_settings_have_columns_and_what_the_paper_does_not_print_has_one_number():
     table = table_of(data_size())
-    assert table.header == ("system", "fraction", "all")
+    assert table.columns == ("system", "fraction", "all")
     assert [row[1] for row in table.rows[:5]] == ["0.05", "0.1", "0.2", "0.5", "1"]
     assert table.rows[4] == ("STU-Net-S", "1", "83.74")
 
@@ -87,7 +87,7 @@ def test_results_without_measurements_are_refused():
 
 def test_markdown_is_a_table_with_title_above_and_remarks_below():
     results = replace(table3(), remarks=("A remark.",))
-    lines = to_markdown(table_of(results)).splitlines()
+    lines = to_markdown([table_of(results)]).splitlines()
     body = [line for line in lines if line.startswith("|")]
     assert lines[0].startswith("**table3, profile full")
     assert {len(cells_of(line)) for line in body} == {10} and len(body) == 2 + 36
@@ -111,17 +111,17 @@ def test_markdown_is_a_table_with_title_above_and_remarks_below():
 
 def test_latex_escapes_what_it_would_read_as_commands():
     odd = Measurement("a_b & 50% #1", "DSC", 0.4, "kidney_left", paper=0.5, paper_decimals=4)
-    lines = to_latex(table_of(results_of("x", [odd]))).splitlines()
+    lines = to_latex([table_of(results_of("x", [odd]))]).splitlines()
     assert r"a\_b \& 50\% \#1 & 50.00 & 40.00 & $-$10.00 \\" in lines
     assert r"\begin{tabular}{lrrr}" in lines
     assert sum(line.count("{") for line in lines) == sum(line.count("}") for line in lines)
 
 
 def test_csv_keeps_all_digits():
-    rows = list(csv.DictReader(io.StringIO(to_csv(data_size()))))
+    rows = list(csv.DictReader(io.StringIO(csv_of(data_size()))))
     for row, measurement in zip(rows, data_size().measurements, strict=True):
         assert float(row["ours"]) == measurement.value
         assert (row["system"], float(row["fraction"])) == (measurement.system, measurement.setting["fraction"])
         assert (row["paper"], row["difference"], row["cases"]) == ("", "", "57")
-    first = next(csv.DictReader(io.StringIO(to_csv(table3()))))
+    first = next(csv.DictReader(io.StringIO(csv_of(table3()))))
     assert (first["paper"], first["difference"], first["agrees"]) == ("31.28", "0.0", "True")

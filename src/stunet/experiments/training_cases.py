@@ -17,7 +17,7 @@ from stunet.datasets.raw import (
     training_files,
 )
 from stunet.datasets.subset import write_subsets
-from stunet.errors import UserError
+from stunet.errors import UserError, listed
 from stunet.files import made_folder, replacing_files_in, write_json
 from stunet.imaging.formats.registry import read_labels, write_labels
 
@@ -34,7 +34,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Cases:
+class TrainingCases:
     """A choice of cases and of labels.
 
     Attributes:
@@ -67,7 +67,7 @@ class Cases:
         return f"Dataset{self.number:03d}_{''.join(filter(str.isalnum, self.name))}"
 
 
-def make_dataset(cases: Cases, data: Mapping[str, Path], raw: Path) -> Path:
+def make_dataset(cases: TrainingCases, data: Mapping[str, Path], raw: Path) -> Path:
     """The dataset of a choice, made where it is not there yet; it appears whole.
 
     Args:
@@ -146,7 +146,7 @@ def _labelled(folder: Path, description: Mapping[str, Any]) -> dict[str, dict[st
     return {name: found for name, found in files.items() if set(found) == {*channels, "label"}}
 
 
-def _split(cases: Cases, sources: Sequence[Path], description: Mapping[str, Any]) -> Split:
+def _split(cases: TrainingCases, sources: Sequence[Path], description: Mapping[str, Any]) -> Split:
     if cases.split is not None:
         return cases.split
     if len(sources) > 1:
@@ -161,14 +161,14 @@ def _split(cases: Cases, sources: Sequence[Path], description: Mapping[str, Any]
     return Split(tuple(folds[0]["train"]), tuple(folds[0]["val"]))
 
 
-def _require(cases: Cases, split: Split, files: Mapping[str, Any]) -> None:
+def _require(cases: TrainingCases, split: Split, files: Mapping[str, Any]) -> None:
     both = set(split.train) & set(split.val)
     if both:
         raise UserError(f"{cases.name}: {sorted(both)[0]} is among the cases to train on and those to validate on.")
     missing = [name for name in (*split.train, *split.val) if name not in files]
     if missing:
-        listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise UserError(f"{cases.source}: {len(missing)} cases of the split have no images or no label map: {listed}.")
+        number = f"{len(missing)} cases of the split"
+        raise UserError(f"{cases.source}: {number} have no images or no label map: {listed(missing)}.")
 
 
 def _kept_labels(description: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -177,11 +177,13 @@ def _kept_labels(description: Mapping[str, Any], names: Sequence[str]) -> dict[s
         return dict(description["labels"])
     unknown = [name for name in names if name not in description["labels"]]
     if unknown:
-        raise UserError(f"The dataset has no label {', '.join(unknown[:5])}.")
+        raise UserError(f"The dataset has no label {listed(unknown)}.")
     return {"background": 0, **{name: number for number, name in enumerate(names, start=1)}}
 
 
-def _link(folder: Path, files: Mapping[str, Mapping[str, Path]], description: Mapping[str, Any], cases: Cases) -> None:
+def _link(
+    folder: Path, files: Mapping[str, Mapping[str, Path]], description: Mapping[str, Any], cases: TrainingCases
+) -> None:
     images, labels = made_folder(folder / "imagesTr"), made_folder(folder / "labelsTr")
     ending = description["file_ending"]
     for name, found in files.items():

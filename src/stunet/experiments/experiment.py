@@ -1,12 +1,11 @@
 """What an experiment is: the runs that make a table or figure of the paper, and what the paper prints for them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal, Protocol
 
-from stunet.errors import UserError
 from stunet.experiments.panel_cases import PanelCase
 from stunet.experiments.results import Measurement, Setting
 
@@ -65,11 +64,8 @@ def measured(
 ) -> Measurement:
     """A measurement beside what the paper prints for it; fields as those of `Measurement`."""
     measurement = Measurement(system, metric, value, target, setting or {}, cases=cases or {})
-    return measurement if expected is None else beside_paper(measurement, expected)
-
-
-def beside_paper(measurement: Measurement, expected: Expected) -> Measurement:
-    """The measurement with the paper's number."""
+    if expected is None:
+        return measurement
     return replace(measurement, paper=expected.value, paper_decimals=expected.decimals, source=expected.source)
 
 
@@ -90,21 +86,7 @@ class Workplace:
     resume: bool = False
 
 
-def nothing_more(measurements: Sequence[Measurement]) -> Sequence[Measurement]:
-    """Of a recipe whose table shows what its runs measure and nothing else."""
-    return ()
-
-
-def no_pictures(runs: Sequence["Run"], measurements: Sequence[Measurement], folder: Path) -> Sequence[PanelCase]:
-    """Of a recipe that no qualitative figure belongs to."""
-    return ()
-
-
-class RunStopped(Exception):  # noqa: N818 (nothing went wrong)
-    """A run that was told to stop and has saved what it had done; the message is for people."""
-
-
-class Run(Protocol):
+class ExperimentRun(Protocol):
     """One step of an experiment, after which it can be interrupted and resumed: a training, a count, a prediction."""
 
     @property
@@ -126,12 +108,17 @@ class Run(Protocol):
 
         Raises:
             UserError: data that are missing or bad.
-            RunStopped: it was told to stop.
+            Stopped: it was told to stop.
         """
 
 
+def datasets_of(runs: Sequence[ExperimentRun]) -> tuple[str, ...]:
+    """Names of the datasets that some runs need, each once."""
+    return tuple(dict.fromkeys(name for run in runs for name in run.datasets))
+
+
 @dataclass(frozen=True)
-class Recipe:
+class Experiment:
     """A table or figure of the paper as an experiment.
 
     Attributes:
@@ -152,12 +139,14 @@ class Recipe:
     title: str
     shows: str
     source: str
-    full: tuple[Run, ...]
-    mini: tuple[Run, ...]
+    full: tuple[ExperimentRun, ...]
+    mini: tuple[ExperimentRun, ...]
     elsewhere: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
-    derive: Callable[[Sequence[Measurement]], Sequence[Measurement]] = nothing_more
-    pictures: Callable[[Sequence[Run], Sequence[Measurement], Path], Sequence[PanelCase]] = no_pictures
+    derive: Callable[[Sequence[Measurement]], Sequence[Measurement]] = field(default=lambda measurements: ())
+    pictures: Callable[[Sequence[ExperimentRun], Sequence[Measurement], Path], Sequence[PanelCase]] = field(
+        default=lambda runs, measurements, folder: ()
+    )
 
     def __post_init__(self) -> None:
         for runs in (self.full, self.mini):
@@ -165,7 +154,7 @@ class Recipe:
             if len(set(keys)) < len(keys):
                 raise ValueError(f"two runs of {self.name} have one key: {keys}")
 
-    def runs(self, profile: Profile) -> tuple[Run, ...]:
+    def runs(self, profile: Profile) -> tuple[ExperimentRun, ...]:
         """The runs of a profile."""
         return self.full if profile == "full" else self.mini
 
@@ -175,21 +164,9 @@ class Recipe:
 
     def datasets(self, profile: Profile) -> tuple[str, ...]:
         """Names of the datasets that a profile needs, each once."""
-        return tuple(dict.fromkeys(name for run in self.runs(profile) for name in run.datasets))
+        return datasets_of(self.runs(profile))
 
     def all_remarks(self, profile: Profile) -> tuple[str, ...]:
         """What belongs beside the results of a profile."""
         is_small = profile == "mini" and self.mini is not self.full
         return (*self.remarks, MINI_REMARK) if is_small else self.remarks
-
-
-def require_profile(name: str) -> Profile:
-    """The profile of that name.
-
-    Raises:
-        UserError: another name.
-    """
-    for profile in PROFILES:
-        if name == profile:
-            return profile
-    raise UserError(f"There is no profile {name!r}. Known are: {', '.join(PROFILES)}.")

@@ -1,11 +1,10 @@
-"""Recipes: numbers as the paper prints them, and the sums over the runs."""
+"""Experiments: numbers as the paper prints them, and the sums over the runs."""
 
 from dataclasses import dataclass
 
 import pytest
 
-from stunet.errors import UserError
-from stunet.experiments.recipe import MINI_REMARK, Expected, Recipe, measured, require_profile
+from stunet.experiments.experiment import MINI_REMARK, Expected, Experiment, measured
 
 
 @dataclass(frozen=True)
@@ -31,18 +30,12 @@ def test_a_measurement_takes_the_papers_number_in_our_unit():
     assert measured("STU-Net-B", "DSC", 0.5).paper is None
 
 
-def test_a_recipe_adds_up_its_runs():
+def test_an_experiment_adds_up_its_runs():
     full = (Run("a", ("amos22",), 2.0), Run("b", ("flare22", "amos22"), 3.0))
-    recipe = Recipe("table5", "Fine-tuning", "It helps.", "Table 5", full, (Run("c"),), remarks=("Note.",))
-    assert recipe.gpu_hours("full") == 5.0
-    assert recipe.datasets("full") == ("amos22", "flare22")
-    assert recipe.all_remarks("full") == ("Note.",)
-    assert recipe.all_remarks("mini") == ("Note.", MINI_REMARK)
+    experiment = Experiment("table5", "Fine-tuning", "It helps.", "Table 5", full, (Run("c"),), remarks=("Note.",))
+    assert experiment.gpu_hours("full") == 5.0
+    assert experiment.datasets("full") == ("amos22", "flare22")
+    assert experiment.all_remarks("full") == ("Note.",)
+    assert experiment.all_remarks("mini") == ("Note.", MINI_REMARK)
     with pytest.raises(ValueError, match="one key"):
-        Recipe("x", "", "", "", (Run("a"), Run("a")), ())
-
-
-def test_profiles_are_known_by_name():
-    assert require_profile("mini") == "mini"
-    with pytest.raises(UserError, match="full, mini"):
-        require_profile("medium")
+        Experiment("x", "", "", "", (Run("a"), Run("a")), ())

@@ -1,10 +1,16 @@
-"""How the measurements of a results file lie in a table, the paper's numbers beside ours."""
+"""A results file becomes a table, the paper's numbers beside ours: Markdown and LaTeX to read, CSV to compute with."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from stunet.errors import UserError
-from stunet.experiments.results import Measurement, Results
+from stunet.evaluation.text_tables import ROWS_OF_A_PAGE, TextTable, to_csv, to_latex, to_markdown
+from stunet.experiments.results import Measurement, Results, file_name_of, read_results
+from stunet.files import made_folder, replacing
+
+CSV_COLUMNS = ("target", "metric", "paper", "ours", "difference", "agrees", "source", "cases")
+"""After the system and its settings; `agrees` tells whether both are equal to the paper's last digit."""
 
 PERCENT = ("DSC", "NSD")
 """Metrics that results hold as shares, and that tables show in per cent."""
@@ -12,36 +18,19 @@ PERCENT = ("DSC", "NSD")
 MOST_BESIDE = 3
 """So many columns of the paper have its number, ours and the difference side by side; more have them in three rows."""
 
-ABSENT = "-"
+NO_NUMBER = "-"
 """Stands where there is no number."""
 
 MOST_ACROSS = 10
 """Where targets are more, they lie below each other, and the systems across."""
 
-Label = tuple[str, ...]
+RowName = tuple[str, ...]
 """A system and its settings, as texts."""
 
 Column = tuple[str | None, str]
 """Target and metric."""
 
-
-@dataclass(frozen=True)
-class Table:
-    """Texts, ready to be set.
-
-    Attributes:
-        title: what it shows.
-        header: of the columns.
-        labels: how many columns at the left name the rows; the others are numbers.
-        rows: as long as the header.
-        remarks: to be read with it.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    labels: int
-    rows: tuple[tuple[str, ...], ...]
-    remarks: tuple[str, ...]
+Cells = Mapping[tuple[RowName, Column], Measurement]
 
 
 @dataclass(frozen=True)
@@ -49,17 +38,58 @@ class _Grid:
     """Measurements in rows.
 
     Attributes:
-        names: of the columns that label a row.
+        names: of the columns that name a row.
         titles: of the columns of numbers.
-        rows: label of a row to its measurements, None where there is none.
+        rows: name of a row to its measurements, None where there is none.
     """
 
-    names: Label
+    names: RowName
     titles: tuple[str, ...]
-    rows: Mapping[Label, Sequence[Measurement | None]]
+    rows: Mapping[RowName, Sequence[Measurement | None]]
 
 
-def table_of(results: Results) -> Table:
+def write_tables(results_path: Path, output_folder: Path) -> list[Path]:
+    """Write the tables of a results file.
+
+    Args:
+        results_path: of the results file.
+        output_folder: gets a .md, a .csv and a .tex file, named by `file_name_of`.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: no results file, one without measurements, or a folder that cannot be written.
+    """
+    results = read_results(results_path)
+    table = table_of(results)
+    packages = ["booktabs"] + ["longtable"] * (len(table.rows) > ROWS_OF_A_PAGE)
+    needed = [f"needs \\usepackage{{{package}}}" for package in packages]
+    texts = {"md": to_markdown([table]), "csv": csv_of(results), "tex": to_latex([table], needed)}
+    folder = made_folder(output_folder)
+    paths = []
+    for kind, text in texts.items():
+        paths.append(folder / f"{file_name_of(results)}.{kind}")
+        with replacing(paths[-1]) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    return paths
+
+
+def csv_of(results: Results) -> str:
+    """One line for each measurement, in the units of the results file and with all digits."""
+    keys = _setting_keys(results)
+    rows = (
+        (
+            *(m.system, *(m.setting.get(key) for key in keys), m.target, m.metric),
+            *(m.paper, m.value, m.difference, m.agrees, m.source),
+            sum(value is not None for value in m.cases.values()),
+        )
+        for m in results.measurements
+    )
+    return to_csv(("system", *keys, *CSV_COLUMNS), rows)
+
+
+def table_of(results: Results) -> TextTable:
     """The results as a table: a row, or three, for each system and setting; columns are targets and metrics.
 
     Raises:
@@ -70,55 +100,64 @@ def table_of(results: Results) -> Table:
     grid = _grid(results)
     layout = _beside if len(grid.titles) <= MOST_BESIDE else _below
     header, rows = layout(grid)
-    labels = len(grid.names) + (layout is _below)
-    return Table(_title(results), tuple(header), labels, tuple(rows), _notes(results))
+    metrics = ", ".join(dict.fromkeys(_metric_title(m.metric) for m in results.measurements))
+    title = f"{results.experiment}, profile {results.profile}: {metrics}"
+    return TextTable(title, tuple(header), tuple(rows), len(grid.names) + (layout is _below), _notes(results))
 
 
 def _grid(results: Results) -> _Grid:
     """Systems down and targets across, or the other way round where the targets are many."""
-    keys = list(dict.fromkeys(key for measurement in results.measurements for key in measurement.setting))
-    cells: dict[tuple[Label, Column], Measurement] = {}
-    for m in results.measurements:
-        label = (m.system, *(_setting_text(m.setting.get(key, "")) for key in keys))
-        if (label, (m.target, m.metric)) in cells:
-            place = ", ".join(filter(None, (*label, m.target, m.metric)))
-            raise UserError(f"The results of {results.experiment} hold two numbers for one place: {place}.")
-        cells[label, (m.target, m.metric)] = m
-    labels = list(dict.fromkeys(label for label, _ in cells))
+    keys = _setting_keys(results)
+    cells = _cells(results, keys)
     columns = list(dict.fromkeys(column for _, column in cells))
+    rows = {name: [cells.get((name, column)) for column in columns] for name, _ in cells}
     titles = tuple(column_title(column, columns) for column in columns)
     if len(columns) > MOST_ACROSS:
-        systems = tuple(", ".join(filter(None, label)) for label in labels)
-        rows = zip(titles, columns, strict=True)
-        return _Grid(("target",), systems, {(t,): [cells.get((label, c)) for label in labels] for t, c in rows})
-    names = ("system", *(key.replace("_", " ") for key in keys))
-    return _Grid(names, titles, {label: [cells.get((label, c)) for c in columns] for label in labels})
+        systems = tuple(", ".join(filter(None, name)) for name in rows)
+        targets = zip(titles, zip(*rows.values(), strict=True), strict=True)
+        return _Grid(("target",), systems, {(title,): row for title, row in targets})
+    return _Grid(("system", *(key.replace("_", " ") for key in keys)), titles, rows)
 
 
-def _beside(grid: _Grid) -> tuple[list[str], list[Label]]:
+def _setting_keys(results: Results) -> list[str]:
+    return list(dict.fromkeys(key for measurement in results.measurements for key in measurement.setting))
+
+
+def _cells(results: Results, keys: Sequence[str]) -> Cells:
+    cells: dict[tuple[RowName, Column], Measurement] = {}
+    for m in results.measurements:
+        name = (m.system, *(_setting_text(m.setting.get(key, "")) for key in keys))
+        if (name, (m.target, m.metric)) in cells:
+            place = ", ".join(filter(None, (*name, m.target, m.metric)))
+            raise UserError(f"The results of {results.experiment} hold two numbers for one place: {place}.")
+        cells[name, (m.target, m.metric)] = m
+    return cells
+
+
+def _beside(grid: _Grid) -> tuple[list[str], list[RowName]]:
     """Paper, ours and difference in columns; only ours where the paper prints nothing."""
     header = list(grid.names)
     is_printed = [_is_printed(column) for column in zip(*grid.rows.values(), strict=True)]
     for title, printed in zip(grid.titles, is_printed, strict=True):
         header += [f"{title}: paper", "ours", "difference"] if printed else [title]
     rows = []
-    for label, row in grid.rows.items():
+    for name, row in grid.rows.items():
         texts: list[str] = []
         for measurement, printed in zip(row, is_printed, strict=True):
             three = _three(measurement)
             texts += three if printed else three[1:2]
-        rows.append((*label, *texts))
+        rows.append((*name, *texts))
     return header, rows
 
 
-def _below(grid: _Grid) -> tuple[list[str], list[Label]]:
+def _below(grid: _Grid) -> tuple[list[str], list[RowName]]:
     """Paper, ours and difference in rows; only ours where the paper prints nothing."""
     rows = []
-    for label, row in grid.rows.items():
+    for name, row in grid.rows.items():
         lines = zip(*(_three(measurement) for measurement in row), strict=True)
         for kind, line in zip(("paper", "ours", "difference"), lines, strict=True):
             if kind == "ours" or _is_printed(row):
-                rows.append((*label, kind, *line))
+                rows.append((*name, kind, *line))
     return [*grid.names, "", *grid.titles], rows
 
 
@@ -130,16 +169,19 @@ def _is_printed(measurements: Iterable[Measurement | None]) -> bool:
 def column_title(column: Column, columns: Iterable[Column]) -> str:
     """Target and metric; the metric is left out where all columns have the same."""
     target, metric = column
-    shown = f"{metric} (%)" if metric in PERCENT else metric
     if target is None:
-        return shown
-    return target if len({other for _, other in columns}) == 1 else f"{target}, {shown}"
+        return _metric_title(metric)
+    return target if len({other for _, other in columns}) == 1 else f"{target}, {_metric_title(metric)}"
+
+
+def _metric_title(metric: str) -> str:
+    return f"{metric} (%)" if metric in PERCENT else metric
 
 
 def _three(measurement: Measurement | None) -> list[str]:
     """The paper's number, ours and the difference, as texts with as many decimals as the paper prints."""
     if measurement is None:
-        return [ABSENT] * 3
+        return [NO_NUMBER] * 3
     scale, decimals = 1, measurement.paper_decimals
     if measurement.metric in PERCENT:
         scale, decimals = 100, 2 if decimals is None else max(decimals - 2, 0)
@@ -160,7 +202,7 @@ def number_text(number: float | None, decimals: int | None) -> str:
     ('12.60', '0.01234', '-')
     """
     if number is None:
-        return ABSENT
+        return NO_NUMBER
     return f"{number:.4g}" if decimals is None else f"{number:.{decimals}f}"
 
 
@@ -172,7 +214,7 @@ def difference_text(number: float | None, decimals: int | None) -> str:
     """
     text = number_text(number, decimals)
     if number is None or float(text) == 0:
-        return text.lstrip("-") or ABSENT
+        return text.lstrip("-") or NO_NUMBER
     return f"+{text}" if number > 0 else text
 
 
@@ -183,13 +225,7 @@ def _setting_text(value: str | int | float | bool | None) -> str:
     """
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ABSENT if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _title(results: Results) -> str:
-    metrics = dict.fromkeys(m.metric for m in results.measurements)
-    shown = ", ".join(f"{metric} (%)" if metric in PERCENT else metric for metric in metrics)
-    return f"{results.experiment}, profile {results.profile}: {shown}"
+    return NO_NUMBER if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _notes(results: Results) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stunet.errors import UserError
+from stunet.errors import UserError, listed
 from stunet.evaluation.dice import mean_ignoring_nan
 from stunet.evaluation.metrics import score_structures
 from stunet.evaluation.tolerances import Tolerances
@@ -99,8 +99,8 @@ def pair_files(prediction: Path, reference: Path) -> list[CasePair]:
         raise UserError(f"There is no .nii or .nii.gz file in {reference}.")
     missing = [case for case in references if case not in predictions]
     if missing:
-        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise UserError(f"{len(missing)} of {len(references)} references have no prediction in {prediction}: {shown}.")
+        number = f"{len(missing)} of {len(references)}"
+        raise UserError(f"{number} references have no prediction in {prediction}: {listed(missing)}.")
     return [CasePair(case, predictions[case], path) for case, path in references.items()]
 
 
@@ -155,7 +155,11 @@ def score_case(pair: CasePair, names: Mapping[int, str] | None, config: Evaluati
     if names is None:
         names = {value: str(value) for value in sorted(set().union(*found.values()))}
     for path, values in found.items():
-        _require_named(path, values, names)
+        foreign = sorted(values - set(names))
+        if foreign:
+            raise UserError(
+                f"{path} holds the value {listed(foreign)}, for which there is no name among those to score."
+            )
     tolerances = {label: config.tolerances.of(name) for label, name in names.items()}
     arrays = prediction.array[0], reference.array[0]
     return CaseScore(pair.case, score_structures(*arrays, reference.spacing, tolerances, config.metrics))
@@ -165,10 +169,3 @@ def _values(labels: Volume) -> set[int]:
     """The labels that occur, without background."""
     counts = count_labels(labels.array[0], int(labels.array.max(initial=0)) + 1)
     return set(np.flatnonzero(counts).tolist()) - {0}
-
-
-def _require_named(path: Path, values: set[int], names: Mapping[int, str]) -> None:
-    foreign = sorted(values - set(names))
-    if foreign:
-        listed = ", ".join(map(str, foreign[:5])) + (", ..." if len(foreign) > 5 else "")
-        raise UserError(f"{path} holds the value {listed}, for which there is no name among the labels to score.")

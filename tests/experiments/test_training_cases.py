@@ -8,7 +8,7 @@ import pytest
 
 from stunet.datasets.raw import read_splits
 from stunet.errors import UserError
-from stunet.experiments.cases import Cases, Split, cases_of, fold_of, make_dataset, validation_labels
+from stunet.experiments.training_cases import Split, TrainingCases, cases_of, fold_of, make_dataset, validation_labels
 from stunet.imaging.formats.nifti import write_nifti_image
 from stunet.imaging.formats.registry import read_labels, write_labels
 from stunet.imaging.volume import Volume
@@ -39,7 +39,7 @@ def dataset(tmp_path):
 
 
 def test_the_datasets_own_split_and_links(dataset, tmp_path):
-    made = make_dataset(Cases(7, "AMOS-CT", "amos22"), {"amos22": dataset}, tmp_path / "raw")
+    made = make_dataset(TrainingCases(7, "AMOS-CT", "amos22"), {"amos22": dataset}, tmp_path / "raw")
     assert made.name == "Dataset007_AMOSCT"
     image = made / "imagesTr/case_3_0000.nii.gz"
     assert image.is_symlink() and image.resolve() == dataset / "imagesTr/case_3_0000.nii.gz"
@@ -50,7 +50,7 @@ def test_the_datasets_own_split_and_links(dataset, tmp_path):
 
 def test_a_given_split_takes_those_cases_only(dataset, tmp_path):
     split = Split(("case_1", "case_2"), ("case_9",))
-    made = make_dataset(Cases(7, "Few", "x", split), {"x": dataset}, tmp_path / "raw")
+    made = make_dataset(TrainingCases(7, "Few", "x", split), {"x": dataset}, tmp_path / "raw")
     assert sorted(p.name for p in (made / "labelsTr").iterdir()) == [
         "case_1.nii.gz",
         "case_2.nii.gz",
@@ -60,7 +60,7 @@ def test_a_given_split_takes_those_cases_only(dataset, tmp_path):
 
 def test_a_second_dataset_to_validate_on(dataset, tmp_path):
     other = write_dataset(tmp_path / "official", ["val_1", "val_2"])
-    cases = Cases(7, "FLARE22", "flare22", validation="flare22_validation")
+    cases = TrainingCases(7, "FLARE22", "flare22", validation="flare22_validation")
     assert cases.datasets == ("flare22", "flare22_validation")
     made = make_dataset(cases, {"flare22": dataset, "flare22_validation": other}, tmp_path / "raw")
     fold = read_splits(made / "splits_final.json")[0]
@@ -68,7 +68,7 @@ def test_a_second_dataset_to_validate_on(dataset, tmp_path):
 
 
 def test_kept_labels_are_numbered_anew_and_others_are_background(dataset, tmp_path):
-    cases = Cases(7, "Expert", "x", labels=("aorta", "liver"))
+    cases = TrainingCases(7, "Expert", "x", labels=("aorta", "liver"))
     made = make_dataset(cases, {"x": dataset}, tmp_path / "raw")
     assert json.loads((made / "dataset.json").read_text())["labels"] == {"background": 0, "aorta": 1, "liver": 2}
     old = read_labels(dataset / "labelsTr/case_0.nii.gz").array
@@ -79,7 +79,7 @@ def test_kept_labels_are_numbered_anew_and_others_are_background(dataset, tmp_pa
 
 
 def test_subsets_are_nested_and_found_by_their_share(dataset, tmp_path):
-    cases = Cases(7, "Shares", "x", fractions=(0.1, 0.25, 0.5, 1.0))
+    cases = TrainingCases(7, "Shares", "x", fractions=(0.1, 0.25, 0.5, 1.0))
     made = make_dataset(cases, {"x": dataset}, tmp_path / "raw")
     folds = read_splits(made / "splits_final.json")
     chosen = [set(folds[fold_of(fraction, made)]["train"]) for fraction in cases.fractions]
@@ -97,10 +97,13 @@ def test_shares_are_of_the_training_cases():
 @pytest.mark.parametrize(
     ("cases", "said"),
     [
-        (Cases(7, "X", "other"), "--data other=FOLDER"),
-        (Cases(7, "X", "x", Split(("case_1", "gone"), ("case_2",))), "have no images or no label map: gone"),
-        (Cases(7, "X", "x", Split(("case_1",), ("case_1",))), "case_1 is among the cases to train on and those"),
-        (Cases(7, "X", "x", labels=("heart",)), "no label heart"),
+        (TrainingCases(7, "X", "other"), "--data other=FOLDER"),
+        (TrainingCases(7, "X", "x", Split(("case_1", "gone"), ("case_2",))), "have no images or no label map: gone"),
+        (
+            TrainingCases(7, "X", "x", Split(("case_1",), ("case_1",))),
+            "case_1 is among the cases to train on and those",
+        ),
+        (TrainingCases(7, "X", "x", labels=("heart",)), "no label heart"),
     ],
 )
 def test_what_is_missing_is_named(dataset, tmp_path, cases, said):
@@ -112,4 +115,4 @@ def test_what_is_missing_is_named(dataset, tmp_path, cases, said):
 def test_no_split_is_no_guess(tmp_path):
     folder = write_dataset(tmp_path / "given", ["a", "b"])
     with pytest.raises(UserError, match=r"no splits_final\.json"):
-        make_dataset(Cases(7, "X", "x"), {"x": folder}, tmp_path / "raw")
+        make_dataset(TrainingCases(7, "X", "x"), {"x": folder}, tmp_path / "raw")
