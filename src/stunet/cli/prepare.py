@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from stunet.cli.output import Json, print_json, print_table, progress_bar, stdout_to_stderr
+from stunet.cli.output import Json, print_summary, progress_bar, stdout_to_stderr
 
 
 @dataclass
@@ -52,8 +52,5 @@ class Prepare:
             "cases": prepared.cases,
             "next": f"stunet train -d {self.dataset} -f 0 --size {self.size}{plan}",
         }
-        if self.json:
-            print_json(summary)
-        else:
-            print_table("Prepared", ("", "value"), [(key, str(value)) for key, value in summary.items()])
+        print_summary("Prepared", summary, self.json)
         return 0

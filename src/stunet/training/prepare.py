@@ -13,7 +13,7 @@ from stunet.training import MAX_PROCESSES, environment
 from stunet.training.fingerprint import extract_fingerprint
 from stunet.training.planners import PLANNERS, plan_dataset, plans_name
 from stunet.training.preprocessing import preprocess_images
-from stunet.training.training_cases import find_cases
+from stunet.training.raw_cases import find_cases
 
 OnCase = Callable[[str, int, int], None]
 """Told what is done at present, the number of cases done, and of all."""

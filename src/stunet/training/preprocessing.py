@@ -11,7 +11,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from stunet.files import made_folder, replacing, write_json
 from stunet.training.pool import work_on_cases
-from stunet.training.training_cases import TrainingCase
+from stunet.training.raw_cases import TrainingCase
 
 STAMP_PREFIX = "stunet_images_"
 """How the file begins that says what the images of a folder were made by."""
