@@ -1,5 +1,5 @@
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 import numpy as np
 import pytest
@@ -149,7 +149,7 @@ def test_labels_of_another_grid():
 def test_json():
     volume, labels = phantom()
     one = structure_statistics(labels, volume, NAMES)["third"]
-    read = json.loads(json.dumps(one.to_dict()))
+    read = json.loads(json.dumps(asdict(one)))
     assert list(read) == [field.name for field in fields(StructureStatistics)]
     assert read["bounding_box"] == [list(side) for side in one.bounding_box]
     assert read["voxels"] == one.voxels and read["mean"] == one.mean

@@ -1,7 +1,7 @@
 """Transfer: what is loaded, replicated, kept and new, against plain indexing and the network's own answers."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -274,7 +274,7 @@ def test_the_source_is_left_as_it_was_and_half_precision_becomes_float32():
 
 def test_the_report_is_json_and_rows():
     report = transfer(network().state_dict(), card(), target(task()), task())
-    stored = json.loads(json.dumps(report.to_dict()))
+    stored = json.loads(json.dumps(asdict(report)))
     assert stored["source"] == "sample" and stored["parameters"] == report.parameters
     rows = dict(report.rows())
     assert rows["source"] == "sample (tiny)"

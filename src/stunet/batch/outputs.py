@@ -1,6 +1,6 @@
 """The files that are written for each scan, and their names."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stunet.errors import OutputError
@@ -65,7 +65,7 @@ def write_outputs(segmentation: Segmentation, path: Path, outputs: Outputs, titl
     """
     written = [path]
     if outputs.statistics:
-        statistics = {name: found.to_dict() for name, found in segmentation.statistics().items()}
+        statistics = {name: asdict(found) for name, found in segmentation.statistics().items()}
         written.append(beside(path, "statistics.json"))
         write_json(written[-1], statistics)
     if outputs.preview:

@@ -11,9 +11,8 @@ Legend: K structures, Z slice, Y row, X column.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 
@@ -52,10 +51,6 @@ class StructureStatistics:
     bounding_box: VoxelBox
     bounding_box_mm: WorldBox
     touches_border: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """All attributes by name, for JSON."""
-        return asdict(self)
 
 
 def structure_statistics(

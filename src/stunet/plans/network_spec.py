@@ -5,7 +5,7 @@ It knows nothing of torch. `stunet.networks.registry.build` makes the network.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Stride = tuple[int, int, int]
@@ -61,18 +61,12 @@ class NetworkSpec:
     @property
     def least_tensors(self) -> int:
         """The least number of tensors of such a network. A file with fewer cannot be one, and it need not be built."""
-        counted = [value for name in LAYER_COUNTS for value in _as_tuple(self.arguments.get(name))]
-        lengths = [len(value) for value in self.arguments.values() if isinstance(value, tuple)]
-        return max(0, sum(value for value in counted if isinstance(value, int)), *lengths)
+        counts = [value for name in LAYER_COUNTS for value in _numbers_in(self.arguments.get(name))]
+        return max(0, sum(counts), *(len(value) for value in self.arguments.values() if isinstance(value, tuple)))
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON holds it; `from_dict` reads it back."""
-        return {
-            "kind": self.kind,
-            "input_channels": self.input_channels,
-            "num_classes": self.num_classes,
-            "arguments": dict(self.arguments),
-        }
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "NetworkSpec":
@@ -101,5 +95,5 @@ def _plain(value: Any) -> Any:
     raise ValueError(f"arguments of a network are numbers, text and lists of them, not {value!r}")
 
 
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
+def _numbers_in(value: Any) -> list[int]:
+    return [item for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, int)]

@@ -1,5 +1,6 @@
 """How a fine-tuning starts: the weights of another model go into the trainer's network (section 3.4)."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -41,7 +42,7 @@ def start_from(trainer: "STUNetTrainer", start: StartSettings) -> TransferReport
     if trainer.is_sharded:
         fill(trainer.network, network.state_dict())
     if trainer.local_rank == 0:
-        write_json(Path(trainer.output_folder) / TRANSFER_NAME, {"start": start.model, **report.to_dict()})
+        write_json(Path(trainer.output_folder) / TRANSFER_NAME, {"start": start.model, **asdict(report)})
     return report
 
 

@@ -7,7 +7,7 @@ read without touching the weights, and the weights are memory-mapped, so `huge` 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -94,10 +94,7 @@ class ModelCard:
 
     def to_dict(self) -> dict[str, Any]:
         """The card as JSON holds it."""
-        content = {f.name: getattr(self, f.name) for f in fields(self)}
-        preprocessing = None if self.preprocessing is None else self.preprocessing.to_dict()
-        content |= {"network": self.network.to_dict(), "preprocessing": preprocessing}
-        return {"card_version": CARD_VERSION, **content}
+        return {"card_version": CARD_VERSION, **asdict(self)}
 
     @staticmethod
     def from_dict(card: Mapping[str, Any]) -> "ModelCard":

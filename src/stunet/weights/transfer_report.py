@@ -1,8 +1,7 @@
 """What a network started with: the report of a transfer, and remarks on what differs between source and task."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from stunet.networks.stunet import STUNet
 from stunet.plans.network_spec import Stride
@@ -57,10 +56,6 @@ class TransferReport:
     source_strides: tuple[Stride, ...] | None
     strides: tuple[Stride, ...]
     remarks: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as JSON holds it."""
-        return asdict(self)
 
     def rows(self) -> list[tuple[str, str]]:
         """The report for people: what, and which."""
