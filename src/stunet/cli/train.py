@@ -10,7 +10,7 @@ import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from stunet.cli.command import carry_out
-from stunet.cli.output import MESSAGES, Json, print_json, print_table, stdout_to_stderr
+from stunet.cli.output import MESSAGES, Json, print_summary, print_table, stdout_to_stderr
 from stunet.errors import UserError
 from stunet.training.settings import TrainingSettings
 
@@ -65,7 +65,6 @@ class Train:
     gpus: int = 1
     """Processes that train together on this machine, one for each GPU; with --device cpu so many on the CPU."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Train with a progress bar, or start the processes that do; nnU-Net's own log goes to stderr."""
@@ -103,10 +102,8 @@ class Train:
             "seconds": round(result.seconds, 1),
             "next": f"stunet predict -m {result.model_folder} -f {task.fold} -i SCAN.nii.gz -o LABELS.nii.gz",
         }
-        if self.json and is_first_rank():
-            print_json(summary)
-        elif is_first_rank():
-            print_table("Trained", ("", "value"), [(key, str(value)) for key, value in summary.items()])
+        if is_first_rank():
+            print_summary("Trained", summary, self.json)
         return 0
 
 
