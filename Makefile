@@ -21,6 +21,7 @@ lint: $(VENV)/installed-for-development
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/xenon --max-absolute B src
 
 bench: $(VENV)/installed-for-development
 	$(BIN)/python bench/bad_inputs.py

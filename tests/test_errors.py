@@ -8,19 +8,21 @@ from stunet.cli.main import run
 from stunet.errors import FileError, MissingPackageError, UnknownNameError, UnsafeFileError, UserError
 from stunet.extras import from_extra
 from stunet.networks.registry import find_network
+from stunet.training.stopping import TrainingStopped
 from stunet.weights.checkpoint import read_checkpoint
 
 
 def test_the_docstring_draws_every_error():
     classes = [name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)]
     assert len(classes) == 8
-    for name in classes:
+    for name in (*classes, TrainingStopped.__name__):
         assert f"── {name} " in errors.__doc__
 
 
 def test_the_branches_are_as_drawn():
     assert issubclass(UnsafeFileError, FileError) and issubclass(FileError, UserError)
     assert issubclass(UserError, ValueError) and not issubclass(errors.Stopped, ValueError)
+    assert issubclass(TrainingStopped, errors.Stopped)
 
 
 def test_a_near_miss_is_suggested_and_nothing_where_nothing_is_near():

@@ -10,6 +10,7 @@
         └── NotEnoughMemoryError      the work does not fit into the memory of this machine or GPU
     Exception
     └── Stopped                       the work was told to stop; what is done is kept, and can be resumed
+        └── TrainingStopped           a training saved a checkpoint (`stunet.training.stopping`); an experiment's, too
 
 The rooms raise them, and one place, `stunet.cli.main`, turns them into a sentence and an exit code. Anything else that
 is raised is a mistake in stunet.

@@ -18,6 +18,7 @@ from stunet.experiments.run import run_experiment
 from stunet.experiments.scores import ScoredTarget
 from stunet.experiments.training_cases import Split, TrainingCases
 from stunet.experiments.training_run import TrainingRun, TrainingSchedule
+from stunet.training.recipes import recipe_for
 from tests.training.conftest import environment
 
 CASES = TrainingCases(
@@ -127,5 +128,6 @@ def test_nnunets_variables_are_put_back(done, monkeypatch):
 def test_the_training_settings_of_a_baseline(tmp_path):
     run = TrainingRun("unetr", "UNETR", "unetr_tiny", CASES)
     settings = run.settings("Dataset004_Hippocampus", 0, Workplace(tmp_path, {}, gpus=2))
-    assert (settings.size, settings.device, settings.recipe.optimizer) == ("unetr_tiny", "cuda", "adamw")
-    assert settings.recipe.iterations == 250_000
+    recipe = recipe_for(settings)
+    assert (settings.task.size, settings.hardware.device, recipe.optimizer) == ("unetr_tiny", "cuda", "adamw")
+    assert recipe.iterations == 250_000

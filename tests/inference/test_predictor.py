@@ -135,8 +135,8 @@ def test_predicting_changes_nothing():
         ({"step": 0.0}, "step"),
         ({"step": 1.5}, "step"),
         ({"batch_size": 0}, "batch size"),
-        ({"backend": "tensorflow"}, "there is auto, torch"),
-        ({"precision": "float64"}, "there is auto, float32"),
+        ({"backend": "tensorflow"}, r"no backend 'tensorflow'.* Known are: auto, torch"),
+        ({"precision": "float64"}, r"no precision 'float64'.* Known are: auto, float32"),
     ],
 )
 def test_impossible_settings(settings, sentence):

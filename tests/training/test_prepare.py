@@ -15,7 +15,7 @@ from stunet.plans.nnunet import plans_from
 from stunet.training import fingerprint, preprocessing
 from stunet.training.planners import STUNetPlanner
 from stunet.training.prepare import prepare
-from stunet.training.training_cases import find_cases
+from stunet.training.raw_cases import find_cases
 from stunet.weights.published import PUBLISHED_PLAN
 from tests.training.conftest import DATASET, environment, make_raw_dataset
 from tests.training.serial_pool import serial_pools

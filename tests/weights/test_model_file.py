@@ -189,6 +189,18 @@ def test_tensors_without_a_card_are_refused(tmp_path):
         ({"labels": ["background"]}, "1 labels are named for 3 classes"),
         ({"channels": []}, "0 channels are named for 1 inputs"),
         ({"mirror_axes": [3]}, "mirror axes"),
+        (
+            {
+                "labels": ["x"] * 40_000,
+                "network": {
+                    "kind": "stunet",
+                    "input_channels": 1,
+                    "num_classes": 40_000,
+                    "arguments": {"width": 8, "depth": 1},
+                },
+            },
+            "32,768 classes at most",
+        ),
         ({"labels": 7}, "incomplete or damaged"),
         ({"network": {"kind": "stunet"}}, "incomplete or damaged"),
         ({"preprocessing": {"spacing": [1, 1, 1]}}, "no valid preprocessing"),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from stunet.errors import UserError
+from stunet.errors import OutputError
 from stunet.files import replacing_files_in, write_json
 from stunet.imaging.formats.itksnap import write_itksnap_labels
 from stunet.imaging.formats.registry import SUFFIXES, without_suffix
@@ -39,11 +39,11 @@ class Outputs:
     def require_main_path(self, path: Path) -> None:
         """Raises UserError if labels cannot be written to this path."""
         if self.separate and (path.name.endswith(SUFFIXES) or path.is_file()):
-            raise UserError(f"{path}: one mask per structure needs a folder; give -o the name of one.")
+            raise OutputError(f"{path}: one mask per structure needs a folder; give -o the name of one.")
         if not self.separate and not path.name.endswith(SUFFIXES):
-            raise UserError(f"{path}: a label map is written as .nii.gz or .nii; give -o a name that ends so.")
+            raise OutputError(f"{path}: a label map is written as .nii.gz or .nii; give -o a name that ends so.")
         if not path.parent.is_dir():
-            raise UserError(f"{path.parent}: there is no such folder to write to. Make it first.")
+            raise OutputError(f"{path.parent}: there is no such folder to write to. Make it first.")
 
 
 def write_outputs(segmentation: Segmentation, path: Path, outputs: Outputs, title: str = "") -> list[Path]:

@@ -10,7 +10,7 @@ from stunet.batch.find_scans import Case, case_name, find_scans, is_folder_of_sc
 from stunet.batch.outputs import Outputs, beside
 from stunet.batch.predict_cases import CaseResult, predict_cases
 from stunet.batch.prediction_record import run_record, scan_record
-from stunet.errors import UserError
+from stunet.errors import OutputError, UserError
 from stunet.files import made_folder, write_json
 from stunet.imaging.formats.registry import SUFFIXES
 
@@ -102,16 +102,16 @@ def request_for(scan: Path, output: Path, outputs: Outputs, resume: bool = False
     same_place = output.resolve() == scan.resolve()
     if is_folder_of_scans(scan):
         if output.name.endswith(SUFFIXES) or output.is_file():
-            raise UserError(f"{output}: {scan} is a folder of scans, so -o must be a folder, too.")
+            raise OutputError(f"{output}: {scan} is a folder of scans, so -o must be a folder, too.")
         if same_place:
-            raise UserError(f"{output}: the labels could overwrite the scans; give -o another folder.")
+            raise OutputError(f"{output}: the labels could overwrite the scans; give -o another folder.")
         places = {case: outputs.main_path(output, case.name) for case in find_scans(scan)}
         return PredictionRequest(places, output / FOLDER_REPORT, True, outputs, resume)
     outputs.require_main_path(output)
     if resume:
         raise UserError("--resume goes on with a folder of scans; a single scan is segmented again.")
     if same_place:
-        raise UserError(f"{output}: the labels would overwrite the scan; give -o another name.")
+        raise OutputError(f"{output}: the labels would overwrite the scan; give -o another name.")
     case = Case(case_name(scan), (scan,))
     return PredictionRequest({case: output}, beside(output, "report.json"), False, outputs, resume)
 

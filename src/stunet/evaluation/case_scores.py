@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stunet.errors import UserError, listed
+from stunet.errors import FileError, listed
 from stunet.evaluation.dice import mean_ignoring_nan
 from stunet.evaluation.metrics import score_structures
 from stunet.evaluation.tolerances import Tolerances
@@ -91,16 +91,16 @@ def pair_files(prediction: Path, reference: Path) -> list[CasePair]:
         UserError: nothing there, or a reference without its prediction.
     """
     if prediction.is_dir() != reference.is_dir():
-        raise UserError(f"Give two files or two folders; {prediction} and {reference} are one of each, or missing.")
+        raise FileError(f"Give two files or two folders; {prediction} and {reference} are one of each, or missing.")
     if not prediction.is_dir():
         return [CasePair(without_suffix(reference), prediction, reference)]
     references, predictions = _label_maps(reference), _label_maps(prediction)
     if not references:
-        raise UserError(f"There is no .nii or .nii.gz file in {reference}.")
+        raise FileError(f"There is no .nii or .nii.gz file in {reference}.")
     missing = [case for case in references if case not in predictions]
     if missing:
         number = f"{len(missing)} of {len(references)}"
-        raise UserError(f"{number} references have no prediction in {prediction}: {listed(missing)}.")
+        raise FileError(f"{number} references have no prediction in {prediction}: {listed(missing)}.")
     return [CasePair(case, predictions[case], path) for case, path in references.items()]
 
 
@@ -117,16 +117,12 @@ def read_pair(pair: CasePair, config: EvaluationConfig) -> tuple[Volume, Volume]
     prediction = _read(pair.prediction, config.renumber_prediction)
     reference = _read(pair.reference, config.renumber_reference)
     if prediction.shape != reference.shape:
-        raise UserError(
-            f"{pair.prediction} has {prediction.shape} voxels, its reference {pair.reference} {reference.shape} "
-            "(Z, Y, X). Bring the prediction to the reference's grid first."
-        )
-    if np.abs(prediction.affine - reference.affine).max() > AFFINE_TOLERANCE_MM:
-        raise UserError(
-            f"{pair.prediction} and its reference {pair.reference} lie differently in space (their affines differ). "
-            "Bring the prediction to the reference's grid first."
-        )
-    return prediction, reference
+        wrong = f"has {prediction.shape} voxels, its reference {pair.reference} {reference.shape} (Z, Y, X)"
+    elif np.abs(prediction.affine - reference.affine).max() > AFFINE_TOLERANCE_MM:
+        wrong = f"and its reference {pair.reference} lie differently in space (their affines differ)"
+    else:
+        return prediction, reference
+    raise FileError(f"{pair.prediction} {wrong}. Bring the prediction to the reference's grid first.")
 
 
 def _read(path: Path, renumber: Renumber | None) -> Volume:
@@ -136,7 +132,7 @@ def _read(path: Path, renumber: Renumber | None) -> Volume:
     try:
         return Volume(renumber(volume.array), volume.affine, source=volume.source, stated_spacing=volume.stated_spacing)
     except ValueError as error:
-        raise UserError(f"{path}: {error}.") from error
+        raise FileError(f"{path}: {error}.") from error
 
 
 def score_case(pair: CasePair, names: Mapping[int, str] | None, config: EvaluationConfig) -> CaseScore:
@@ -157,7 +153,7 @@ def score_case(pair: CasePair, names: Mapping[int, str] | None, config: Evaluati
     for path, values in found.items():
         foreign = sorted(values - set(names))
         if foreign:
-            raise UserError(
+            raise FileError(
                 f"{path} holds the value {listed(foreign)}, for which there is no name among those to score."
             )
     tolerances = {label: config.tolerances.of(name) for label, name in names.items()}

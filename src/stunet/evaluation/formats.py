@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from stunet.errors import UserError
+from stunet.errors import OutputError
 from stunet.evaluation.dice import none_if_nan
 from stunet.evaluation.metrics import METRICS
 from stunet.evaluation.result import EvaluationResult
@@ -60,9 +60,9 @@ def check_report_path(path: Path) -> None:
         UserError: unknown suffix, or no such folder.
     """
     if path.suffix.lower() not in WRITERS:
-        raise UserError(f"{path}: a report ends in {', '.join(WRITERS)}.")
+        raise OutputError(f"{path}: a report ends in {', '.join(WRITERS)}.")
     if not path.parent.is_dir():
-        raise UserError(f"{path.parent}: there is no such folder to write the report to. Make it first.")
+        raise OutputError(f"{path.parent}: there is no such folder to write the report to. Make it first.")
 
 
 def write_report(result: EvaluationResult, path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stunet.errors import UserError
+from stunet.errors import FileError, UnknownNameError
 
 TOLERANCE_MM = 3.0
 """For structures without a tolerance of their own: what TotalSegmentator's published evaluation takes for all of its
@@ -86,7 +86,7 @@ def read_tolerances(text: str) -> Tolerances:
     try:
         return Tolerances(_millimetres(text), source="choice")
     except ValueError as error:
-        raise UserError(
+        raise UnknownNameError(
             f"The tolerance {text!r} is none: give millimetres, {', '.join(TOLERANCES)}, or a .csv file with a "
             "structure and its millimetres on each line."
         ) from error
@@ -97,9 +97,9 @@ def _read_file(path: Path) -> Tolerances:
         rows = [row for row in csv.reader(path.read_text(encoding="utf-8").splitlines()) if row]
         named = {name.strip(): _millimetres(mm) for name, mm in rows}
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
+        raise FileError(f"{path} cannot be read ({error.strerror or error}).") from error
     except ValueError as error:
-        raise UserError(f"{path} should have a structure and its tolerance in mm on each line ({error}).") from error
+        raise FileError(f"{path} should have a structure and its tolerance in mm on each line ({error}).") from error
     return Tolerances(named.pop("default", TOLERANCE_MM), named, source=path.name)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stunet.experiments.experiment import Expected, Experiment, Workplace, measured
+from stunet.experiments.experiment import Expected, Experiment, ExperimentRun, Workplace, measured
 from stunet.experiments.results import Measurement
 
 PARAMETERS, MULT_ADDS, MACS = "parameters (M)", "mult-adds (T)", "MACs (T)"
@@ -16,7 +16,7 @@ MULT_ADDS_REMARK = (
 
 
 @dataclass(frozen=True)
-class NetworkCount:
+class NetworkCount(ExperimentRun):
     """Counts one network, with 1 input channel, 105 classes and a patch of 128 x 128 x 128, as the paper does.
 
     Attributes:
@@ -34,18 +34,9 @@ class NetworkCount:
         """Name of the run."""
         return f"count-{self.network}"
 
-    @property
-    def datasets(self) -> tuple[str, ...]:
-        """None."""
-        return ()
-
-    def gpu_hours(self) -> float:
-        """None."""
-        return 0.0
-
     def expected(self) -> Sequence[Measurement]:
         """The two numbers that the paper prints, if it has this network."""
-        return self._measurements(None, None, None)
+        return self._measurements((None, None, None))
 
     def measure(self, workplace: Workplace) -> Sequence[Measurement]:
         """Counts on the meta device.
@@ -56,22 +47,18 @@ class NetworkCount:
         from stunet.networks.cost import cost_of
 
         cost = cost_of(self.network)
-        return self._measurements(cost.parameters / 1e6, cost.torchinfo_mult_adds / 1e12, cost.macs / 1e12)
+        return self._measurements((cost.parameters / 1e6, cost.torchinfo_mult_adds / 1e12, cost.macs / 1e12))
 
-    def _measurements(
-        self, parameters: float | None, mult_adds: float | None, macs: float | None
-    ) -> tuple[Measurement, ...]:
+    def _measurements(self, values: Sequence[float | None]) -> list[Measurement]:
+        """Parameters and mult-adds beside the paper's, where it has this network, and MACs, which it never has."""
         from stunet.networks.registry import find_network
 
         published = find_network(self.network).published
-        expected: list[Expected | None] = [None, None]
-        if published is not None:
-            expected = [Expected(number, self.source) for number in (published.parameters, published.flops)]
-        return (
-            measured(self.system, PARAMETERS, parameters, expected[0]),
-            measured(self.system, MULT_ADDS, mult_adds, expected[1]),
-            measured(self.system, MACS, macs),
-        )
+        printed = (published.parameters, published.flops, None) if published else (None, None, None)
+        return [
+            measured(self.system, metric, value, None if number is None else Expected(number, self.source))
+            for metric, value, number in zip((PARAMETERS, MULT_ADDS, MACS), values, printed, strict=True)
+        ]
 
 
 def cost_experiment(name: str, title: str, shows: str, source: str, systems: Sequence[tuple[str, str]]) -> Experiment:

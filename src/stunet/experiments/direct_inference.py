@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stunet.errors import UserError, listed
+from stunet.errors import FileError, UserError, listed
 from stunet.evaluation.dice import none_if_nan
 from stunet.experiments.experiment import Expected, Workplace, measured
 from stunet.experiments.results import Measurement
@@ -64,7 +64,7 @@ def find_annotated_cases(dataset: Path) -> AnnotatedCases:
         if images.is_dir() and annotated:
             return AnnotatedCases(_scans_of(annotated, images, labels), labels)
     pairs = ", ".join(f"{images} and {labels}" for images, labels in LAYOUTS)
-    raise UserError(f"{dataset} holds no scans with label maps (.nii.gz or .nii): it should have folders {pairs}.")
+    raise FileError(f"{dataset} holds no scans with label maps (.nii.gz or .nii): it should have folders {pairs}.")
 
 
 def _scans_of(annotated: set[str], images: Path, labels: Path) -> tuple["Case", ...]:
@@ -73,7 +73,7 @@ def _scans_of(annotated: set[str], images: Path, labels: Path) -> tuple["Case", 
     cases = tuple(case for case in find_scans(images) if case.name in annotated)
     missing = sorted(annotated - {case.name for case in cases})
     if missing:
-        raise UserError(f"{labels} has label maps without a scan in {images}: {listed(missing)}.")
+        raise FileError(f"{labels} has label maps without a scan in {images}: {listed(missing)}.")
     return cases
 
 

@@ -96,9 +96,11 @@ class ExperimentRun(Protocol):
     @property
     def datasets(self) -> tuple[str, ...]:
         """Names of the datasets that it needs, the keys of `Workplace.data`."""
+        return ()
 
     def gpu_hours(self) -> float:
         """What it is expected to cost on one A100; 0 if it needs no GPU."""
+        return 0.0
 
     def expected(self) -> Sequence[Measurement]:
         """What the paper prints for it: measurements without a value."""

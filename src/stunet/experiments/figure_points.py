@@ -12,6 +12,7 @@ from itertools import groupby
 import numpy as np
 
 from stunet.errors import UserError
+from stunet.experiments.counting import MULT_ADDS, PARAMETERS
 from stunet.experiments.results import Measurement, Results
 from stunet.pictures.bars import EXPERT, UNIVERSAL
 from stunet.pictures.bubbles import Bubble
@@ -25,8 +26,6 @@ MODEL = "model"
 
 WHOLE = ("all", "mean")
 """Targets that stand for all others together."""
-
-PARAMETERS, MULT_ADDS = "parameters (M)", "mult-adds (T)"
 
 FEWEST_CASES = 3
 """An interval needs at least so many cases."""

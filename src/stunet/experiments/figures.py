@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from stunet.errors import UserError
+from stunet.errors import UnknownNameError
 from stunet.experiments.experiment import MINI_REMARK
 from stunet.experiments.figure_points import bars_of, bubbles_of, curves_of, dsc_of_case
 from stunet.experiments.panel_cases import PanelCase, panel_cases_of
@@ -34,7 +34,7 @@ def plot(results_path: Path, output_folder: Path) -> list[Path]:
     results = read_results(results_path)
     if results.experiment not in FIGURES:
         known = ", ".join(FIGURES)
-        raise UserError(
+        raise UnknownNameError(
             f"There is no figure of {results.experiment}; there is one of {known}. Its results are a table."
         )
     with figure_style():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stunet.datasets.raw import DESCRIPTION, SPLITS, dataset_description
-from stunet.errors import UserError
+from stunet.errors import FileError
 from stunet.experiments.paper_data import Downstream
 from stunet.experiments.scores import ScoredTarget
 from stunet.experiments.training_cases import Split, TrainingCases
@@ -118,7 +118,7 @@ def _abdomen_dataset(example: Path, place: Path) -> Path:
     """
     missing = [name for name in _ABDOMEN_FILES.values() if not (example / name).is_file()]
     if missing:
-        raise UserError(f"{example} has no {', '.join(missing)}; is it the folder of TotalSegmentator's example?")
+        raise FileError(f"{example} has no {', '.join(missing)}; is it the folder of TotalSegmentator's example?")
     if (place / DESCRIPTION).is_file():
         return place
     made_folder(place.parent)

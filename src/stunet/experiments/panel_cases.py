@@ -1,11 +1,11 @@
 """Which scans and label files a qualitative figure shows, as a results file names them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stunet.errors import UserError
+from stunet.errors import FileError
 from stunet.experiments.results import Results
 
 PICTURES = "pictures"
@@ -37,13 +37,11 @@ class PanelCase:
     def to_setting(self, folder: Path) -> dict[str, Any]:
         """For the provenance of a results file in `folder`; paths below it are written relative to it."""
         return {
-            "case": self.case,
-            "title": self.title,
+            **asdict(self),
             "image": _told(self.image, folder),
             "reference": _told(self.reference, folder),
             "predictions": {system: _told(path, folder) for system, path in self.predictions.items()},
             "names": {str(label): name for label, name in self.names.items()},
-            "target": self.target,
         }
 
 
@@ -55,11 +53,11 @@ def panel_cases_of(results: Results, folder: Path) -> list[PanelCase]:
     """
     pictures = results.provenance.settings.get(PICTURES)
     if not isinstance(pictures, Sequence) or not pictures:
-        raise UserError(f"The results of {results.experiment} name no pictures to show (settings, '{PICTURES}').")
+        raise FileError(f"The results of {results.experiment} name no pictures to show (settings, '{PICTURES}').")
     try:
         return [_case(entry, folder) for entry in pictures]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise UserError(
+        raise FileError(
             f"The pictures in the results of {results.experiment} are not as they should be ({error})."
         ) from error
 

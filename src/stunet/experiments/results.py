@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from stunet.errors import UserError
+from stunet.errors import FileError
 from stunet.files import made_folder, read_json_object, write_json
 
 Setting = Mapping[str, str | int | float | bool | None]
@@ -165,7 +165,7 @@ def read_results(path: Path) -> Results:
             tuple(known.get("remarks", ())),
         )
     except (TypeError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is not a results file of `stunet experiment run` ({error}).") from error
+        raise FileError(f"{path} is not a results file of `stunet experiment run` ({error}).") from error
 
 
 def measurement_of(content: Any) -> Measurement:

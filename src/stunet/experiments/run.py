@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from stunet.errors import UserError, listed
+from stunet.errors import FileError, UnknownNameError, UserError, listed
 from stunet.experiments.experiment import Experiment, ExperimentRun, Profile, Workplace, datasets_of
 from stunet.experiments.panel_cases import PICTURES
 from stunet.experiments.results import Measurement, Results, measurement_of, provenance_now, write_results
@@ -104,7 +104,7 @@ def _named(experiment: Experiment, profile: Profile, only: Sequence[str]) -> lis
     runs = experiment.runs(profile)
     named = [run for run in runs if not only or any(fnmatch(run.key, pattern) for pattern in only)]
     if not named:
-        raise UserError(f"No run of {experiment.name} is called {', '.join(only)}. They are: {_keys(runs)}.")
+        raise UnknownNameError(f"No run of {experiment.name} is called {', '.join(only)}. They are: {_keys(runs)}.")
     return named
 
 
@@ -146,14 +146,14 @@ def _read_done(run: ExperimentRun, path: Path) -> DoneRun:
     """
     content = read_json_object(path)
     if _without_class_names(str(content.get("run"))) != _without_class_names(repr(run)):
-        raise UserError(
+        raise FileError(
             f"{path} is of another version of this experiment. Remove it, or choose another folder with -o."
         )
     try:
         measurements = tuple(measurement_of(entry) for entry in content["measurements"])
         return DoneRun(measurements, float(content["seconds"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}). Remove it; the run will be done again.") from error
+        raise FileError(f"{path} is damaged ({error}). Remove it; the run will be done again.") from error
 
 
 def _without_class_names(text: str) -> str:

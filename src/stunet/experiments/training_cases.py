@@ -17,7 +17,7 @@ from stunet.datasets.raw import (
     training_files,
 )
 from stunet.datasets.subset import write_subsets
-from stunet.errors import UserError, listed
+from stunet.errors import FileError, UnknownNameError, UserError, listed
 from stunet.files import made_folder, replacing_files_in, write_json
 from stunet.imaging.formats.registry import read_labels, write_labels
 
@@ -121,7 +121,7 @@ def fold_of(fraction: float | None, folder: Path) -> int:
     for number, fold in enumerate(folds[1:], start=1):
         if len(fold["train"]) == size:
             return number
-    raise UserError(f"{folder / SPLITS} has no fold of {size} cases. Remove the folder; it will be made again.")
+    raise FileError(f"{folder / SPLITS} has no fold of {size} cases. Remove the folder; it will be made again.")
 
 
 def validation_labels(folder: Path) -> dict[str, Path]:
@@ -135,7 +135,7 @@ def _given(name: str, data: Mapping[str, Path]) -> Path:
     if name not in data:
         raise UserError(f"This run needs the dataset {name!r}: give --data {name}=FOLDER, in nnU-Net's raw layout.")
     if not data[name].is_dir():
-        raise UserError(f"--data {name}={data[name]}: there is no such folder.")
+        raise FileError(f"--data {name}={data[name]}: there is no such folder.")
     return data[name]
 
 
@@ -154,7 +154,7 @@ def _split(cases: TrainingCases, sources: Sequence[Path], description: Mapping[s
         return Split(train, val)
     folds = read_splits(sources[0] / SPLITS)
     if not folds:
-        raise UserError(
+        raise FileError(
             f"{sources[0]} has no {SPLITS}, so the cases to validate on are not known. Write one, a list with "
             '{"train": [...], "val": [...]}.'
         )
@@ -168,7 +168,7 @@ def _require(cases: TrainingCases, split: Split, files: Mapping[str, Any]) -> No
     missing = [name for name in (*split.train, *split.val) if name not in files]
     if missing:
         number = f"{len(missing)} cases of the split"
-        raise UserError(f"{cases.source}: {number} have no images or no label map: {listed(missing)}.")
+        raise FileError(f"{cases.source}: {number} have no images or no label map: {listed(missing)}.")
 
 
 def _kept_labels(description: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def _kept_labels(description: Mapping[str, Any], names: Sequence[str]) -> dict[s
         return dict(description["labels"])
     unknown = [name for name in names if name not in description["labels"]]
     if unknown:
-        raise UserError(f"The dataset has no label {listed(unknown)}.")
+        raise UnknownNameError(f"The dataset has no label {listed(unknown)}.")
     return {"background": 0, **{name: number for number, name in enumerate(names, start=1)}}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from stunet.errors import Stopped, UserError
+from stunet.errors import FileError
 from stunet.experiments.experiment import Workplace, measured
 from stunet.experiments.gpu_hours import training_hours
 from stunet.experiments.results import Measurement, Setting
@@ -105,7 +105,7 @@ class TrainingRun:
 
         Raises:
             UserError: data that are missing or bad, or a run that must be done before.
-            Stopped: SIGTERM came; a checkpoint was saved.
+            TrainingStopped: SIGTERM came; a checkpoint was saved.
         """
         from stunet.training.prepare import prepare
 
@@ -122,32 +122,24 @@ class TrainingRun:
 
     def settings(self, dataset: str, fold: int, workplace: Workplace) -> "TrainingSettings":
         """What `stunet train` would be told."""
+        from stunet.training import settings as options
         from stunet.training.recipes import recipe_of
-        from stunet.training.settings import (
-            AugmentationSettings,
-            HardwareSettings,
-            LoggingSettings,
-            ScheduleSettings,
-            StartSettings,
-            TaskSettings,
-            TrainingSettings,
-        )
 
         asked, folder = self.schedule, workplace.folder
         resume = workplace.resume and _was_begun(run_folder(folder, self.key), dataset, fold)
-        return TrainingSettings(
-            TaskSettings(dataset, fold, self.network, CONFIGURATION, self.plan, self.seed, resume),
-            StartSettings(self.start if self.after is None else str(trained_model(folder, self.after))),
-            ScheduleSettings(
+        return options.TrainingSettings(
+            options.TaskSettings(dataset, fold, self.network, CONFIGURATION, self.plan, self.seed, resume),
+            options.StartSettings(self.start if self.after is None else str(trained_model(folder, self.after))),
+            options.ScheduleSettings(
                 recipe=asked.recipe or recipe_of(self.network).name,
                 epochs=asked.epochs,
                 iterations_per_epoch=asked.iterations,
                 learning_rate=asked.learning_rate,
                 patch=asked.patch,
             ),
-            AugmentationSettings(mirror=asked.mirror is not False),
-            HardwareSettings(device="cuda" if workplace.gpus else "cpu", workers=None if workplace.gpus else 0),
-            LoggingSettings(picture_every=0),
+            options.AugmentationSettings(mirror=asked.mirror is not False),
+            options.HardwareSettings(device="cuda" if workplace.gpus else "cpu", workers=None if workplace.gpus else 0),
+            options.LoggingSettings(picture_every=0),
         )
 
 
@@ -159,7 +151,7 @@ def trained_model(folder: Path, key: str) -> Path:
     """
     trained = sorted(run_folder(folder, key).glob("Dataset*/*/fold_*/checkpoint_final.pth"))
     if not trained:
-        raise UserError(f"The model of the run {key} is needed, which is not there: run it first.")
+        raise FileError(f"The model of the run {key} is needed, which is not there: run it first.")
     return trained[0].parents[1]
 
 
@@ -176,7 +168,7 @@ def fold_folder(results: Path, dataset: str, fold: int) -> Path:
     """
     found = sorted(results.glob(f"{dataset}/*/fold_{fold}"))
     if not found:
-        raise UserError(f"{results} holds no model of {dataset}, fold {fold}.")
+        raise FileError(f"{results} holds no model of {dataset}, fold {fold}.")
     return found[0]
 
 
@@ -225,16 +217,16 @@ def _train(settings: "TrainingSettings", gpus: int) -> None:
 
     Raises:
         UserError: as `stunet.training.run.train`.
-        Stopped: SIGTERM came; a checkpoint was saved.
+        TrainingStopped: SIGTERM came; a checkpoint was saved.
         RuntimeError: one of several processes failed; it has said why.
     """
     from stunet.training.launch import launch
-    from stunet.training.stopping import EXIT_CODE
+    from stunet.training.stopping import EXIT_CODE, TrainingStopped
 
     several = gpus > 1
     code = launch(train_and_exit, settings, processes=gpus) if several else train_and_exit(settings)
     if code == EXIT_CODE:
-        raise Stopped("The training was told to stop and has saved itself. Go on with --resume.")
+        raise TrainingStopped("The training was told to stop and has saved itself. Go on with --resume.")
     if code:
         raise RuntimeError(f"the training on {gpus} GPUs ended with exit code {code}")
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from stunet.errors import UserError
+from stunet.errors import FileError, UserError
 from stunet.imaging.box import Box, nonzero_box
 from stunet.imaging.normalize import intensity_map, normalized
 from stunet.imaging.resample import (
@@ -183,7 +183,7 @@ def _check_channels(volume: Volume, plan: PreprocessingPlan) -> None:
         )
     for array, channel in zip(volume.array, plan.normalization, strict=True):
         if channel.scheme == "rgb_to_0_1" and (array.min() < 0 or array.max() > 255):
-            raise UserError(
+            raise FileError(
                 f"{volume.source}: the model needs colours from 0 to 255, but the values run from {array.min():g} to "
                 f"{array.max():g}; give the colour channels as they were."
             )
@@ -201,7 +201,7 @@ def _check_finite(volume: Volume) -> None:
                 count += int(bad.sum())
                 first = first or [int(i) for i in np.argwhere(bad)[0] + (start, 0, 0)][::-1]
     if count:
-        raise UserError(
+        raise FileError(
             f"{volume.source}: {count} of {volume.array.size} voxels are not finite (NaN or infinite), the first at "
             f"x, y, z = {first}; replace them by real values, for example the background's."
         )
@@ -243,7 +243,7 @@ def _network_shape(box: Box, spacing: Sequence[float], plan: PreprocessingPlan, 
     # one division, then one product, then round half to even: the order decides the last voxel
     network = [round(old / new * size) for old, new, size in zip(spacing, plan.spacing, (z, y, x), strict=True)]
     if min(network) < 1:
-        raise UserError(
+        raise FileError(
             f"{volume.source}: its {x}x{y}x{z} voxels vanish at the model's spacing of {plan.spacing} mm; the scan is "
             "too small or its spacing wrong."
         )

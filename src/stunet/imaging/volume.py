@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stunet.errors import UserError
+from stunet.errors import FileError
 
 MAX_VOXELS = 2**31
 """Scans that claim more voxels are refused before anything is allocated: 512x512x8192 fits, no scanner makes more."""
@@ -196,13 +196,13 @@ def check_same_grid(first: Volume, other: Volume) -> None:
     """
     advice = "resample one onto the other first"
     if first.shape != other.shape:
-        raise UserError(
+        raise FileError(
             f"{other.source}: has {_size(other.shape)} voxels, but {first.source} has {_size(first.shape)}; {advice}."
         )
     corners = np.stack(np.meshgrid(*((0, size) for size in reversed(first.shape))), axis=-1)
     distance = np.abs(voxel_to_world(first.affine, corners) - voxel_to_world(other.affine, corners)).max()
     if distance > SAME_GRID_TOLERANCE_MM:
-        raise UserError(
+        raise FileError(
             f"{other.source}: lies up to {distance:.3g} mm away from {first.source}, so the two have not one "
             f"grid; {advice}."
         )
@@ -216,7 +216,7 @@ def check_size(shape: Sequence[int], source: str) -> None:
     """
     voxels = int(np.prod([int(n) for n in shape], dtype=object))
     if voxels > MAX_VOXELS:
-        raise UserError(
+        raise FileError(
             f"{source}: the header claims {_size(shape)} voxels, more than the {MAX_VOXELS:,} that a scan may have; "
             "the file is damaged or not a medical scan, export it again."
         )
@@ -230,10 +230,10 @@ def check_affine(affine: np.ndarray, source: str) -> None:
             `source`, the file.
     """
     if not np.isfinite(affine).all():
-        raise UserError(f"{source}: the affine in the header is not finite; export the scan again.")
+        raise FileError(f"{source}: the affine in the header is not finite; export the scan again.")
     lengths = np.array(column_lengths(affine))[::-1]
     if (lengths == 0).any() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
-        raise UserError(
+        raise FileError(
             f"{source}: the affine in the header is singular (two voxel axes coincide or one has no length), so the "
             "voxels have no place in space; export the scan again."
         )
@@ -241,7 +241,7 @@ def check_affine(affine: np.ndarray, source: str) -> None:
     axes = affine[:3, :3] / lengths
     shear = np.abs(np.triu(axes.T @ axes, 1)).max()
     if shear > SHEAR_TOLERANCE:
-        raise UserError(
+        raise FileError(
             f"{source}: the voxel axes are sheared ({np.degrees(np.arcsin(min(shear, 1.0))):.1f} degrees off a right "
             "angle, as a tilted gantry makes them); resample the scan to a rectangular grid first."
         )
@@ -256,7 +256,7 @@ def check_spacing(spacing: Sequence[float] | np.ndarray, source: str) -> None:
     low, high = SPACING_LIMITS_MM
     if not all(low <= size <= high for size in spacing):
         sizes = " x ".join(f"{size:g}" for size in reversed(list(spacing)))
-        raise UserError(
+        raise FileError(
             f"{source}: voxels of {sizes} mm are not those of a scan (expected {low:g} to {high:g} mm on each axis); "
             "correct the spacing in the header or export the scan again."
         )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from stunet.errors import UserError
+from stunet.errors import NotEnoughMemoryError
 
 RunWindows = Callable[[torch.Tensor], torch.Tensor]
 """From windows (B, C, Z, Y, X) to their features (B, Z, Y, X, F), which do not depend on B."""
@@ -68,7 +68,7 @@ class WindowBatches:
         """The features (B, Z, Y, X, F) of the windows, or of as many of the first of them as fit."""
         while (features_BZYXF := self._of_all(windows)) is None:
             if len(windows) == 1:
-                raise UserError(
+                raise NotEnoughMemoryError(
                     "The GPU has too little free memory for one window of this model; end what else uses it, or take "
                     "--device cpu or a smaller model."
                 )

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from stunet.errors import UserError
+from stunet.errors import OutputError, UserError
 from stunet.extras import from_extra
 from stunet.files import write_json
 from stunet.inference.backends.onnx_backend import CPU_PROVIDER, session_options
@@ -75,7 +75,7 @@ def export_model(model: Model, to: Format, path: Path) -> Exported:
             written = write(logits_graph(model), Path(folder) / path.name)
             difference = _largest_difference(model, run(written[0], example_window(model)))
             if not difference <= TOLERANCE:
-                raise UserError(
+                raise OutputError(
                     f"{path}: not written, for the exported file's answers differ from torch's by {difference:.2g} "
                     f"standard deviations, and {TOLERANCE:g} are allowed. Are the model's weights sound?"
                 )
@@ -83,7 +83,7 @@ def export_model(model: Model, to: Format, path: Path) -> Exported:
             write_json(card, export_card(model, written, (INPUT, OUTPUT), difference))
             moved = [file.replace(path.parent / file.name) for file in (*reversed(written), card)]
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}).") from error
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
     *files, card = moved
     return Exported(tuple(reversed(files)), card, difference)
 
@@ -98,7 +98,7 @@ def require_path(path: Path, to: Format) -> None:
     if path.suffix != suffix:
         raise UserError(f"{path}: a model exported to {to} is a {suffix} file; give it a name that ends so.")
     if not path.parent.is_dir():
-        raise UserError(f"{path.parent}: there is no such folder to write to. Make it first.")
+        raise OutputError(f"{path.parent}: there is no such folder to write to. Make it first.")
 
 
 class MeanLogits(nn.Module):

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 import numpy as np
 import torch
 
-from stunet.errors import UserError
+from stunet.errors import UnknownNameError, UserError
 from stunet.imaging.box import body_box
 from stunet.imaging.formats.registry import read_volume
 from stunet.imaging.paging import release, zeros
@@ -91,7 +91,7 @@ class InferenceConfig:
 
 def _require_one_of(what: str, chosen: str, known: Iterable[str]) -> None:
     if chosen != "auto" and chosen not in known:
-        raise UserError(f"There is no {what} {chosen!r}; there is auto, {', '.join(known)}.")
+        raise UnknownNameError.of(what, chosen, ["auto", *known])
 
 
 class Predictor:
@@ -220,7 +220,7 @@ def _labels_of(classes: Sequence[str], model: Model) -> frozenset[int]:
     for name in classes:
         if name not in label_of:
             similar = get_close_matches(name, label_of, n=3) or label_of
-            raise UserError(f"Model {model.card.name!r} has no structure {name!r}. It has {', '.join(similar)}.")
+            raise UnknownNameError(f"Model {model.card.name!r} has no structure {name!r}. It has {', '.join(similar)}.")
     return frozenset(label_of[name] for name in classes or label_of)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stunet.errors import UserError
+from stunet.errors import OutputError
 from stunet.files import replacing_files_in
 from stunet.imaging.formats.nifti import FRACTION_STEPS, write_nifti_fractions
 from stunet.imaging.paging import release, zeros_in
@@ -89,7 +89,7 @@ def _on_disk(path: Path, shape: Sequence[int]) -> np.ndarray:
 def _require_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder.absolute().parent).free
     if needed > free:
-        raise UserError(
+        raise OutputError(
             f"{folder}: the probabilities need {needed / 1e9:.1f} GB until they are compressed, and "
             f"{free / 1e9:.1f} GB are free; ask for fewer structures (--classes), or choose another disk."
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stunet.errors import UserError
+from stunet.errors import UnknownNameError
 from stunet.files import made_folder
 from stunet.imaging.formats.registry import write_labels
 from stunet.imaging.volume import Volume, count_labels
@@ -120,7 +120,7 @@ class Segmentation:
             return sorted(label for label in self.names if label)
         unknown = [name for name in names if name not in label_of]
         if unknown:
-            raise UserError(f"There is no structure {unknown[0]!r} in this segmentation, only {', '.join(label_of)}.")
+            raise UnknownNameError.of("structure", unknown[0], label_of)
         return [label_of[name] for name in names]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from stunet.errors import UserError
+from stunet.errors import FileError
 from stunet.evaluation.case_scores import CasePair, read_pair
 from stunet.evaluation.metrics import METRICS
 from stunet.evaluation.report import EvaluationReport
@@ -72,7 +72,7 @@ def _read_scan(images: Path, case: str, reference: Volume) -> Volume:
     names = [f"{case}{channel}{suffix}" for channel in ("_0000", "") for suffix in SUFFIXES]
     found = [images / name for name in names if (images / name).is_file()]
     if not found:
-        raise UserError(f"There is no scan of {case} in {images}; looked for {', '.join(names)}.")
+        raise FileError(f"There is no scan of {case} in {images}; looked for {', '.join(names)}.")
     scan = read_volume(found[0])
     check_same_grid(reference, scan)
     return scan

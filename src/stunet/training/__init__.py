@@ -1,4 +1,4 @@
-"""Training: STU-Net inside nnU-Net v2, the only room that imports nnunetv2 and it asks for it in `environment.py`."""
+"""STU-Net inside nnU-Net v2, to train it. Only this room imports nnunetv2."""
 
 import os
 

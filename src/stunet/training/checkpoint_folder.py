@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from stunet.errors import UserError
+from stunet.errors import FileError, OutputError, UserError
 from stunet.files import write_json
 from stunet.weights.model_file import StateDict, mismatches, shapes_of
 from stunet.weights.training_checkpoint import OPTIMIZER_SEPARATOR, STATE_NAME, join_shards, require_all_shards
@@ -80,7 +80,7 @@ def load_optimizer_tensors(
     for full_name, tensor in tensors.items():
         name, _, key = full_name.partition(OPTIMIZER_SEPARATOR)
         if name not in parameters or tensor.shape not in (parameters[name].shape, ()):
-            raise UserError(f"The checkpoint's optimiser belongs to another network: it holds {full_name}.")
+            raise FileError(f"The checkpoint's optimiser belongs to another network: it holds {full_name}.")
         with torch.no_grad():
             like = tensor if tensor.shape == () else parameters[name]  # AdamW counts its steps in one number
             optimizer.state[parameters[name]][key] = torch.empty_like(like).copy_(tensor)
@@ -110,7 +110,7 @@ def rolling(run_folder: Path) -> Iterator[Path]:
             newest.rename(previous)
         temporary.rename(newest)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{newest}: cannot be written ({error}).") from error
+        raise OutputError(f"{newest}: cannot be written ({error}).") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -185,10 +185,10 @@ def read(folder: Path) -> TrainingCheckpoint:
     try:
         content = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if content["version"] != VERSION:
-            raise UserError(f"The checkpoint {folder} has version {content['version']}, this stunet reads {VERSION}.")
+            raise FileError(f"The checkpoint {folder} has version {content['version']}, this stunet reads {VERSION}.")
         state = TrainingState(**{field.name: content[field.name] for field in fields(TrainingState)})
     except (OSError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"The checkpoint {folder} is damaged ({STATE}: {error}).") from error
+        raise FileError(f"The checkpoint {folder} is damaged ({STATE}: {error}).") from error
     require_all_shards(folder)
     return TrainingCheckpoint(folder, state)
 
@@ -201,6 +201,6 @@ def load_into(checkpoint: TrainingCheckpoint, network: nn.Module, optimizer: tor
     """
     table = mismatches(shapes_of(network.state_dict()), shapes_of(checkpoint.weights))
     if table:
-        raise UserError(f"The checkpoint {checkpoint.folder} is of another network:\n{table}")
+        raise FileError(f"The checkpoint {checkpoint.folder} is of another network:\n{table}")
     network.load_state_dict(checkpoint.weights)
     load_optimizer_tensors(optimizer, network, checkpoint.optimizer)

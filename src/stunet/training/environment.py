@@ -6,14 +6,14 @@ The files that start a training or a preparation import this file first, so that
 import os
 from pathlib import Path
 
-from stunet.errors import UserError
+from stunet.errors import MissingPackageError
 from stunet.files import made_folder
 from stunet.folders import Folders, nnunet_folders
 
 try:
     import nnunetv2  # noqa: F401
 except ImportError as error:
-    raise UserError("Training needs nnU-Net. Install it with: pip install 'stunet[train]'") from error
+    raise MissingPackageError("Training needs nnU-Net. Install it with: pip install 'stunet[train]'") from error
 
 TRAINER_FOLDER = Path(__file__).parent / "nnunet_names"
 """nnU-Net imports every module of this folder when it looks for a trainer by name (variable nnUNet_extTrainer)."""
@@ -22,11 +22,8 @@ TRAINER_FOLDER = Path(__file__).parent / "nnunet_names"
 def set_nnunet_environment() -> Folders:
     """Create the three folders and tell nnU-Net of them and of our trainers, by its environment variables."""
     folders = nnunet_folders()
-    for folder in (folders.raw, folders.preprocessed, folders.results):
-        made_folder(folder)
-    os.environ["nnUNet_raw"] = str(folders.raw)
-    os.environ["nnUNet_preprocessed"] = str(folders.preprocessed)
-    os.environ["nnUNet_results"] = str(folders.results)
+    for name, folder in vars(folders).items():  # raw, preprocessed, results
+        os.environ[f"nnUNet_{name}"] = str(made_folder(folder))
     known = [p for p in os.environ.get("nnUNet_extTrainer", "").split(os.pathsep) if p]
     if str(TRAINER_FOLDER) not in known:
         os.environ["nnUNet_extTrainer"] = os.pathsep.join([*known, str(TRAINER_FOLDER)])

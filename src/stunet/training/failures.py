@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from stunet.errors import UserError
+from stunet.errors import NotEnoughMemoryError, UserError
 
 CPU_ALLOCATOR = "DefaultCPUAllocator"
 """Named in the message with which torch says that a CPU's memory is used up, for which it has no exception."""
@@ -43,13 +43,13 @@ def explaining_lack_of_memory(what_fits: Callable[[], str]) -> Iterator[None]:
         what_fits: says what to try; asked only then.
 
     Raises:
-        UserError: memory was used up.
+        NotEnoughMemoryError: memory was used up.
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise UserError(f"The GPU's memory does not suffice for this step. {what_fits()}") from error
     except RuntimeError as error:
-        if CPU_ALLOCATOR not in str(error):
+        is_of_gpu = isinstance(error, torch.OutOfMemoryError)
+        if not is_of_gpu and CPU_ALLOCATOR not in str(error):
             raise
-        raise UserError(f"This machine's memory does not suffice for this step. {what_fits()}") from error
+        whose = "The GPU's" if is_of_gpu else "This machine's"
+        raise NotEnoughMemoryError(f"{whose} memory does not suffice for this step. {what_fits()}") from error

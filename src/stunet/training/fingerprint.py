@@ -17,7 +17,7 @@ from stunet.errors import UserError
 from stunet.files import made_folder, replacing, write_json
 from stunet.imaging.formats.registry import SUFFIXES, read_volume
 from stunet.training.pool import work_on_cases
-from stunet.training.training_cases import TrainingCase, expected_labels
+from stunet.training.raw_cases import TrainingCase, expected_labels
 
 FINGERPRINT_NAME = "dataset_fingerprint.json"
 """nnU-Net's name."""

@@ -17,14 +17,8 @@ from stunet.training.training_memory import training_memory
 PROCESS_BYTES = 500_000_000
 """What a process takes beside its tensors: on a CPU torch and nnU-Net themselves (bench/training_memory.py)."""
 
-MOST_IMAGES = 256
-"""Larger batches are not looked for."""
-
-LONGEST_EDGE = 512
-"""Larger patches are not looked for."""
-
-MOST_RANKS = 256
-"""More processes are not looked for."""
+MOST_IMAGES, LONGEST_EDGE, MOST_RANKS = 256, 512, 256
+"""Larger batches, larger patches and more processes are not looked for."""
 
 
 def needed_bytes(step: TrainingStep) -> int:

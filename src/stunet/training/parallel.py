@@ -77,11 +77,11 @@ def this_process(device_type: str) -> Process:
         device_type: "cuda", "cpu" or "mps"; a GPU is chosen by the local rank, since ranks go on counting on the
             second node where its GPUs begin at 0 again.
     """
-    if not (dist.is_available() and dist.is_initialized()):
-        return Process(torch.device(device_type, 0) if device_type == "cuda" else torch.device(device_type))
-    rank, world_size = dist.get_rank(), dist.get_world_size()
-    local_rank = int(os.environ.get("LOCAL_RANK", rank))
-    local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+    rank, world_size, local_rank, local_world_size = 0, 1, 0, 1
+    if dist.is_available() and dist.is_initialized():
+        rank, world_size = dist.get_rank(), dist.get_world_size()
+        local_rank = int(os.environ.get("LOCAL_RANK", rank))
+        local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
     device = torch.device(device_type, local_rank) if device_type == "cuda" else torch.device(device_type)
     return Process(device, rank, world_size, local_rank, local_world_size)
 
@@ -166,7 +166,9 @@ def distribute(network: nn.Module, process: Process, strategy: Strategy) -> nn.M
         return DistributedDataParallel(
             network, device_ids=device_ids, find_unused_parameters=True, gradient_as_bucket_view=True
         )
-    _send_weights_of_rank_0(network)
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            dist.broadcast(tensor, 0)
     return _shard(cast(STUNet, unwrapped(network)), process)
 
 
@@ -175,12 +177,6 @@ def unwrapped(network: nn.Module) -> Network:
     while not isinstance(network, Network):
         network = cast(nn.Module, getattr(network, "_orig_mod", None) or network.module)
     return network
-
-
-def _send_weights_of_rank_0(network: nn.Module) -> None:
-    with torch.no_grad():
-        for tensor in network.state_dict().values():
-            dist.broadcast(tensor, 0)
 
 
 def _shard(network: STUNet, process: Process) -> STUNet:
@@ -258,14 +254,11 @@ def sum_over_ranks(value: Number) -> Number:
     """The sum of each rank's number or array (all of one shape), the same on all."""
     if not _has_peers():
         return value
-    total = torch.tensor(value, dtype=torch.float64, device=_device_for_numbers())
+    # on the CPU, where numbers come from, unless nnU-Net's own command opened the group: it has NCCL only
+    device = "cpu" if "cpu" in dist.get_backend_config() else "cuda"
+    total = torch.tensor(value, dtype=torch.float64, device=device)
     dist.all_reduce(total)
     return total.cpu().numpy() if isinstance(value, np.ndarray) else cast(Number, total.item())
-
-
-def _device_for_numbers() -> str:
-    """The CPU, where numbers come from, unless nnU-Net's own command opened the group: it has NCCL only."""
-    return "cpu" if "cpu" in dist.get_backend_config() else "cuda"
 
 
 def is_true_on_any_rank(flag: bool) -> bool:

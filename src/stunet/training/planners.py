@@ -18,9 +18,6 @@ from stunet.networks.stunet import PUBLISHED_STRIDES, SIZES
 from stunet.plans.network_spec import CLASSES, kind_of
 from stunet.weights.published import PUBLISHED_PLAN
 
-STUNET_CLASS = CLASSES["stunet"]
-"""What nnU-Net finds with pydoc.locate when it builds the network of plans for STU-Nets."""
-
 PREFIXES = {"nnunet": "STUNetPlans", "published": "STUNetPublishedPlans"}
 """What the names of plans and of their images begin with, for each kind of plan."""
 

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from stunet.errors import UserError
+from stunet.errors import NotEnoughMemoryError, UserError
 
 
 def work_on_cases(
@@ -33,7 +33,8 @@ def work_on_cases(
         on_case: called with the number of cases done and of all.
 
     Raises:
-        UserError: cases that failed, each with the reason, or a process was killed.
+        UserError: cases that failed, each with the reason.
+        NotEnoughMemoryError: a process was killed.
     """
     before = cases - len(arguments)
     failed = {}
@@ -63,7 +64,7 @@ def each_case(
         for done in as_completed(running):
             yield running[done], done.result()
     except BrokenProcessPool as error:
-        raise UserError(
+        raise NotEnoughMemoryError(
             "A process was killed while it worked on a case; most often memory has run out. What is done is kept: give "
             "a smaller number of --processes and start again."
         ) from error

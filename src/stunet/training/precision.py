@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from stunet.errors import UserError
+from stunet.errors import UnknownNameError, UserError
 from stunet.inference.backends.precision import PRECISIONS, Precision, cpu_computes_bfloat16
 
 
@@ -18,7 +18,7 @@ def resolve_precision(asked: Precision | Literal["auto"], device: torch.device) 
         UserError: an unknown precision, or float16 without the gradient scaler that only CUDA has.
     """
     if asked not in ("auto", *PRECISIONS):
-        raise UserError(f"A precision is auto, {', '.join(PRECISIONS)}, not {asked!r}.")
+        raise UnknownNameError.of("precision", asked, ("auto", *PRECISIONS))
     if asked == "float16" and device.type != "cuda":
         raise UserError("float16 is for CUDA GPUs; --precision bfloat16 or float32 is for other devices.")
     if asked != "auto":

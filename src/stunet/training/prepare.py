@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from stunet.errors import UserError
+from stunet.errors import UnknownNameError
 from stunet.folders import find_dataset
 from stunet.networks.registry import find_network
 from stunet.training import MAX_PROCESSES, environment
 from stunet.training.fingerprint import extract_fingerprint
 from stunet.training.planners import PLANNERS, plan_dataset, plans_name
 from stunet.training.preprocessing import preprocess_images
-from stunet.training.training_cases import find_cases
+from stunet.training.raw_cases import find_cases
 
 OnCase = Callable[[str, int, int], None]
 """Told what is done at present, the number of cases done, and of all."""
@@ -62,7 +62,7 @@ def prepare(
     """
     find_network(size)
     if plan not in PLANNERS:
-        raise UserError(f"There is no plan {plan!r}. Known are: {', '.join(PLANNERS)}.")
+        raise UnknownNameError.of("plan", plan, PLANNERS)
     folders = environment.set_nnunet_environment()
     name = find_dataset(dataset, folders.raw)
     description, cases = find_cases(folders.raw / name)
@@ -71,6 +71,6 @@ def prepare(
     extract_fingerprint(cases, description, plans_file.parent, processes, partial(on_case, "checking"))
     configurations = plan_dataset(name, size, plan, plans_file)
     if configuration not in configurations:
-        raise UserError(f"nnU-Net plans no {configuration!r} for {name}, only: {', '.join(configurations)}.")
+        raise UnknownNameError(f"nnU-Net plans no {configuration!r} for {name}, only: {', '.join(configurations)}.")
     preprocess_images(cases, description, plans_file, configuration, processes, partial(on_case, "preprocessing"))
     return PreparedDataset(name, plans_file, configuration, len(cases))

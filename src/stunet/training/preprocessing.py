@@ -11,7 +11,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from stunet.files import made_folder, replacing, write_json
 from stunet.training.pool import work_on_cases
-from stunet.training.training_cases import TrainingCase
+from stunet.training.raw_cases import TrainingCase
 
 STAMP_PREFIX = "stunet_images_"
 """How the file begins that says what the images of a folder were made by."""
@@ -50,12 +50,9 @@ def preprocess_images(
     and as new as their files are left alone: another size may be training on them.
 
     Args:
-        cases: of the dataset.
-        description: content of its `dataset.json`.
         plans_file: nnU-Net's plans.
         configuration: one of theirs.
-        processes: how many cases at a time.
-        on_case: called with the number of cases done and of all.
+        cases, description, processes, on_case: as for `extract_fingerprint`.
 
     Returns:
         The folder of the images.

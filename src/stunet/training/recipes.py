@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from stunet.errors import UserError
+from stunet.errors import UnknownNameError, UserError
 from stunet.networks.registry import find_network
 from stunet.training.settings import TrainingSettings
 
@@ -147,7 +147,7 @@ def find_recipe(name: str) -> Recipe:
         UserError: another name.
     """
     if name not in RECIPES:
-        raise UserError(f"There is no recipe {name!r}. Known are: {', '.join(RECIPES)}.")
+        raise UnknownNameError.of("recipe", name, RECIPES)
     return RECIPES[name]
 
 

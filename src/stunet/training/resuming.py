@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stunet.errors import UserError
+from stunet.errors import FileError, UserError
 from stunet.training import checkpoint_folder
 from stunet.training.checkpoint_folder import TrainingCheckpoint
 from stunet.training.recipes import Recipe, spoken
@@ -47,7 +47,7 @@ def checkpoint_to_resume(fold_folder: Path, settings: TrainingSettings, recipe: 
             raise UserError(f"{fold_folder} already holds {there}. Go on with --resume, or move it away.")
         return None
     if checkpoint is None:
-        raise UserError(_nothing_to_resume(fold_folder, nnunets))
+        raise FileError(_nothing_to_resume(fold_folder, nnunets))
     _require_started_alike(fold_folder, recorded_settings(settings, recipe))
     is_validated = _is_newer(fold_folder / SUMMARY, fold_folder / NNUNET_CHECKPOINTS[0])
     if is_trained(fold_folder, checkpoint.state.epoch, recipe.epochs) and is_validated:

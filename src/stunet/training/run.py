@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from stunet.errors import UserError
+from stunet.errors import FileError, UnknownNameError, UserError
 from stunet.extras import from_extra
 from stunet.files import write_json
 from stunet.folders import Folders, find_dataset
@@ -164,11 +164,11 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
     name = find_dataset(task.dataset, folders.preprocessed)
     plans_file = folders.preprocessed / name / f"{plans_name(str(task.size), task.plan)}.json"
     if not plans_file.is_file():
-        raise UserError(f"{name} isn't prepared for {task.size!r}. Run: {_prepare_command(task)}")
+        raise FileError(f"{name} isn't prepared for {task.size!r}. Run: {_prepare_command(task)}")
     plans = json.loads(plans_file.read_text())
     if task.configuration not in plans["configurations"]:
         known = ", ".join(plans["configurations"])
-        raise UserError(f"The plans of {name} have no configuration {task.configuration!r}, only: {known}.")
+        raise UnknownNameError(f"The plans of {name} have no configuration {task.configuration!r}, only: {known}.")
     configuration = plans["configurations"][task.configuration]
     _require_images(plans_file.parent, configuration["data_identifier"], task)
     _put_into_plan(recipe, settings.hardware.accumulate, configuration)
@@ -245,7 +245,7 @@ def _require_images(prepared: Path, images: str, task: TaskSettings) -> None:
     """Enough preprocessed cases for nnU-Net's split, unless the user wrote one of their own."""
     cases = len(list((prepared / images).glob("*.pkl")))
     if not cases:
-        raise UserError(
+        raise FileError(
             f"{prepared / images} holds no preprocessed images. Run: {_prepare_command(task)} -c {task.configuration}"
         )
     if task.fold != "all" and cases < NUM_FOLDS and not (prepared / "splits_final.json").is_file():

@@ -19,22 +19,17 @@ from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.tensor import DTensor
 
-from stunet.errors import UserError
+from stunet.errors import FileError, OutputError, UserError
 from stunet.training.checkpoint_folder import NEWEST, TrainingCheckpoint, TrainingState, rolling, write_state
 from stunet.training.parallel import items_of_all_ranks, wait_for_all_ranks
-from stunet.weights.model_file import Shape, mismatches, shapes_of
+from stunet.weights.model_file import Shape, StateDict, mismatches, shapes_of
 from stunet.weights.training_checkpoint import OPTIMIZER_SEPARATOR
 
 TESTED_TORCH = "2.13"
 """The storage for safetensors files is younger than the rest of what is used here."""
 
 
-def save(
-    run_folder: Path,
-    weights: Mapping[str, torch.Tensor],
-    optimizer: Mapping[str, torch.Tensor],
-    state: TrainingState,
-) -> Path:
+def save(run_folder: Path, weights: StateDict, optimizer: StateDict, state: TrainingState) -> Path:
     """As `checkpoint_folder.save`, by all ranks together, each writing its parts.
 
     Returns:
@@ -63,7 +58,7 @@ def load_into(checkpoint: TrainingCheckpoint, network: nn.Module, optimizer: tor
     for full_name in shapes_in(checkpoint.folder):
         name, separator, key = full_name.partition(OPTIMIZER_SEPARATOR)
         if separator and name not in parameters:
-            raise UserError(f"The checkpoint's optimiser belongs to another network: it holds {full_name}.")
+            raise FileError(f"The checkpoint's optimiser belongs to another network: it holds {full_name}.")
         if separator:
             kept[full_name] = optimizer.state[parameters[name]][key] = torch.zeros_like(parameters[name])
     read_shards(checkpoint.folder, {**network.state_dict(), **kept})
@@ -88,7 +83,7 @@ def write_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     try:
         dcp.save(contiguous, storage_writer=writer, no_dist=not dist.is_initialized())
     except (CheckpointException, OSError) as error:
-        raise UserError(f"{folder}: cannot be written ({_cause(error)}).") from error
+        raise OutputError(f"{folder}: cannot be written ({_cause(error)}).") from error
 
 
 def read_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -104,13 +99,13 @@ def read_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     found = shapes_in(folder)
     table = mismatches(shapes_of(tensors), {name: shape for name, shape in found.items() if name in tensors})
     if table:
-        raise UserError(f"The checkpoint {folder} is of another network:\n{table}")
+        raise FileError(f"The checkpoint {folder} is of another network:\n{table}")
     reader = _storage("HuggingFaceStorageReader")(str(folder))
     wanted: dict[str, Any] = {name: tensor.detach() for name, tensor in tensors.items()}
     try:
         dcp.load(wanted, storage_reader=reader, no_dist=not dist.is_initialized())
     except (CheckpointException, OSError, SafetensorError, AssertionError) as error:
-        raise UserError(f"{folder} cannot be read ({_cause(error)}).") from error
+        raise FileError(f"{folder} cannot be read ({_cause(error)}).") from error
 
 
 def shapes_in(folder: Path) -> dict[str, Shape]:
@@ -120,11 +115,11 @@ def shapes_in(folder: Path) -> dict[str, Shape]:
         UserError: no files, or damaged ones.
     """
     if not any(folder.glob("*.safetensors")):
-        raise UserError(f"{folder} holds no part of a checkpoint (*.safetensors).")
+        raise FileError(f"{folder} holds no part of a checkpoint (*.safetensors).")
     try:
         metadata = _storage("HuggingFaceStorageReader")(str(folder)).read_metadata()
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder}: a part of the checkpoint is damaged ({error}).") from error
+        raise FileError(f"{folder}: a part of the checkpoint is damaged ({error}).") from error
     return {name: tuple(entry.size) for name, entry in metadata.state_dict_metadata.items()}
 
 

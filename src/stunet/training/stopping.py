@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from stunet.errors import Stopped
+
 EXIT_CODE = 128 + signal.SIGTERM
 """143, as shells report a process that SIGTERM ended."""
 
 
-class TrainingStopped(Exception):  # noqa: N818 (nothing went wrong)
+class TrainingStopped(Stopped):
     """A training that saved itself because it was told to stop; the message is for people."""
 
 

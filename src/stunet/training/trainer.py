@@ -256,22 +256,12 @@ class STUNetTrainer(ResumableTrainer):
             training, validation = (augmenter.data_loader for augmenter in super().get_dataloaders())
         validation_batches = self._seeded(validation, "validation")
         self._picture_batch = validation_batches[0] if self.settings.logging.picture_every else {}
+        steps = range(self.steps_done, self.num_epochs * self.num_iterations_per_epoch)
+        first, end = (epoch * self.num_val_iterations_per_epoch for epoch in (self.current_epoch, self.num_epochs))
+        pin = self.device.type == "cuda"
         return (
-            batches(
-                self._seeded(training, "training"),
-                range(self.steps_done, self.num_epochs * self.num_iterations_per_epoch),
-                workers,
-                self.device.type == "cuda",
-            ),
-            batches(
-                validation_batches,
-                range(
-                    self.current_epoch * self.num_val_iterations_per_epoch,
-                    self.num_epochs * self.num_val_iterations_per_epoch,
-                ),
-                (workers + 1) // 2,
-                self.device.type == "cuda",
-            ),
+            batches(self._seeded(training, "training"), steps, workers, pin),
+            batches(validation_batches, range(first, end), (workers + 1) // 2, pin),
         )
 
     def _seeded(self, loader: Any, stream: Stream) -> SeededBatches:

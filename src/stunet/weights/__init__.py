@@ -1,1 +1,1 @@
-"""A file becomes a state dict that fits."""
+"""A file becomes a model: networks, how to prepare images for them, and what their answers mean."""

@@ -38,6 +38,9 @@ METADATA_KEY = "stunet"
 MAX_HEADER_BYTES = 25_000_000
 """No header of ours nears this (`huge` needs 50 kB); the same bound that huggingface_hub sets."""
 
+MAX_CLASSES = 2**15
+"""Labels are int16 while they are found."""
+
 SHOWN_MISMATCHES = 12
 """Rows of the table that reports wrong shapes; the rest are counted."""
 
@@ -84,6 +87,8 @@ class ModelCard:
             raise ValueError(f"{len(self.labels)} labels are named for {self.network.num_classes} classes")
         if len(self.channels) != self.network.input_channels:
             raise ValueError(f"{len(self.channels)} channels are named for {self.network.input_channels} inputs")
+        if len(self.labels) > MAX_CLASSES:
+            raise ValueError(f"a label map holds {MAX_CLASSES:,} classes at most, not {len(self.labels):,}")
         if not set(self.mirror_axes) <= {0, 1, 2}:
             raise ValueError(f"mirror axes are among 0, 1 and 2, not {self.mirror_axes}")
 

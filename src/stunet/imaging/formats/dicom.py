@@ -15,7 +15,7 @@ import numpy as np
 import pydicom
 import SimpleITK
 
-from stunet.errors import UserError
+from stunet.errors import FileError, UserError
 from stunet.imaging.volume import SHEAR_TOLERANCE, Volume, check_affine, check_size
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def _find_slices(folder: Path) -> list[Slice]:
             passed[found] += 1
     if not slices:
         what = ", ".join(f"{count} x {kind}" for kind, count in passed.items()) or "no files"
-        raise UserError(f"{folder}: holds no DICOM slices ({what}); give the folder with the files of one series.")
+        raise FileError(f"{folder}: holds no DICOM slices ({what}); give the folder with the files of one series.")
     if passed:
         logger.warning("%s: passed over %s.", folder, ", ".join(f"{n} x {kind}" for kind, n in passed.items()))
     return slices
@@ -132,14 +132,14 @@ def _read_slice(path: Path) -> Slice | str:
     except (AttributeError, TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path}: the DICOM header holds impossible values; export the scan again.") from error
+        raise FileError(f"{path}: the DICOM header holds impossible values; export the scan again.") from error
 
 
 def _reason_to_pass(header: pydicom.Dataset, path: Path) -> str:
     """Why a DICOM object is no slice of a scan; empty if it is one."""
     kind = pydicom.uid.UID(header.get("SOPClassUID", "")).name or "object without a class"
     if _number(header, "NumberOfFrames") > 1 or kind.startswith("Enhanced"):
-        raise UserError(
+        raise FileError(
             f"{path}: is a multi-frame object ({kind}), which is not supported; convert it to one file per slice or to "
             ".nii.gz (for example with dcm2niix)."
         )
@@ -161,13 +161,13 @@ def _slice_of(path: Path, header: pydicom.Dataset) -> Slice:
     if position.shape != (3,) or not np.isfinite(position).all():
         raise ValueError(f"position {position}")
     if not np.allclose([row @ row, column @ column, row @ column], [1, 1, 0], atol=ORIENTATION_TOLERANCE):
-        raise UserError(f"{path}: the orientation in the header is not that of a rectangle; export the scan again.")
+        raise FileError(f"{path}: the orientation in the header is not that of a rectangle; export the scan again.")
     parts = (header.get("SeriesNumber"), header.get("SeriesDescription"), header.get("Modality"))
     name = " ".join(str(part) for part in parts if part) or "no description"
     series = str(header.get("SeriesInstanceUID") or "")
     size = int(header.Rows), int(header.Columns)
     if path.stat().st_size < _least_bytes(header):
-        raise UserError(f"{path}: holds fewer pixels than its {size[1]}x{size[0]}; copy or export it again.")
+        raise FileError(f"{path}: holds fewer pixels than its {size[1]}x{size[0]}; copy or export it again.")
     return Slice(path, series, name, size, (float(row_mm), float(column_mm)), position, row, column)
 
 
@@ -185,7 +185,7 @@ def _one_series(slices: Sequence[Slice], folder: Path) -> list[Slice]:
         series[one.series].append(one)
     if len(series) > 1:
         found = "; ".join(f"{uid or 'no UID'} ({members[0].name}): {len(members)}" for uid, members in series.items())
-        raise UserError(
+        raise FileError(
             f"{folder}: holds slices of {len(series)} series, put the one to segment in a folder of its own. {found}."
         )
     return list(slices)
@@ -197,7 +197,7 @@ def _check_alike(slices: Sequence[Slice], folder: Path) -> None:
         same_grid = one.size == first.size and np.allclose(one.spacing, first.spacing, rtol=1e-4)
         turned = max(np.abs(one.row - first.row).max(), np.abs(one.column - first.column).max())
         if not same_grid or turned > ORIENTATION_TOLERANCE:
-            raise UserError(
+            raise FileError(
                 f"{folder}: {first.path.name} and {one.path.name} differ in size, spacing or orientation, so they are "
                 "not slices of one scan; put those of one scan in a folder of its own."
             )
@@ -206,18 +206,18 @@ def _check_alike(slices: Sequence[Slice], folder: Path) -> None:
 def _check_gaps(slices: Sequence[Slice], heights: Sequence[float], folder: Path) -> None:
     """Refuse single, doubled, missing and unevenly spaced slices, given in order with their heights in mm."""
     if len(slices) < 2:
-        raise UserError(f"{folder}: holds a single slice ({slices[0].path.name}), but a 3D scan is needed.")
+        raise FileError(f"{folder}: holds a single slice ({slices[0].path.name}), but a 3D scan is needed.")
     gaps = np.diff(heights)
     narrowest = int(np.argmin(gaps))
     if gaps[narrowest] < SAME_POSITION_MM:
-        raise UserError(
+        raise FileError(
             f"{folder}: {slices[narrowest].path.name} and {slices[narrowest + 1].path.name} lie at the same position "
             f"({heights[narrowest]:.2f} mm); remove the duplicate, or the other time points of a dynamic scan."
         )
     usual = float(np.median(gaps))
     worst = int(np.argmax(np.abs(gaps - usual)))
     if abs(gaps[worst] - usual) > GAP_TOLERANCE * usual:
-        raise UserError(
+        raise FileError(
             f"{folder}: slices are missing or unevenly spaced: {gaps[worst]:.2f} mm between {slices[worst].path.name} "
             f"({heights[worst]:.2f} mm) and {slices[worst + 1].path.name} ({heights[worst + 1]:.2f} mm), but "
             f"{usual:.2f} mm elsewhere; export the series again."
@@ -229,7 +229,7 @@ def _check_tilt(step: np.ndarray, normal: np.ndarray, folder: Path) -> None:
     cosine = float(step @ normal) / float(np.linalg.norm(step))
     tilt = float(np.arccos(np.clip(cosine, -1.0, 1.0)))
     if tilt > SHEAR_TOLERANCE:
-        raise UserError(
+        raise FileError(
             f"{folder}: the gantry was tilted by {np.degrees(tilt):.1f} degrees, so the slices do not lie straight "
             "above each other; resample the series to a rectangular grid first (for example with dcm2niix)."
         )
@@ -265,5 +265,5 @@ def _decode(one: Slice) -> np.ndarray:
     try:
         pixels = SimpleITK.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
-        raise UserError(f"{one.path}: the pixels cannot be decoded; the file is damaged, export it again.") from error
+        raise FileError(f"{one.path}: the pixels cannot be decoded; the file is damaged, export it again.") from error
     return pixels.reshape(one.size)

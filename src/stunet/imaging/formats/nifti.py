@@ -17,7 +17,7 @@ from typing import IO, cast
 import nibabel
 import numpy as np
 
-from stunet.errors import UserError
+from stunet.errors import FileError
 from stunet.files import replacing
 from stunet.imaging.paging import release, zeros
 from stunet.imaging.volume import Volume, check_affine, check_size, check_spacing, column_lengths
@@ -160,7 +160,7 @@ def split_nifti_channels(path: Path, places: Sequence[Path]) -> None:
         header = _read_header(stream, name)
         channels = int(header["dim"][4]) if header["dim"][0] == 4 else 1
         if channels != len(places):
-            raise UserError(f"{name}: holds {channels} channels, but {len(places)} are expected.")
+            raise FileError(f"{name}: holds {channels} channels, but {len(places)} are expected.")
         single = header.copy()
         single["dim"][0], single["dim"][4:] = 3, 1
         shape_xyz, dtype = _checked_shape(single, name), _checked_dtype(header, name)
@@ -209,27 +209,27 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
             magic = file.read(2)
             file.seek(0)
             if not magic:
-                raise UserError(f"{path}: the file is empty; copy or export it again.")
+                raise FileError(f"{path}: the file is empty; copy or export it again.")
             yield cast(IO[bytes], gzip.GzipFile(fileobj=file)) if magic == b"\x1f\x8b" else file
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(
+        raise FileError(
             f"{path}: the compressed data is damaged or ends too early; copy or export it again."
         ) from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise FileError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
 def _read_header(stream: IO[bytes], name: str) -> nibabel.Nifti1Header:
     start = stream.read(4)
     if start not in _FIRST_BYTES:
-        raise UserError(f"{name}: is not a NIfTI image (it does not begin like one); convert it to .nii.gz first.")
+        raise FileError(f"{name}: is not a NIfTI image (it does not begin like one); convert it to .nii.gz first.")
     kind, endianness = _FIRST_BYTES[start]
     block = start + stream.read(kind.sizeof_hdr - 4)
     if len(block) < kind.sizeof_hdr:
-        raise UserError(f"{name}: ends within the NIfTI header; copy or export it again.")
+        raise FileError(f"{name}: ends within the NIfTI header; copy or export it again.")
     header = kind(block, endianness=endianness, check=False)
     if bytes(header["magic"])[:3] not in (b"n+1", b"n+2"):
-        raise UserError(
+        raise FileError(
             f"{name}: the NIfTI magic is {bytes(header['magic'])!r}, not 'n+1' or 'n+2' of a single-file image; "
             "the file is damaged or of another format, convert it to .nii.gz."
         )
@@ -240,12 +240,12 @@ def _checked_shape(header: nibabel.Nifti1Header, name: str) -> tuple[int, int, i
     """Return the size (x, y, z); trailing axes of one entry are dropped."""
     rank, *sizes = (int(size) for size in header["dim"])
     if not 1 <= rank <= 7 or min(sizes[:rank]) < 1:
-        raise UserError(f"{name}: the header's dimensions {sizes[:3]} are not a size; export the scan again.")
+        raise FileError(f"{name}: the header's dimensions {sizes[:3]} are not a size; export the scan again.")
     if rank < 3:
-        raise UserError(f"{name}: is a {rank}D image, but a 3D scan is needed.")
+        raise FileError(f"{name}: is a {rank}D image, but a 3D scan is needed.")
     if max(sizes[3:rank], default=1) > 1:
         claimed = "x".join(map(str, sizes[:rank]))
-        raise UserError(
+        raise FileError(
             f"{name}: holds more than one 3D image ({rank}D, {claimed}); save the one to segment as a file of its own."
         )
     check_size(sizes[2::-1], name)
@@ -257,10 +257,10 @@ def _checked_dtype(header: nibabel.Nifti1Header, name: str) -> np.dtype:
     try:
         dtype = header.get_data_dtype()
     except (KeyError, nibabel.spatialimages.HeaderDataError) as error:
-        raise UserError(f"{name}: the header's data type {code} is unknown; export the scan again.") from error
+        raise FileError(f"{name}: the header's data type {code} is unknown; export the scan again.") from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8 or int(header["bitpix"]) != 8 * dtype.itemsize:
         kind = nibabel.nifti1.data_type_codes.label[code]
-        raise UserError(
+        raise FileError(
             f"{name}: voxels of type {kind} with {int(header['bitpix'])} bits are not the real numbers of a scan; "
             "export it as a grey-value image (for example int16 or float32)."
         )
@@ -270,7 +270,7 @@ def _checked_dtype(header: nibabel.Nifti1Header, name: str) -> np.dtype:
 def _checked_geometry(header: nibabel.Nifti1Header, name: str) -> tuple[np.ndarray, tuple[float, float, float]]:
     """Return the affine and the spacing (Z, Y, X), both in mm."""
     if not np.isfinite(header["pixdim"]).all():
-        raise UserError(f"{name}: pixdim in the header is not finite; export the scan again.")
+        raise FileError(f"{name}: pixdim in the header is not finite; export the scan again.")
     unit = _MM_PER_UNIT.get(str(nibabel.nifti1.unit_codes.label.get(int(header["xyzt_units"]) % 8)), 1.0)
     x, y, z = (float(size) * unit for size in header["pixdim"][1:4])
     check_spacing((z, y, x), name)
@@ -279,7 +279,7 @@ def _checked_geometry(header: nibabel.Nifti1Header, name: str) -> tuple[np.ndarr
     check_affine(affine, name)
     lengths = column_lengths(affine)
     if not np.allclose(lengths, (z, y, x), rtol=SPACING_DISAGREEMENT):
-        raise UserError(
+        raise FileError(
             f"{name}: the header contradicts itself: pixdim says voxels of {x:g} x {y:g} x {z:g} mm, the affine "
             f"{lengths[2]:g} x {lengths[1]:g} x {lengths[0]:g} mm; correct it or export the scan again."
         )
@@ -291,14 +291,14 @@ def _best_affine(header: nibabel.Nifti1Header, name: str) -> np.ndarray:
     try:
         return np.array(header.get_best_affine(), dtype=np.float64)
     except (ValueError, nibabel.spatialimages.HeaderDataError) as error:
-        raise UserError(f"{name}: the qform in the header is not a rotation; export the scan again.") from error
+        raise FileError(f"{name}: the qform in the header is not a rotation; export the scan again.") from error
 
 
 def _voxel_offset(header: nibabel.Nifti1Header, name: str) -> int:
     """Position of the first voxel in the (uncompressed) file; 0 stands for the usual place."""
     stated = float(header["vox_offset"])
     if not np.isfinite(stated) or 0 < stated < header.sizeof_hdr or stated < 0:
-        raise UserError(f"{name}: the header puts the first voxel at byte {stated:g}; export the scan again.")
+        raise FileError(f"{name}: the header puts the first voxel at byte {stated:g}; export the scan again.")
     return int(stated) or header.single_vox_offset
 
 
@@ -308,12 +308,12 @@ def _check_claim(claimed: int, path: Path) -> None:
     with path.open("rb") as file:
         limit = stored * DEFLATE_MAX_RATIO if file.read(2) == b"\x1f\x8b" else stored
     if claimed > limit:
-        raise UserError(
+        raise FileError(
             f"{path}: the header claims {claimed:,} bytes of voxels, but the file of {stored:,} bytes cannot hold "
             "them; it is truncated or damaged, copy or export it again."
         )
     if claimed > MEMORY_FRACTION * _physical_memory():
-        raise UserError(
+        raise FileError(
             f"{path}: the {claimed / 2**30:.1f} GiB of voxels that the header claims are more than this machine can "
             "handle; crop or downsample the scan."
         )
@@ -340,7 +340,7 @@ def _skip(stream: IO[bytes], count: int, name: str) -> None:
     while count > 0:
         passed = len(stream.read(min(count, READ_BYTES)))
         if not passed:
-            raise UserError(f"{name}: ends before its first voxel; copy or export it again.")
+            raise FileError(f"{name}: ends before its first voxel; copy or export it again.")
         count -= passed
 
 
@@ -372,7 +372,7 @@ def _fill(stream: IO[bytes], piece: np.ndarray, name: str) -> None:
     while done < len(view):
         got = stream.readinto(view[done:])  # type: ignore[attr-defined]
         if not got:
-            raise UserError(f"{name}: ends before its last voxel; it is truncated, copy or export it again.")
+            raise FileError(f"{name}: ends before its last voxel; it is truncated, copy or export it again.")
         done += got
 
 

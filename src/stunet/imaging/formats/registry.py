@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from stunet.errors import UserError
+from stunet.errors import FileError
 from stunet.imaging.formats.nifti import read_nifti, write_nifti_labels
 from stunet.imaging.volume import Volume, stack_channels
 
@@ -50,7 +50,7 @@ def read_volume(path: str | Path | Sequence[str | Path]) -> Volume:
 
         return read_dicom_series(path)
     if not path.exists():
-        raise UserError(f"{path}: no such file or folder.")
+        raise FileError(f"{path}: no such file or folder.")
     return _entry(READERS, path, "read")(path)
 
 
@@ -69,10 +69,10 @@ def read_labels(path: str | Path) -> Volume:
     volume = read_volume(path)
     low, high = volume.array.min(), volume.array.max()
     if low < 0 or high > MAX_LABEL or low != low:
-        raise UserError(f"{volume.source}: holds values from {low:g} to {high:g}, but labels are 0 to {MAX_LABEL}.")
+        raise FileError(f"{volume.source}: holds values from {low:g} to {high:g}, but labels are 0 to {MAX_LABEL}.")
     labels = volume.array.astype(np.uint8 if high < 256 else np.uint16, copy=False)
     if volume.array.dtype.kind == "f" and (labels != volume.array).any():
-        raise UserError(f"{volume.source}: holds fractions, but a label map has whole numbers; is this the image?")
+        raise FileError(f"{volume.source}: holds fractions, but a label map has whole numbers; is this the image?")
     return replace(volume, array=labels)
 
 
@@ -110,4 +110,4 @@ def _entry(table: Mapping[str, Function], path: Path, act: str) -> Function:
             return table[suffix]
     known = ", ".join(table)
     hint = "; for DICOM give the folder of one series" if act == "read" else ""
-    raise UserError(f"{path}: this kind of file cannot be {act} (known: {known}){hint}.")
+    raise FileError(f"{path}: this kind of file cannot be {act} (known: {known}){hint}.")

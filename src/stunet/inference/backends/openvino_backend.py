@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from stunet.errors import UserError
+from stunet.errors import OutputError, UserError
 from stunet.extras import from_extra
 from stunet.files import home_folder, made_folder
 from stunet.inference.backends.maps import head_of
@@ -156,7 +156,7 @@ def _convert(networks: Sequence[STUNet], precision: Precision, window_size: tupl
                 keep_stream_in_float32(model, temporary / IR_NAME)
         _publish(temporary, folder)
     except OSError as error:
-        raise UserError(f"{folder.parent}: cannot be written ({error.strerror or error}).") from error
+        raise OutputError(f"{folder.parent}: cannot be written ({error.strerror or error}).") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -8,7 +8,7 @@ import numpy as np
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
-from stunet.errors import UserError
+from stunet.errors import FileError
 from stunet.files import read_json_object
 
 
@@ -51,7 +51,7 @@ class TrainingCase:
         try:
             return [file.stat() for file in self.files]
         except OSError as error:
-            raise UserError(f"{self.name}: {error.filename}: there is no such file.") from error
+            raise FileError(f"{self.name}: {error.filename}: there is no such file.") from error
 
 
 def find_cases(raw: Path) -> tuple[dict[str, Any], list[TrainingCase]]:
@@ -62,16 +62,16 @@ def find_cases(raw: Path) -> tuple[dict[str, Any], list[TrainingCase]]:
     """
     path = raw / "dataset.json"
     if not path.is_file():
-        raise UserError(f"{raw} has no dataset.json, so it isn't a dataset in nnU-Net's raw layout.")
+        raise FileError(f"{raw} has no dataset.json, so it isn't a dataset in nnU-Net's raw layout.")
     description = read_json_object(path)
     missing = [key for key in ("labels", "channel_names", "numTraining", "file_ending") if key not in description]
     if missing:
-        raise UserError(f"{path} has no {' and no '.join(missing)}, which nnU-Net needs.")
+        raise FileError(f"{path} has no {' and no '.join(missing)}, which nnU-Net needs.")
     expected_labels(description)
     found = get_filenames_of_train_images_and_targets(str(raw), description)
     cases = [TrainingCase(str(name), tuple(files["images"]), files["label"]) for name, files in found.items()]
     if not cases or len(cases) != description["numTraining"]:
-        raise UserError(f"{path} states {description['numTraining']} training cases, but there are {len(cases)}.")
+        raise FileError(f"{path} states {description['numTraining']} training cases, but there are {len(cases)}.")
     return description, cases
 
 
@@ -85,7 +85,7 @@ def expected_labels(description: dict[str, Any]) -> list[int]:
         manager = LabelManager(description["labels"], description.get("regions_class_order"))
         labels = [*manager.all_labels, *([manager.ignore_label] if manager.ignore_label is not None else [])]
     except (AssertionError, RuntimeError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"nnU-Net refuses the labels of dataset.json: {error}") from error
+        raise FileError(f"nnU-Net refuses the labels of dataset.json: {error}") from error
     if not np.all(np.diff(labels) == 1):
-        raise UserError(f"The labels of dataset.json should count from 0 without a gap, not {labels}.")
+        raise FileError(f"The labels of dataset.json should count from 0 without a gap, not {labels}.")
     return [int(label) for label in labels]
