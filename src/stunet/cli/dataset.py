@@ -1,16 +1,12 @@
 """`stunet dataset`: convert published datasets, check datasets, draw subsets."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
 import tyro
 
-from stunet.cli.output import MESSAGES, Json, print_json, print_table, progress_bar
-
-Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+from stunet.cli.output import MESSAGES, Json, Switch, print_result, progress_bar
 
 
 @dataclass
@@ -41,7 +37,6 @@ class Convert:
     workers: int | None = None
     """Cases at a time; one for each processor by default, eight at most."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Find the cases, compare numbers, convert."""
@@ -59,7 +54,7 @@ class Convert:
             link=self.link,
             workers=self.workers or WORKERS,
         )
-        with _bar("converting") as on_case:
+        with progress_bar("converting") as on_case:
             conversion = convert(source, settings, on_case)
         for sentence in conversion.differences:
             MESSAGES.print(f"stunet: {sentence}", soft_wrap=True, markup=False)
@@ -67,10 +62,7 @@ class Convert:
             if case.error is not None and case.outcome != "empty":
                 MESSAGES.print(f"stunet: {case.error}", soft_wrap=True, markup=False)
         summary = {**conversion.to_dict(), "next": f"stunet prepare -d {self.id}"}
-        if self.json:
-            print_json(summary)
-        else:
-            _print_conversion(summary)
+        print_result(summary, self.json, "Converted", ("", "value"), _conversion_rows(summary))
         return 2 if conversion.failed else 0
 
 
@@ -84,22 +76,19 @@ class Check:
     dataset: Annotated[str, tyro.conf.arg(aliases=["-d"])]
     """Number or name of a dataset in the raw folder (STUNET_HOME/raw, or nnUNet_raw where that is set)."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Check; 2 if there is any problem."""
         from stunet.datasets.check import check_dataset
 
-        with _bar("checking") as on_case:
+        with progress_bar("checking") as on_case:
             report = check_dataset(_raw_folder(self.dataset), on_case)
-        if self.json:
-            print_json(asdict(report))
-        else:
-            for problem in report.problems:
-                MESSAGES.print(f"stunet: {problem}", soft_wrap=True, markup=False)
-            verdict = f"{len(report.problems)} problems" if report.problems else "nothing is wrong"
-            rows = [(name, str(cases)) for name, cases in report.label_cases.items()]
-            print_table(f"{report.dataset}, {report.cases} cases: {verdict}", ("label", "cases with it"), rows)
+        for problem in () if self.json else report.problems:
+            MESSAGES.print(f"stunet: {problem}", soft_wrap=True, markup=False)
+        verdict = f"{len(report.problems)} problems" if report.problems else "nothing is wrong"
+        title = f"{report.dataset}, {report.cases} cases: {verdict}"
+        rows = [(name, str(cases)) for name, cases in report.label_cases.items()]
+        print_result(asdict(report), self.json, title, ("label", "cases with it"), rows)
         return 2 if report.problems else 0
 
 
@@ -122,7 +111,6 @@ class Subset:
     fold: Annotated[int, tyro.conf.arg(aliases=["-f"])] = 0
     """Draw from the training cases of this fold, and keep its validation cases."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Read the label maps, draw, write the splits file."""
@@ -130,7 +118,7 @@ class Subset:
         from stunet.folders import nnunet_folders
 
         raw = _raw_folder(self.dataset)
-        with _bar("reading labels") as on_case:
+        with progress_bar("reading labels") as on_case:
             subsets = write_subsets(
                 raw, self.cases, self.seed, self.fold, nnunet_folders().preprocessed / raw.name, on_case
             )
@@ -139,15 +127,12 @@ class Subset:
             "validation": len(subsets.validation),
             "folds": {str(fold): list(cases) for fold, cases in subsets.folds.items()},
         }
-        if self.json:
-            print_json(summary)
-        else:
-            rows = [
-                (str(fold), str(len(cases)), f"stunet train -d {self.dataset} -f {fold}")
-                for fold, cases in subsets.folds.items()
-            ]
-            title = f"{raw.name}: subsets of fold {subsets.base}, {len(subsets.validation)} validation cases"
-            print_table(title, ("fold", "training cases", "train with"), rows)
+        rows = [
+            (str(fold), str(len(cases)), f"stunet train -d {self.dataset} -f {fold}")
+            for fold, cases in subsets.folds.items()
+        ]
+        title = f"{raw.name}: subsets of fold {subsets.base}, {len(subsets.validation)} validation cases"
+        print_result(summary, self.json, title, ("fold", "training cases", "train with"), rows)
         return 0
 
 
@@ -176,17 +161,9 @@ def _raw_folder(dataset: str) -> Path:
     return raw / find_dataset(dataset, raw)
 
 
-@contextmanager
-def _bar(description: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar of cases."""
-    with progress_bar(description) as progress:
-        task = progress.task_ids[0]
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def _print_conversion(summary: dict[str, Any]) -> None:
+def _conversion_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     cases = ", ".join(f"{count} {part}" for part, count in summary["cases"].items() if count)
-    rows = [
+    return [
         ("folder", summary["folder"]),
         ("cases", cases),
         ("failed", str(len(summary["failed"]))),
@@ -195,4 +172,3 @@ def _print_conversion(summary: dict[str, Any]) -> None:
         ("overlapping voxels", str(summary["overlapping_voxels"])),
         ("next", summary["next"]),
     ]
-    print_table("Converted", ("", "value"), rows)

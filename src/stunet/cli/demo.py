@@ -48,7 +48,6 @@ class Demo:
     scan: str = "1"
     """Which of the three scans: 1 to 3, or its name."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Segment, compare with the reference, write, show."""

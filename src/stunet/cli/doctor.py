@@ -6,26 +6,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from stunet.cli.output import RESULTS, Json, print_json, print_table
+from stunet.cli.output import RESULTS, Json, Switch, print_summary
 from stunet.files import home_folder
 
-PACKAGES = (
-    "stunet",
-    "torch",
-    "numpy",
-    "scipy",
-    "nibabel",
-    "SimpleITK",
-    "pydicom",
-    "safetensors",
-    "nnunetv2",
-    "openvino",
-    "onnxruntime",
-)
+PACKAGES = ("stunet", "torch", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom", "safetensors")
 
 OPTIONAL = {
     "nnunetv2": "needed to train: pip install 'stunet[train]'",
@@ -39,10 +24,9 @@ OPTIONAL = {
 class Doctor:
     """Show versions, devices and folders; --nnunet prints the line that nnU-Net's own commands need."""
 
-    nnunet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    nnunet: Switch = False
     """Print the line to put into a shell so that nnUNetv2_train and nnUNetv2_predict find our trainers."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Look and tell."""
@@ -50,11 +34,7 @@ class Doctor:
             folder = Path(__file__).parents[1] / "training" / "nnunet_names"
             RESULTS.print(f"export nnUNet_extTrainer={folder}", soft_wrap=True)
             return 0
-        found = _findings()
-        if self.json:
-            print_json(found)
-        else:
-            print_table("This machine", ("", "value"), list(found.items()))
+        print_summary("This machine", _findings(), self.json)
         return 0
 
 

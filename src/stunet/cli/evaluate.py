@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from stunet.cli.output import MESSAGES, Json, print_json, print_table, progress_bar
+from stunet.cli.output import MESSAGES, Json, Switch, print_json, print_table, progress_bar
 from stunet.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ MetricName = Literal["dsc", "nsd", "hd95"]
 
 MOST_WORKERS = 8
 """Cases at a time unless the command says otherwise; each holds two label maps in memory."""
-
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 @dataclass
@@ -50,7 +48,7 @@ class Evaluate:
     """Of nsd: totalsegmentator's (3 mm for all labels), flare22's, mm of your own, or a .csv file of labels and mm."""
     against: Path | None = None
     """Predictions of another system for the same cases, to test the difference."""
-    groups: Flag = False
+    groups: Switch = False
     """Also the five groups of the paper's Table 3; labels are STU-Net's 104 unless --names says otherwise."""
     worst: int = 0
     """List so many of the worst cases."""
@@ -63,7 +61,6 @@ class Evaluate:
     seed: int = 0
     """Of the resampling that gives the intervals."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Read, compare, print."""
@@ -124,15 +121,8 @@ class Evaluate:
     def _evaluate(self, prediction: Path, names: dict[int, str] | None) -> "EvaluationReport":
         from stunet.evaluation.report import evaluate
 
-        with progress_bar(f"scoring {prediction.name}") as progress:
-            task = progress.task_ids[0]
-            return evaluate(
-                prediction,
-                self.reference,
-                names,
-                self._config(),
-                lambda done, total: progress.update(task, completed=done, total=total),
-            )
+        with progress_bar(f"scoring {prediction.name}") as on_case:
+            return evaluate(prediction, self.reference, names, self._config(), on_case)
 
     def _config(self) -> "EvaluationConfig":
         from stunet.evaluation.case_scores import EvaluationConfig
@@ -157,8 +147,9 @@ class Evaluate:
         from stunet.pictures.worst_case import draw_worst_case
 
         pairs = {pair.case: pair for pair in pair_files(self.prediction, self.reference)}
-        with progress_bar("drawing") as progress:
-            for worst in progress.track(result.worst, task_id=progress.task_ids[0]):
+        with progress_bar("drawing") as update:
+            for done, worst in enumerate(result.worst):
+                update(done, len(result.worst))
                 draw_worst_case(worst, pairs[worst.case], result.report, folder, self.images)
         MESSAGES.print(f"{len(result.worst)} pictures in {folder}", markup=False, soft_wrap=True)
 

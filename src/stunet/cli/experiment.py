@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 import tyro
 from rich.console import Console
 
-from stunet.cli.output import MESSAGES, RESULTS, Json, print_json, print_table, stdout_to_stderr
+from stunet.cli.output import MESSAGES, RESULTS, Json, Switch, print_json, print_table, stdout_to_stderr
 from stunet.errors import Stopped, UserError
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ class List:
     """
 
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """One line each."""
@@ -61,7 +60,6 @@ class Show:
     profile: ProfileOption = "full"
     """full is the paper's experiment; mini the same code on little data."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Count the cost and print."""
@@ -102,10 +100,9 @@ class Run:
     """GPUs that train together on this machine; 0 is the CPU. By default one if there is any."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Folder of the experiment; STUNET_HOME/experiments/NAME-PROFILE by default."""
-    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    resume: Switch = False
     """Keep the runs that are done, and go on with the others."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Do what is left, write results and tables, print them."""
@@ -160,7 +157,6 @@ class Plot:
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Folder of the experiment, as given to `stunet experiment run`."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Read, draw, write."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from stunet.cli.output import Json, print_json, print_table
+from stunet.cli.output import Json, print_result
 
 
 @dataclass
@@ -25,7 +25,6 @@ class Export:
     folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f"])] = ()
     """Folds of a model folder whose answers the file averages; all that are trained by default."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Write, try out, and tell what was written."""
@@ -36,10 +35,8 @@ class Export:
         folds = [int(fold) if fold.isdigit() else fold for fold in self.folds] or None
         exported = export_model(load_model(self.model, folds), self.to, self.output)
         files = [*exported.files, exported.card]
-        if self.json:
-            print_json({"files": [str(file) for file in files], "largest_difference": exported.difference})
-        else:
-            rows = [(str(file), f"{file.stat().st_size / 1e6:.2f}") for file in files]
-            title = f"Its logits differ from torch's by {exported.difference:.1e} standard deviations at most"
-            print_table(title, ("file", "MB"), rows)
+        result = {"files": [str(file) for file in files], "largest_difference": exported.difference}
+        rows = [(str(file), f"{file.stat().st_size / 1e6:.2f}") for file in files]
+        title = f"Its logits differ from torch's by {exported.difference:.1e} standard deviations at most"
+        print_result(result, self.json, title, ("file", "MB"), rows)
         return 0

@@ -151,13 +151,8 @@ def print_fit(asked: Question, training: list[dict[str, Any]], prediction: list[
         f"Predicting {circumstances}, window {patch} or the largest",
         ("size", "GB", "fits", "largest window"),
         [
-            (
-                row["size"],
-                f"{row['needed_gigabytes']:.2f}",
-                "yes" if row["fits"] else "no",
-                _spoken(row["largest_window"]),
-            )
-            for row in prediction
+            (r["size"], f"{r['needed_gigabytes']:.2f}", "yes" if r["fits"] else "no", _spoken(r["largest_window"]))
+            for r in prediction
         ],
     )
     MESSAGES.print(NOTE)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from stunet.cli.output import Json, print_json, print_table, progress_bar
+from stunet.cli.output import Json, Switch, print_json, print_table, progress_bar
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Models:
 
     name: Annotated[str | None, tyro.conf.Positional] = None
     """One size, or another network of the paper; all sizes by default."""
-    systems: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    systems: Switch = False
     """Show the networks that the paper compares with, and its variants of STU-Net, too."""
     patch: tuple[int, int, int] = (128, 128, 128)
     """Patch in voxels (Z, Y, X); the paper's tables hold for the default."""
@@ -31,7 +31,6 @@ class Models:
     precision: Literal["bfloat16", "float32"] | None = None
     """With --fit: of convolutions; bfloat16 by default, and float16 needs the same."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Count without memory and print."""

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Annotated, Any
 
@@ -13,7 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-Json = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""An option that is on where it is given; there is no --no-... of it."""
+
+Json = Annotated[Switch, tyro.conf.arg(help="Print JSON.")]
 """The option that every command has: the result as JSON on stdout."""
 
 RESULTS = Console(highlight=False)
@@ -39,15 +42,32 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 def print_summary(title: str, summary: Mapping[str, Any], as_json: bool) -> None:
     """What a command did, as JSON for machines or as a table of names and values for people."""
+    print_result(summary, as_json, title, ("", "value"), [(name, str(value)) for name, value in summary.items()])
+
+
+def print_result(result: Any, as_json: bool, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """What a command found, as JSON for machines or as a table for people."""
     if as_json:
-        print_json(summary)
+        print_json(result)
     else:
-        print_table(title, ("", "value"), [(name, str(value)) for name, value in summary.items()])
+        print_table(title, columns, rows)
+
+
+def print_sentence(result: Any, as_json: bool, sentence: str) -> None:
+    """What a command did, as JSON for machines or as a sentence on stderr for people."""
+    if as_json:
+        print_json(result)
+    else:
+        MESSAGES.print(sentence, soft_wrap=True)
 
 
 @contextmanager
-def progress_bar(description: str) -> Iterator[Progress]:
-    """A bar with time left, on stderr; silent where stderr is no terminal."""
+def progress_bar(description: str) -> Iterator[Callable[..., None]]:
+    """A bar with time left, on stderr; silent where stderr is no terminal.
+
+    Yields:
+        To be called with how much is done, how much there is in all and, where it changes, a new description.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -56,8 +76,8 @@ def progress_bar(description: str) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=MESSAGES, transient=True, disable=not MESSAGES.is_terminal) as progress:
-        progress.add_task(description, total=None)
-        yield progress
+        task = progress.add_task(description, total=None)
+        yield lambda done, total, stage=None: progress.update(task, completed=done, total=total, description=stage)
 
 
 @contextmanager

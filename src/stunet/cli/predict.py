@@ -1,24 +1,21 @@
 """`stunet predict`: a scan, or a folder of scans, becomes label maps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from stunet.cli.output import MESSAGES, Json, print_json, print_table, progress_bar
+from stunet.cli.output import MESSAGES, Json, Switch, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from stunet.batch.predict_cases import CaseResult
     from stunet.batch.request import PredictionSummary
     from stunet.inference.predictor import Predictor
 
 FAST_MM = 3.0
 """The grid of `--fast`, as coarse as TotalSegmentator's."""
-
-Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 @dataclass
@@ -67,7 +64,6 @@ class Predict:
     fast: Switch = False
     """Work on a grid of 3 mm, if the model's is finer: up to eight times faster, and CHANGES THE ANSWER."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Check the paths, segment, and show what came out."""
@@ -79,8 +75,8 @@ class Predict:
         outputs = Outputs(self.separate, self.statistics, self.preview, self.itksnap, self.probabilities)
         request = request_for(self.input, self.output, outputs, self.resume)
         scans = len(request.destinations)
-        with progress_bar(f"{scans} scans" if request.is_folder else self.input.name) as bar:
-            progress = _ScanProgress(bar, scans)
+        with progress_bar(f"{scans} scans" if request.is_folder else self.input.name) as update:
+            progress = _ScanProgress(update, scans)
             summary = request.predict(self._predictor, progress.within_scan, progress.after_scan)
         self._show(summary)
         if not summary.failed:
@@ -128,18 +124,17 @@ class Predict:
 class _ScanProgress:
     """Scans that are done, and the part of the present one."""
 
-    def __init__(self, bar: "Progress", scans: int):
-        self._bar, self._task = bar, bar.task_ids[0]
-        self._total, self._done = scans, 0
-        bar.update(self._task, total=scans)
+    def __init__(self, update: Callable[..., None], scans: int):
+        self._update, self._total, self._done = update, scans, 0
+        update(0, scans)
 
     def within_scan(self, done: int, total: int) -> None:
         """Some windows of the present scan are done."""
-        self._bar.update(self._task, completed=min(self._done + done / total, self._total))
+        self._update(min(self._done + done / total, self._total), self._total)
 
     def after_scan(self, result: "CaseResult") -> None:
         """One more scan is done, or failed; say why."""
         self._done += 1
-        self._bar.update(self._task, completed=self._done)
+        self._update(self._done, self._total)
         if result.error is not None:
             MESSAGES.print(f"stunet: {result.error}", soft_wrap=True, markup=False)

@@ -28,21 +28,19 @@ class Prepare:
     processes: int | None = None
     """Cases at a time; one for each processor by default, eight at most."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Prepare with a bar; let nnU-Net talk on stderr."""
         from stunet.training.prepare import prepare
 
-        with stdout_to_stderr(), progress_bar("checking") as progress:
-            task = progress.task_ids[0]
+        with stdout_to_stderr(), progress_bar("checking") as update:
             prepared = prepare(
                 self.dataset,
                 self.size,
                 self.configuration,
                 self.processes,
                 self.plan,
-                lambda stage, done, total: progress.update(task, description=stage, completed=done, total=total),
+                lambda stage, done, total: update(done, total, stage),
             )
         plan = "" if self.plan == "nnunet" else f" --plan {self.plan}"
         summary = {

@@ -65,7 +65,6 @@ class Train:
     gpus: int = 1
     """Processes that train together on this machine, one for each GPU; with --device cpu so many on the CPU."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Train with a progress bar, or start the processes that do; nnU-Net's own log goes to stderr."""

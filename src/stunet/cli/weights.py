@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Union, cast
 
 import tyro
 
-from stunet.cli.output import MESSAGES, Json, print_json, print_summary, print_table
+from stunet.cli.output import Json, Switch, print_result, print_sentence, print_summary
 
 if TYPE_CHECKING:
     from stunet.plans.preprocessing import PreprocessingPlan
@@ -22,17 +22,13 @@ class Get:
     name: Annotated[str, tyro.conf.Positional]
     """A name that `stunet models` lists."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Download, check, import."""
         from stunet.weights.catalogue import get_model
 
         path = get_model(self.name)
-        if self.json:
-            print_json({"name": self.name, "path": str(path)})
-        else:
-            MESSAGES.print(f"{self.name} is here: {path}", soft_wrap=True)
+        print_sentence({"name": self.name, "path": str(path)}, self.json, f"{self.name} is here: {path}")
         return 0
 
 
@@ -53,10 +49,9 @@ class Import:
     """Strides (Z Y X) of the five downsamplings, one after the other: 2 2 2 2 2 2 2 2 2 2 2 2 1 1 2."""
     folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f", "--fold"])] = ()
     """Which folds of a model folder; several become one model that averages them. 0 by default."""
-    float16: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    float16: Switch = False
     """Store half precision: half the file, computed with in float32 all the same."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Read without running any of the file's code, then write."""
@@ -96,10 +91,9 @@ class Export:
     """The .pth file to write."""
     channels: int | None = None
     """Input channels of the dataset that will be trained; the first layer is repeated for them."""
-    divide_channels: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    divide_channels: Switch = False
     """Divide the repeated weights by their number."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Read without running any of the file's code, fit the channels, write."""
@@ -138,18 +132,15 @@ class List:
     """List the models of the catalogue that are on this machine."""
 
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Look into the models folder."""
         from stunet.weights.catalogue import list_models
 
         models = list_models()
-        if self.json:
-            print_json([{"name": m.entry.name, "path": str(m.path), "bytes": m.bytes} for m in models])
-        else:
-            rows = [(m.entry.name, f"{m.bytes / 1e6:.0f} MB", str(m.path)) for m in models]
-            print_table("Models on this machine", ("name", "size", "path"), rows)
+        result = [{"name": m.entry.name, "path": str(m.path), "bytes": m.bytes} for m in models]
+        rows = [(m.entry.name, f"{m.bytes / 1e6:.0f} MB", str(m.path)) for m in models]
+        print_result(result, self.json, "Models on this machine", ("name", "size", "path"), rows)
         return 0
 
 
@@ -160,17 +151,14 @@ class Verify:
     name: Annotated[str, tyro.conf.Positional]
     """A name of the catalogue."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Hash and compare."""
         from stunet.weights.catalogue import verify_model
 
         model = verify_model(self.name)
-        if self.json:
-            print_json({"name": self.name, "path": str(model.path), "bytes": model.bytes, "sha256": model.sha256})
-        else:
-            MESSAGES.print(f"{self.name} is whole and unchanged: {model.path}", soft_wrap=True)
+        result = {"name": self.name, "path": str(model.path), "bytes": model.bytes, "sha256": model.sha256}
+        print_sentence(result, self.json, f"{self.name} is whole and unchanged: {model.path}")
         return 0
 
 
@@ -181,17 +169,13 @@ class Remove:
     name: Annotated[str, tyro.conf.Positional]
     """A name of the catalogue."""
     json: Json = False
-    """Print JSON."""
 
     def run(self) -> int:
         """Delete the file; the record of its hash stays."""
         from stunet.weights.catalogue import remove_model
 
         path = remove_model(self.name)
-        if self.json:
-            print_json({"name": self.name, "removed": str(path)})
-        else:
-            MESSAGES.print(f"Removed {path}", soft_wrap=True)
+        print_sentence({"name": self.name, "removed": str(path)}, self.json, f"Removed {path}")
         return 0
 
 

@@ -45,12 +45,6 @@ class CheckReport:
     label_cases: Mapping[str, int]
 
 
-@dataclass(frozen=True)
-class _CaseReport:
-    problems: tuple[str, ...]
-    labels: tuple[int, ...] = ()
-
-
 def check_dataset(
     folder: Path,
     on_case: Callable[[int, int], None] = lambda done, total: None,
@@ -74,9 +68,9 @@ def check_dataset(
     counts = dict.fromkeys(expectation.labels, 0)
     with ThreadPoolExecutor(max(1, workers), "stunet-check") as pool:
         made = pool.map(partial(_check_case, expectation=expectation), files, files.values())
-        for done, report in enumerate(made, start=1):
-            problems += report.problems
-            for label in report.labels:
+        for done, (case_problems, present) in enumerate(made, start=1):
+            problems += case_problems
+            for label in present:
                 counts[label] += 1
             on_case(done, len(files))
     named = {name: counts[label] for label, name in expectation.labels.items() if label > 0}
@@ -105,17 +99,18 @@ def _dataset_problems(
             yield f"{SPLITS}: fold {number} both trains and validates on {listed(both)}."
 
 
-def _check_case(case: str, files: Mapping[str, Path], expectation: Expectation) -> _CaseReport:
+def _check_case(case: str, files: Mapping[str, Path], expectation: Expectation) -> tuple[list[str], list[int]]:
+    """The problems of a case, and the labels that it holds where it can be read."""
     problems = list(_file_problems(case, files, expectation))
     if problems:
-        return _CaseReport(tuple(problems))
+        return problems, []
     volumes, problems = _read_all(case, files)
     if problems:
-        return _CaseReport(tuple(problems))
+        return problems, []
     labels = volumes["label"]
     found = _content_problems([volumes[channel] for channel in expectation.channels], labels, expectation)
-    present = tuple(int(label) for label in np.unique(labels.array) if int(label) in expectation.labels)
-    return _CaseReport(tuple(f"{case}: {sentence}" for sentence in found), present)
+    present = [int(label) for label in np.unique(labels.array) if int(label) in expectation.labels]
+    return [f"{case}: {sentence}" for sentence in found], present
 
 
 def _file_problems(case: str, files: Mapping[str, Path], expectation: Expectation) -> Iterator[str]:

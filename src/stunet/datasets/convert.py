@@ -228,16 +228,14 @@ def make_splits(cases: Sequence[SourceCase]) -> list[Fold]:
     Without any, nnU-Net makes five at random.
     """
     official = [case for case in cases if case.part == "val"]
-    return [_fold(cases, official)] if official else _patient_folds(cases)
+    if official:
+        return [_fold(cases, official)]
+    groups = sorted({case.group for case in cases if case.group is not None})
+    if len(groups) < FOLDS:
+        return []
+    return [_fold(cases, [case for case in cases if case.group in groups[n::FOLDS]]) for n in range(FOLDS)]
 
 
 def _fold(cases: Sequence[SourceCase], val: Sequence[SourceCase]) -> Fold:
     kept_apart = {case.name for case in val}
     return {"train": sorted({case.name for case in cases} - kept_apart), "val": sorted(kept_apart)}
-
-
-def _patient_folds(cases: Sequence[SourceCase]) -> list[Fold]:
-    groups = sorted({case.group for case in cases if case.group is not None})
-    if len(groups) < FOLDS:
-        return []
-    return [_fold(cases, [case for case in cases if case.group in groups[n::FOLDS]]) for n in range(FOLDS)]

@@ -123,7 +123,7 @@ def get_model(name: str) -> Path:
     entry = _entry(name)
     path = _path_of(entry)
     if entry.repository is None:
-        return _require_bundled(entry, path)
+        return _existing(entry)
     with _locked(path):
         if not path.exists():
             _download_and_import(entry, path)
@@ -144,7 +144,7 @@ def verify_model(name: str) -> StoredModel:
         UserError: the model is not on this machine, is damaged, or has changed since its first use.
     """
     entry = _entry(name)
-    path = _require_bundled(entry, _path_of(entry)) if entry.repository is None else _require_stored(entry)
+    path = _existing(entry)
     read_card(path)
     if entry.repository is not None:
         with _locked(path):
@@ -167,7 +167,7 @@ def remove_model(name: str) -> Path:
     path = _path_of(entry)
     leftovers = _partial_downloads(path)
     if not leftovers:
-        path = _require_stored(entry)
+        path = _existing(entry)
     with _locked(path):
         for file in (path, *leftovers):
             file.unlink(missing_ok=True)
@@ -202,20 +202,16 @@ def _stored(entry: CatalogueEntry, path: Path) -> StoredModel:
     return StoredModel(entry, path, path.stat().st_size, _read_record(path).get("sha256"))
 
 
-def _require_bundled(entry: CatalogueEntry, path: Path) -> Path:
-    if not path.is_file():
+def _existing(entry: CatalogueEntry) -> Path:
+    path = _path_of(entry)
+    if path.is_file():
+        return path
+    if entry.repository is None:
         raise UserError(
             f"Model {entry.name!r} should come with stunet, but this installation lacks {path}; install stunet again, "
             f"or name another model with -m."
         )
-    return path
-
-
-def _require_stored(entry: CatalogueEntry) -> Path:
-    path = _path_of(entry)
-    if not path.is_file():
-        raise UserError(f"Model {entry.name!r} is not on this machine; `stunet weights get {entry.name}` downloads it.")
-    return path
+    raise UserError(f"Model {entry.name!r} is not on this machine; `stunet weights get {entry.name}` downloads it.")
 
 
 def _partial_downloads(path: Path) -> list[Path]:
@@ -257,10 +253,6 @@ def _read_record(path: Path) -> dict[str, Any]:
         raise FileError(f"{record} is damaged ({error}); delete it to record the model anew.") from error
 
 
-def _write_record(path: Path, record: dict[str, Any]) -> None:
-    write_json(_record_path(path), record)
-
-
 def _require_unchanged(path: Path) -> None:
     """Compares the file with its record; it is read only if its time or size differ from those recorded."""
     record = _read_record(path)
@@ -279,7 +271,7 @@ def _require_hash(path: Path, sha256: str) -> None:
             f"refused: delete it to download it again, or delete {_record_path(path).name} too if you trust it."
         )
     stat = path.stat()
-    _write_record(path, {**record, "sha256": sha256, "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns})
+    write_json(_record_path(path), {**record, "sha256": sha256, "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns})
 
 
 # Downloading
@@ -300,7 +292,7 @@ def _download_and_import(entry: CatalogueEntry, path: Path) -> None:
     _download(entry, remote, download)
     sha256 = _checked_sha256(entry, remote, download, path)
     _import(entry, remote, download, sha256, path)
-    _write_record(path, {"source": remote.url, "source_sha256": sha256})
+    write_json(_record_path(path), {"source": remote.url, "source_sha256": sha256})
     download.unlink()
 
 
