@@ -115,13 +115,7 @@ scalings, and the other systems of Tables 1 and 3. Those with "tiny" in their na
 
 
 def find_class(kind: str) -> type[Network]:
-    """The class of a kind of network, one of `CLASSES`; nothing else is ever imported.
-
-    Raises:
-        UserError: another name.
-    """
-    if kind not in CLASSES:
-        raise UnknownNameError.of("kind of network", kind, CLASSES)
+    """The class of a kind of network, one of `CLASSES`; nothing else is ever imported."""
     module, _, name = CLASSES[kind].rpartition(".")
     return getattr(import_module(module), name)
 

@@ -166,12 +166,8 @@ class SelfAttention(_Attention):
 class SkipAttention(_Attention):
     """nnFormer's way to join encoder and decoder: the decoder's tokens ask, the encoder's answer.
 
-    The decoder's tokens are the queries as they are; a linear layer makes keys and values of the encoder's.
-
-    Args:
-        features: of a token.
-        heads: attention heads, a divisor of `features`.
-        window: the largest window.
+    The decoder's tokens are the queries as they are; a linear layer makes keys and values of the encoder's. Its
+    arguments are those of `SelfAttention`.
     """
 
     def __init__(self, features: int, heads: int, window: Size):

@@ -310,11 +310,14 @@ def _card(
 ) -> ModelCard:
     """All that is known of the weights; `plans` is None where nobody says how they were trained."""
     first = checkpoints[0]
+    labels = (BACKGROUND, *(f"class_{label}" for label in range(1, spec.num_classes)))
+    if first.official_names and spec.num_classes == len(LABELS):
+        labels = LABELS
     card = ModelCard(
         name=_name_of(first, plans),
         network=spec,
         preprocessing=None if plans is None else plans.preprocessing,
-        labels=_named(dataset.labels, _default_labels(first, spec), "labels", first),
+        labels=_named(dataset.labels, labels, "labels", first),
         channels=_named(
             dataset.channels or (() if plans is None else plans.channels),
             tuple(f"channel_{index}" for index in range(spec.input_channels)),
@@ -354,12 +357,6 @@ def _training_of(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
     origin = {"folds": folds} if first.fold else {"file": first.path.name}
     known = {**origin, "trainer": first.trainer, "epochs": first.epoch}
     return {key: value for key, value in known.items() if value is not None}
-
-
-def _default_labels(checkpoint: Checkpoint, spec: NetworkSpec) -> tuple[str, ...]:
-    if checkpoint.official_names and spec.num_classes == len(LABELS):
-        return LABELS
-    return (BACKGROUND, *(f"class_{label}" for label in range(1, spec.num_classes)))
 
 
 def _named(names: tuple[str, ...], default: tuple[str, ...], what: str, checkpoint: Checkpoint) -> tuple[str, ...]:

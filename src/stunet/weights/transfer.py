@@ -77,7 +77,11 @@ def transfer(
         ValueError: a task that the network was not built for.
     """
     _require_same_size(card, network)
-    _require_built_for(task, network)
+    if len(task.channels) != network.input_channels or len(task.labels) not in (0, network.num_classes):
+        raise ValueError(
+            f"the task has {len(task.channels)} channels and {len(task.labels)} classes, and the network was built for "
+            f"{network.input_channels} and {network.num_classes}"
+        )
     rows = _rows_to_keep(card, task) if options.keep_head else {}
     channel_sources = channels_to_start_with(card.channels, task.channels)
     start = replicate_input_channels(state_dict, network.stem_keys, channel_sources, options.divide_channels)
@@ -225,14 +229,6 @@ def _require_same_size(card: ModelCard, network: STUNet) -> None:
 def _size(spec: NetworkSpec) -> str:
     numbers = f"width {spec.arguments['width']}, depth {spec.arguments['depth']}"
     return numbers if size_of(spec) == numbers else f"{size_of(spec)} ({numbers})"
-
-
-def _require_built_for(task: Task, network: STUNet) -> None:
-    if len(task.channels) != network.input_channels or len(task.labels) not in (0, network.num_classes):
-        raise ValueError(
-            f"the task has {len(task.channels)} channels and {len(task.labels)} classes, and the network was built for "
-            f"{network.input_channels} and {network.num_classes}"
-        )
 
 
 def _load_fitting(start: Mapping[str, torch.Tensor], network: STUNet) -> frozenset[str]:
