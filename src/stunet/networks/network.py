@@ -141,11 +141,7 @@ class DeeplySupervised(Network):
         return self.decoder_features(image_BCZYX)[-1]
 
     def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
-        """Logits (B, K, Z, Y, X), or with deep supervision those of all heads, highest resolution first.
-
-        Raises:
-            ValueError: a window that the network does not take.
-        """
+        """Logits (B, K, Z, Y, X), or with deep supervision those of all heads, highest resolution first."""
         if not self.decoder.deep_supervision:
             return super().forward(image_BCZYX)
         features, heads = self.decoder_features(image_BCZYX), self.decoder.seg_layers

@@ -75,7 +75,7 @@ class NetworkSpec:
         Raises:
             KeyError, TypeError, ValueError: a field that is missing, of a wrong type, or impossible.
         """
-        return cls(fields["kind"], int(fields["input_channels"]), int(fields["num_classes"]), dict(fields["arguments"]))
+        return cls(**{name: fields[name] for name in ("kind", "input_channels", "num_classes", "arguments")})
 
 
 def kind_of(class_path: str) -> str | None:
