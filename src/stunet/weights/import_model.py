@@ -27,7 +27,7 @@ from stunet.plans.nnunet import (
 from stunet.weights.checkpoint import Checkpoint, read_checkpoint, to_official_names
 from stunet.weights.model_file import ModelCard, Shape, StateDict, joined, mismatches, network_shapes, shapes_of
 from stunet.weights.published import CITATION, PUBLISHED_PLAN, PUBLISHED_SOURCE
-from stunet.weights.training_checkpoint import is_training_checkpoint, read_training_checkpoint
+from stunet.weights.training_checkpoint import STATE_NAME, read_training_checkpoint
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 """Which checkpoint of a fold is used: the first of these that exists."""
@@ -77,7 +77,7 @@ def import_model(
 def _import_folder(
     source: Path, plans: Path | None, strides: Sequence[Sequence[int]] | None, folds: Sequence[Fold]
 ) -> tuple[StateDict, ModelCard]:
-    if is_training_checkpoint(source):
+    if (source / STATE_NAME).is_file():
         if plans is not None or folds:
             raise UserError(
                 f"{source} is a checkpoint of one fold, with its plans beside it; leave --plans and -f out."

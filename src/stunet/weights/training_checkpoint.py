@@ -50,11 +50,6 @@ class Shard:
         return tuple(slice(start, start + size) for start, size in zip(self.offsets, self.shape, strict=True))
 
 
-def is_training_checkpoint(folder: Path) -> bool:
-    """Whether a folder looks like one."""
-    return (folder / STATE_NAME).is_file() and any(folder.glob("*.safetensors"))
-
-
 def read_training_checkpoint(folder: Path) -> Checkpoint:
     """The weights of a training checkpoint, with the plans of the model folder around it, ready to be imported.
 
