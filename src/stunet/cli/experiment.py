@@ -110,14 +110,15 @@ class Run:
         from stunet.experiments.result_tables import write_tables
         from stunet.experiments.run import RESULTS_NAME, run_experiment
 
-        def tell(key: str, done: int, total: int) -> None:
+        def announce(key: str, done: int, total: int) -> None:
+            """Print which run starts."""
             MESSAGES.print(f"stunet: run {done + 1} of {total}: {key}", markup=False)
 
         experiment = find_experiment(self.name)
         workplace = self._workplace(experiment)
         try:
             with stdout_to_stderr():
-                results = run_experiment(experiment, self.profile, workplace, self.only, tell)
+                results = run_experiment(experiment, self.profile, workplace, self.only, announce)
         except Stopped as stop:
             MESSAGES.print(f"stunet: {stop}", soft_wrap=True, markup=False)
             return TOLD_TO_STOP

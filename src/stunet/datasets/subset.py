@@ -119,6 +119,7 @@ def _labels_of_cases(files: Mapping[str, Path], on_case: Callable[[int, int], No
     """Case -> the labels that its map holds, background left out."""
 
     def labels_in(path: Path) -> frozenset[int]:
+        """The labels of one map."""
         return frozenset(int(label) for label in np.unique(read_labels(path).array) if label > 0)
 
     holds: dict[str, frozenset[int]] = {}

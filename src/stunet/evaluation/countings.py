@@ -34,6 +34,7 @@ def counted_means(mapping: DatasetMapping, scores: Scores) -> dict[str, float]:
     """Name of a counting -> mean."""
 
     def mean(counts: Callable[[Target, Scores], bool]) -> float:
+        """Over the targets that count."""
         return mean_ignoring_nan([scores.get(t.name, 0.0) for t in mapping.targets if counts(t, scores)])
 
     return {name: mean(COUNTINGS[name]) for name in countings_of(mapping)}

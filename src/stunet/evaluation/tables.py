@@ -57,6 +57,7 @@ def _differences(
     system: str, opponent: Opponent, ours: MetricSummary, theirs: MetricSummary, comparison: Comparison
 ) -> TextTable:
     def row(name: str, first: Estimate, second: Estimate, difference: Difference) -> tuple[str, ...]:
+        """One structure, or the mean: both systems, their difference, its p value."""
         values = (_value(estimate.value, ours.metric) for estimate in (first, second))
         interval = _interval(difference.interval, ours.metric, signed=True)
         return name, *values, f"{_value(difference.value, ours.metric, signed=True)}{interval}", _p(difference.p_value)

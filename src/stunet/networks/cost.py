@@ -119,6 +119,7 @@ def count_torchinfo_mult_adds(network: nn.Module, image_BCZYX: torch.Tensor) -> 
     counted: list[int] = []
 
     def count(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        """Note one layer's mult-adds."""
         own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
         is_convolution = isinstance(module, nn.Conv3d | nn.ConvTranspose3d)
         voxels = math.prod(output.shape[2:]) if is_convolution else 1

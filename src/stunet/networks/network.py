@@ -1,5 +1,6 @@
 """What every network here answers to; trainer, predictor and model files know no more of it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
@@ -14,7 +15,7 @@ from stunet.plans.network_spec import NetworkSpec, Stride, kind_of
 AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """An image (B, C, Z, Y, X) in, logits (B, K, Z, Y, X) out.
 
     nnU-Net writes the name of a network's class and its arguments into plans, and model files hold them, so both are
@@ -79,13 +80,13 @@ class Network(nn.Module):
         """From the features to the logits: a 1x1x1 convolution, or the identity where features are logits already."""
         return nn.Identity()
 
+    @abstractmethod
     def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
         """The features (B, F, Z, Y, X) from which `head` makes the logits; deep supervision is off.
 
         Raises:
             ValueError: a window that the network does not take.
         """
-        raise NotImplementedError
 
     def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         """Logits (B, K, Z, Y, X).
@@ -128,13 +129,13 @@ class DeeplySupervised(Network):
         """The 1x1x1 convolution from the last features to logits at full resolution."""
         return self.decoder.seg_layers[-1]
 
+    @abstractmethod
     def decoder_features(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
         """Features (B, F, Z, Y, X) of the decoder's stages, deepest first, at each stage's resolution.
 
         Raises:
             ValueError: a window that the network does not take.
         """
-        raise NotImplementedError
 
     def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
         """The decoder's last features (B, F, Z, Y, X)."""

@@ -399,6 +399,7 @@ class _PlainUnpickler(pickle.Unpickler):
     """
 
     def find_class(self, module: str, name: str) -> Any:
+        """What the table holds under this name."""
         module = "builtins" if module == "__builtin__" else module  # its name in Python 2, and in old protocols
         try:
             return _PLAIN_GLOBALS[module, name]

@@ -130,6 +130,7 @@ def run_step(network: STUNet, optimizer: torch.optim.Optimizer, step: TrainingSt
     loss = InFloat32(_nnunet_loss(), device)
 
     def loss_of(image_BCZYX: torch.Tensor, target: LossTarget) -> torch.Tensor:
+        """The loss of one part of the batch, in the step's precision."""
         with autocasting(step.precision, device):
             return loss(network(image_BCZYX), target)
 
