@@ -133,7 +133,7 @@ def test_a_damaged_scan_is_told_before_a_model_is_looked_for(stunet, capsys, tmp
         (["--step", "0"], "The step between windows"),
         (["--classes", "class_9"], "has no structure 'class_9'"),
         (["--precision", "float16"], "does not compute in float16"),
-        (["--resume"], "--resume goes on with a folder"),
+        (["--resume"], "--resume is for a folder of scans"),
         (["--separate"], "needs a folder"),
     ],
 )

@@ -62,7 +62,7 @@ def predict_cases(
         load_predictor: gives the predictor, always the same; called when the first scan has been read.
         destinations: for each case the path of its labels, see `Outputs.main_path`; folders are made where missing.
         outputs: what to write.
-        resume: leave the cases alone whose labels are there; labels appear last and whole.
+        resume: skip cases that already have labels. Labels are written last, and whole.
         on_window: see `Predictor.predict`; told of the case that is segmented now.
         keep_going: whatever happens to one case, the others are segmented. Otherwise the first error is raised.
 

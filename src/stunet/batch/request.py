@@ -46,7 +46,7 @@ class PredictionRequest:
         report: path of the report.
         is_folder: whether it is a folder of scans, where a failure costs only its own case. A single scan's is raised.
         outputs: what to write.
-        resume: leave the cases alone whose labels are there.
+        resume: skip cases that already have labels.
     """
 
     destinations: Mapping[Case, Path]
@@ -94,7 +94,7 @@ def request_for(scan: Path, output: Path, outputs: Outputs, resume: bool = False
         scan: a file, a folder with one DICOM series, or a folder of NIfTI files.
         output: the label map, or for a folder of scans or for separate masks a folder.
         outputs: what to write.
-        resume: leave the cases alone whose labels are there.
+        resume: skip cases that already have labels.
 
     Raises:
         UserError: paths or options that do not suit each other.
@@ -109,7 +109,7 @@ def request_for(scan: Path, output: Path, outputs: Outputs, resume: bool = False
         return PredictionRequest(places, output / FOLDER_REPORT, True, outputs, resume)
     outputs.require_main_path(output)
     if resume:
-        raise UserError("--resume goes on with a folder of scans; a single scan is segmented again.")
+        raise UserError("--resume is for a folder of scans. Leave it out for a single scan.")
     if same_place:
         raise OutputError(f"{output}: the labels would overwrite the scan; give -o another name.")
     case = Case(case_name(scan), (scan,))

@@ -32,11 +32,11 @@ def carry_out(command: Command) -> int:
         errors.print("stunet: interrupted")
         return INTERRUPTED
     except MemoryError:
-        errors.print("stunet: this machine has not enough memory for this")
+        errors.print("stunet: not enough memory")
         return FAILED
     except Exception:  # the last resort: nothing is hidden, only the exit code and a request are added
         traceback.print_exc()
-        errors.print("stunet: this is a fault of stunet's, not of yours. Please report the lines above.")
+        errors.print("stunet: internal error. Please report the traceback above.")
         return FAILED
 
 

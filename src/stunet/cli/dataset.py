@@ -13,7 +13,7 @@ from stunet.cli.output import MESSAGES, Json, Switch, print_result, progress_bar
 class Convert:
     """Bring a published dataset into nnU-Net's raw layout, checked against its published numbers and names.
 
-    An interrupted conversion goes on where it stopped, when it is started again.
+    To continue an interrupted conversion, run the same command again.
 
     Example: stunet dataset convert msd Task09_Spleen --id 9
     """
@@ -29,7 +29,7 @@ class Convert:
     modality: str | None = None
     """Only one modality: CT or MR of amos22, CT or PET of autopet22."""
     partial: Switch = False
-    """Take a part of the dataset: other numbers than the published ones are told and are no error."""
+    """Convert a part of the dataset: numbers that differ from the published ones are reported, not refused."""
     only_labelled: Switch = False
     """Leave cases out whose label map is empty (autopet22: studies without lesions)."""
     link: Switch = False

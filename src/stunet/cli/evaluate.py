@@ -51,7 +51,7 @@ class Evaluate:
     groups: Switch = False
     """Also the five groups of the paper's Table 3; labels are STU-Net's 104 unless --names says otherwise."""
     worst: int = 0
-    """List so many of the worst cases."""
+    """Number of worst cases to list."""
     pictures: Path | None = None
     """Draw the worst label of each of the worst cases into this folder: prediction filled, reference outlined."""
     images: Path | None = None

@@ -81,7 +81,7 @@ class Show:
 class Run:
     """Run an experiment, or some of its rows, and print the paper's numbers beside ours.
 
-    What is done is kept, run by run; --resume goes on. Results, tables and models are put into the output folder.
+    Each finished run is kept; --resume continues. Results, tables and models are written to the output folder.
 
     Examples: stunet experiment run table2
               stunet experiment run table3 --only stunet-b --data totalsegmentator=raw/Dataset001_TotalSegmentator

@@ -60,7 +60,7 @@ class Predict:
     step: float = 0.5
     """Distance between windows as a fraction of the window; larger is faster and CHANGES THE ANSWER."""
     skip_air: Switch = False
-    """Of a CT, look only at the body and 20 mm around it: faster where there is much air, CHANGES NEAR-TIES."""
+    """Process only the body and 20 mm around it (CT only). Faster with much air in the scan; CHANGES NEAR-TIES."""
     fast: Switch = False
     """Work on a grid of 3 mm, if the model's is finer: up to eight times faster, and CHANGES THE ANSWER."""
     json: Json = False

@@ -12,7 +12,7 @@ from stunet.cli.output import Json, print_summary, progress_bar, stdout_to_stder
 class Prepare:
     """Check, plan and preprocess a dataset for an STU-Net or another network, all by nnU-Net.
 
-    What was interrupted goes on where it stopped, when it is started again.
+    To continue after an interruption, run the same command again.
 
     Example: stunet prepare -d 4 --size small
     """

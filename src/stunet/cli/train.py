@@ -63,7 +63,7 @@ class Train:
 
     settings: Annotated[TrainingSettings, tyro.conf.arg(name="")]
     gpus: int = 1
-    """Processes that train together on this machine, one for each GPU; with --device cpu so many on the CPU."""
+    """Processes that train together on this machine, one for each GPU, or on the CPU with --device cpu."""
     json: Json = False
 
     def run(self) -> int:
@@ -88,7 +88,7 @@ class Train:
         task, model = self.settings.task, self.settings.start.model
         MESSAGES.print("Recipe", *recipe_for(self.settings).lines(), sep="\n  ", markup=False)
         if model is not None and task.resume:
-            MESSAGES.print(f"The run goes on from its own checkpoint; {model} was read when it started.", markup=False)
+            MESSAGES.print(f"The run continues from its own checkpoint; {model} was read at its start.", markup=False)
         try:
             with stdout_to_stderr(), training_progress() as on_step:
                 result = train(self.settings, on_step, print_transfer)

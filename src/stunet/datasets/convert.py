@@ -39,7 +39,7 @@ class ConversionSettings:
     Attributes:
         number: of the new dataset, 1 to 999.
         root: nnU-Net's raw folder.
-        partial: differences from what was published are told and are no error.
+        partial: differences from what was published are reported, not refused.
         only_labelled: leave cases out whose label map is empty.
         link: images that need not be changed are linked to the source, not copied.
         workers: cases at a time.
@@ -112,7 +112,7 @@ def convert(
 ) -> Conversion:
     """Write a dataset in nnU-Net's raw layout, or what is left of it to write.
 
-    A case that cannot be read costs a sentence and not the others.
+    A case that cannot be read is reported; the others are converted.
 
     Args:
         source: the cases.

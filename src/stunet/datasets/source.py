@@ -115,7 +115,7 @@ class Choice:
 
     Attributes:
         modality: one of those that a dataset of several has, e.g. "MR"; None takes all.
-        partial: a part of the dataset, or a miniature, will do: what differs from the publication is told, no error.
+        partial: accept a part of the dataset, or a miniature; differences from the publication are only reported.
     """
 
     modality: str | None = None

@@ -87,7 +87,7 @@ def direct_inference(
         mapping: its labels.
         predictor: the model.
         folder: for the predictions, in the model's own labels.
-        resume: leave the cases alone whose predictions are there.
+        resume: skip cases that already have predictions.
 
     Raises:
         UserError: no cases, cases that cannot be segmented, a model without any of the targets' classes, labels that

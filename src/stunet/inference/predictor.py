@@ -102,7 +102,7 @@ class Predictor:
         config: how to predict.
 
     Raises:
-        UserError: a model that cannot be loaded, or does not suit the configuration, or a device that is not here.
+        UserError: a model that cannot be loaded, or does not suit the configuration, or a missing device.
     """
 
     def __init__(self, model: str | Path | Model, config: InferenceConfig | None = None):

@@ -91,7 +91,7 @@ def read_plans_file(path: Path) -> Mapping[str, Any]:
 
 
 def plans_from(content: Mapping[str, Any], configuration: str | None = None, file: Path | None = None) -> Plans:
-    """The plans in the content of a plans file; version 1 and 2 are told apart by their keys.
+    """The plans in the content of a plans file; their keys tell version 1 from version 2.
 
     Args:
         content: of a v1 plans file (`read_v1_plans`) or of a v2 `plans.json`.

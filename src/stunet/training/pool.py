@@ -1,4 +1,4 @@
-"""One function on many cases, in processes of their own; a case that fails costs a sentence and not the others."""
+"""One function on many cases, in processes of their own; a case that fails is reported, and the others are done."""
 
 import contextlib
 import io

@@ -46,7 +46,7 @@ def prepare(
 ) -> PreparedDataset:
     """Check the dataset and extract its fingerprint, plan for the network, and preprocess, all by nnU-Net.
 
-    What was interrupted goes on where it stopped; a case counts when it is whole and no file of it has changed since.
+    An interrupted preparation continues; a case counts as done if it is whole and none of its files has changed.
 
     Args:
         dataset: number or name of a dataset in nnU-Net's raw layout.

@@ -1,4 +1,4 @@
-"""nnU-Net's trainer that can be left after any step and goes on there to the bit."""
+"""nnU-Net's trainer, which can stop after any step and resume there with the same bits."""
 
 from pathlib import Path
 from types import SimpleNamespace

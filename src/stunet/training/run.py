@@ -143,7 +143,7 @@ def _check_logging(logging: LoggingSettings) -> None:
 
 
 def _check_machine(hardware: HardwareSettings) -> None:
-    """Refuse a device that is not here, and a precision that it does not have."""
+    """Refuse a device that this machine lacks, and a precision that the device lacks."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(hardware.device, False):
         usable = ", ".join(name for name, is_there in available.items() if is_there)

@@ -99,7 +99,7 @@ class HardwareSettings:
 
 @dataclass(frozen=True)
 class LoggingSettings:
-    """What is written while the training goes on."""
+    """What is written during training."""
 
     save_every: int = 5
     """Epochs between checkpoints."""

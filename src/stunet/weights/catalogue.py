@@ -114,7 +114,7 @@ def models_folder() -> Path:
 def get_model(name: str) -> Path:
     """The model's file, downloaded and imported at first use.
 
-    A download that was interrupted goes on where it stopped. Progress is written to stderr.
+    An interrupted download continues. Progress is written to stderr.
 
     Raises:
         UserError: a name that is not in the catalogue, no connection, no space, a download of a wrong size, or a file

@@ -37,7 +37,7 @@ class CompiledTorchBackend(TorchBackend):
         window_size: (Z, Y, X) of all windows to come.
 
     Raises:
-        UserError: a precision that the device does not offer, or what torch needs to compile is not here.
+        UserError: a precision that the device does not offer, or torch lacks what it needs to compile.
     """
 
     def __init__(
