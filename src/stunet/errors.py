@@ -68,10 +68,11 @@ class Stopped(Exception):  # noqa: N818 (nothing went wrong)
 
 
 def listed(names: Iterable[object], most: int = 5) -> str:
-    """The first of some names, for a message.
+    """The first of some names, and how many more there are, for a message.
 
-    >>> listed(range(10)), listed(["liver"])
-    ('0, 1, 2, 3, 4, ...', 'liver')
+    >>> listed(range(10)), listed(["liver", "spleen"]), listed([])
+    ('0, 1, 2, 3, 4 and 5 more', 'liver, spleen', 'none')
     """
     texts = [str(name) for name in names]
-    return ", ".join(texts[:most]) + (", ..." if len(texts) > most else "")
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more if texts else "none"

@@ -15,8 +15,8 @@ from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 from stunet.weights.catalogue import sha256_of
 from stunet.weights.model import Model
 
-EXPORT_CARD_VERSION = 1
-"""Rises when older programs could misread a card."""
+EXPORT_CARD_VERSION = 2
+"""Rises when older programs could misread a card; version 1 wrote the network flat, as `architecture`."""
 
 
 def export_card(model: Model, files: Sequence[Path], names: tuple[str, str], difference: float) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def export_card(model: Model, files: Sequence[Path], names: tuple[str, str], dif
         "output": _tensor(output_name, card.labels, plan),
         "model": {
             "name": card.name,
-            "architecture": card.network.to_dict(),
+            "network": card.network.to_dict(),
             "networks_averaged": len(model.networks),
             "licence": card.licence,
             "source": card.source,

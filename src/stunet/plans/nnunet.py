@@ -87,7 +87,7 @@ def read_plans_file(path: Path) -> Mapping[str, Any]:
     Raises:
         UserError: a file that can't be read, or that holds no plans.
     """
-    return read_json_object(path) if path.suffix == ".json" else read_v1_plans(path)
+    return read_json_object(existing_file(path)) if path.suffix == ".json" else read_v1_plans(path)
 
 
 def plans_from(content: Mapping[str, Any], configuration: str | None = None, file: Path | None = None) -> Plans:

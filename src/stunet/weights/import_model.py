@@ -70,7 +70,7 @@ def import_model(
     if folds:
         raise UserError(f"{source} has no folds to choose from; only a model folder of nnU-Net v2 has.")
     checkpoint = read_checkpoint(source)
-    known = _own_plans(checkpoint) if plans is None else read_plans_file(existing_file(plans))
+    known = _own_plans(checkpoint) if plans is None else read_plans_file(plans)
     return import_checkpoints([replace(checkpoint, plans=known)], strides)
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from stunet.errors import UserError
+from stunet.errors import UserError, listed
 from stunet.networks.registry import size_of
 from stunet.networks.stunet import STUNet
 from stunet.plans.network_spec import NetworkSpec
 from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.model_file import ModelCard, StateDict, stunet_on
-from stunet.weights.transfer_report import TransferReport, listed, remarks_on
+from stunet.weights.transfer_report import SHOWN_NAMES, TransferReport, remarks_on
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _rows_to_keep(card: ModelCard, task: Task) -> dict[int, int]:
     if len(rows) < 2:
         raise UserError(
             f"No class here has the name of one of {card.name!r}, so there are no rows of its head to keep. It has "
-            f"{listed(card.labels[1:])}; here there are {listed(task.labels[1:])}."
+            f"{listed(card.labels[1:], SHOWN_NAMES)}; here there are {listed(task.labels[1:], SHOWN_NAMES)}."
         )
     return rows
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from stunet.errors import listed
 from stunet.networks.stunet import STUNet
 from stunet.plans.network_spec import Stride
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
@@ -64,9 +65,9 @@ class TransferReport:
         return [
             ("source", f"{self.source} ({self.source_size})"),
             ("loaded", f"{len(self.loaded)} tensors; {share} come from the source"),
-            ("replicated", listed(self.replicated)),
-            ("re-initialised", listed(self.reinitialised)),
-            ("left over", listed(self.left_over)),
+            ("replicated", listed(self.replicated, SHOWN_NAMES)),
+            ("re-initialised", listed(self.reinitialised, SHOWN_NAMES)),
+            ("left over", listed(self.left_over, SHOWN_NAMES)),
             ("channels", ", ".join(f"{channel} <- {source}" for channel, source in self.channels)),
             ("head rows kept", ", ".join(self.rows_kept) or "none"),
             ("head rows new", ", ".join(self.rows_new) or "none"),
@@ -147,18 +148,6 @@ def _on_normalization(
                 f"{ours.mean:.4g} and {ours.std:.4g}."
             )
     return remarks
-
-
-def listed(names: Sequence[str]) -> str:
-    """Some names, and how many more.
-
-    >>> listed(["a", "b", "c", "d", "e"])
-    'a, b, c and 2 more'
-    """
-    if not names:
-        return "none"
-    shown = ", ".join(names[:SHOWN_NAMES])
-    return shown if len(names) <= SHOWN_NAMES else f"{shown} and {len(names) - SHOWN_NAMES} more"
 
 
 def _strides(strides: Iterable[Stride]) -> str:
