@@ -232,7 +232,7 @@ def _gpus(experiment: "Experiment", profile: ProfileOption, asked: int | None) -
 
 
 def _claims(experiment: "Experiment", profile: ProfileOption) -> dict[str, Any]:
-    """What a experiment says of itself."""
+    """What an experiment says of itself."""
     from stunet.experiments.paper_data import data_source
 
     return {

@@ -47,12 +47,12 @@ def preprocess_images(
     """Make the images of a configuration that are not there yet, by nnU-Net's preprocessor.
 
     Images that another plan made (other spacing, normalisation, labels, ...) are removed first. Images that are there
-    and as new as their files are left alone: another size may be training on them.
+    and as new as their files are kept, because another size may be training on them. The arguments that
+    `extract_fingerprint` takes, too, mean the same here.
 
     Args:
         plans_file: nnU-Net's plans.
         configuration: one of theirs.
-        cases, description, processes, on_case: as for `extract_fingerprint`.
 
     Returns:
         The folder of the images.
