@@ -1,1 +1,1 @@
-"""A file becomes a model: networks, how to prepare images for them, and what their answers mean."""
+"""A file becomes a model, or the start of a training."""
