@@ -70,7 +70,7 @@ def random_model(num_classes: int, size: str = "small") -> Model:
         labels=("background", *(f"class_{label}" for label in range(1, num_classes))),
         channels=("CT",),
     )
-    return Model((network,), PUBLISHED_PLAN, card, "random")
+    return Model((network,), card, "random")
 
 
 def measured(scan: Path, num_classes: int, threads: int, step: float) -> dict[str, float]:

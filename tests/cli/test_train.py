@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import stunet as stunet_package
 from stunet.cli.train import print_transfer, spoken_report
 from stunet.networks.registry import build, network_spec
 from stunet.training.recipes import recipe_for
@@ -20,6 +21,8 @@ def test_without_nnunet(stunet, capsys, monkeypatch, command):
     for name in [name for name in sys.modules if name.startswith(("stunet.training", "nnunetv2"))]:
         if name != "stunet.training.settings":  # the command line itself holds it
             monkeypatch.delitem(sys.modules, name)
+    # the command imports the package anew; afterwards `stunet.training` is to be the old one again, with its files
+    monkeypatch.setattr(stunet_package, "training", None, raising=False)
     monkeypatch.setitem(sys.modules, "nnunetv2", None)
     assert stunet(*command) == 2
     assert capsys.readouterr() == ("", "stunet: Training needs nnU-Net. Install it with: pip install 'stunet[train]'\n")

@@ -77,7 +77,7 @@ def tiny_model(num_classes: int = 12, input_channels: int = 1, folds: int = 1, *
     networks = tuple(tiny_network(num_classes, input_channels, seed) for seed in range(folds))
     changes = {"normalization": (ChannelNormalization("zscore"),) * input_channels, **changes}
     preprocessing = plan(**changes)
-    return Model(networks, preprocessing, card(networks[0], preprocessing), "sample")
+    return Model(networks, card(networks[0], preprocessing), "sample")
 
 
 @torch.inference_mode()

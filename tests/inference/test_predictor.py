@@ -198,9 +198,10 @@ def test_a_coarser_grid():
     coarse = Predictor(model, replace(EXACT, least_spacing=2.0))
     assert coarse.plan == replace(model.plan, spacing=(2.0, 2.0, 2.0))
     assert Predictor(model, replace(EXACT, least_spacing=0.5)).plan == model.plan
-    assert_predicts_as_plain(scan(), replace(model, plan=coarse.plan))
+    assert_predicts_as_plain(scan(), replace(model, card=replace(model.card, preprocessing=coarse.plan)))
     assert np.array_equal(
-        coarse.predict(scan()).labels, Predictor(replace(model, plan=coarse.plan), EXACT).predict(scan()).labels
+        coarse.predict(scan()).labels,
+        Predictor(replace(model, card=replace(model.card, preprocessing=coarse.plan)), EXACT).predict(scan()).labels,
     )
 
 

@@ -21,15 +21,18 @@ class Model:
 
     Attributes:
         networks: in evaluation mode, float32, on the CPU; all of one kind.
-        plan: how images are prepared.
-        card: labels, licence, provenance.
+        card: how images are prepared, labels, licence, provenance.
         source: what it was loaded from, as the user named it.
     """
 
     networks: tuple[Network, ...]
-    plan: PreprocessingPlan
     card: ModelCard
     source: str
+
+    @property
+    def plan(self) -> PreprocessingPlan:
+        """How images are prepared."""
+        return _known_plan(self.card, self.source)
 
     @property
     def names(self) -> dict[int, str]:
@@ -50,10 +53,11 @@ def load_model(source: str | Path, folds: Sequence[Fold] | None = None) -> Model
             them, or folds of something other than a folder.
     """
     state_dict, card = _read(source, folds)
-    plan = _plan_on(card, str(source))
+    _require_possible_plan(card, str(source))
     networks = tuple(build_network_from(card, one) for one in separated(state_dict, card.members))
-    _require_fitting_patch(plan, networks[0], str(source))
-    return Model(networks, plan, card, str(source))
+    model = Model(networks, card, str(source))
+    _require_fitting_patch(model.plan, networks[0], str(source))
+    return model
 
 
 def read_pretrained(source: str | Path) -> tuple[StateDict, ModelCard]:
@@ -103,8 +107,8 @@ def _known_plan(card: ModelCard, source: str) -> PreprocessingPlan:
     return card.preprocessing
 
 
-def _plan_on(card: ModelCard, source: str) -> PreprocessingPlan:
-    """The plan on a card, if the network can follow it."""
+def _require_possible_plan(card: ModelCard, source: str) -> None:
+    """Refuse a plan that the network or stunet cannot follow."""
     plan = _known_plan(card, source)
     if len(plan.normalization) != card.network.input_channels:
         raise FileError(
@@ -116,7 +120,6 @@ def _plan_on(card: ModelCard, source: str) -> PreprocessingPlan:
             f"{source} cannot be used: its plan interpolates the network's output with order {plan.logits_order}, and "
             "stunet does so linearly (1) or by the nearest voxel (0)."
         )
-    return plan
 
 
 def _require_fitting_patch(plan: PreprocessingPlan, network: Network, source: str) -> None:
