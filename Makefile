@@ -5,16 +5,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# one process for each processor, at most four, for each may need 4 GB; the tests of a file stay together
+IN_PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+
 .PHONY: demo test test-all lint bench docs house clean
 
 demo: $(VENV)/installed
 	$(BIN)/stunet demo -o stunet_demo
 
 test: $(VENV)/installed-for-development
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(IN_PARALLEL)
 
 test-all: $(VENV)/installed-for-development
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -m "" $(IN_PARALLEL)
 
 lint: $(VENV)/installed-for-development
 	$(BIN)/ruff check

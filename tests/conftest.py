@@ -5,6 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # several test processes share the processors
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))  # before torch is imported, which reads it once
 import torch
 
 os.environ.setdefault("nnUNet_def_n_proc", "2")  # nnU-Net reads it once, when it is first imported
