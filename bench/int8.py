@@ -117,6 +117,7 @@ class RecordingBackend:
     def __init__(self, backend: Backend):
         self.name, self.precision = backend.name, backend.precision
         self.device, self.head = backend.device, backend.head
+        self.allocates_by_torch = backend.allocates_by_torch
         self.windows: list[np.ndarray] = []
         self._run = backend.run
 

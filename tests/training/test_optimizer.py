@@ -58,3 +58,36 @@ def test_what_adamw_keeps_is_given_back():
     load_optimizer_tensors(again, network, optimizer_tensors(optimizer, network))
     kept, given_back = optimizer.state_dict()["state"], again.state_dict()["state"]
     assert all(torch.equal(kept[p][key], given_back[p][key]) for p in kept for key in ("step", "exp_avg", "exp_avg_sq"))
+
+
+def test_adamw_counts_steps_beside_its_parameters_where_one_kernel_updates_all():
+    """On CUDA the update is fused; `step` on the CPU then ends in an error. The meta device stands for CUDA here."""
+    network = build_network("unet3d_tiny", 1, 2)
+    kept = {f"{name}::step": torch.tensor(3.0) for name, _ in network.named_parameters()}
+    for device, fused, expected in (("cpu", True, "cpu"), ("meta", True, "meta"), ("meta", False, "cpu")):
+        on_device = network.to(device)
+        optimizer = make_optimizer(on_device, RECIPES["unetr"])
+        optimizer.defaults["fused"] = fused
+        load_optimizer_tensors(optimizer, on_device, kept)
+        assert {state["step"].device.type for state in optimizer.state.values()} == {expected}
+
+
+def test_a_fused_adamw_goes_on_as_if_nothing_had_happened():
+    image = torch.randn(2, 1, 16, 16, 32)
+    networks = [build_network("unet3d_tiny", 1, 2) for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    optimizers = [make_optimizer(network, RECIPES["unetr"], fused=True) for network in networks]
+
+    def step(number):
+        optimizers[number].zero_grad()
+        networks[number](image).square().mean().backward()
+        optimizers[number].step()
+
+    step(0)
+    step(1)
+    optimizers[1] = make_optimizer(networks[1], RECIPES["unetr"], fused=True)
+    load_optimizer_tensors(optimizers[1], networks[1], optimizer_tensors(optimizers[0], networks[0]))
+    step(0)
+    step(1)
+    for ours, theirs in zip(networks[1].parameters(), networks[0].parameters(), strict=True):
+        assert torch.equal(ours, theirs)

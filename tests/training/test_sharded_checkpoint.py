@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from stunet.errors import UserError
+from stunet.training.checkpoint_folder import TrainingCheckpoint, optimizer_tensors
 from stunet.training.parallel import Process, distribute, unwrapped, whole
-from stunet.training.sharded_checkpoint import read_shards, shapes_in, write_shards
+from stunet.training.sharded_checkpoint import load_into, read_shards, shapes_in, write_shards
 from stunet.weights.training_checkpoint import join_shards
 from tests.training.ranks import run_ranks
 from tests.training.test_parallel import batch_of_step, nnunet_loss, small_network
@@ -140,3 +141,20 @@ def test_offsets_that_would_need_more_memory_than_the_files_hold(tmp_path):
     save_file({"weight": torch.zeros(2, 2)}, tmp_path / "shard.safetensors", {"DCP_SHARDING_INFO": offsets})
     with pytest.raises(UserError, match="are missing"):
         join_shards(tmp_path)
+
+
+def test_adamws_count_of_steps_is_one_number(tmp_path):
+    network = small_network()
+    optimizer = torch.optim.AdamW(network.parameters())
+    loss_of, (image, targets) = nnunet_loss(False, None), batch_of_step(0, False)
+    for _ in range(2):
+        loss_of(network(image), targets).backward()
+        optimizer.step()
+    write_shards(tmp_path, {**network.state_dict(), **optimizer_tensors(optimizer, network)})
+    other = small_network(seed=7)
+    again = torch.optim.AdamW(other.parameters())
+    load_into(TrainingCheckpoint(tmp_path, None), other, again)
+    kept, given_back = optimizer.state_dict()["state"], again.state_dict()["state"]
+    assert {float(state["step"]) for state in given_back.values()} == {2.0}
+    for number, state in kept.items():
+        assert all(torch.equal(state[key], given_back[number][key]) for key in state)

@@ -1,5 +1,7 @@
 """The step in parts against the step as a whole. (That the whole is nnU-Net's: test_trainer.py.)"""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -45,6 +47,28 @@ def test_the_gradient_of_parts_is_that_of_the_whole(parts):
     difference = max(float((in_parts[name] - gradient).abs().max()) for name, gradient in whole.items())
     print(f"{parts} parts: largest difference {difference / scale:.1e} of the largest gradient")
     assert difference < 1e-10 * scale
+
+
+def test_a_batch_in_parts_is_exchanged_once():
+    """For every part but the last the processes keep their gradients to themselves."""
+    kept_to_itself = []
+
+    @contextmanager
+    def without_exchange():
+        kept_to_itself.append(True)
+        yield
+        kept_to_itself.append(False)
+
+    seen = []
+    network = small_network()
+    cross_entropy = cross_entropy_of(network)
+
+    def loss_of(image_BCZYX, target):
+        seen.append(bool(kept_to_itself) and kept_to_itself[-1])
+        return cross_entropy(image_BCZYX, target)
+
+    accumulate_gradients(loss_of, *batch(), 4, without_exchange=without_exchange)
+    assert seen == [True, True, True, False]
 
 
 def test_parts_are_even_and_whole():

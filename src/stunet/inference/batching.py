@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from stunet.errors import NotEnoughMemoryError
+from stunet.inference.backends.base import Backend
 
 RunWindows = Callable[[torch.Tensor], torch.Tensor]
 """From windows (B, C, Z, Y, X) to their features (B, Z, Y, X, F), which do not depend on B."""
@@ -18,11 +19,11 @@ largest, the joined inputs of the last decoder stage, is there together with its
 and an element has two bytes at least."""
 
 
-def window_batches(run: RunWindows, device: torch.device, size: int | None) -> "WindowBatches":
-    """Batches of the given size; with None one window at a time, or on an NVIDIA GPU as many as fit."""
-    if size is None and device.type == "cuda":
-        return FittedBatches(run, device)
-    return WindowBatches(run, size or 1)
+def window_batches(run: RunWindows, backend: Backend, size: int | None) -> "WindowBatches":
+    """Batches of the given size; with None one window at a time, or as many as fit on a GPU that torch fills."""
+    if size is None and backend.device.type == "cuda" and backend.allocates_by_torch:
+        return FittedBatches(run, backend.device)
+    return WindowBatches(run, backend.device, size or 1)
 
 
 def fitting_size(free_bytes: int, window_bytes: int) -> int:
@@ -34,19 +35,30 @@ def fitting_size(free_bytes: int, window_bytes: int) -> int:
     return max(1, int(min(USABLE_FRACTION * free_bytes, MOST_BYTES) / max(window_bytes, 1)))
 
 
+def _too_little_memory(device: torch.device) -> str:
+    if device.type == "cpu":
+        return "There is too little memory for one window of this model. Close other programs or take a smaller model."
+    return (
+        "The GPU has too little free memory for one window of this model. Stop other programs that use the GPU, take a "
+        "smaller model, or --device cpu."
+    )
+
+
 class WindowBatches:
     """Runs windows together; each time that memory runs out, half as many from then on.
 
     Args:
         run: what runs them.
+        device: where they run.
         size: windows that go together at first.
 
     Attributes:
         size: windows that go together now.
     """
 
-    def __init__(self, run: RunWindows, size: int):
+    def __init__(self, run: RunWindows, device: torch.device, size: int):
         self._run = run
+        self._device = device
         self.size = size
 
     def features(self, windows: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
@@ -68,10 +80,7 @@ class WindowBatches:
         """The features (B, Z, Y, X, F) of the windows, or of as many of the first of them as fit."""
         while (features_BZYXF := self._of_all(windows)) is None:
             if len(windows) == 1:
-                raise NotEnoughMemoryError(
-                    "The GPU has too little free memory for one window of this model; end what else uses it, or take "
-                    "--device cpu or a smaller model."
-                )
+                raise NotEnoughMemoryError(_too_little_memory(self._device))
             self.size = len(windows) // 2
             windows = windows[: self.size]
             torch.cuda.empty_cache()
@@ -94,8 +103,7 @@ class FittedBatches(WindowBatches):
     """
 
     def __init__(self, run: RunWindows, device: torch.device):
-        super().__init__(run, size=1)
-        self._device = device
+        super().__init__(run, device, size=1)
         self._is_measured = False
 
     def _of_all(self, windows: Sequence[torch.Tensor]) -> torch.Tensor | None:

@@ -82,7 +82,7 @@ def _padded_planes(
     weight_ZYX = gaussian_weight(sliding.window_size).to(backend.device)
     means = SlabAccumulator(backend.head.num_features, slab.size, weight_ZYX)
     run = partial(run_mirrored, backend, axes=sliding.mirror_axes)
-    batches = window_batches(run, backend.device, sliding.batch_size)
+    batches = window_batches(run, backend, sliding.batch_size)
     for z, next_z in zip(starts_z, [*starts_z[1:], slab.size[0]], strict=True):
         slab.move_to(z, z + sliding.window_size[0])
         features = batches.features([slab.window(corner, sliding.window_size) for corner in in_plane])

@@ -8,7 +8,7 @@ nnU-Net's own `.pth` files lie beside them for its tools; they are never read he
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -82,8 +82,18 @@ def load_optimizer_tensors(
         if name not in parameters or tensor.shape not in (parameters[name].shape, ()):
             raise FileError(f"The checkpoint's optimiser belongs to another network: it holds {full_name}.")
         with torch.no_grad():
-            like = tensor if tensor.shape == () else parameters[name]  # AdamW counts its steps in one number
-            optimizer.state[parameters[name]][key] = torch.empty_like(like).copy_(tensor)
+            optimizer.state[parameters[name]][key] = empty_slot(optimizer, parameters[name], tensor.shape).copy_(tensor)
+
+
+def empty_slot(optimizer: torch.optim.Optimizer, parameter: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Room for what an optimiser keeps of a parameter: a tensor like it, or the number in which AdamW counts its steps.
+
+    That number lies on the CPU, but beside the parameter where the update is one fused kernel.
+    """
+    if tuple(shape) != ():
+        return torch.empty_like(parameter)
+    device = parameter.device if optimizer.defaults.get("fused") else torch.device("cpu")
+    return torch.empty((), dtype=torch.float32, device=device)
 
 
 # Writing

@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from stunet.errors import UserError
+from stunet.inference.backends.precision import Precision
 from stunet.networks.network import Network, twin_of
 from stunet.networks.stunet import STUNet
 
@@ -145,7 +146,7 @@ def require_even_shares(batch_size: int, world_size: int, parts: int = 1) -> Non
 # Spreading the network
 
 
-def distribute(network: nn.Module, process: Process, strategy: Strategy) -> nn.Module:
+def distribute(network: nn.Module, process: Process, strategy: Strategy, precision: Precision = "float32") -> nn.Module:
     """Spread a network over the processes, with the weights that it has on rank 0.
 
     Checkpoint its activations and compile its stages before; make the optimiser after, from the parameters of what is
@@ -157,6 +158,7 @@ def distribute(network: nn.Module, process: Process, strategy: Strategy) -> nn.M
             place.
         process: this one; if it is alone, the network is returned as it is.
         strategy: "ddp" or "fsdp".
+        precision: of the training; with "fsdp" the weights travel and compute in it.
     """
     if process.world_size == 1:
         return network
@@ -169,7 +171,7 @@ def distribute(network: nn.Module, process: Process, strategy: Strategy) -> nn.M
     with torch.no_grad():
         for tensor in network.state_dict().values():
             dist.broadcast(tensor, 0)
-    return _shard(cast(STUNet, unwrapped(network)), process)
+    return _shard(cast(STUNet, unwrapped(network)), process, precision)
 
 
 def unwrapped(network: nn.Module) -> Network:
@@ -179,23 +181,26 @@ def unwrapped(network: nn.Module) -> Network:
     return network
 
 
-def _shard(network: STUNet, process: Process) -> STUNet:
+def _shard(network: STUNet, process: Process, precision: Precision) -> STUNet:
     """FSDP2: each stage is gathered before it computes and let go after it; the rest belongs to the root."""
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # FSDP2 takes no other
-    mesh, precision = device_mesh(process), _precision(process.device)
+    mesh, policy = device_mesh(process), mixed_precision(process.device, precision)
     for stage in (*network.encoder.stages, *network.decoder.stages):
-        fully_shard(stage, mesh=mesh, mp_policy=precision)
-    fully_shard(network, mesh=mesh, mp_policy=precision)
+        fully_shard(stage, mesh=mesh, mp_policy=policy)
+    fully_shard(network, mesh=mesh, mp_policy=policy)
     # a stage ends in a view; the warning fears that someone writes into it, and no layer of ours does
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
     return network
 
 
-def _precision(device: torch.device) -> MixedPrecisionPolicy:
-    """On GPUs that have bfloat16 the weights travel and compute in it; gradients are summed in float32."""
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
-    return MixedPrecisionPolicy()
+def mixed_precision(device: torch.device, precision: Precision) -> MixedPrecisionPolicy:
+    """On GPUs the weights travel and compute in the training's precision; gradients are summed in float32.
+
+    On CPUs autocasting alone decides in what a convolution computes.
+    """
+    if device.type != "cuda" or precision == "float32":
+        return MixedPrecisionPolicy()
+    return MixedPrecisionPolicy(param_dtype=getattr(torch, precision), reduce_dtype=torch.float32)
 
 
 def device_mesh(process: Process) -> DeviceMesh:

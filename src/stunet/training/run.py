@@ -77,6 +77,8 @@ def train(
     with process_group(settings.hardware.device) as process:
         start = time.perf_counter()
         _set_variables(settings, process)
+        if process.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # as nnU-Net's own command does
         torch.manual_seed(settings.task.seed)
         trainer = build_trainer(settings, folders)
         if on_step is not None:

@@ -20,7 +20,14 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.tensor import DTensor
 
 from stunet.errors import FileError, OutputError, UserError
-from stunet.training.checkpoint_folder import NEWEST, TrainingCheckpoint, TrainingState, rolling, write_state
+from stunet.training.checkpoint_folder import (
+    NEWEST,
+    TrainingCheckpoint,
+    TrainingState,
+    empty_slot,
+    rolling,
+    write_state,
+)
 from stunet.training.parallel import items_of_all_ranks, wait_for_all_ranks
 from stunet.weights.model_file import Shape, StateDict, mismatches, shapes_of
 from stunet.weights.training_checkpoint import OPTIMIZER_SEPARATOR
@@ -55,12 +62,12 @@ def load_into(checkpoint: TrainingCheckpoint, network: nn.Module, optimizer: tor
         UserError: a checkpoint of another network.
     """
     parameters, kept = dict(network.named_parameters()), {}
-    for full_name in shapes_in(checkpoint.folder):
+    for full_name, shape in shapes_in(checkpoint.folder).items():
         name, separator, key = full_name.partition(OPTIMIZER_SEPARATOR)
         if separator and name not in parameters:
             raise FileError(f"The checkpoint's optimiser belongs to another network: it holds {full_name}.")
         if separator:
-            kept[full_name] = optimizer.state[parameters[name]][key] = torch.zeros_like(parameters[name])
+            kept[full_name] = optimizer.state[parameters[name]][key] = empty_slot(optimizer, parameters[name], shape)
     read_shards(checkpoint.folder, {**network.state_dict(), **kept})
 
 

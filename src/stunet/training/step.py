@@ -1,6 +1,7 @@
 """One step of training: gradients of a batch, whole or in parts, and the update of the weights."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ def accumulate_gradients(
     target: LossTarget,
     parts: int = 1,
     scaler: torch.amp.GradScaler | None = None,
+    without_exchange: Callable[[], AbstractContextManager] = nullcontext,
 ) -> torch.Tensor:
     """Add the gradient of the mean loss to each parameter's, one part of the batch at a time.
 
@@ -56,14 +58,17 @@ def accumulate_gradients(
         target: its target.
         parts: in how many parts; memory holds the activations of one.
         scaler: enlarges the loss, so that float16 can hold its gradients.
+        without_exchange: a context in which processes keep their gradients to themselves; entered for all parts but the
+            last, so that a batch is exchanged once.
 
     Returns:
         The loss of the batch, detached, still on the device.
     """
     total = torch.zeros((), device=image_BCZYX.device)
-    for image, part_target, share in parts_of(image_BCZYX, target, parts):
-        loss = loss_of(image, part_target) if parts == 1 else loss_of(image, part_target) * share
-        (loss if scaler is None else scaler.scale(loss)).backward()
+    for number, (image, part_target, share) in enumerate(parts_of(image_BCZYX, target, parts), start=1):
+        with nullcontext() if number == parts else without_exchange():
+            loss = loss_of(image, part_target) if parts == 1 else loss_of(image, part_target) * share
+            (loss if scaler is None else scaler.scale(loss)).backward()
         total = total + loss.detach()
     return total
 

@@ -1,5 +1,6 @@
 """How fast a training is: samples, arithmetic, and which part of what the device could do."""
 
+import re
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -34,6 +35,9 @@ PEAK_TFLOPS: dict[str, float] = {
     "RTX 3090": 71,
 }
 """Dense bfloat16 or float16 with float32 sums, from the makers' data sheets; the first name that fits counts."""
+
+SLOWER_VARIANT = re.compile(r"\b(Laptop|Max-Q|Mobile|4090 D)\b")
+"""GPUs that carry the name of a faster one."""
 
 WINDOW = 50
 """Steps over which speed is averaged."""
@@ -82,10 +86,20 @@ def peak_tflops(device: torch.device, precision: Precision) -> float | None:
     None for other devices, unknown GPUs, and GPUs in float32.
     """
     if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        fitting = [peak for known, peak in PEAK_TFLOPS.items() if known in name]
-        return fitting[0] if fitting and precision != "float32" else None
+        peak = _data_sheet_tflops(torch.cuda.get_device_name(device))
+        return None if precision == "float32" else peak
     return _measured_tflops(getattr(torch, precision)) if device.type == "cpu" else None
+
+
+def _data_sheet_tflops(name: str) -> float | None:
+    """The peak of a GPU by its name; None if the name is unknown or a slower variant's.
+
+    >>> _data_sheet_tflops("NVIDIA A40"), _data_sheet_tflops("NVIDIA RTX A4000")
+    (150, None)
+    """
+    if SLOWER_VARIANT.search(name):
+        return None
+    return next((peak for known, peak in PEAK_TFLOPS.items() if re.search(rf"\b{known}\b", name)), None)
 
 
 def _measured_tflops(dtype: torch.dtype, repetitions: int = 5) -> float:

@@ -6,6 +6,7 @@ checkpoints. Planning, preprocessing, transforms, loss, validation and logs are 
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -177,7 +178,7 @@ class STUNetTrainer(ResumableTrainer):
             network = cast(STUNet, self.bare_network)
             for stage in (*network.encoder.stages, *network.decoder.stages):
                 stage.compile()
-        self.network = distribute(self.network, self.process, self.strategy)
+        self.network = distribute(self.network, self.process, self.strategy, self.precision)
         self.optimizer, self.lr_scheduler = self.configure_optimizers()
 
     def _do_i_compile(self) -> bool:
@@ -353,7 +354,8 @@ class STUNetTrainer(ResumableTrainer):
         image_BCZYX, target = self._on_device(batch)
         self.optimizer.zero_grad(set_to_none=True)
         parts = self.settings.hardware.accumulate
-        loss = accumulate_gradients(self._loss_of, image_BCZYX, target, parts, self.grad_scaler)
+        keep_to_itself = getattr(self.network, "no_sync", nullcontext)  # DDP's; with FSDP that would cost memory
+        loss = accumulate_gradients(self._loss_of, image_BCZYX, target, parts, self.grad_scaler, keep_to_itself)
         update(self.network, self.optimizer, self.grad_scaler)
         return float(loss)
 
@@ -369,7 +371,7 @@ class STUNetTrainer(ResumableTrainer):
         step = TrainingStep(
             network.spec,
             (z, y, x),
-            self.batch_size,
+            self.batch_size // self.process.world_size,
             "float32" if self.precision == "float32" else "bfloat16",
             self.settings.hardware.checkpoint_activations,
             accumulate=self.settings.hardware.accumulate,

@@ -20,12 +20,14 @@ class Backend(Protocol):
         name: as in `BACKENDS`.
         device: where the answers lie; windows may come from anywhere.
         precision: in which the network computes.
+        allocates_by_torch: whether torch counts the memory that it takes on a GPU.
         head: from its features to logits, on `device`; `head.num_features` is F.
     """
 
     name: str
     device: torch.device
     precision: Precision
+    allocates_by_torch: bool
     head: LinearHead
 
     def run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:

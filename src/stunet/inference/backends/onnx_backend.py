@@ -21,6 +21,9 @@ OUTPUT = "maps"
 ERRORS_ONLY = 3
 """The level of ONNX Runtime's log, which goes to stderr."""
 
+NO_MEMORY = "Failed to allocate memory"
+"""In the message with which ONNX Runtime says that memory has run out."""
+
 CPU_PROVIDER = "CPUExecutionProvider"
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
@@ -43,6 +46,7 @@ class OnnxBackend:
     """
 
     name = "onnx"
+    allocates_by_torch = False
 
     def __init__(
         self,
@@ -72,7 +76,12 @@ class OnnxBackend:
     @torch.inference_mode()
     def run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
         """The features (B, Z, Y, X, F) of windows (B, C, Z, Y, X)."""
-        (maps_BZYXF,) = self._session.run([OUTPUT], {INPUT: windows_BCZYX.cpu().contiguous().numpy()})
+        try:
+            (maps_BZYXF,) = self._session.run([OUTPUT], {INPUT: windows_BCZYX.cpu().contiguous().numpy()})
+        except Exception as error:  # ONNX Runtime has a type of its own, and no other for a lack of memory
+            if NO_MEMORY in str(error):
+                raise torch.OutOfMemoryError(str(error)) from error
+            raise
         return torch.from_numpy(maps_BZYXF).to(self.device)
 
 

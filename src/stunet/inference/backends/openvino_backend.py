@@ -75,6 +75,7 @@ class OpenVinoBackend:
     """
 
     name = "openvino"
+    allocates_by_torch = False
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ from typing import cast
 import torch
 
 from stunet.errors import UserError
+from stunet.inference.backends.cudnn import exact_and_tuned
 from stunet.inference.backends.maps import Features, WindowMaps, head_of
 from stunet.inference.backends.precision import PRECISIONS, Precision, require_precision
 from stunet.networks.network import Network, twin_of
@@ -32,6 +33,7 @@ class TorchBackend:
     """
 
     name = "torch"
+    allocates_by_torch = True
 
     def __init__(
         self,
@@ -59,7 +61,7 @@ class TorchBackend:
         # channels last wherever that is the faster
         layout = torch.contiguous_format if self.precision == "float32" else torch.channels_last_3d
         windows_BCZYX = windows_BCZYX.to(self.device, memory_format=layout)
-        with torch.autocast(self.device.type, self._type, enabled=self.precision != "float32"):
+        with exact_and_tuned(), torch.autocast(self.device.type, self._type, enabled=self.precision != "float32"):
             return self._maps(windows_BCZYX)
 
 
