@@ -74,7 +74,12 @@ unpadded = tuple(slice(m // 2, m // 2 + n) for m, n in zip(missing, grid, strict
 logits = (logits / weights)[(slice(None), *unpadded)]
 
 labels = np.zeros(whole.shape, np.uint16)
-labels[box] = np.argmax([resample(one, crop.shape, after["resample"]["order"]) for one in logits], axis=0)
+logits = np.array([resample(one, crop.shape, after["resample"]["order"]) for one in logits])
+if after["regions"]:
+    for one, region in zip(logits, after["regions"], strict=True):
+        labels[box][1 / (1 + np.exp(-one)) > 0.5] = region["label"]
+else:
+    labels[box] = np.argmax(logits, axis=0)
 labels = nibabel.Nifti1Image(labels.transpose(np.argsort(axes)).T, turned.affine)
 moves = nibabel.orientations.ornt_transform(nibabel.io_orientation(turned.affine), nibabel.io_orientation(scan.affine))
 nibabel.save(nibabel.Nifti1Image(labels.as_reoriented(moves).dataobj, scan.affine), labels_file)

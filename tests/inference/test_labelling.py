@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from stunet.inference import head as head_module
-from stunet.inference.head import LinearHead
+from stunet.inference.head import LinearHead, RegionHead
 from stunet.inference.interpolation import axis_taps
 from stunet.inference.labelling import AskedChooser, Chooser, output_slices
 from tests.inference.samples import assert_labels_follow
@@ -79,6 +79,34 @@ def test_ties_go_to_the_first_class(name):
     assert (highest[-1] == highest[-2]).mean() > 0.1
     labels = streamed(features, LinearHead(weight, torch.zeros(6)), output_shape)
     assert np.array_equal(labels, full.argmax(0))
+
+
+def painted(logits_RZYX, labels):
+    """As nnU-Net's LabelManager.convert_probabilities_to_segmentation does it."""
+    segmentation = np.zeros(logits_RZYX.shape[1:], dtype=np.int16)
+    for logits_ZYX, label in zip(logits_RZYX, labels, strict=True):
+        segmentation[1 / (1 + np.exp(-logits_ZYX)) > 0.5] = label
+    return segmentation
+
+
+@pytest.mark.parametrize("smooth", [False, True], ids=["noise", "smooth"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_regions_are_painted_one_over_the_other(name, smooth):
+    shape, output_shape = SHAPES[name]
+    features, weight, bias = random_case(shape, 5, 4, smooth)
+    order = (3, 1, 300, 2)
+    labels = streamed(features, RegionHead(weight, bias, order), output_shape)
+    full = zoomed(logits_of(features, weight, bias), output_shape)
+    is_clear = np.abs(full).min(axis=0) > 1e-5 * full.std()
+    assert is_clear.mean() > 0.99
+    assert np.array_equal(labels[is_clear], painted(full, order)[is_clear])
+
+
+def test_background_between_two_regions():
+    """Logits 1 - 3x and 3x - 2 of x from 0 to 1: halfway both are below 0, though at each corner one is above."""
+    features = torch.tensor([[0.0, 1.0]]).view(1, 1, 1, 2)
+    head = RegionHead(torch.tensor([[-3.0], [3.0]]), torch.tensor([1.0, -2.0]), (1, 2))
+    assert streamed(features, head, (1, 1, 5)).ravel().tolist() == [1, 1, 0, 2, 2]
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -20,6 +20,7 @@ from stunet.inference.backends.precision import cpu_computes_bfloat16, default_p
 from stunet.inference.mirroring import mirrored_axes
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.networks.registry import build, network_spec
+from stunet.plans.regions import Region
 from tests.inference.samples import EXACT, STRIDES, assert_labels_follow, plain_logits, tiny_model
 
 
@@ -186,6 +187,22 @@ def test_some_classes_only():
     assert np.array_equal(segmentation.labels, np.where(np.isin(everything.labels, labels), everything.labels, 0))
     assert segmentation.names == {0: "background", **{label: model.names[label] for label in labels}}
     assert segmentation.volumes_mm3() == {name: everything.volumes_mm3()[name] for name in sorted(chosen)}
+
+
+def test_regions_are_predicted_alone_or_together():
+    """One model with outputs for two regions, the second painted over the first."""
+    model = tiny_model(num_classes=2)
+    regions = (Region(1, (1, 2)), Region(2, (2,)))
+    model = replace(model, card=replace(model.card, labels=("whole", "back"), regions=regions))
+    volume = scan()
+    both = Predictor(model, EXACT).predict(volume)
+    whole, back = (Predictor(model, replace(EXACT, classes=(name,))).predict(volume) for name in ("whole", "back"))
+    assert both.names == {0: "background", 1: "whole", 2: "back"}
+    assert set(np.unique(both.labels)) == {0, 1, 2}
+    assert np.array_equal(back.labels, np.where(both.labels == 2, 2, 0))
+    assert set(np.unique(whole.labels)) == {0, 1}
+    assert np.array_equal(whole.labels == 1, np.where(whole.labels == 1, True, both.labels == 1))
+    assert (both.members, whole.members) == ({1: (1, 2), 2: (2,)}, {1: (1,)})
 
 
 def test_a_class_that_the_model_does_not_have():

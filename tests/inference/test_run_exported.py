@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -11,6 +12,7 @@ import pytest
 from stunet.inference.export import export_model
 from stunet.inference.predictor import Predictor
 from stunet.plans.preprocessing import ChannelNormalization
+from stunet.plans.regions import Region
 from tests.inference.samples import EXACT, tiny_model
 from tests.phantoms import smooth_scan
 
@@ -28,6 +30,8 @@ PLANS = {
     },
 }
 
+REGIONS = (Region(2, (1, 2)), Region(3, (3,)), Region(1, (1,)))
+
 
 @pytest.fixture
 def scan(tmp_path):
@@ -40,9 +44,11 @@ def scan(tmp_path):
     return path
 
 
+@pytest.mark.parametrize("regions", [(), REGIONS], ids=["classes", "regions"])
 @pytest.mark.parametrize("name", PLANS)
-def test_labels_are_those_of_the_predictor(tmp_path, scan, name):
-    model = tiny_model(num_classes=4, **PLANS[name])
+def test_labels_are_those_of_the_predictor(tmp_path, scan, name, regions):
+    model = tiny_model(num_classes=len(regions) or 4, **PLANS[name])
+    model = replace(model, card=replace(model.card, regions=regions))
     model_file = export_model(model, "onnx", tmp_path / "model.onnx").files[0]
     output = tmp_path / "labels.nii.gz"
     done = subprocess.run([sys.executable, EXAMPLE, model_file, scan, output], capture_output=True, text=True)

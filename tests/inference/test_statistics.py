@@ -153,3 +153,15 @@ def test_json():
     assert list(read) == [field.name for field in fields(StructureStatistics)]
     assert read["bounding_box"] == [list(side) for side in one.bounding_box]
     assert read["voxels"] == one.voxels and read["mean"] == one.mean
+
+
+def test_a_region_is_measured_as_one_structure():
+    volume, labels = phantom()
+    regions = structure_statistics(labels, volume, {1: "whole", 3: "part"}, {1: (1, 3, 300)})
+    united = np.where(np.isin(labels, (1, 3, 300)), 1, 0).astype(np.uint16)
+    whole = structure_statistics(united, volume, {1: "whole"})["whole"]
+    ours, expected = asdict(regions["whole"]), asdict(whole)
+    for name in ("mean", "std", "volume_mm3", "centroid_mm"):
+        assert ours.pop(name) == pytest.approx(expected.pop(name), rel=1e-12), name
+    assert ours == expected
+    assert regions["part"] == structure_statistics(labels, volume, {3: "part"})["part"]

@@ -11,6 +11,7 @@ from stunet.errors import UserError
 from stunet.networks.stunet import PUBLISHED_STRIDES, six_strides
 from stunet.plans import nnunet
 from stunet.plans.nnunet import DatasetDescription, dataset_from, plans_from, read_v1_plans, strides_from
+from stunet.plans.regions import Region
 from tests.weights.samples import PUBLISHED_POOLING, V2_DATASET, v1_plans, v2_plans
 
 MARKER = "STUNET_PICKLE_EXECUTED.marker"
@@ -227,8 +228,11 @@ def test_a_dataset_that_says_nothing_clear_is_refused(dataset, reason):
 
 
 def test_regions_are_told_apart_from_classes():
-    regions = dataset_from({"labels": {"background": 0, "whole": [1, 2]}})
-    assert regions.has_regions and regions.labels == ()
+    labels = {"background": 0, "whole": [1, 2], "posterior": 2, "ignore": 3}
+    description = dataset_from({"labels": labels, "regions_class_order": [1, 2]})
+    assert description.labels == ("whole", "posterior")
+    assert description.regions == (Region(1, (1, 2)), Region(2, (2,)))
+    assert dataset_from({"labels": {"background": 0, "a": [1]}}).regions == ()  # a list of one is a plain label
 
 
 @pytest.mark.parametrize("plans", [{}, {"configurations": 3}, {"configurations": {"3d_fullres": 3}}])

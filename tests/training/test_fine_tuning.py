@@ -112,6 +112,7 @@ def test_regions_and_odd_plans_do_not_stand_in_the_way(fine_tuner, monkeypatch):
     trainer = fine_tuner(FINETUNE)
     monkeypatch.setattr(type(trainer.label_manager), "has_regions", property(lambda self: True))
     trainer.dataset_json["labels"] = {"background": 0, "Hippocampus": [1, 2], "Posterior": 2}
+    trainer.dataset_json["regions_class_order"] = [1, 2]
     trainer.plans_manager.plans["configurations"]["3d_fullres"]["preprocessor_name"] = "MyPreprocessor"
     task = task_of(trainer)
     assert task.labels == () and task.preprocessing is None

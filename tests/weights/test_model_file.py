@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from stunet.errors import UserError
 from stunet.networks.registry import build_network
 from stunet.plans.network_spec import NetworkSpec
+from stunet.plans.regions import Region
 from stunet.weights.model_file import (
     CARD_VERSION,
     MAX_HEADER_BYTES,
@@ -304,6 +305,16 @@ def test_cards_of_version_1_say_the_same(model_path):
 def test_fields_of_a_later_program_are_passed_over(model_path):
     with_card(model_path, favourite_colour="blue")
     assert read_card(model_path) == card()
+
+
+def test_regions_are_on_the_card(model_path):
+    card = read_card(model_path)
+    regions = tuple(Region(label, (label, 1)) for label in range(len(card.labels), 0, -1))
+    card = replace(card, regions=regions)
+    assert ModelCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
+    assert card.names == {0: "background", **dict(enumerate(reversed(card.labels), start=1))}
+    with pytest.raises(ValueError, match="regions"):
+        replace(card, regions=regions[1:])
 
 
 def test_a_card_survives_json():

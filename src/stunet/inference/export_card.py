@@ -4,6 +4,7 @@ Keys hold numbers for programs; each section's `how` says in words what to do wi
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from stunet.imaging.normalize import EPSILON
 from stunet.inference.sliding import Sliding
 from stunet.inference.windows import GAUSSIAN_PEAK, GAUSSIAN_SIGMA_FRACTION
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
+from stunet.plans.regions import Region
 from stunet.weights.catalogue import sha256_of
 from stunet.weights.model import Model
 
@@ -49,7 +51,7 @@ def export_card(model: Model, files: Sequence[Path], names: tuple[str, str], dif
         },
         "preprocessing": preprocessing_section(plan, card.channels),
         "sliding_window": sliding_window_section(plan, card.mirror_axes),
-        "postprocessing": postprocessing_section(plan, card.labels),
+        "postprocessing": postprocessing_section(plan, card.labels, card.regions),
     }
 
 
@@ -180,20 +182,28 @@ def sliding_window_section(plan: PreprocessingPlan, mirror_axes: Sequence[int]) 
     }
 
 
-def postprocessing_section(plan: PreprocessingPlan, labels: Sequence[str]) -> dict[str, Any]:
+def postprocessing_section(
+    plan: PreprocessingPlan, labels: Sequence[str], regions: Sequence[Region] = ()
+) -> dict[str, Any]:
     """From logits to labels on the scan's grid."""
     grids = ["network", "scan"] if plan.convention == "nnunet_v2" else ["scan", "network"]
     return {
-        "order": ["resample", "argmax", "uncrop", "untranspose", "unorient"],
+        "order": ["resample", "paint" if regions else "argmax", "uncrop", "untranspose", "unorient"],
         "resample": {
             "order": plan.logits_order,
             "thick_slices": _thick_slices(plan, plan.logits_order_z, grids),
             "how": "Each class's logits to the size of the crop, by the same rule as the image.",
         },
         "labels": list(labels),
-        "how": (
-            "After resampling, a voxel's label is the class with the highest logit, the first of equals; 'labels' "
-            "names them from 0 on. Outside the crop it is 0. Undo 'transpose', then 'orient', and write the labels "
-            "with the scan's own affine."
-        ),
+        "regions": [asdict(region) for region in regions],
+        "how": f"After resampling, {PAINT if regions else ARGMAX} Outside the crop it is 0. {AS_SCANNED}",
     }
+
+
+ARGMAX = "a voxel's label is the class with the highest logit, the first of equals; 'labels' names them from 0 on."
+PAINT = (
+    "start with label 0 everywhere and go through 'regions', one for each channel in order; 'labels' names them. Where "
+    "1 / (1 + exp(-logit)) is above 0.5, the voxel's label becomes the region's 'label'. A region's voxels are then "
+    "those with one of the labels 'members'."
+)
+AS_SCANNED = "Undo 'transpose', then 'orient', and write the labels with the scan's own affine."

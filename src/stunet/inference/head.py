@@ -43,16 +43,46 @@ class LinearHead:
         return torch.addmm(self.bias, features_MF, self.weight.T, out=out_MK)
 
     def labels(self, features_MF: torch.Tensor) -> torch.Tensor:
-        """The class with the highest logit, the first of equals, of a list of voxels; int16 (M,)."""
+        """The label of each of a list of voxels, see `chosen`; int16 (M,)."""
         labels = torch.empty(len(features_MF), dtype=torch.int16, device=features_MF.device)
         logits_MK = features_MF.new_empty((min(self.chunk, len(features_MF)), self.num_classes))
         for part, result in zip(features_MF.split(self.chunk), labels.split(self.chunk), strict=True):
-            logits = self.logits(part, logits_MK[: len(part)])
-            if logits.device.type == "cpu":  # numpy is three times faster
-                result.copy_(torch.from_numpy(logits.numpy().argmax(axis=1)))
-            else:
-                result.copy_(logits.argmax(dim=1))
+            result.copy_(self.chosen(self.logits(part, logits_MK[: len(part)])))
         return labels
+
+    def chosen(self, logits_MK: torch.Tensor) -> torch.Tensor:
+        """The class with the highest logit, the first of equals; int64 (M,)."""
+        if logits_MK.device.type == "cpu":  # numpy is three times faster
+            return torch.from_numpy(logits_MK.numpy().argmax(axis=1))
+        return logits_MK.argmax(dim=1)
+
+    def probabilities(self, logits_MK: torch.Tensor, labels: Sequence[int]) -> torch.Tensor:
+        """The probabilities (M, len(labels)) of some classes: the softmax over all."""
+        return logits_MK.softmax(dim=1)[:, list(labels)]
+
+
+@dataclass(frozen=True, eq=False)
+class RegionHead(LinearHead):
+    """A head with one output for each region; regions overlap.
+
+    nnU-Net paints one region over the other, in order, wherever its probability is above one half: so a voxel's label
+    is that of the last region around it, and 0 in none.
+
+    Attributes:
+        painted: the label of each region, in the order of the outputs.
+    """
+
+    painted: tuple[int, ...]
+
+    def chosen(self, logits_MK: torch.Tensor) -> torch.Tensor:
+        """The label of the last region whose probability is above one half, or 0; int64 (M,)."""
+        numbers = torch.arange(1, self.num_classes + 1, device=logits_MK.device)
+        last = ((logits_MK.sigmoid() > 0.5) * numbers).amax(dim=1)
+        return torch.tensor([0, *self.painted], device=logits_MK.device)[last]
+
+    def probabilities(self, logits_MK: torch.Tensor, labels: Sequence[int]) -> torch.Tensor:
+        """The probabilities (M, len(labels)) of the regions with these labels, each by itself."""
+        return logits_MK[:, [self.painted.index(label) for label in labels]].sigmoid()
 
 
 def mean_head(heads: Sequence[nn.Conv3d], device: torch.device | str = "cpu") -> LinearHead:

@@ -11,6 +11,12 @@ l_a(x) >= l_k(x) for every k, and l_a(x) > l_k(x) for k < a, as each summand is 
 the highest logit at x too, ties included. (In floating point the full interpolation may round a tie otherwise; this
 does not.)
 
+**The same holds for regions**, where the label is that of the last region with a logit above 0 (`head.RegionHead`). If
+the corners agree, one region is above 0 at all of them and every later one at none: l(c) > 0 for all c gives l(x) > 0,
+and l(c) <= 0 for all c gives l(x) <= 0. So the label at x is the same, whatever the earlier regions do; likewise where
+no region is above 0. (Probabilities are compared with one half in float32, where logits of up to 6e-8 count as 0, at
+corners and between them alike.)
+
 **Elsewhere, features are interpolated instead of logits.** The head is affine and the weights sum to 1, so the head of
 the interpolated features is the interpolated logits.
 

@@ -21,7 +21,8 @@ from stunet.inference.backends.base import Backend
 from stunet.inference.backends.precision import PRECISIONS, Precision, default_precision
 from stunet.inference.backends.registry import BACKENDS, backend_maker
 from stunet.inference.backends.torch_backend import torch_device
-from stunet.inference.labelling import AskedChooser, Chooser, output_slices
+from stunet.inference.decoding import chooser_of, members_of
+from stunet.inference.labelling import output_slices
 from stunet.inference.probabilities import ProbabilityMaps, probability_maps
 from stunet.inference.segmentation import Segmentation, Timings
 from stunet.inference.sliding import OnWindow, Sliding, feature_planes
@@ -122,6 +123,7 @@ class Predictor:
         self.plan = _coarsened(self.model.plan, self.config.least_spacing)
         self.asked = _labels_of(self.config.classes, self.model)
         self.backend = self._make_backend(device)
+        self.chooser = chooser_of(self.model.card, self.backend.head, self.asked)
 
     @property
     def names(self) -> dict[int, str]:
@@ -174,7 +176,8 @@ class Predictor:
             labels = self._labels(planes, image.record, maps)
         labelling = stopwatch.lap() - planes.seconds
         timings = Timings(load, preparing + image.seconds, planes.seconds - image.seconds, labelling)
-        return Segmentation(labels, self.names, volume, timings, () if labels.any() else (NOTHING_FOUND,))
+        warnings = () if labels.any() else (NOTHING_FOUND,)
+        return Segmentation(labels, self.names, volume, timings, warnings, members_of(self.model.card, self.asked))
 
     @property
     def _preprocessing_device(self) -> torch.device:
@@ -193,13 +196,11 @@ class Predictor:
         self, planes_YXF: Iterable[torch.Tensor], record: GridRecord, maps: ProbabilityMaps | None
     ) -> np.ndarray:
         """Labels (Z, Y, X) on the scan's grid; each slice is written to its place as soon as it is known."""
-        head = self.backend.head
-        labels_ZYX = zeros(record.scan_shape, np.uint8 if head.num_classes <= 256 else np.uint16)
+        labels_ZYX = zeros(record.scan_shape, np.uint8 if max(self.model.names) < 256 else np.uint16)
         cropped_ZYX = cropped_view(labels_ZYX, record)
         grids = record.network_shape, record.cropped_shape, record.logits_orders
-        chooser = AskedChooser(head, self.asked) if self.config.classes else Chooser(head)
-        for number, output_slice in enumerate(output_slices(planes_YXF, head, *grids)):
-            cropped_ZYX[number] = output_slice.labels(chooser).cpu().numpy()
+        for number, output_slice in enumerate(output_slices(planes_YXF, self.chooser.head, *grids)):
+            cropped_ZYX[number] = output_slice.labels(self.chooser).cpu().numpy()
             if maps is not None:
                 maps.write(number, output_slice)
             if number % SLICES_IN_MEMORY == 0:

@@ -54,9 +54,9 @@ class ProbabilityMaps:
         self._maps_ZYX = maps_ZYX
 
     def write(self, number: int, output_slice: OutputSlice) -> None:
-        """Work out one slice's probabilities, the softmax of its interpolated logits, and keep those wanted.
+        """Work out one slice's probabilities from its interpolated logits, and keep those wanted.
 
-        nnU-Net's are the same: it interpolates the logits of all classes before the softmax.
+        nnU-Net's are the same: it interpolates the logits of all classes before the softmax, or sigmoid of regions.
 
         Args:
             number: of the slice along the network's first axis.
@@ -70,12 +70,11 @@ class ProbabilityMaps:
 
 
 def slice_probabilities(output_slice: OutputSlice, labels: list[int]) -> torch.Tensor:
-    """The probabilities (Y * X, len(labels)), float32, of some classes at all voxels of a slice."""
+    """The probabilities (Y * X, len(labels)), float32, of some structures at all voxels of a slice."""
     (rows, columns), head = output_slice.shape, output_slice.lower.head
     voxels = torch.arange(rows * columns, device=head.bias.device)
-    wanted = torch.tensor(labels, device=head.bias.device)
     parts = (
-        head.logits(output_slice.features_at(part // columns, part % columns)).softmax(dim=1)[:, wanted]
+        head.probabilities(head.logits(output_slice.features_at(part // columns, part % columns)), labels)
         for part in voxels.split(head.chunk)
     )
     return torch.cat(list(parts))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -50,6 +50,8 @@ class Segmentation:
         scan: what was segmented.
         timings: seconds by stage.
         warnings: sentences that whoever uses the labels should read.
+        members: label to all labels whose voxels belong to its structure, where structures overlap (regions): what is
+            painted over a region still lies in it. A structure that is not named has its own label alone.
     """
 
     labels: np.ndarray
@@ -57,6 +59,7 @@ class Segmentation:
     scan: Volume
     timings: Timings
     warnings: tuple[str, ...] = ()
+    members: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def affine(self) -> np.ndarray:
@@ -75,7 +78,12 @@ class Segmentation:
 
     def volumes_mm3(self) -> dict[str, float]:
         """Volume of every structure by name, in the order of the labels; 0.0 for one that was not found."""
-        return {name: float(self.voxel_counts[label] * self.voxel_mm3) for label, name in self.names.items() if label}
+        counts = {label: self.voxel_counts[list(self.labels_in(label))].sum() for label in self.names if label}
+        return {self.names[label]: float(count * self.voxel_mm3) for label, count in counts.items()}
+
+    def labels_in(self, label: int) -> tuple[int, ...]:
+        """All labels whose voxels belong to the structure of a label: itself, or what a region is made of."""
+        return self.members.get(label, (label,))
 
     def save(self, path: str | Path) -> None:
         """Write the labels as a `.nii` or `.nii.gz` file on exactly the scan's grid.
@@ -90,7 +98,7 @@ class Segmentation:
 
         It reads labels and scan once; keep what it gives.
         """
-        return structure_statistics(self.labels, self.scan, self.names)
+        return structure_statistics(self.labels, self.scan, self.names, self.members)
 
     def save_structures(self, folder: str | Path, names: Sequence[str] | None = None) -> None:
         """Write one mask per structure, `folder/NAME.nii.gz`, on exactly the scan's grid.
@@ -110,7 +118,7 @@ class Segmentation:
         folder = made_folder(Path(folder))
         mask = np.empty(self.labels.shape, dtype=np.uint8)
         for label in chosen:
-            np.equal(self.labels, label, out=mask.view(bool))
+            mask.view(bool)[:] = np.isin(self.labels, self.labels_in(label))
             write_labels(mask, self.scan, folder / f"{files[label]}.nii.gz", {1: self.names[label]})
 
     def _labels_of(self, names: Sequence[str] | None) -> list[int]:

@@ -12,7 +12,9 @@ Legend: K structures, Z slice, Y row, X column.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
+from types import MappingProxyType
 
 import numpy as np
 
@@ -54,7 +56,10 @@ class StructureStatistics:
 
 
 def structure_statistics(
-    labels_ZYX: np.ndarray, volume: Volume, names: Mapping[int, str]
+    labels_ZYX: np.ndarray,
+    volume: Volume,
+    names: Mapping[int, str],
+    members: Mapping[int, Sequence[int]] = MappingProxyType({}),
 ) -> dict[str, StructureStatistics]:
     """Describe every structure that is there.
 
@@ -62,6 +67,7 @@ def structure_statistics(
         labels_ZYX: (Z, Y, X) uint8 or uint16, on the grid of `volume`; values without a name are passed over.
         volume: The scan, of any real type; intensities are those of its first channel.
         names: Label to structure; 0 is background and not described.
+        members: Label to all labels that belong to its structure, where that is more than itself (regions).
 
     Returns:
         Structure to statistics, in the order of the labels. A structure without a voxel has no mean and no place; it
@@ -72,12 +78,14 @@ def structure_statistics(
     """
     if labels_ZYX.shape != volume.shape:
         raise ValueError(f"labels of shape {labels_ZYX.shape} do not fit a scan of shape {volume.shape}")
-    labels = sorted(label for label in names if label)
-    profiles, moments = _read(labels_ZYX, volume.array[0], labels)
+    labels_of = {label: members.get(label, (label,)) for label in sorted(names) if label}
+    read = sorted({label for several in labels_of.values() for label in several})
+    profiles, moments = _read(labels_ZYX, volume.array[0], read)
+    rows_of = {label: [read.index(one) for one in several] for label, several in labels_of.items()}
     return {
-        names[label]: _describe([profile[k] for profile in profiles], moments.mean[k], moments.std[k], volume.affine)
-        for k, label in enumerate(labels)
-        if moments.count[k]
+        names[label]: _describe([profile[rows].sum(axis=0) for profile in profiles], moments.of(rows), volume.affine)
+        for label, rows in rows_of.items()
+        if moments.count[rows].any()
     }
 
 
@@ -90,11 +98,16 @@ class _Moments:
     deviations: np.ndarray
 
     @classmethod
-    def of(cls, k: np.ndarray, values: np.ndarray, structures: int) -> "_Moments":
+    def of_values(cls, k: np.ndarray, values: np.ndarray, structures: int) -> "_Moments":
         """The moments of `values` (n,), whose structures are `k` (n,)."""
         count = np.bincount(k, minlength=structures).astype(np.float64)
         mean = np.bincount(k, values, structures) / np.maximum(count, 1)
         return cls(count, mean, np.bincount(k, (values - mean[k]) ** 2, structures))
+
+    def of(self, rows: Sequence[int]) -> "_Moments":
+        """The moments of some structures together: (1,) each."""
+        each = (_Moments(self.count[[k]], self.mean[[k]], self.deviations[[k]]) for k in rows)
+        return reduce(_Moments.merged, each)
 
     def merged(self, other: "_Moments") -> "_Moments":
         """The moments of both sets of values together."""
@@ -127,7 +140,7 @@ def _read(
         k_YX = index_of[labels_YX]
         y, x = np.nonzero(k_YX >= 0)
         k = k_YX[y, x]
-        of_slice = _Moments.of(k, image_ZYX[z][y, x].astype(np.float64), structures)
+        of_slice = _Moments.of_values(k, image_ZYX[z][y, x].astype(np.float64), structures)
         moments = moments.merged(of_slice)
         along_z[:, z] = of_slice.count
         along_y += _profile(k, y, along_y.shape)
@@ -141,7 +154,7 @@ def _profile(k: np.ndarray, index: np.ndarray, shape: tuple[int, int]) -> np.nda
     return np.bincount(k * size + index, minlength=structures * size).reshape(shape)
 
 
-def _describe(profiles_ZYX: Sequence[np.ndarray], mean: float, std: float, affine: np.ndarray) -> StructureStatistics:
+def _describe(profiles_ZYX: Sequence[np.ndarray], moments: _Moments, affine: np.ndarray) -> StructureStatistics:
     """Turn what was counted of one structure into its statistics; `profiles_ZYX` has one (size,) for each axis."""
     profiles_xyz = profiles_ZYX[::-1]
     voxels = int(profiles_xyz[0].sum())
@@ -151,8 +164,8 @@ def _describe(profiles_ZYX: Sequence[np.ndarray], mean: float, std: float, affin
     return StructureStatistics(
         voxels=voxels,
         volume_mm3=float(voxels * abs(np.linalg.det(affine[:3, :3]))),
-        mean=float(mean),
-        std=float(std),
+        mean=float(moments.mean[0]),
+        std=float(moments.std[0]),
         centroid_mm=_point(voxel_to_world(affine, centre)),
         bounding_box=(x, y, z),
         bounding_box_mm=_box_mm((x, y, z), affine),

@@ -16,6 +16,7 @@ from stunet.errors import FileError, UnsafeFileError, UserError
 from stunet.files import existing_file, read_json_object
 from stunet.plans.network_spec import Stride, kind_of
 from stunet.plans.preprocessing import ANISOTROPY_THRESHOLD, ChannelNormalization, PreprocessingPlan, Scheme
+from stunet.plans.regions import CLASS_ORDER, IGNORE, Region, has_regions, members_of, regions_from
 
 DEFAULT_CONFIGURATION = "3d_fullres"
 """nnU-Net v2's configuration at full resolution, without a cascade."""
@@ -69,14 +70,14 @@ class DatasetDescription:
 
     Attributes:
         channels: what each input channel shows; () if it does not say.
-        labels: class names by integer, background first; () if it does not say, or says regions.
-        has_regions: the labels are regions that overlap.
+        labels: class names by integer, background first; () if it does not say. Names of the regions, if there are any.
+        regions: where structures overlap, one for each of `labels`, which are the network's outputs; else ().
         licence, reference: of the data.
     """
 
     channels: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
-    has_regions: bool = False
+    regions: tuple[Region, ...] = ()
     licence: str = "unknown"
     reference: str = "unknown"
 
@@ -125,19 +126,19 @@ def dataset_from(content: Mapping[str, Any], file: Path | None = None) -> Datase
     """
     with _explained("The entries of dataset.json", file):
         named = content.get("channel_names", content.get("modality", {}))
-        labels = {str(name): label for name, label in content.get("labels", {}).items() if name != "ignore"}
-        has_regions = any(isinstance(label, list | tuple) for label in labels.values())
+        labels = {str(name): value for name, value in content.get("labels", {}).items() if name != IGNORE}
+        regions = regions_from(labels, content.get(CLASS_ORDER)) if has_regions(labels) else {}
         return DatasetDescription(
             channels=tuple(str(named[index]) for index in sorted(named, key=int)),
-            labels=() if has_regions else _in_order(labels),
-            has_regions=has_regions,
+            labels=tuple(regions) or _in_order(labels),
+            regions=tuple(regions.values()),
             licence=str(content.get("licence", content.get("license", "unknown"))),
             reference=str(content.get("reference", "unknown")),
         )
 
 
 def _in_order(labels: Mapping[str, Any]) -> tuple[str, ...]:
-    names = {int(label): name for name, label in labels.items()}
+    names = {members_of(value)[0]: name for name, value in labels.items()}
     if sorted(names) != list(range(len(labels))):
         raise FileError(f"The labels in dataset.json should count from 0 without a gap, not {sorted(names)}.")
     return tuple(names[label] for label in range(len(names)))

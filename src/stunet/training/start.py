@@ -58,7 +58,7 @@ def size_of(model: str) -> str:
 def task_of(trainer: "STUNetTrainer") -> Task:
     """What the trainer's dataset and plans ask of its network."""
     dataset = dataset_from(trainer.dataset_json)
-    return Task(dataset.labels, dataset.channels, _preprocessing(trainer))
+    return Task(() if dataset.regions else dataset.labels, dataset.channels, _preprocessing(trainer))
 
 
 def _preprocessing(trainer: "STUNetTrainer") -> PreprocessingPlan | None:

@@ -140,8 +140,6 @@ def import_checkpoints(
 
 
 def _require_classes(checkpoint: Checkpoint, dataset: DatasetDescription) -> None:
-    if dataset.has_regions:
-        raise FileError("This model was trained on regions (labels that overlap), which stunet does not read.")
     if checkpoint.fold and not (dataset.labels and dataset.channels):
         raise FileError(f"The dataset.json of {checkpoint.path.parent.parent} names no labels or no channels.")
 
@@ -330,6 +328,7 @@ def _card(
         source=dataset.reference,
         citation=CITATION,
         members=len(checkpoints),
+        regions=dataset.regions,
     )
     return _as_published(card, first)
 

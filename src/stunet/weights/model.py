@@ -37,7 +37,7 @@ class Model:
     @property
     def names(self) -> dict[int, str]:
         """Label to structure; 0 is background."""
-        return dict(enumerate(self.card.labels))
+        return self.card.names
 
 
 def load_model(source: str | Path, folds: Sequence[Fold] | None = None) -> Model:

@@ -17,10 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from stunet.errors import FileError, OutputError, UserError
 from stunet.files import existing_file, replacing
+from stunet.labels.ontology import BACKGROUND
 from stunet.networks.network import Network, without_weights
 from stunet.networks.registry import build
 from stunet.plans.network_spec import NetworkSpec
 from stunet.plans.preprocessing import PreprocessingPlan
+from stunet.plans.regions import Region
 
 StateDict = dict[str, torch.Tensor]
 """Tensors by name, in the names of `stunet.networks`."""
@@ -56,7 +58,9 @@ class ModelCard:
         name: how the model calls itself, e.g. "base".
         network: what builds it.
         preprocessing: how images are prepared; None if unknown: such weights can only start a training.
-        labels: class names; the index is the integer in the label map, [0] is "background".
+        labels: names of the network's outputs; the index is the integer in the label map, [0] is "background". Of a
+            network for regions, the regions' names.
+        regions: where structures overlap, one for each of `labels`; else ().
         channels: what each input channel shows, e.g. ("CT",).
         mirror_axes: spatial axes (0, 1, 2 = Z, Y, X) with which mirrored copies may be averaged.
         training: how the weights came to be: trainer, epochs, machine.
@@ -79,18 +83,29 @@ class ModelCard:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     citation: str = ""
     members: int = 1
+    regions: tuple[Region, ...] = ()
 
     def __post_init__(self) -> None:
         if self.members < 1:
             raise ValueError(f"a model has one network or more, not {self.members}")
         if len(self.labels) != self.network.num_classes:
             raise ValueError(f"{len(self.labels)} labels are named for {self.network.num_classes} classes")
+        if self.regions and len(self.regions) != len(self.labels):
+            raise ValueError(f"{len(self.labels)} labels are named for {len(self.regions)} regions")
         if len(self.channels) != self.network.input_channels:
             raise ValueError(f"{len(self.channels)} channels are named for {self.network.input_channels} inputs")
         if len(self.labels) > MAX_CLASSES:
             raise ValueError(f"a label map holds {MAX_CLASSES:,} classes at most, not {len(self.labels):,}")
         if not set(self.mirror_axes) <= {0, 1, 2}:
             raise ValueError(f"mirror axes are among 0, 1 and 2, not {self.mirror_axes}")
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Integer in the label map to structure; 0 is background."""
+        if not self.regions:
+            return dict(enumerate(self.labels))
+        named = {region.label: name for region, name in zip(self.regions, self.labels, strict=True)}
+        return {0: BACKGROUND, **dict(sorted(named.items()))}
 
     def to_dict(self) -> dict[str, Any]:
         """The card as JSON holds it."""
@@ -127,6 +142,10 @@ def _typed_fields(card: Mapping[str, Any]) -> dict[str, Any]:
         "network": NetworkSpec.from_dict(card["network"]),
         "preprocessing": preprocessing,
         "members": int(card.get("members", 1)),
+        "regions": tuple(
+            Region(int(region["label"]), tuple(int(member) for member in region["members"]))
+            for region in card.get("regions", ())
+        ),
         "labels": tuple(str(label) for label in card["labels"]),
         "channels": tuple(str(channel) for channel in card["channels"]),
         "mirror_axes": tuple(int(axis) for axis in card["mirror_axes"]),

@@ -202,8 +202,9 @@ def keep_head_rows(
 
 
 def _rows_to_keep(card: ModelCard, task: Task) -> dict[int, int]:
-    if not task.labels:
-        raise UserError("The task's classes are regions that overlap, so no rows of a head can be kept.")
+    if not task.labels or card.regions:
+        whose = "The task's classes" if not task.labels else f"The classes of {card.name!r}"
+        raise UserError(f"{whose} are regions that overlap, so no rows of a head can be kept. Leave --keep-head out.")
     rows = rows_of_same_name(card.labels, task.labels)
     if len(rows) < 2:
         raise UserError(
