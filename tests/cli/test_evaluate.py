@@ -100,10 +100,18 @@ def test_the_label_map_with_value_200(stunet, capsys, shared_data, names):
     assert "int16_label_values_200.nii.gz holds the value 200" in said and said.count("\n") == 1
 
 
-@pytest.mark.parametrize("content", [[], {}, {"labels": {"liver": "one"}}, {"labels": {"both": [1, 2]}}])
-def test_names_that_are_none(stunet, capsys, pair, names, content):
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ([], "dataset.json should hold a JSON object"),
+        ({}, "dataset.json: there is no table of labels in it"),
+        ({"labels": {"liver": "one"}}, "dataset.json: the labels are no integers"),
+        ({"labels": {"both": [1, 2]}}, "dataset.json: the labels are regions (both), so 'regions_class_order' must be"),
+    ],
+)
+def test_names_that_are_none(stunet, capsys, pair, names, content, sentence):
     assert stunet("evaluate", *pair, "--names", names(content)) == 2
-    assert "dataset.json is no dataset.json with a table of labels" in capsys.readouterr().err
+    assert sentence in capsys.readouterr().err
 
 
 def test_groups_of_labels_without(stunet, capsys, pair, names):

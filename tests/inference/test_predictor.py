@@ -20,7 +20,7 @@ from stunet.inference.backends.precision import cpu_computes_bfloat16, default_p
 from stunet.inference.mirroring import mirrored_axes
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.networks.registry import build, network_spec
-from stunet.plans.regions import Region
+from stunet.plans.labels import Region
 from tests.inference.samples import EXACT, STRIDES, assert_labels_follow, plain_logits, tiny_model
 
 

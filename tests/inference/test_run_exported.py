@@ -11,8 +11,8 @@ import pytest
 
 from stunet.inference.export import export_model
 from stunet.inference.predictor import Predictor
+from stunet.plans.labels import Region
 from stunet.plans.preprocessing import ChannelNormalization
-from stunet.plans.regions import Region
 from tests.inference.samples import EXACT, tiny_model
 from tests.phantoms import smooth_scan
 

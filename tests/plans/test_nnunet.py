@@ -10,8 +10,8 @@ import pytest
 from stunet.errors import UserError
 from stunet.networks.stunet import PUBLISHED_STRIDES, six_strides
 from stunet.plans import nnunet
+from stunet.plans.labels import Region
 from stunet.plans.nnunet import DatasetDescription, dataset_from, plans_from, read_v1_plans, strides_from
-from stunet.plans.regions import Region
 from tests.weights.samples import PUBLISHED_POOLING, V2_DATASET, v1_plans, v2_plans
 
 MARKER = "STUNET_PICKLE_EXECUTED.marker"

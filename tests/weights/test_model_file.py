@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from stunet.errors import UserError
 from stunet.networks.registry import build_network
+from stunet.plans.labels import Region
 from stunet.plans.network_spec import NetworkSpec
-from stunet.plans.regions import Region
 from stunet.weights.model_file import (
     CARD_VERSION,
     MAX_HEADER_BYTES,

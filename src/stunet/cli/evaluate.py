@@ -1,10 +1,9 @@
 """`stunet evaluate`: predictions against references, and against another system's predictions."""
 
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from stunet.evaluation.report import EvaluationReport
     from stunet.evaluation.result import EvaluationResult
     from stunet.labels.mapping import DatasetMapping
+    from stunet.plans.labels import LabelTable
 
 MetricName = Literal["dsc", "nsd", "hd95"]
 
@@ -37,7 +37,8 @@ class Evaluate:
     output: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["-o"])] = ()
     """Write the report here: .json has everything, .csv every score, .md and .tex the tables. Several may be given."""
     names: Path | None = None
-    """A dataset.json of nnU-Net's whose labels are scored, and no other may occur; by default every value that does."""
+    """Score the labels of this dataset.json of nnU-Net: plain ones, regions, and without what is marked to be ignored.
+    By default every value that occurs is scored."""
     mapping: str | None = None
     """Score the 104 structures on another dataset's references: btcv, amos_ct, ... or a .toml file of your own."""
     numbering: Literal["stunet", "totalsegmentator-v1", "totalsegmentator-v2", "dataset"] = "stunet"
@@ -109,22 +110,23 @@ class Evaluate:
         from stunet.evaluation.mapped import as_mapped
         from stunet.evaluation.result import conclude
 
-        names = self._names()
-        report = self._evaluate(self.prediction, names)
+        labels = self._labels()
+        report = self._evaluate(self.prediction, labels)
         system, other_system = self._systems()
-        against = None if self.against is None else (other_system, self._evaluate(self.against, names))
+        against = None if self.against is None else (other_system, self._evaluate(self.against, labels))
         bootstrap = Bootstrap(seed=self.seed)
         result = conclude(system, report, against, bootstrap, with_groups=self.groups, worst=self.worst)
         mapping = self._mapping()
         return result if mapping is None else replace(result, mapped=as_mapped(report, mapping, self._numbering()))
 
-    def _evaluate(self, prediction: Path, names: dict[int, str] | None) -> "EvaluationReport":
+    def _evaluate(self, prediction: Path, labels: "LabelTable | None") -> "EvaluationReport":
         from stunet.evaluation.report import evaluate
 
         with progress_bar(f"scoring {prediction.name}") as on_case:
-            return evaluate(prediction, self.reference, names, self._config(), on_case)
+            names = None if labels is None else labels.names
+            return evaluate(prediction, self.reference, names, self._config(labels), on_case)
 
-    def _config(self) -> "EvaluationConfig":
+    def _config(self, labels: "LabelTable | None") -> "EvaluationConfig":
         from stunet.evaluation.case_scores import EvaluationConfig
         from stunet.evaluation.mapped import merging
         from stunet.evaluation.tolerances import read_tolerances
@@ -132,6 +134,8 @@ class Evaluate:
         workers = self.workers or min(MOST_WORKERS, os.cpu_count() or 1)
         metrics = tuple(dict.fromkeys(self.metrics))
         config = EvaluationConfig(metrics, read_tolerances(self.tolerance), workers=workers)
+        if labels is not None:
+            config = replace(config, members=labels.members, ignored=labels.ignored)
         mapping = self._mapping()
         return config if mapping is None else merging(config, mapping, self._numbering())
 
@@ -164,23 +168,14 @@ class Evaluate:
 
         return NUMBERINGS.get(self.numbering)
 
-    def _names(self) -> dict[int, str] | None:
+    def _labels(self) -> "LabelTable | None":
+        """What is scored; None for every value that occurs."""
+        from stunet.labels.ontology import LABELS
+        from stunet.plans.labels import LabelTable, read_label_table
+
         mapping = self._mapping()
         if mapping is not None:
-            return mapping.target_names
+            return LabelTable(mapping.target_names)
         if self.names is not None:
-            return _names_in(self.names)
-        if not self.groups:
-            return None
-        from stunet.labels.ontology import LABELS
-
-        return {label: name for label, name in enumerate(LABELS) if label}
-
-
-def _names_in(path: Path) -> dict[int, str]:
-    """The labels of a dataset.json, without background."""
-    try:
-        labels: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["labels"]
-        return {int(value): name for name, value in labels.items() if int(value) > 0}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no dataset.json with a table of labels ({error}).") from error
+            return read_label_table(self.names)
+        return LabelTable({label: name for label, name in enumerate(LABELS) if label}) if self.groups else None

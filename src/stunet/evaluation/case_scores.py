@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,8 @@ class EvaluationConfig:
         tolerances: of the normalised surface distance.
         renumber_prediction: brings the predictions' labels to those that are scored; None if they are that already.
         renumber_reference: the same for the references.
+        members: label to the values that lie in its structure, where that is not the label alone (regions).
+        ignored: value of the reference whose voxels count for nothing; None if there is none.
         workers: cases at a time; each holds two label maps in memory.
     """
 
@@ -52,6 +54,8 @@ class EvaluationConfig:
     tolerances: Tolerances = field(default_factory=Tolerances)
     renumber_prediction: Renumber | None = None
     renumber_reference: Renumber | None = None
+    members: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    ignored: int | None = None
     workers: int = 1
 
 
@@ -147,18 +151,29 @@ def score_case(pair: CasePair, names: Mapping[int, str] | None, config: Evaluati
         UserError: as for `read_pair`, and labels that `names` does not hold.
     """
     prediction, reference = read_pair(pair, config)
+    if config.ignored is not None:
+        prediction, reference = _without_ignored(prediction, reference, config.ignored)
     found = {path: _values(volume) for path, volume in ((pair.prediction, prediction), (pair.reference, reference))}
     if names is None:
         names = {value: str(value) for value in sorted(set().union(*found.values()))}
+    known = {value for label in names for value in config.members.get(label, (label,))}
     for path, values in found.items():
-        foreign = sorted(values - set(names))
+        foreign = sorted(values - known)
         if foreign:
             raise FileError(
                 f"{path} holds the value {listed(foreign)}, for which there is no name among those to score."
             )
     tolerances = {label: config.tolerances.of(name) for label, name in names.items()}
     arrays = prediction.array[0], reference.array[0]
-    return CaseScore(pair.case, score_structures(*arrays, reference.spacing, tolerances, config.metrics))
+    scores = score_structures(*arrays, reference.spacing, tolerances, config.metrics, config.members)
+    return CaseScore(pair.case, scores)
+
+
+def _without_ignored(prediction: Volume, reference: Volume, ignored: int) -> tuple[Volume, Volume]:
+    """Both with background wherever the reference has the ignored value."""
+    is_counted = reference.array != ignored
+    counted = (replace(volume, array=volume.array * is_counted) for volume in (prediction, reference))
+    return next(counted), next(counted)
 
 
 def _values(labels: Volume) -> set[int]:

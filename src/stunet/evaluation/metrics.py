@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
+from types import MappingProxyType
 
 import numpy as np
 from scipy import ndimage
@@ -94,6 +96,7 @@ def score_structures(
     spacing: tuple[float, float, float],
     tolerances_mm: Mapping[int, float],
     metrics: Sequence[str],
+    members: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
 ) -> dict[str, dict[int, float]]:
     """Every metric of every structure of a case.
 
@@ -103,6 +106,7 @@ def score_structures(
         spacing: (Z, Y, X) in mm.
         tolerances_mm: label to tolerance; its labels are scored, in its order.
         metrics: names in `METRICS`.
+        members: label to the values that lie in its structure, where that is not the label alone.
 
     Returns:
         Metric to label to value; nan where the label is absent from both.
@@ -112,17 +116,28 @@ def score_structures(
     """
     if prediction_ZYX.shape != reference_ZYX.shape:
         raise ValueError(f"prediction has shape {prediction_ZYX.shape}, reference {reference_ZYX.shape}")
-    boxes = _boxes(prediction_ZYX, reference_ZYX, max(tolerances_mm, default=0))
+    values_of = {label: members.get(label, (label,)) for label in tolerances_mm}
     diagonal_mm = math.hypot(*(size * mm for size, mm in zip(reference_ZYX.shape, spacing, strict=True)))
-    scores: dict[str, dict[int, float]] = {name: dict.fromkeys(tolerances_mm, math.nan) for name in metrics}
-    for label, tolerance_mm in tolerances_mm.items():
-        if label not in boxes:
-            continue
-        predicted, true = (labels_ZYX[boxes[label]] == label for labels_ZYX in (prediction_ZYX, reference_ZYX))
-        pair = StructurePair(predicted, true, spacing, tolerance_mm, diagonal_mm)
+    scores: dict[str, dict[int, float]] = {name: dict.fromkeys(values_of, math.nan) for name in metrics}
+    for label, box in _boxes_of(values_of, prediction_ZYX, reference_ZYX).items():
+        values = values_of[label]
+        predicted, true = (np.isin(labels_ZYX[box], values) for labels_ZYX in (prediction_ZYX, reference_ZYX))
+        pair = StructurePair(predicted, true, spacing, tolerances_mm[label], diagonal_mm)
         for name in metrics:
             scores[name][label] = METRICS[name].measure(pair)
     return scores
+
+
+def _boxes_of(
+    values_of: Mapping[int, Sequence[int]], prediction_ZYX: np.ndarray, reference_ZYX: np.ndarray
+) -> dict[int, Box]:
+    """The smallest box around each structure that is present in either, in both arrays together."""
+    highest = max(chain.from_iterable(values_of.values()), default=0)
+    boxes = _boxes(prediction_ZYX, reference_ZYX, highest)
+    found = {
+        label: _around([boxes[value] for value in values if value in boxes]) for label, values in values_of.items()
+    }
+    return {label: box for label, box in found.items() if box is not None}
 
 
 def _boxes(prediction_ZYX: np.ndarray, reference_ZYX: np.ndarray, highest: int) -> dict[int, Box]:
@@ -130,10 +145,16 @@ def _boxes(prediction_ZYX: np.ndarray, reference_ZYX: np.ndarray, highest: int) 
     found = (ndimage.find_objects(labels_ZYX, highest) for labels_ZYX in (prediction_ZYX, reference_ZYX))
     boxes = {}
     for label, pair in enumerate(zip(*found, strict=True), start=1):
-        present = [box for box in pair if box is not None]
-        if present:
-            boxes[label] = tuple(
-                slice(min(side.start for side in sides), max(side.stop for side in sides))
-                for sides in zip(*present, strict=True)
-            )
+        box = _around([box for box in pair if box is not None])
+        if box is not None:
+            boxes[label] = box
     return boxes
+
+
+def _around(boxes: Sequence[Box]) -> Box | None:
+    """The smallest box around some boxes; None if there are none."""
+    if not boxes:
+        return None
+    return tuple(
+        slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in zip(*boxes, strict=True)
+    )

@@ -105,6 +105,8 @@ def notes(result: EvaluationResult) -> list[str]:
         )
         if metric.has_tolerance:
             said.append(f"{metric.title}: {result.report.config.tolerances.told(result.report.names.values())}.")
+    if result.report.config.ignored is not None:
+        said.append(f"Voxels with the value {result.report.config.ignored} (ignore) in the reference are left out.")
     bootstrap = result.bootstrap
     said.append(f"Intervals: percentile bootstrap over cases, {bootstrap.resamples} resamples, seed {bootstrap.seed}.")
     if result.opponent is not None:

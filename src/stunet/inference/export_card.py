@@ -12,8 +12,8 @@ from stunet import __version__
 from stunet.imaging.normalize import EPSILON
 from stunet.inference.sliding import Sliding
 from stunet.inference.windows import GAUSSIAN_PEAK, GAUSSIAN_SIGMA_FRACTION
+from stunet.plans.labels import Region
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
-from stunet.plans.regions import Region
 from stunet.weights.catalogue import sha256_of
 from stunet.weights.model import Model
 

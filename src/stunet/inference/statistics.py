@@ -13,7 +13,7 @@ Legend: K structures, Z slice, Y row, X column.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import product
+from itertools import chain, product
 from types import MappingProxyType
 
 import numpy as np
@@ -78,8 +78,8 @@ def structure_statistics(
     """
     if labels_ZYX.shape != volume.shape:
         raise ValueError(f"labels of shape {labels_ZYX.shape} do not fit a scan of shape {volume.shape}")
-    labels_of = {label: members.get(label, (label,)) for label in sorted(names) if label}
-    read = sorted({label for several in labels_of.values() for label in several})
+    labels_of = {label: members.get(label, (label,)) for label in sorted(names.keys() - {0})}
+    read = sorted(set(chain.from_iterable(labels_of.values())))
     profiles, moments = _read(labels_ZYX, volume.array[0], read)
     rows_of = {label: [read.index(one) for one in several] for label, several in labels_of.items()}
     return {

@@ -14,9 +14,9 @@ import numpy as np
 
 from stunet.errors import FileError, UnsafeFileError, UserError
 from stunet.files import existing_file, read_json_object
+from stunet.plans.labels import CLASS_ORDER, IGNORE, Region, has_regions, members_of, regions_from
 from stunet.plans.network_spec import Stride, kind_of
 from stunet.plans.preprocessing import ANISOTROPY_THRESHOLD, ChannelNormalization, PreprocessingPlan, Scheme
-from stunet.plans.regions import CLASS_ORDER, IGNORE, Region, has_regions, members_of, regions_from
 
 DEFAULT_CONFIGURATION = "3d_fullres"
 """nnU-Net v2's configuration at full resolution, without a cascade."""

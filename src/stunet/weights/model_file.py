@@ -20,9 +20,9 @@ from stunet.files import existing_file, replacing
 from stunet.labels.ontology import BACKGROUND
 from stunet.networks.network import Network, without_weights
 from stunet.networks.registry import build
+from stunet.plans.labels import Region
 from stunet.plans.network_spec import NetworkSpec
 from stunet.plans.preprocessing import PreprocessingPlan
-from stunet.plans.regions import Region
 
 StateDict = dict[str, torch.Tensor]
 """Tensors by name, in the names of `stunet.networks`."""
