@@ -44,10 +44,18 @@ class WindowMaps(nn.Module):
         if not self.gives_logits:
             maps = features[0] if len(features) == 1 else torch.cat(features, dim=1)
             return maps.movedim(1, -1)
-        total = self.heads[0](features[0])
+        total = _in_float32(self.heads[0], features[0])
         for head, maps in zip(self.heads[1:], features[1:], strict=True):
-            total = total + head(maps)
+            total = total + _in_float32(head, maps)
         return (total / len(features)).movedim(1, -1)
+
+
+def _in_float32(head: nn.Module, features: torch.Tensor) -> torch.Tensor:
+    """The logits in float32, whatever the precision of the network; `onnx_graph` calls with symbols."""
+    if not isinstance(features, torch.Tensor):
+        return head(features)
+    with torch.autocast(features.device.type, enabled=False):
+        return head(features.float())
 
 
 def head_of(networks: Sequence[Network], device: torch.device) -> LinearHead:

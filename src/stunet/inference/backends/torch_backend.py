@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
+from torch import nn
 
 from stunet.errors import UserError
 from stunet.inference.backends.cudnn import exact_and_tuned
@@ -17,6 +18,10 @@ OFFERED: dict[str, tuple[Precision, ...]] = {
     "mps": ("float32", "float16"),
 }
 """Precisions by kind of device."""
+
+
+CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
+"""What autocasting computes in the precision of the network."""
 
 
 class TorchBackend:
@@ -44,7 +49,7 @@ class TorchBackend:
     ):
         require_precision(precision, OFFERED.get(device.type, ("float32",)), self.name, device)
         self.device, self.precision = device, precision
-        networks = [_on_device(network, device) for network in networks]
+        networks = [on_device(network, device, precision) for network in networks]
         self.head = head_of(networks, device)
         self._maps: Callable[[torch.Tensor], torch.Tensor] = WindowMaps(
             networks, [Features(network) for network in networks]
@@ -65,13 +70,20 @@ class TorchBackend:
             return self._maps(windows_BCZYX)
 
 
-def _on_device(network: Network, device: torch.device) -> Network:
-    """The network itself if it is there already, else a copy; the weights are never twice on one device."""
+def on_device(network: Network, device: torch.device, precision: Precision) -> Network:
+    """The network itself if it is there already, else a copy; the weights are never twice on one device.
+
+    The copy's convolutions, but for its heads, have their weights in the precision of the network: autocasting would
+    convert them again for each window.
+    """
     weights = network.state_dict()
     if all(tensor.device == device for tensor in weights.values()):
         return network
     copy = twin_of(network)
     copy.load_state_dict({key: tensor.to(device) for key, tensor in weights.items()}, assign=True)
+    for name, module in copy.named_modules():
+        if isinstance(module, CONVOLUTIONS) and not f"{name}.".startswith(network.head_keys):
+            module.to(getattr(torch, precision))
     return copy.eval()
 
 
