@@ -1,8 +1,11 @@
 """Where files go, and how: outputs appear whole or not at all, written under a temporary name and then renamed."""
 
+import hashlib
 import json
+import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,10 +13,31 @@ from typing import Any
 
 from stunet.errors import FileError, OutputError
 
+logger = logging.getLogger(__name__)
+
+LONGEST_NAME = 255
+"""Bytes of a file name that common file systems take."""
+
 
 def home_folder() -> Path:
     """Where stunet keeps what it downloads and makes: `STUNET_HOME`, by default `~/.stunet`."""
     return Path(os.environ.get("STUNET_HOME") or Path.home() / ".stunet").expanduser()
+
+
+def cache_folder(name: str) -> Path:
+    """The folder `STUNET_HOME/cache/name`; if it cannot be written to, one for this run alone, with a warning."""
+    folder = home_folder() / "cache" / name
+    try:
+        require_writable(folder)
+        return made_folder(folder)
+    except OutputError as error:
+        logger.warning("%s Nothing is cached, so each start takes longer. Set STUNET_HOME to another folder.", error)
+        temporary = tempfile.TemporaryDirectory(prefix="stunet-cache-")
+        _caches_of_this_run.append(temporary)  # removed when the process ends
+        return Path(temporary.name)
+
+
+_caches_of_this_run: list[tempfile.TemporaryDirectory] = []
 
 
 @contextmanager
@@ -23,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(_temporary_name(path))
     try:
         yield temporary
         temporary.replace(path)
@@ -43,7 +67,7 @@ def replacing_files_in(folder: Path) -> Iterator[Path]:
     Raises:
         UserError: the folder cannot be written.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    temporary = folder.with_name(_temporary_name(folder))
     made_folder(temporary)
     try:
         yield temporary
@@ -56,6 +80,46 @@ def replacing_files_in(folder: Path) -> Iterator[Path]:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error}).") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary_name(path: Path) -> str:
+    """A hidden name beside `path`, no longer than file systems allow."""
+    name = f".{path.name}.{os.getpid()}.partial"
+    if len(os.fsencode(name)) <= LONGEST_NAME:
+        return name
+    return f".{hashlib.sha1(os.fsencode(path.name)).hexdigest()}.{os.getpid()}.partial"
+
+
+def require_writable(folder: Path) -> None:
+    """Try out, before long work, that a file can be written to a folder, or that the folder can be made.
+
+    Raises:
+        UserError: it cannot.
+    """
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be written to ({error.strerror or error}). Choose another place for the output."
+        ) from error
+
+
+def require_short_name(path: Path) -> None:
+    """Refuse a file name that no file system takes.
+
+    Raises:
+        UserError: it has more than `LONGEST_NAME` bytes.
+    """
+    length = len(os.fsencode(path.name))
+    if length > LONGEST_NAME:
+        raise OutputError(
+            f"{path.name[:40]}...: the name of this output would have {length} bytes, and {LONGEST_NAME} are possible. "
+            "Give the scan a shorter name."
+        )
 
 
 def made_folder(path: Path) -> Path:
@@ -96,7 +160,13 @@ def write_json(path: Path, content: Any) -> None:
         UserError: the folder cannot be written, or the disk is full.
     """
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(as_json(content) + "\n", encoding="utf-8")
+
+
+def as_json(content: Any, indent: int | None = 2) -> str:
+    """`content` as JSON, in the letters it has; bytes of a file name that are no letters become escapes."""
+    text = json.dumps(content, indent=indent, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

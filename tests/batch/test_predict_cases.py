@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stunet.batch import predict_cases as predict_cases_module
-from stunet.batch.find_scans import Case, find_scans
+from stunet.batch.find_scans import Case, find_cases
 from stunet.batch.outputs import Outputs
 from stunet.batch.predict_cases import predict_cases
 from stunet.inference.predictor import Predictor
@@ -36,7 +36,7 @@ def test_a_corrupt_scan_costs_only_itself(tmp_path, predictor):
     for seed, name in enumerate("ac"):
         write_scan(tmp_path / f"{name}.nii.gz", seed)
     (tmp_path / "b.nii.gz").write_bytes(b"no scan")
-    first, second, third = segment(predictor, find_scans(tmp_path), tmp_path / "out")
+    first, second, third = segment(predictor, find_cases(tmp_path, 1), tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "c.nii.gz"]
     assert second.output is None and "b.nii.gz" in second.error and not second.is_internal_error
     for outcome in (first, third):
@@ -54,7 +54,7 @@ def test_a_fault_of_ours_costs_only_its_case(tmp_path, predictor, monkeypatch):
         return predict(scan, *others)
 
     monkeypatch.setattr(predictor, "predict", stumble)
-    first, second = segment(predictor, find_scans(tmp_path), tmp_path / "out")
+    first, second = segment(predictor, find_cases(tmp_path, 1), tmp_path / "out")
     assert first.is_internal_error and "ZeroDivisionError: a fault" in first.error
     assert second.error is None
 
@@ -62,14 +62,14 @@ def test_a_fault_of_ours_costs_only_its_case(tmp_path, predictor, monkeypatch):
 def test_what_is_there_is_left_alone(tmp_path, predictor, monkeypatch):
     for seed, name in enumerate("abc"):
         write_scan(tmp_path / f"{name}.nii.gz", seed)
-    list(segment(predictor, find_scans(tmp_path), tmp_path / "out"))
+    list(segment(predictor, find_cases(tmp_path, 1), tmp_path / "out"))
     (tmp_path / "out" / "b.nii.gz").unlink()
     (tmp_path / "out" / "c.nii.gz").write_bytes(b"as it was")
-    first, second, third = segment(predictor, find_scans(tmp_path), tmp_path / "out", resume=True)
+    first, second, third = segment(predictor, find_cases(tmp_path, 1), tmp_path / "out", resume=True)
     assert first.segmentation is None and third.segmentation is None and second.segmentation is not None
     assert first.output == tmp_path / "out" / "a.nii.gz"
     assert (tmp_path / "out" / "c.nii.gz").read_bytes() == b"as it was"
-    list(segment(predictor, find_scans(tmp_path), tmp_path / "out"))
+    list(segment(predictor, find_cases(tmp_path, 1), tmp_path / "out"))
     assert (tmp_path / "out" / "c.nii.gz").read_bytes() != b"as it was"
 
 
@@ -90,7 +90,7 @@ def test_one_scan_is_read_ahead(tmp_path, predictor, monkeypatch):
 
     seen: list[str] = []
     monkeypatch.setattr(predictor, "predict", predict)
-    outcomes = list(segment(predictor, find_scans(tmp_path), tmp_path / "out"))
+    outcomes = list(segment(predictor, find_cases(tmp_path, 1), tmp_path / "out"))
     assert seen == ["ab", "abc", "abcd", "abcd"]
     assert [outcome.case.name for outcome in outcomes] == list("abcd")
 
@@ -98,11 +98,11 @@ def test_one_scan_is_read_ahead(tmp_path, predictor, monkeypatch):
 KILLED = """
 import sys
 from pathlib import Path
-from stunet.batch.find_scans import find_scans
+from stunet.batch.find_scans import find_cases
 from stunet.inference.predictor import Predictor
 from tests.batch.test_predict_cases import segment
 from tests.inference.samples import EXACT, tiny_model
-for outcome in segment(Predictor(tiny_model(), EXACT), find_scans(Path(sys.argv[1])), Path(sys.argv[2])):
+for outcome in segment(Predictor(tiny_model(), EXACT), find_cases(Path(sys.argv[1]), 1), Path(sys.argv[2])):
     print(outcome.case.name, flush=True)
 """
 
@@ -117,7 +117,7 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path, predictor):
     for seed in range(6):
         write_scan(tmp_path / f"{seed}.nii.gz", seed)
     (tmp_path / "3.nii.gz").write_bytes(b"no scan")
-    cases = find_scans(tmp_path)
+    cases = find_cases(tmp_path, 1)
     list(segment(predictor, cases, tmp_path / "undisturbed"))
     command = [sys.executable, "-c", KILLED, str(tmp_path), str(tmp_path / "killed")]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -142,4 +142,4 @@ def test_an_interruption_ends_the_batch(tmp_path, predictor, monkeypatch):
     write_scan(tmp_path / "a.nii.gz")
     monkeypatch.setattr(predictor, "predict", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        list(segment(predictor, find_scans(tmp_path), tmp_path / "out"))
+        list(segment(predictor, find_cases(tmp_path, 1), tmp_path / "out"))

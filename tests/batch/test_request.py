@@ -30,7 +30,9 @@ def test_one_scan_is_a_folder_of_one(tmp_path, predictor):
     (tmp_path / "scans").mkdir()
     scan = write_scan(tmp_path / "scans" / "a.nii.gz")
     told = []
-    one = request_for(scan, tmp_path / "a.nii.gz", Outputs()).predict(lambda: predictor, on_result=told.append)
+    one = request_for(scan, tmp_path / "a.nii.gz", Outputs()).predict(
+        lambda: predictor, on_result=lambda result, _: told.append(result)
+    )
     many = request_for(tmp_path / "scans", tmp_path / "out", Outputs()).predict(lambda: predictor)
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "out" / "a.nii.gz").read_bytes()
     assert json.loads((tmp_path / "a.report.json").read_text()) == json.loads(json.dumps(one.report))
@@ -38,6 +40,9 @@ def test_one_scan_is_a_folder_of_one(tmp_path, predictor):
     (case,) = many.report["cases"]
     assert case["volumes_mm3"] == one.report["volumes_mm3"]
     assert {key for key in case if key != "case"} == set(one.report) - set(many.report) - {"files"}
+    (line,) = (tmp_path / "out" / "stunet_cases.jsonl").read_text().splitlines()
+    recorded = json.loads(line)
+    assert recorded.pop("answer")["step"] == 0.5 and recorded == case
     assert [result.files for result in told] == [(tmp_path / "a.nii.gz",)]
     assert (one.failed, many.failed, many.internal_errors) == (0, 0, 0)
 

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import nibabel
 import numpy as np
@@ -47,6 +50,104 @@ def test_one_mask_per_structure_of_a_folder(stunet, model_file, tmp_path):
     assert files == [f"{case}/class_{label}.nii.gz" for case in "ab" for label in (1, 2)]
 
 
+def test_a_missing_folder_is_made(stunet, scan, model_file, tmp_path):
+    assert stunet("predict", "-i", scan, "-o", tmp_path / "new" / "er" / "labels.nii.gz", "-m", model_file) == 0
+    assert (tmp_path / "new" / "er" / "labels.nii.gz").is_file()
+
+
+def test_a_scan_into_a_folder_that_exists(stunet, scan, model_file, tmp_path):
+    (tmp_path / "out").mkdir()
+    assert stunet("predict", "-i", scan, "-o", tmp_path / "out", "-m", model_file) == 0
+    assert (tmp_path / "out" / "scan.nii.gz").is_file()
+
+
+def test_several_scans_after_i(stunet, model_file, tmp_path):
+    scans = [write_scan(tmp_path / f"{name}.nii.gz", seed) for seed, name in enumerate("ab")]
+    assert stunet("predict", "-i", *scans, "-o", tmp_path / "out", "-m", model_file) == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == ["a.nii.gz", "b.nii.gz"]
+
+
+def test_without_a_model_the_answer_says_which_there_are(stunet, capsys, scan, tmp_path):
+    assert stunet("predict", "-i", scan, "-o", tmp_path / "labels.nii.gz") == 2
+    said = capsys.readouterr().err
+    assert "Which model?" in said and "-m base" in said and "CT, 104 structures" in said
+    assert "-m hippocampus" in said and "MR, anterior and posterior hippocampus" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "made", "kept", "file"),
+    [
+        ((), 0, 2, "a.nii.gz"),
+        (("--separate",), 1, 1, "a/class_1.nii.gz"),
+        (("--statistics",), 2, 0, "a.statistics.json"),
+        (("--preview",), 2, 0, "a.preview.png"),
+    ],
+)
+def test_resuming_makes_what_is_missing(stunet, capsys, model_file, tmp_path, options, made, kept, file):
+    """An empty folder of masks is not done, and neither are labels whose statistics are asked for later."""
+    for seed, name in enumerate("ab"):
+        write_scan(tmp_path / "scans" / f"{name}.nii.gz", seed)
+    arguments = ["predict", "-i", tmp_path / "scans", "-o", tmp_path / "out", "-m", model_file]
+    if options == ("--separate",):
+        arguments += options
+    assert stunet(*arguments) == 0
+    if options == ("--separate",):
+        for mask in (tmp_path / "out" / "a").iterdir():
+            mask.unlink()
+    capsys.readouterr()
+    assert stunet(*arguments, *options, "--resume") == 0
+    said = capsys.readouterr().err
+    assert f"{made} of 2 scans segmented" in said
+    assert (f"{kept} had their outputs already" in said) == (kept > 0)
+    assert (tmp_path / "out" / file).exists()
+    report = json.loads((tmp_path / "out" / "stunet_report.json").read_text())
+    assert [case["case"] for case in report["cases"]] == ["a", "b"]
+    assert all(case["volumes_mm3"] for case in report["cases"]), "the records of the first run are kept"
+
+
+def test_a_folder_is_not_filled_by_two_models(stunet, capsys, model_file, tmp_path):
+    write_scan(tmp_path / "scans" / "a.nii.gz")
+    arguments = ("predict", "-i", tmp_path / "scans", "-o", tmp_path / "out", "-m", model_file)
+    assert stunet(*arguments) == 0
+    assert stunet(*arguments, "--resume", "--step", "1") == 2
+    assert "step 0.5, now 1.0" in capsys.readouterr().err
+    assert stunet(*arguments, "--resume", "--device", "cpu") == 0
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "ascii"])
+def test_every_terminal_can_show_what_came_out(scan, model_file, tmp_path, encoding):
+    """Also a name that is not UTF-8."""
+    odd = os.fsdecode(b"sc\xe4n_\xff.nii.gz")
+    (tmp_path / odd).write_bytes(scan.read_bytes())
+    for options in ((), ("--json",)):
+        command = (sys.executable, "-m", "stunet", "predict", "-m", model_file, "-i", odd, "-o", "labels.nii.gz")
+        environment = {**os.environ, "PYTHONIOENCODING": encoding, "STUNET_HOME": str(tmp_path / "home")}
+        done = subprocess.run((*command, *options), cwd=tmp_path, env=environment, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        assert b"class_1" in done.stdout
+    assert json.loads((tmp_path / "labels.report.json").read_text())["input"] == odd
+
+
+def test_a_folder_with_a_name_that_is_not_utf8(stunet, scan, model_file, tmp_path):
+    odd = tmp_path / "scans" / os.fsdecode(b"sc\xe4n.nii.gz")
+    odd.parent.mkdir()
+    odd.write_bytes(scan.read_bytes())
+    assert stunet("predict", "-i", odd.parent, "-o", tmp_path / "out", "-m", model_file, "--itksnap") == 0
+    (case,) = json.loads((tmp_path / "out" / "stunet_report.json").read_text())["cases"]
+    assert case["case"] == os.fsdecode(b"sc\xe4n")
+
+
+def test_a_home_that_cannot_be_written_only_costs_the_cache(stunet, monkeypatch, scan, model_file, tmp_path):
+    monkeypatch.setenv("STUNET_HOME", "/proc/none")
+    assert stunet("predict", "-i", scan, "-o", tmp_path / "labels.nii.gz", "-m", model_file) == 0
+
+
+def test_without_the_module_resource_as_on_windows(stunet, capsys, monkeypatch, scan, model_file, tmp_path):
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert stunet("predict", "-i", scan, "-o", tmp_path / "labels.nii.gz", "-m", model_file, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["peak_memory_mib"] is None
+
+
 def test_resuming_a_folder(stunet, capsys, model_file, tmp_path):
     for seed, name in enumerate("ab"):
         write_scan(tmp_path / "scans" / f"{name}.nii.gz", seed)
@@ -82,10 +183,11 @@ def test_a_folder_with_a_corrupt_scan(stunet, capsys, tmp_path, model_file):
     (tmp_path / "scans" / "b.nii.gz").write_bytes(b"no scan")
     assert stunet("predict", "-i", tmp_path / "scans", "-o", tmp_path / "out", "-m", model_file, "--json") == 2
     captured = capsys.readouterr()
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "c.nii.gz", "stunet_report.json"]
-    chosen, sentence = captured.err.splitlines()
+    files = ["a.nii.gz", "c.nii.gz", "stunet_cases.jsonl", "stunet_report.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == files
+    chosen, first, sentence, last = captured.err.splitlines()
     assert "by openvino" in chosen or "by torch" in chosen
-    assert "b.nii.gz" in sentence
+    assert first.startswith("1/3 a: ") and "b.nii.gz" in sentence and last.startswith("3/3 c: ")
     cases = {case["case"]: case for case in json.loads(captured.out)["cases"]}
     assert "b.nii.gz" in cases["b"]["error"]
     assert cases["a"]["output"].endswith("a.nii.gz")
@@ -100,17 +202,19 @@ def test_a_folder_that_is_all_well(stunet, capsys, tmp_path, model_file):
 @pytest.mark.parametrize(
     ("given", "output", "sentence"),
     [
-        ("scan.nii.gz", "labels.png", "labels.png: a label map is written as .nii.gz or .nii"),
-        ("scan.nii.gz", "lost/labels.nii.gz", "lost: there is no such folder"),
+        ("scan.nii.gz", "labels.png", "labels.png: a label map is written as .nii, .nii.gz"),
+        ("scan.nii.gz", "/proc/none/labels.nii.gz", "/proc/none: cannot be written to"),
+        ("scan.nii.gz", f"{'x' * 250}.nii.gz", "the name of this output would have"),
         ("scan.nii.gz", "scan.nii.gz", "overwrite the scan"),
         ("lost.nii.gz", "labels.nii.gz", "lost.nii.gz"),
-        ("scans", "labels.nii.gz", "scans is a folder of scans, so -o must be a folder"),
+        ("scans", "labels.nii.gz", "scans is a folder of 2 scans, so -o must be a folder"),
         ("scans", "scans", "overwrite the scans"),
         ("empty", "labels.nii.gz", "empty"),
     ],
 )
 def test_paths_that_cannot_be_right(stunet, capsys, tmp_path, scan, model_file, given, output, sentence):
-    write_scan(tmp_path / "scans" / "a.nii.gz")
+    for name in "ab":
+        write_scan(tmp_path / "scans" / f"{name}.nii.gz")
     (tmp_path / "empty").mkdir()
     before = sorted(tmp_path.rglob("*"))
     assert stunet("predict", "-i", tmp_path / given, "-o", tmp_path / output, "-m", model_file) == 2

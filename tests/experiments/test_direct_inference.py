@@ -167,19 +167,19 @@ def empty_files(tmp_path):
 
 def test_both_layouts(empty_files):
     folder = empty_files("imagesTr/a_0000.nii.gz", "imagesTr/b_0000.nii.gz", "labelsTr/a.nii.gz")
-    found = find_annotated_cases(folder)
+    found = find_annotated_cases(folder, 1)
     assert [case.name for case in found.cases] == ["a"] and found.labels == folder / "labelsTr"
     empty_files("imagesTs/t_0000.nii.gz", "labelsTs/t.nii.gz")
-    assert [case.name for case in find_annotated_cases(folder).cases] == ["t"]
+    assert [case.name for case in find_annotated_cases(folder, 1).cases] == ["t"]
     empty_files("images/x.nii.gz", "labels/x.nii.gz")
-    assert [case.name for case in find_annotated_cases(folder).cases] == ["x"]
+    assert [case.name for case in find_annotated_cases(folder, 1).cases] == ["x"]
 
 
 def test_folders_that_are_no_datasets(empty_files, tmp_path):
     with pytest.raises(UserError, match="holds no scans with label maps"):
-        find_annotated_cases(empty_files("imagesTr/a_0000.nii.gz"))
+        find_annotated_cases(empty_files("imagesTr/a_0000.nii.gz"), 1)
     with pytest.raises(UserError, match=r"has label maps without a scan in .*imagesTr: lost"):
-        find_annotated_cases(empty_files("labelsTr/a.nii.gz", "labelsTr/lost.nii.gz"))
+        find_annotated_cases(empty_files("labelsTr/a.nii.gz", "labelsTr/lost.nii.gz"), 1)
 
 
 def test_what_a_run_needs(tmp_path):

@@ -86,8 +86,8 @@ def test_what_is_computed_in_float32():
 )
 def test_every_shape_of_network_runs_and_is_as_near_as_torch(changes, folds):
     torch.manual_seed(0)
-    arguments = {"width": 8, "strides": PUBLISHED_STRIDES, **changes}
-    networks = [STUNet(1, 40, **arguments).eval() for _ in range(folds)]
+    arguments = {"num_classes": 40, "width": 8, "strides": PUBLISHED_STRIDES, **changes}
+    networks = [STUNet(1, **arguments).eval() for _ in range(folds)]
     windows = torch.randn(1, 1, *WINDOW)
     backends = (
         backend_of(networks, "float32"),

@@ -10,7 +10,6 @@ import torch
 from stunet.errors import UserError
 from stunet.labels.ontology import LABELS
 from stunet.networks.stunet import PUBLISHED_STRIDES
-from stunet.weights.catalogue import DEFAULT_MODEL
 from stunet.weights.checkpoint import to_official_names
 from stunet.weights.model import load_model, read_pretrained
 from stunet.weights.model_file import save_model
@@ -24,9 +23,9 @@ def assert_weights_of(network, state_dict):
 
 
 def test_a_name_of_the_catalogue():
-    state_dict, card = read_pretrained(DEFAULT_MODEL)
+    state_dict, card = read_pretrained("hippocampus")
     assert card.labels == ("background", "Anterior", "Posterior")
-    assert_weights_of(load_model(DEFAULT_MODEL).networks[0], {key: value.float() for key, value in state_dict.items()})
+    assert_weights_of(load_model("hippocampus").networks[0], {key: value.float() for key, value in state_dict.items()})
 
 
 def test_our_own_file(tmp_path):

@@ -1,13 +1,14 @@
 """The files that are written for each scan, and their names."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stunet.errors import OutputError
 from stunet.files import replacing_files_in, write_json
 from stunet.imaging.formats.itksnap import write_itksnap_labels
-from stunet.imaging.formats.registry import SUFFIXES, without_suffix
-from stunet.inference.segmentation import Segmentation
+from stunet.imaging.formats.registry import WRITERS, without_suffix
+from stunet.inference.segmentation import Segmentation, file_names
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,30 @@ class Outputs:
 
     def require_main_path(self, path: Path) -> None:
         """Raises UserError if labels cannot be written to this path."""
-        if self.separate and (path.name.endswith(SUFFIXES) or path.is_file()):
+        is_file_name = path.name.lower().endswith(tuple(WRITERS))
+        if self.separate and (is_file_name or path.is_file()):
             raise OutputError(f"{path}: one mask per structure needs a folder; give -o the name of one.")
-        if not self.separate and not path.name.endswith(SUFFIXES):
-            raise OutputError(f"{path}: a label map is written as .nii.gz or .nii; give -o a name that ends so.")
-        if not path.parent.is_dir():
-            raise OutputError(f"{path.parent}: there is no such folder to write to. Make it first.")
+        if not self.separate and not is_file_name:
+            raise OutputError(
+                f"{path}: a label map is written as {', '.join(WRITERS)}. Give -o a name that ends so, or an existing "
+                "folder."
+            )
+
+    def paths(self, path: Path, structures: Mapping[int, str]) -> list[Path]:
+        """All files that are written for a scan.
+
+        Args:
+            path: of the label map, or of the folder of masks.
+            structures: label to structure, of those that are labelled.
+        """
+        files = [f"{name}.nii.gz" for name in file_names(structures).values()]
+        extras = (("statistics.json", self.statistics), ("preview.png", self.preview), ("itksnap.txt", self.itksnap))
+        folder = self.probability_folder(path)
+        return [
+            *([path / name for name in files] if self.separate else [path]),
+            *(beside(path, ending) for ending, is_wanted in extras if is_wanted),
+            *([] if folder is None else [folder / name for name in files]),
+        ]
 
 
 def write_outputs(segmentation: Segmentation, path: Path, outputs: Outputs, title: str = "") -> list[Path]:

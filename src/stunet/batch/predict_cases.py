@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from stunet.batch.find_scans import Case
 from stunet.batch.outputs import Outputs, write_outputs
-from stunet.errors import UserError
+from stunet.errors import FileError, UserError
 from stunet.files import made_folder
 from stunet.imaging.formats.registry import read_volume
 from stunet.imaging.volume import Volume
@@ -47,6 +47,11 @@ class CaseResult:
     error: str | None = None
     is_internal_error: bool = False
 
+    @property
+    def is_kept(self) -> bool:
+        """All its outputs were there already."""
+        return self.segmentation is None and self.error is None
+
 
 def predict_cases(
     load_predictor: "Callable[[], Predictor]",
@@ -62,7 +67,7 @@ def predict_cases(
         load_predictor: gives the predictor, always the same; called when the first scan has been read.
         destinations: for each case the path of its labels, see `Outputs.main_path`; folders are made where missing.
         outputs: what to write.
-        resume: skip cases that already have labels. Labels are written last, and whole.
+        resume: skip cases of which all outputs are there. Labels are written last, and whole.
         on_window: see `Predictor.predict`; told of the case that is segmented now.
         keep_going: whatever happens to one case, the others are segmented. Otherwise the first error is raised.
 
@@ -72,11 +77,21 @@ def predict_cases(
     Raises:
         UserError: a folder that cannot be made; without `keep_going` also what is wrong with a case.
     """
-    done = {case for case, place in destinations.items() if resume and place.exists()}
+    done = _finished(load_predictor, destinations, outputs) if resume else set()
     to_do = [(case, place) for case, place in destinations.items() if case not in done]
     made = _overlapped(load_predictor, to_do, outputs, on_window, partial(_attempt, keep_going))
     for case, place in destinations.items():
         yield CaseResult(case, place) if case in done else next(made)
+
+
+def _finished(
+    load_predictor: "Callable[[], Predictor]", destinations: Mapping[Case, Path], outputs: Outputs
+) -> set[Case]:
+    """The cases of which every output is there."""
+    structures = load_predictor().names
+    return {
+        case for case, place in destinations.items() if all(path.exists() for path in outputs.paths(place, structures))
+    }
 
 
 def _overlapped(
@@ -107,6 +122,8 @@ def _overlapped(
 
 
 def _read(case: Case) -> Volume:
+    if case.problem is not None:
+        raise FileError(case.problem)
     return read_volume(case.files if len(case.files) > 1 else case.files[0])
 
 

@@ -3,14 +3,17 @@
 import json
 import os
 import platform
-import resource
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stunet.errors import OutputError
+from stunet.files import as_json
 from stunet.inference.segmentation import Segmentation
 
 if TYPE_CHECKING:
@@ -61,11 +64,48 @@ def scan_record(segmentation: Segmentation) -> dict[str, Any]:
         "seconds": {**asdict(segmentation.timings), "total": segmentation.timings.total},
         "volumes_mm3": segmentation.volumes_mm3(),
         "warnings": list(segmentation.warnings),
-        "peak_memory_mib": round(peak_memory_bytes() / 2**20),
+        "peak_memory_mib": None if (peak := peak_memory_bytes()) is None else round(peak / 2**20),
     }
 
 
-def peak_memory_bytes() -> int:
-    """The largest resident memory this process ever had, in bytes."""
+def peak_memory_bytes() -> int | None:
+    """The largest resident memory this process ever had, in bytes; None on Windows, which does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+# One line for each case, written when it is done
+
+
+def append_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Add one case's record to a file of one JSON object per line.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(as_json(record, indent=None) + "\n")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+def read_records(path: Path) -> dict[str, dict[str, Any]]:
+    """The last record of each case by its name; a line that a killed run left unfinished is passed over."""
+    records = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with suppress(ValueError, KeyError, TypeError):
+            record = json.loads(line)
+            records[record["case"]] = record
+    return records
+
+
+def answer_key(run: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a run's record decides its labels: the model, and the settings that change the answer."""
+    settings = {name: run["settings"][name] for name in ("step", "mirror", "classes", "skip_air", "least_spacing")}
+    plain: dict[str, Any] = json.loads(json.dumps({"card_sha256": run["model"]["card_sha256"], **settings}))
+    return plain

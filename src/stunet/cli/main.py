@@ -60,6 +60,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # letters that a terminal does not have become escapes, not errors
+            stream.reconfigure(errors="backslashreplace")
     if len(sys.argv) > 1 and sys.argv[1] in ("--version", "-V"):
         from stunet import __version__
 

@@ -1,6 +1,5 @@
 """What commands print: results on stdout as a table or as JSON, all else on stderr."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from stunet.files import as_json
 
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """An option that is on where it is given; there is no --no-... of it."""
@@ -25,7 +26,7 @@ MESSAGES = Console(stderr=True, highlight=False)
 
 def print_json(result: Any) -> None:
     """A result for machines, on stdout."""
-    sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(as_json(result) + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console = RESULTS) -> None:

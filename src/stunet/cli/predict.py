@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from stunet.cli.command import BAD_INPUT, DONE, FAILED
 from stunet.cli.output import MESSAGES, Json, Switch, print_json, print_table, progress_bar
+from stunet.errors import UserError
 
 if TYPE_CHECKING:
     from stunet.batch.predict_cases import CaseResult
@@ -20,17 +22,22 @@ FAST_MM = 3.0
 
 @dataclass
 class Predict:
-    """Segment a scan (.nii, .nii.gz, or a folder with one DICOM series), or a folder of .nii.gz files.
+    """Segment a scan, or many.
 
-    Example: stunet predict -i scan.nii.gz -o labels.nii.gz -m base
+    Examples: stunet predict -i scan.nii.gz -o labels.nii.gz -m base
+              stunet predict -i dicom_folder -o labels.nii.gz -m base --statistics --preview
+              stunet predict -i scans/ -o labels/ -m base
     """
 
-    input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
-    """A scan, or a folder of scans (case_0000.nii.gz, case_0001.nii.gz are channels, as nnU-Net names them)."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """The label map to write (.nii.gz or .nii); for a folder of scans, or with --separate, a folder."""
-    model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "hippocampus"
-    """A name of the catalogue, a .safetensors or .model file, or a model folder of nnU-Net v2."""
+    input: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["-i"], metavar="PATH...")]
+    """A scan, a folder with one DICOM series, or a folder of scans; or several of these. Several files are the channels
+    of one scan where -o is a label map. Where -o is a folder they are scans; channels are joined by their names
+    (case_0000, case_0001)."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="PATH")]
+    """The label map to write, or a folder: for several scans, or with --separate."""
+    model: Annotated[str | None, tyro.conf.arg(aliases=["-m"], metavar="MODEL")] = None
+    """A trained model: a name (`stunet models` lists them), a .safetensors or .model file, or a model folder of nnU-Net
+    v2."""
     folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f"])] = ()
     """Folds of a model folder whose answers are averaged; all that are trained by default."""
     classes: tuple[str, ...] = ()
@@ -46,7 +53,7 @@ class Predict:
     probabilities: Switch = False
     """Write one map per structure, of values from 0 to 1, into a folder (.probabilities). Large: see --classes."""
     resume: Switch = False
-    """Skip the scans of a folder that have labels already."""
+    """Skip scans whose outputs exist. The model and the settings must be the same."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes a CUDA GPU if there is one, else the CPU."""
     backend: Literal["auto", "torch", "openvino", "onnx"] = "auto"
@@ -74,20 +81,23 @@ class Predict:
         keep_freed_memory()
         outputs = Outputs(self.separate, self.statistics, self.preview, self.itksnap, self.probabilities)
         request = request_for(self.input, self.output, outputs, self.resume)
-        scans = len(request.destinations)
-        with progress_bar(f"{scans} scans" if request.is_folder else self.input.name) as update:
+        if self.model is None:
+            raise UserError(_which_model())
+        scans = len(request.scans) if request.is_folder else 1
+        with progress_bar(f"{scans} scans" if request.is_folder else self.input[0].name) as update:
             progress = _ScanProgress(update, scans)
             summary = request.predict(self._predictor, progress.within_scan, progress.after_scan)
         self._show(summary)
         if not summary.failed:
-            return 0
-        return 1 if summary.internal_errors else 2
+            return DONE
+        return FAILED if summary.internal_errors else BAD_INPUT
 
     def _predictor(self) -> "Predictor":
         """Load the model, and say what will run it."""
         from stunet.inference.predictor import InferenceConfig, Predictor
         from stunet.weights.model import load_model
 
+        assert self.model is not None
         folds = [int(fold) if fold.isdigit() else fold for fold in self.folds] or None
         config = InferenceConfig(
             step=self.step,
@@ -109,20 +119,36 @@ class Predict:
 
     def _show(self, summary: "PredictionSummary") -> None:
         report = summary.report
-        for warning in report.get("warnings", ()):
-            MESSAGES.print(f"stunet: {warning}", soft_wrap=True)
         if self.json:
             print_json(report)
         elif "cases" in report:
-            scans = len(report["cases"])
-            MESSAGES.print(f"{scans - summary.failed} of {scans} scans segmented into {self.output}")
+            done = len(report["cases"]) - summary.failed - summary.kept
+            kept = f" {summary.kept} had their outputs already." if summary.kept else ""
+            MESSAGES.print(
+                f"{done} of {len(report['cases'])} scans segmented into {self.output}.{kept}",
+                markup=False,
+                soft_wrap=True,
+            )
         else:
             found = [(name, f"{mm3:,.0f}") for name, mm3 in report["volumes_mm3"].items() if mm3 > 0]
             print_table(f"{self.output} ({report['seconds']['total']:.1f} s)", ("structure", "mm³"), found)
 
 
+def _which_model() -> str:
+    """What to answer when no model was named."""
+    from stunet.weights.catalogue import CATALOGUE
+
+    rows = [f"  -m {entry.name:<12} {entry.task}" for entry in CATALOGUE.values()]
+    return "\n".join(
+        [
+            "Which model? Add -m with one of these, a model file, or a model folder. For CT, start with -m base.",
+            *rows,
+        ]
+    )
+
+
 class _ScanProgress:
-    """Scans that are done, and the part of the present one."""
+    """Scans that are done, and the part of the present one; a line for each scan where there is no terminal."""
 
     def __init__(self, update: Callable[..., None], scans: int):
         self._update, self._total, self._done = update, scans, 0
@@ -132,9 +158,12 @@ class _ScanProgress:
         """Some windows of the present scan are done."""
         self._update(min(self._done + done / total, self._total), self._total)
 
-    def after_scan(self, result: "CaseResult") -> None:
+    def after_scan(self, result: "CaseResult", total: int) -> None:
         """One more scan is done, or failed; say why."""
-        self._done += 1
+        self._done, self._total = self._done + 1, total
         self._update(self._done, self._total)
         if result.error is not None:
             MESSAGES.print(f"stunet: {result.error}", soft_wrap=True, markup=False)
+        elif total > 1 and not MESSAGES.is_terminal:
+            took = "kept" if result.segmentation is None else f"{result.segmentation.timings.total:.1f} s"
+            MESSAGES.print(f"{self._done}/{total} {result.case.name}: {took}", soft_wrap=True, markup=False)

@@ -11,7 +11,7 @@ from stunet.errors import FileError, listed
 from stunet.evaluation.dice import mean_ignoring_nan
 from stunet.evaluation.metrics import score_structures
 from stunet.evaluation.tolerances import Tolerances
-from stunet.imaging.formats.registry import SUFFIXES, read_labels, without_suffix
+from stunet.imaging.formats.registry import is_image_file, read_labels, without_suffix
 from stunet.imaging.volume import Volume, count_labels
 
 AFFINE_TOLERANCE_MM = 1e-2
@@ -109,7 +109,7 @@ def pair_files(prediction: Path, reference: Path) -> list[CasePair]:
 
 
 def _label_maps(folder: Path) -> dict[str, Path]:
-    return {without_suffix(path): path for path in sorted(folder.iterdir()) if path.name.endswith(SUFFIXES)}
+    return {without_suffix(path): path for path in sorted(folder.iterdir()) if is_image_file(path)}
 
 
 def read_pair(pair: CasePair, config: EvaluationConfig) -> tuple[Volume, Volume]:

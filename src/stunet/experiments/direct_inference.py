@@ -48,29 +48,33 @@ class AnnotatedCases:
     labels: Path
 
 
-def find_annotated_cases(dataset: Path) -> AnnotatedCases:
+def find_annotated_cases(dataset: Path, channels: int) -> AnnotatedCases:
     """The cases of a folder in nnU-Net's raw layout, or with `images` and `labels`.
 
     Scans without a label map are left out.
 
+    Args:
+        dataset: the folder.
+        channels: that the model takes.
+
     Raises:
         UserError: neither layout, no label map, or label maps without a scan.
     """
-    from stunet.imaging.formats.registry import SUFFIXES, without_suffix
+    from stunet.imaging.formats.registry import is_image_file, without_suffix
 
     for image_folder, label_folder in LAYOUTS:
         images, labels = dataset / image_folder, dataset / label_folder
-        annotated = {without_suffix(path) for path in labels.glob("*") if path.name.endswith(SUFFIXES)}
+        annotated = {without_suffix(path) for path in labels.glob("*") if is_image_file(path)}
         if images.is_dir() and annotated:
-            return AnnotatedCases(_scans_of(annotated, images, labels), labels)
+            return AnnotatedCases(_scans_of(annotated, images, labels, channels), labels)
     pairs = ", ".join(f"{images} and {labels}" for images, labels in LAYOUTS)
     raise FileError(f"{dataset} holds no scans with label maps (.nii.gz or .nii): it should have folders {pairs}.")
 
 
-def _scans_of(annotated: set[str], images: Path, labels: Path) -> tuple["Case", ...]:
-    from stunet.batch.find_scans import find_scans
+def _scans_of(annotated: set[str], images: Path, labels: Path, channels: int) -> tuple["Case", ...]:
+    from stunet.batch.find_scans import find_cases
 
-    cases = tuple(case for case in find_scans(images) if case.name in annotated)
+    cases = tuple(case for case in find_cases(images, channels) if case.name in annotated)
     missing = sorted(annotated - {case.name for case in cases})
     if missing:
         raise FileError(f"{labels} has label maps without a scan in {images}: {listed(missing)}.")
@@ -98,7 +102,7 @@ def direct_inference(
     names = predictor.model.card.labels
     if not mapping.evaluable(names):
         raise UserError(f"The model {predictor.model.source} has no class that {mapping.title} annotates.")
-    annotated = find_annotated_cases(dataset)
+    annotated = find_annotated_cases(dataset, len(predictor.model.card.channels))
     _claim(folder, predictor, resume)
     _predict(predictor, annotated.cases, folder, resume)
     return evaluate_mapped(folder, annotated.labels, mapping, names)

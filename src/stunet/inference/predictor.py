@@ -1,5 +1,6 @@
 """From a scan to labels: the whole road of a prediction."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -23,11 +24,14 @@ from stunet.inference.backends.registry import BACKENDS, backend_maker
 from stunet.inference.backends.torch_backend import torch_device
 from stunet.inference.decoding import chooser_of, members_of
 from stunet.inference.labelling import output_slices
+from stunet.inference.plausibility import doubts
 from stunet.inference.probabilities import ProbabilityMaps, probability_maps
 from stunet.inference.segmentation import Segmentation, Timings
 from stunet.inference.sliding import OnWindow, Sliding, feature_planes
 from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.model import Model, load_model
+
+logger = logging.getLogger(__name__)
 
 Scan = Volume | str | Path | Sequence[str | Path]
 """A volume in memory, a file, a folder with one DICOM series, or one of these paths per channel."""
@@ -158,6 +162,9 @@ class Predictor:
         stopwatch = _Stopwatch(self.backend.device)
         volume = scan if isinstance(scan, Volume) else read_volume(scan)
         self._require_channels(volume)
+        doubted = doubts(volume, self.model)
+        for sentence in doubted:
+            logger.warning(sentence)
         load = stopwatch.lap()
         prepared = prepare(
             volume, self.plan, self._preprocessing_device, find_part=body_box if self.config.skip_air else None
@@ -176,7 +183,9 @@ class Predictor:
             labels = self._labels(planes, image.record, maps)
         labelling = stopwatch.lap() - planes.seconds
         timings = Timings(load, preparing + image.seconds, planes.seconds - image.seconds, labelling)
-        warnings = () if labels.any() else (NOTHING_FOUND,)
+        if not labels.any():
+            logger.warning(f"{volume.source}: {NOTHING_FOUND}")
+        warnings = (*doubted, *(() if labels.any() else (NOTHING_FOUND,)))
         return Segmentation(labels, self.names, volume, timings, warnings, members_of(self.model.card, self.asked))
 
     @property

@@ -44,6 +44,7 @@ class CatalogueEntry:
         file: in the repository, or in the package's folder `bundled`.
         approximate_bytes: of that file.
         citation: the paper to cite.
+        extent_mm: (Z, Y, X) that the images of its training cover; None where they cover whatever a scanner takes.
     """
 
     name: str
@@ -54,6 +55,7 @@ class CatalogueEntry:
     file: str
     approximate_bytes: int
     citation: str = CITATION
+    extent_mm: tuple[float, float, float] | None = None
 
 
 def _published(size: str, approximate_bytes: int) -> CatalogueEntry:
@@ -77,6 +79,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         repository=None,
         file="hippocampus.safetensors",
         approximate_bytes=29_200_000,
+        extent_mm=(36.0, 50.0, 35.0),
     ),
     "small": _published("small", 117_000_000),
     "base": _published("base", 467_000_000),
@@ -84,9 +87,6 @@ CATALOGUE: dict[str, CatalogueEntry] = {
     "huge": _published("huge", 11_700_000_000),
 }
 """Sizes as the Hub lists them. The published files hold the optimiser's momentum too; what we keep is half of them."""
-
-DEFAULT_MODEL = "hippocampus"
-"""Comes with stunet, so that everything can be tried offline."""
 
 
 @dataclass(frozen=True)

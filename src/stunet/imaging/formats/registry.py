@@ -76,13 +76,29 @@ def read_labels(path: str | Path) -> Volume:
     return replace(volume, array=labels)
 
 
+def is_image_file(path: Path) -> bool:
+    """Whether a name is that of an image: a suffix of `READERS`, in capitals or not, and not hidden.
+
+    >>> [is_image_file(Path(name)) for name in ("a.nii", "B.NII.GZ", "._a.nii", "a.txt")]
+    [True, True, False, False]
+    """
+    return not path.name.startswith(".") and suffix_of(path) is not None
+
+
+def suffix_of(path: Path) -> str | None:
+    """Which suffix of `READERS` a name ends in, the longest; None if none. Capitals count for nothing."""
+    name = path.name.lower()
+    return max((suffix for suffix in READERS if name.endswith(suffix)), key=len, default=None)
+
+
 def without_suffix(path: Path) -> str:
     """The name of a scan or of a label map, without what says its format.
 
-    >>> without_suffix(Path("out/liver.nii.gz"))
-    'liver'
+    >>> without_suffix(Path("out/liver.nii.gz")), without_suffix(Path("A.NII"))
+    ('liver', 'A')
     """
-    return path.name.removesuffix(".gz").removesuffix(".nii")
+    suffix = suffix_of(path)
+    return path.name if suffix is None else path.name[: -len(suffix)]
 
 
 def write_labels(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from stunet.errors import UserError
-from stunet.files import home_folder, made_folder
+from stunet.files import cache_folder
 from stunet.inference.backends.precision import Precision
 from stunet.inference.backends.torch_backend import TorchBackend
 from stunet.networks.network import Network
@@ -49,7 +49,7 @@ class CompiledTorchBackend(TorchBackend):
     ):
         super().__init__(networks, device, precision, window_size)
         if CACHE_VARIABLE not in os.environ:
-            os.environ[CACHE_VARIABLE] = str(made_folder(home_folder() / "cache" / "inductor"))
+            os.environ[CACHE_VARIABLE] = str(cache_folder("inductor"))
         self._maps = torch.compile(self._maps, dynamic=False, mode=MODES.get(device.type))
         self.run(torch.zeros(1, networks[0].input_channels, *window_size))
 

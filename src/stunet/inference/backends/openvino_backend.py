@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from stunet.errors import OutputError, UserError
 from stunet.extras import from_extra
-from stunet.files import home_folder, made_folder
+from stunet.files import cache_folder, made_folder
 from stunet.inference.backends.maps import head_of
 from stunet.inference.backends.onnx_backend import maps_graph
 from stunet.inference.backends.openvino_precision import keep_stream_in_float32
@@ -125,7 +125,7 @@ def _compiled(networks: Sequence[STUNet], precision: Precision, window_size: tup
     """From the cache, or converted, compiled and put there."""
     with from_extra("cpu"):
         import openvino
-    folder = home_folder() / "cache" / "openvino" / _fingerprint(networks, precision, window_size, openvino.__version__)
+    folder = cache_folder("openvino") / _fingerprint(networks, precision, window_size, openvino.__version__)
     if not (folder / IR_NAME).exists():
         _convert(networks, precision, window_size, folder)
     options: dict[str, Any] = {
