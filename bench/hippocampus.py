@@ -63,10 +63,14 @@ SYSTEMS = {
     "small": System("STU-Net-S", "small"),
     "tiny": System("STU-Net tiny", "tiny"),
     "small-plain": System(
-        "STU-Net-S, --no-mirror --no-paper-transforms", "small", ("--no-mirror", "--no-paper-transforms")
+        "STU-Net-S, --no-augment-mirror --no-paper-transforms",
+        "small",
+        ("--no-augment-mirror", "--no-paper-transforms"),
     ),
     "tiny-plain": System(
-        "STU-Net tiny, --no-mirror --no-paper-transforms", "tiny", ("--no-mirror", "--no-paper-transforms")
+        "STU-Net tiny, --no-augment-mirror --no-paper-transforms",
+        "tiny",
+        ("--no-augment-mirror", "--no-paper-transforms"),
     ),
 }
 

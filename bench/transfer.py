@@ -181,7 +181,7 @@ def train(
             "--batch-size",
             "2",
         ]
-        quick = ["--no-mirror", "--picture-every", "0", "--workers", "1", "--seed", str(seed)]
+        quick = ["--no-augment-mirror", "--picture-every", "0", "--workers", "1", "--seed", str(seed)]
         chosen = ["-d", number_of(dataset), "-f", fold, "--size", SIZE]
         stunet(home, "train", *chosen, *length, *quick, *(resume or options))
     return model

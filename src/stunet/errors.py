@@ -10,7 +10,7 @@
         └── NotEnoughMemoryError      the work does not fit into the memory of this machine or GPU
     Exception
     └── Stopped                       the work was told to stop; what is done is kept, and can be resumed
-        └── TrainingStopped           SIGTERM came, and the training saved a checkpoint (`stunet.training.stopping`)
+        └── TrainingStopped           SIGTERM or Ctrl-C came, and the training saved a checkpoint
 
 The rooms raise them, and one place, `stunet.cli.command`, turns them into a sentence and an exit code. Anything else
 that is raised is a mistake in stunet.
@@ -64,7 +64,15 @@ class NotEnoughMemoryError(UserError):
 
 
 class Stopped(Exception):  # noqa: N818 (nothing went wrong)
-    """The work was told to stop. What is done is kept, and can be resumed."""
+    """The work was told to stop. What is done is kept, and can be resumed.
+
+    Attributes:
+        exit_code: of the command: 128 and the number of the signal, as shells report it; 143 for SIGTERM.
+    """
+
+    def __init__(self, message: str, exit_code: int = 143):
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def listed(names: Iterable[object], most: int = 5) -> str:

@@ -75,7 +75,7 @@ def test_a_hostile_pickle_as_plans(stunet, capsys, shared_data, checkpoint, tmp_
 
 def test_export_for_nnunets_own_commands(stunet, capsys, published, tmp_path):
     output = tmp_path / "nnunet" / "small.pth"
-    assert stunet("weights", "export", published, "-o", output, "--channels", 2, "--json") == 0
+    assert stunet("weights", "export", "-m", published, "-o", output, "--channels", 2, "--json") == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["next"] == (
         "nnUNetv2_train DATASET 3d_fullres FOLD -tr STUNetTrainer_small_ft -p STUNetPlans_small "
@@ -87,7 +87,7 @@ def test_export_for_nnunets_own_commands(stunet, capsys, published, tmp_path):
     for key, value in source.items():
         expected = torch.cat([value, value], dim=1) if key in STUNet.stem_keys else value
         assert torch.equal(weights[key], expected), key
-    assert stunet("weights", "export", published, "-o", output, "--channels", 2, "--divide-channels") == 0
+    assert stunet("weights", "export", "-m", published, "-o", output, "--channels", 2, "--divide-channels") == 0
     halved = torch.load(output, weights_only=True)["network_weights"]
     assert torch.equal(halved[STUNet.stem_keys[0]], weights[STUNet.stem_keys[0]] / 2)
 
@@ -98,7 +98,7 @@ def test_export_for_nnunets_own_commands(stunet, capsys, published, tmp_path):
 )
 def test_what_cannot_be_exported(stunet, capsys, published, tmp_path, monkeypatch, options, sentence):
     monkeypatch.chdir(tmp_path)
-    assert stunet("weights", "export", published, *options) == 2
+    assert stunet("weights", "export", "-m", published, *options) == 2
     assert sentence in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["small_ep4k.model"]
 

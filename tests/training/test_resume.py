@@ -16,7 +16,7 @@ from stunet.training import checkpoint_folder
 from stunet.training.logs import LOG_NAME
 from stunet.training.recipes import recipe_for
 from stunet.training.run import build_trainer
-from stunet.training.stopping import TrainingStopped
+from stunet.training.stopping import StopRequest, TrainingStopped
 from tests.training.conftest import environment
 from tests.training.options import changed, settings_of
 
@@ -85,8 +85,10 @@ def test_killed_at_any_step(uninterrupted, results):
 
 def test_stopped_within_an_epoch_then_killed(uninterrupted, results, monkeypatch):
     """From the middle of an epoch: SIGTERM saves after the step, and no step is done again."""
-    with pytest.raises(TrainingStopped, match=r"after step 4; saved in .*stunet_checkpoint, go on with --resume"):
+    said = r"stopped after step 4 and saved in .*stunet_checkpoint; continue with --resume"
+    with pytest.raises(TrainingStopped, match=said) as stopped:
         run(at_step=4)
+    assert stopped.value.exit_code == 143
     before = signal.getsignal(signal.SIGTERM)
     killed(5, resume=True)
     steps: list[int] = []
@@ -100,6 +102,21 @@ def test_stopped_within_an_epoch_then_killed(uninterrupted, results, monkeypatch
     assert_equal(trainer, uninterrupted)
     lines = [json.loads(line) for line in (Path(trainer.output_folder) / LOG_NAME).read_text().splitlines()]
     assert [line["epoch"] for line in lines if line["kind"] == "epoch"] == [0, 1, 2]
+
+
+def test_ctrl_c_saves_as_sigterm_does(uninterrupted, results):
+    """A second one, before the step is done, ends the training at once."""
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(TrainingStopped) as stopped:
+        run(at_step=5, send=signal.SIGINT)
+    assert stopped.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) == before
+    assert_equal(run(resume=True), uninterrupted)
+    request = StopRequest()
+    with pytest.raises(KeyboardInterrupt), request.listening():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert request.is_made
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(uninterrupted, results):

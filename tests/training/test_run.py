@@ -193,5 +193,6 @@ def test_another_seed_gives_other_weights_and_an_interrupted_validation_is_made_
 
 def test_full_precision_is_not_promised_on_a_gpu(home, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match="float32 is for the CPU"):
         train(changed(SETTINGS, device="cuda", precision="float32"))

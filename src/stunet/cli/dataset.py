@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal, Union
 
 import tyro
 
-from stunet.cli.output import MESSAGES, Json, Switch, print_result, progress_bar
+from stunet.cli.command import Options
+from stunet.cli.output import MESSAGES, Switch, print_result, progress_bar
 
 
 @dataclass
-class Convert:
+class Convert(Options):
     """Bring a published dataset into nnU-Net's raw layout, checked against its published numbers and names.
 
     To continue an interrupted conversion, run the same command again.
@@ -36,7 +37,6 @@ class Convert:
     """Link images to the source where they need not be changed, instead of copying them."""
     workers: int | None = None
     """Cases at a time; one for each processor by default, eight at most."""
-    json: Json = False
 
     def run(self) -> int:
         """Find the cases, compare numbers, convert."""
@@ -67,7 +67,7 @@ class Convert:
 
 
 @dataclass
-class Check:
+class Check(Options):
     """Read every training case of a dataset in nnU-Net's raw layout, and name what is wrong with which case.
 
     Example: stunet dataset check -d 4
@@ -75,7 +75,6 @@ class Check:
 
     dataset: Annotated[str, tyro.conf.arg(aliases=["-d"])]
     """Number or name of a dataset in the raw folder (STUNET_HOME/raw, or nnUNet_raw where that is set)."""
-    json: Json = False
 
     def run(self) -> int:
         """Check; 2 if there is any problem."""
@@ -93,7 +92,7 @@ class Check:
 
 
 @dataclass
-class Subset:
+class Subset(Options):
     """Draw nested subsets of the training cases, with each label as often as in all of them, as folds to train on.
 
     A larger subset contains the smaller ones; the validation cases are those of the fold drawn from (a fifth of the
@@ -110,7 +109,6 @@ class Subset:
     """The same seed draws the same cases."""
     fold: Annotated[int, tyro.conf.arg(aliases=["-f"])] = 0
     """Draw from the training cases of this fold, and keep its validation cases."""
-    json: Json = False
 
     def run(self) -> int:
         """Read the label maps, draw, write the splits file."""

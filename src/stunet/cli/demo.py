@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from stunet.cli.output import MESSAGES, Json, print_json, print_table
+from stunet.cli.command import Options
+from stunet.cli.output import MESSAGES, print_json, print_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,7 @@ Not a medical device."""
 
 
 @dataclass
-class Demo:
+class Demo(Options):
     """Segment a scan that comes with stunet: table, labels, report and picture.
 
     Example: stunet demo -o stunet_demo
@@ -47,7 +48,6 @@ class Demo:
     """The folder to write labels.nii.gz, report.json and preview.png to; made where missing."""
     scan: str = "1"
     """Which of the three scans: 1 to 3, or its name."""
-    json: Json = False
 
     def run(self) -> int:
         """Segment, compare with the reference, write, show."""

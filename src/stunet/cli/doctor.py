@@ -7,7 +7,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from stunet.cli.output import RESULTS, Json, Switch, print_summary
+from stunet.cli.command import Options
+from stunet.cli.output import RESULTS, Switch, print_summary
 from stunet.files import home_folder
 
 PACKAGES = ("stunet", "torch", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom", "safetensors")
@@ -21,12 +22,11 @@ OPTIONAL = {
 
 
 @dataclass
-class Doctor:
+class Doctor(Options):
     """Show versions, devices and folders; --nnunet prints the line that nnU-Net's own commands need."""
 
     nnunet: Switch = False
     """Print the line to put into a shell so that nnUNetv2_train and nnUNetv2_predict find our trainers."""
-    json: Json = False
 
     def run(self) -> int:
         """Look and tell."""

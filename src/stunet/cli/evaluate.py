@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from stunet.cli.output import MESSAGES, Json, Switch, print_json, print_table, progress_bar
+from stunet.cli.command import Options
+from stunet.cli.output import MESSAGES, Switch, print_json, print_table, progress_bar
 from stunet.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ MOST_WORKERS = 8
 
 
 @dataclass
-class Evaluate:
+class Evaluate(Options):
     """Score label maps against references: each case, each label and all, with intervals.
 
     Example: stunet evaluate -p predictions/ -r labelsTr/ --names dataset.json --metrics dsc nsd hd95 -o report.json
@@ -61,7 +62,6 @@ class Evaluate:
     """Cases at a time; by default as many as there are processors, up to 8."""
     seed: int = 0
     """Of the resampling that gives the intervals."""
-    json: Json = False
 
     def run(self) -> int:
         """Read, compare, print."""

@@ -1,6 +1,5 @@
 """`stunet experiment`: the paper's tables and figures, rerun."""
 
-import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 import tyro
 from rich.console import Console
 
-from stunet.cli.output import MESSAGES, RESULTS, Json, Switch, print_json, print_table, stdout_to_stderr
+from stunet.cli.command import Options
+from stunet.cli.output import MESSAGES, RESULTS, Switch, print_json, print_table, stdout_to_stderr
 from stunet.errors import Stopped, UserError
 
 if TYPE_CHECKING:
@@ -21,18 +21,13 @@ ProfileOption = Literal["full", "mini"]
 TABLE_WIDTH = 140
 """Letters in a line of results, at least."""
 
-TOLD_TO_STOP = 128 + signal.SIGTERM
-"""Exit code of a run that SIGTERM ended, as shells report it."""
-
 
 @dataclass
-class List:
+class List(Options):
     """List the experiments.
 
     Example: stunet experiment list
     """
-
-    json: Json = False
 
     def run(self) -> int:
         """One line each."""
@@ -49,7 +44,7 @@ class List:
 
 
 @dataclass
-class Show:
+class Show(Options):
     """Show what an experiment claims, consists of, needs and costs, and the paper's numbers.
 
     Example: stunet experiment show table5
@@ -59,7 +54,6 @@ class Show:
     """One of `stunet experiment list`."""
     profile: ProfileOption = "full"
     """full is the paper's experiment; mini the same code on little data."""
-    json: Json = False
 
     def run(self) -> int:
         """Count the cost and print."""
@@ -78,7 +72,7 @@ class Show:
 
 
 @dataclass
-class Run:
+class Run(Options):
     """Run an experiment, or some of its rows, and print the paper's numbers beside ours.
 
     Each finished run is kept; --resume continues. Results, tables and models are written to the output folder.
@@ -102,7 +96,6 @@ class Run:
     """Folder of the experiment; STUNET_HOME/experiments/NAME-PROFILE by default."""
     resume: Switch = False
     """Keep the runs that are done, and go on with the others."""
-    json: Json = False
 
     def run(self) -> int:
         """Do what is left, write results and tables, print them."""
@@ -121,7 +114,7 @@ class Run:
                 results = run_experiment(experiment, self.profile, workplace, self.only, announce)
         except Stopped as stop:
             MESSAGES.print(f"stunet: {stop}", soft_wrap=True, markup=False)
-            return TOLD_TO_STOP
+            return stop.exit_code
         path = workplace.folder / RESULTS_NAME
         written = [path, *write_tables(path, workplace.folder)]
         if self.json:
@@ -145,7 +138,7 @@ class Run:
 
 
 @dataclass
-class Plot:
+class Plot(Options):
     """Draw the figure of an experiment from its results file, as PDF and PNG, beside that file.
 
     Example: stunet experiment plot figure4 --profile mini
@@ -157,7 +150,6 @@ class Plot:
     """Of the run whose results are drawn."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Folder of the experiment, as given to `stunet experiment run`."""
-    json: Json = False
 
     def run(self) -> int:
         """Read, draw, write."""

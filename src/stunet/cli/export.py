@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from stunet.cli.output import Json, print_result
+from stunet.cli.command import Options
+from stunet.cli.output import print_result
 
 
 @dataclass
-class Export:
+class Export(Options):
     """Write a model as an ONNX or OpenVINO file, and beside it a card (JSON) with all that is to be done around it.
 
     Example: stunet export -m hippocampus --to onnx -o hippocampus.onnx
@@ -24,7 +25,6 @@ class Export:
     """The file to write: .onnx, or .xml for OpenVINO (its weights go to a .bin beside it)."""
     folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f"])] = ()
     """Folds of a model folder whose answers the file averages; all that are trained by default."""
-    json: Json = False
 
     def run(self) -> int:
         """Write, try out, and tell what was written."""

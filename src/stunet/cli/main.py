@@ -7,7 +7,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from stunet.cli.command import DONE, Command, carry_out
+from stunet.cli.command import DONE, EXIT_CODES, Command, carry_out
 from stunet.cli.dataset import Dataset
 from stunet.cli.demo import Demo
 from stunet.cli.doctor import Doctor
@@ -15,6 +15,7 @@ from stunet.cli.evaluate import Evaluate
 from stunet.cli.experiment import ExperimentCommand
 from stunet.cli.export import Export
 from stunet.cli.models import Models
+from stunet.cli.plain_help import make_plain
 from stunet.cli.predict import Predict
 from stunet.cli.prepare import Prepare
 from stunet.cli.train import Train
@@ -34,9 +35,13 @@ COMMANDS: dict[str, type] = {
     "doctor": Doctor,
 }
 
-DESCRIPTION = """STU-Net: segment CT, MR and PET scans, and train the networks that do it.
+DESCRIPTION = f"""STU-Net: segment CT, MR and PET scans, and train the networks that do it. Not a medical device.
 
-Start with `stunet demo`, then `stunet predict -i SCAN.nii.gz -o LABELS.nii.gz`. Not a medical device."""
+Start with: stunet demo
+            stunet predict -i ct.nii.gz -o labels.nii.gz -m base
+            stunet --version
+
+{EXIT_CODES}"""
 
 
 def _command_line() -> Any:
@@ -47,7 +52,9 @@ def _command_line() -> Any:
 
 def parse(arguments: Sequence[str] | None = None) -> Command:
     """The command that the arguments describe; exits with 2 and a sentence where they describe none."""
-    config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
+    config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone)
+    for kind in COMMANDS.values():
+        make_plain(kind)
     given = tyro.cli(_command_line(), prog="stunet", description=DESCRIPTION, args=arguments, config=config)
     command: Command = given.command
     return command

@@ -5,11 +5,12 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from stunet.cli.output import Json, Switch, print_json, print_table, progress_bar
+from stunet.cli.command import Options
+from stunet.cli.output import Switch, print_json, print_table, progress_bar
 
 
 @dataclass
-class Models:
+class Models(Options):
     """Show sizes, parameters and cost, and the catalogue of trained models; or what fits into a memory.
 
     Example: stunet models base --patch 128 128 128
@@ -30,7 +31,6 @@ class Models:
     """A memory, such as 24GB or 24GiB: show what trains and predicts in it instead."""
     precision: Literal["bfloat16", "float32"] | None = None
     """With --fit: of convolutions; bfloat16 by default, and float16 needs the same."""
-    json: Json = False
 
     def run(self) -> int:
         """Count without memory and print."""

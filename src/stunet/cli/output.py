@@ -17,9 +17,6 @@ from stunet.files import as_json
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """An option that is on where it is given; there is no --no-... of it."""
 
-Json = Annotated[Switch, tyro.conf.arg(help="Print JSON.")]
-"""The option that every command has: the result as JSON on stdout."""
-
 RESULTS = Console(highlight=False)
 MESSAGES = Console(stderr=True, highlight=False)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from stunet.cli.command import BAD_INPUT, DONE, FAILED
-from stunet.cli.output import MESSAGES, Json, Switch, print_json, print_table, progress_bar
+from stunet.cli.command import BAD_INPUT, DONE, FAILED, Options
+from stunet.cli.output import MESSAGES, Switch, print_json, print_table, progress_bar
 from stunet.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ FAST_MM = 3.0
 
 
 @dataclass
-class Predict:
+class Predict(Options):
     """Segment a scan, or many.
 
     Examples: stunet predict -i scan.nii.gz -o labels.nii.gz -m base
@@ -54,14 +54,14 @@ class Predict:
     """Write one map per structure, of values from 0 to 1, into a folder (.probabilities). Large: see --classes."""
     resume: Switch = False
     """Skip scans whose outputs exist. The model and the settings must be the same."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """auto takes a CUDA GPU if there is one, else the CPU."""
+    device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
+    """auto, cpu, cuda, cuda:N or mps; auto takes a CUDA GPU if there is one, else the CPU."""
     backend: Literal["auto", "torch", "openvino", "onnx"] = "auto"
     """What runs the network; auto takes the fastest that is installed, and says which."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the network; auto: float16 on CUDA, bfloat16 by OpenVINO on CPUs that have it, else float32, the exact one."""
-    compile: Switch = False
-    """Let torch compile the network: the first start takes a minute or more, later ones seconds (--backend torch)."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """on: torch compiles the network; the first start takes a minute or more, later ones seconds. auto is off."""
     mirror: Switch = False
     """Average over mirrored copies: up to eight times slower, a little more accurate."""
     step: float = 0.5
@@ -70,7 +70,6 @@ class Predict:
     """Process only the body and 20 mm around it (CT only). Faster with much air in the scan; CHANGES NEAR-TIES."""
     fast: Switch = False
     """Work on a grid of 3 mm, if the model's is finer: up to eight times faster, and CHANGES THE ANSWER."""
-    json: Json = False
 
     def run(self) -> int:
         """Check the paths, segment, and show what came out."""
@@ -108,11 +107,11 @@ class Predict:
             device=self.device,
             backend=self.backend,
             precision=self.precision,
-            compiled=self.compile,
+            compiled=self.compile == "on",
         )
         predictor = Predictor(load_model(self.model, folds), config)
         backend = predictor.backend
-        how = f"{backend.name}, compiled" if self.compile else backend.name
+        how = f"{backend.name}, compiled" if self.compile == "on" else backend.name
         chosen = f"stunet: {self.model} by {how}, {backend.precision}, on {backend.device}"
         MESSAGES.print(chosen, soft_wrap=True, markup=False)
         return predictor

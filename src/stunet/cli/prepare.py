@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from stunet.cli.output import Json, print_summary, progress_bar, stdout_to_stderr
+from stunet.cli.command import Options
+from stunet.cli.output import print_summary, progress_bar, stdout_to_stderr
 
 
 @dataclass
-class Prepare:
+class Prepare(Options):
     """Check, plan and preprocess a dataset for an STU-Net or another network, all by nnU-Net.
 
     To continue after an interruption, run the same command again.
@@ -23,11 +24,10 @@ class Prepare:
     """tiny, small, base, large or huge; or another network: nnunet, nnunet_star, unetr_b, ... (`stunet models`)."""
     configuration: Annotated[str, tyro.conf.arg(aliases=["-c"])] = "3d_fullres"
     """3d_fullres or 3d_lowres."""
-    plan: Literal["nnunet", "published"] = "nnunet"
+    plan: Annotated[Literal["nnunet", "published"], tyro.conf.arg(name="plans")] = "nnunet"
     """nnunet: spacing, patch and batch for this dataset. published: those of the published weights (1.5 mm, 128^3)."""
-    processes: int | None = None
+    workers: int | None = None
     """Cases at a time; one for each processor by default, eight at most."""
-    json: Json = False
 
     def run(self) -> int:
         """Prepare with a bar; let nnU-Net talk on stderr."""
@@ -38,17 +38,18 @@ class Prepare:
                 self.dataset,
                 self.size,
                 self.configuration,
-                self.processes,
+                self.workers,
                 self.plan,
                 lambda stage, done, total: update(done, total, stage),
             )
-        plan = "" if self.plan == "nnunet" else f" --plan {self.plan}"
+        plan = "" if self.plan == "nnunet" else f" --plans {self.plan}"
+        configuration = "" if self.configuration == "3d_fullres" else f" -c {self.configuration}"
         summary = {
             "dataset": prepared.dataset,
             "plans": str(prepared.plans_file),
             "configuration": prepared.configuration,
             "cases": prepared.cases,
-            "next": f"stunet train -d {self.dataset} -f 0 --size {self.size}{plan}",
+            "next": f"stunet train -d {self.dataset} -f 0 --size {self.size}{plan}{configuration}",
         }
         print_summary("Prepared", summary, self.json)
         return 0

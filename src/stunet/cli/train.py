@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from stunet.cli.command import carry_out
-from stunet.cli.output import MESSAGES, Json, print_summary, print_table, stdout_to_stderr
+from stunet.cli.command import Options, carry_out
+from stunet.cli.output import MESSAGES, print_summary, print_table, stdout_to_stderr
 from stunet.errors import UserError
 from stunet.training.settings import TrainingSettings
 
@@ -54,7 +54,7 @@ def spoken_report(report: "StepReport") -> str:
 
 
 @dataclass
-class Train:
+class Train(Options):
     """Train an STU-Net, or a network that the paper compares it with, by the paper's settings inside nnU-Net.
 
     Examples: stunet train -d 4 -f 0 --size small --epochs 40 --batch-size 2
@@ -64,7 +64,6 @@ class Train:
     settings: Annotated[TrainingSettings, tyro.conf.arg(name="")]
     gpus: int = 1
     """Processes that train together on this machine, one for each GPU, or on the CPU with --device cpu."""
-    json: Json = False
 
     def run(self) -> int:
         """Train with a progress bar, or start the processes that do; nnU-Net's own log goes to stderr."""
@@ -81,20 +80,16 @@ class Train:
 
     def _train(self) -> int:
         from stunet.training.parallel import is_first_rank
-        from stunet.training.recipes import recipe_for
         from stunet.training.run import train
-        from stunet.training.stopping import EXIT_CODE, TrainingStopped
+        from stunet.training.stopping import TrainingStopped
 
-        task, model = self.settings.task, self.settings.start.model
-        MESSAGES.print("Recipe", *recipe_for(self.settings).lines(), sep="\n  ", markup=False)
-        if model is not None and task.resume:
-            MESSAGES.print(f"The run continues from its own checkpoint; {model} was read at its start.", markup=False)
+        task = self.settings.task
         try:
             with stdout_to_stderr(), training_progress() as on_step:
-                result = train(self.settings, on_step, print_transfer)
+                result = train(self.settings, on_step, print_transfer, self._print_recipe)
         except TrainingStopped as stop:
             MESSAGES.print(f"stunet: {stop}", markup=False, soft_wrap=True)
-            return EXIT_CODE
+            return stop.exit_code
         summary = {
             "model_folder": str(result.model_folder),
             "validation_dsc": result.validation_dsc,
@@ -105,6 +100,14 @@ class Train:
         if is_first_rank():
             print_summary("Trained", summary, self.json)
         return 0
+
+    def _print_recipe(self) -> None:
+        """Once it is known that the training can start."""
+        from stunet.training.recipes import recipe_for
+
+        MESSAGES.print("Recipe", *recipe_for(self.settings).lines(), sep="\n  ", markup=False)
+        if (model := self.settings.start.model) is not None and self.settings.task.resume:
+            MESSAGES.print(f"The run continues from its own checkpoint; {model} was read at its start.", markup=False)
 
 
 def train_on_one_gpu(command: Train) -> int:

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Union, cast
 
 import tyro
 
-from stunet.cli.output import Json, Switch, print_result, print_sentence, print_summary
+from stunet.cli.command import Options
+from stunet.cli.output import Switch, print_result, print_sentence, print_summary
 
 if TYPE_CHECKING:
     from stunet.plans.preprocessing import PreprocessingPlan
 
 
 @dataclass
-class Get:
+class Get(Options):
     """Download a model of the catalogue; later predictions find it.
 
     Example: stunet weights get base
@@ -21,7 +22,6 @@ class Get:
 
     name: Annotated[str, tyro.conf.Positional]
     """A name that `stunet models` lists."""
-    json: Json = False
 
     def run(self) -> int:
         """Download, check, import."""
@@ -33,7 +33,7 @@ class Get:
 
 
 @dataclass
-class Import:
+class Import(Options):
     """Turn a checkpoint of nnU-Net v1 or v2, or a model folder, into one .safetensors file.
 
     Example: stunet weights import base_ep4k.model -o base.safetensors
@@ -51,7 +51,6 @@ class Import:
     """Which folds of a model folder; several become one model that averages them. 0 by default."""
     float16: Switch = False
     """Store half precision: half the file, computed with in float32 all the same."""
-    json: Json = False
 
     def run(self) -> int:
         """Read without running any of the file's code, then write."""
@@ -79,13 +78,13 @@ class Import:
 
 
 @dataclass
-class Export:
+class Export(Options):
     """Write a .pth file for nnU-Net's own nnUNetv2_train -pretrained_weights. (`stunet train --from` needs none.)
 
-    Example: stunet weights export base -o base.pth --channels 2
+    Example: stunet weights export -m base -o base.pth --channels 2
     """
 
-    source: Annotated[str, tyro.conf.Positional]
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"])]
     """A name of the catalogue, a .safetensors, .model or .pth file, or a model folder of nnU-Net v2."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The .pth file to write."""
@@ -93,7 +92,6 @@ class Export:
     """Input channels of the dataset that will be trained; the first layer is repeated for them."""
     divide_channels: Switch = False
     """Divide the repeated weights by their number."""
-    json: Json = False
 
     def run(self) -> int:
         """Read without running any of the file's code, fit the channels, write."""
@@ -102,7 +100,7 @@ class Export:
         from stunet.weights.nnunet_file import save_for_nnunet
         from stunet.weights.transfer import with_channels
 
-        state_dict, card = read_pretrained(self.source)
+        state_dict, card = read_pretrained(self.model)
         channels = len(card.channels) if self.channels is None else self.channels
         save_for_nnunet(self.output, with_channels(state_dict, card, channels, self.divide_channels))
         summary = {
@@ -113,7 +111,7 @@ class Export:
             "bytes": self.output.stat().st_size,
             "next": f"{_nnunet_command(size_of(card.network))} -pretrained_weights {self.output}",
         }
-        print_summary(f"Exported {self.source}", summary, self.json)
+        print_summary(f"Exported {self.model}", summary, self.json)
         return 0
 
 
@@ -128,10 +126,8 @@ def _nnunet_command(size: str) -> str:
 
 
 @dataclass
-class List:
+class List(Options):
     """List the models of the catalogue that are on this machine."""
-
-    json: Json = False
 
     def run(self) -> int:
         """Look into the models folder."""
@@ -145,12 +141,11 @@ class List:
 
 
 @dataclass
-class Verify:
+class Verify(Options):
     """Read a whole model file and compare it with what was recorded at its first use."""
 
     name: Annotated[str, tyro.conf.Positional]
     """A name of the catalogue."""
-    json: Json = False
 
     def run(self) -> int:
         """Hash and compare."""
@@ -163,12 +158,11 @@ class Verify:
 
 
 @dataclass
-class Remove:
+class Remove(Options):
     """Delete a downloaded model."""
 
     name: Annotated[str, tyro.conf.Positional]
     """A name of the catalogue."""
-    json: Json = False
 
     def run(self) -> int:
         """Delete the file; the record of its hash stays."""

@@ -105,7 +105,7 @@ class TrainingRun:
 
         Raises:
             UserError: data that are missing or bad, or a run that must be done before.
-            TrainingStopped: SIGTERM came; a checkpoint was saved.
+            TrainingStopped: SIGTERM or Ctrl-C came; a checkpoint was saved.
         """
         from stunet.training.prepare import prepare
 
@@ -217,16 +217,16 @@ def _train(settings: "TrainingSettings", gpus: int) -> None:
 
     Raises:
         UserError: as `stunet.training.run.train`.
-        TrainingStopped: SIGTERM came; a checkpoint was saved.
+        TrainingStopped: SIGTERM or Ctrl-C came; a checkpoint was saved.
         RuntimeError: one of several processes failed; it has said why.
     """
     from stunet.training.launch import launch
-    from stunet.training.stopping import EXIT_CODE, TrainingStopped
+    from stunet.training.stopping import EXIT_CODES, TrainingStopped
 
     several = gpus > 1
     code = launch(train_and_exit, settings, processes=gpus) if several else train_and_exit(settings)
-    if code == EXIT_CODE:
-        raise TrainingStopped("The training was told to stop and has saved itself. Go on with --resume.")
+    if code in EXIT_CODES:
+        raise TrainingStopped("The training was told to stop and has saved itself. Continue with --resume.", code)
     if code:
         raise RuntimeError(f"the training on {gpus} GPUs ended with exit code {code}")
 
@@ -234,10 +234,10 @@ def _train(settings: "TrainingSettings", gpus: int) -> None:
 def train_and_exit(settings: "TrainingSettings") -> int:
     """What this process, or each of several, does."""
     from stunet.training.run import train
-    from stunet.training.stopping import EXIT_CODE, TrainingStopped
+    from stunet.training.stopping import TrainingStopped
 
     try:
         train(settings)
-    except TrainingStopped:
-        return EXIT_CODE
+    except TrainingStopped as stop:
+        return stop.exit_code
     return 0

@@ -10,7 +10,6 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from stunet.errors import UserError
-from stunet.training.stopping import EXIT_CODE
 
 SECONDS_TO_SAVE = 600
 """How long a process that was told to stop may finish its step and save, before it is killed; torchrun's own is 30."""
@@ -48,6 +47,6 @@ def launch(function: Callable[..., int], *arguments: Any, processes: int) -> int
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         return abs(failure.exitcode) or 1
-    except SignalException:
-        return EXIT_CODE
+    except SignalException as told:
+        return 128 + int(told.sigval)
     return max(codes.values())

@@ -66,7 +66,7 @@ def each_case(
     except BrokenProcessPool as error:
         raise NotEnoughMemoryError(
             "A process was killed while it worked on a case; most often memory has run out. What is done is kept: give "
-            "a smaller number of --processes and start again."
+            "a smaller number of --workers and start again."
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -79,7 +79,7 @@ def _attempt(function: Callable[..., None], arguments: tuple[Any, ...]) -> str |
         except UserError as error:
             return str(error)
         except MemoryError:
-            return "there is not enough memory for this case; give a smaller number of --processes."
+            return "there is not enough memory for this case; give a smaller number of --workers."
         except Exception as error:  # nnU-Net and the readers raise anything on bad input
             return f"{type(error).__name__}: {error}"
     return None

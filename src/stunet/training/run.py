@@ -17,6 +17,7 @@ from stunet.errors import FileError, UnknownNameError, UserError
 from stunet.extras import from_extra
 from stunet.files import write_json
 from stunet.folders import Folders, find_dataset
+from stunet.inference.backends.torch_backend import available_devices
 from stunet.networks.network import product_of
 from stunet.networks.registry import find_class, find_network
 from stunet.plans.network_spec import kind_of
@@ -58,6 +59,7 @@ def train(
     settings: TrainingSettings,
     on_step: Callable[[StepReport], None] | None = None,
     on_transfer: Callable[[TransferReport], None] = lambda report: None,
+    on_start: Callable[[], None] = lambda: None,
 ) -> TrainingResult:
     """Train, then validate with nnU-Net's own predictor; where torchrun started this process, together with the others.
 
@@ -65,11 +67,12 @@ def train(
         settings: what to do.
         on_step: called after each step.
         on_transfer: called with the report on the weights that the training starts with.
+        on_start: called once dataset, plans and options are found to suit each other.
 
     Raises:
         UserError: a dataset that isn't prepared, a finished or missing run to resume, a device that isn't there, a loss
             that is no number any more, too little memory.
-        TrainingStopped: SIGTERM came; a checkpoint was saved.
+        TrainingStopped: SIGTERM or Ctrl-C came; a checkpoint was saved.
     """
     settings = _decided(settings)
     _check(settings)
@@ -81,6 +84,7 @@ def train(
             torch.backends.cudnn.benchmark = True  # as nnU-Net's own command does
         torch.manual_seed(settings.task.seed)
         trainer = build_trainer(settings, folders)
+        on_start()
         if on_step is not None:
             trainer.on_step = on_step
         if settings.start.model is not None and not settings.task.resume:
@@ -101,6 +105,10 @@ def _decided(settings: TrainingSettings) -> TrainingSettings:
         task = replace(task, size="small" if model is None else size_of(model))
     if hardware.device == "auto":
         hardware = replace(hardware, device=default_device())
+    elif hardware.device.startswith("cuda:") and hardware.device in available_devices():
+        # nnU-Net's trainer takes the first GPU that it sees
+        os.environ["CUDA_VISIBLE_DEVICES"] = hardware.device.removeprefix("cuda:")
+        hardware = replace(hardware, device="cuda")
     return replace(settings, task=task, hardware=hardware)
 
 
@@ -146,11 +154,10 @@ def _check_logging(logging: LoggingSettings) -> None:
 
 def _check_machine(hardware: HardwareSettings) -> None:
     """Refuse a device that this machine lacks, and a precision that the device lacks."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(hardware.device, False):
-        usable = ", ".join(name for name, is_there in available.items() if is_there)
-        raise UserError(f"This machine has no device {hardware.device!r}. Usable here: {usable}.")
-    if hardware.precision == "float32" and hardware.device == "cuda":
+    present = available_devices()
+    if hardware.device not in present:
+        raise UnknownNameError.of("device", hardware.device, present)
+    if hardware.precision == "float32" and hardware.device.startswith("cuda"):
         raise UserError("nnU-Net trains in half precision on a CUDA GPU; --precision float32 is for the CPU.")
     resolve_precision(hardware.precision, torch.device(hardware.device))
 
@@ -239,7 +246,7 @@ def _put_window_into_network(configuration: dict[str, Any]) -> list[int]:
 
 
 def _prepare_command(task: TaskSettings) -> str:
-    plan = "" if task.plan == "nnunet" else f" --plan {task.plan}"
+    plan = "" if task.plan == "nnunet" else f" --plans {task.plan}"
     return f"stunet prepare -d {task.dataset} --size {task.size}{plan}"
 
 

@@ -22,7 +22,7 @@ class TaskSettings:
     """tiny, small, base, large or huge, or another network, as prepared; by default that of --from, or small."""
     configuration: Annotated[str, arg(aliases=["-c"])] = "3d_fullres"
     """3d_fullres or 3d_lowres."""
-    plan: Literal["nnunet", "published"] = "nnunet"
+    plan: Annotated[Literal["nnunet", "published"], arg(name="plans")] = "nnunet"
     """Which plan the dataset was prepared with."""
     seed: int = 0
     """Of the initial weights and of the batches: the same seed gives the same run."""
@@ -69,8 +69,8 @@ class ScheduleSettings:
 class AugmentationSettings:
     """How images are changed before the network sees them."""
 
-    mirror: bool = True
-    """Augment by mirrored copies. --no-mirror where left and right matter, or the schedule is short."""
+    mirror: Annotated[bool, arg(name="augment-mirror")] = True
+    """Augment with mirrored copies. Turn it off where left and right matter, or the schedule is short."""
     paper_transforms: bool = True
     """Augment by additive brightness and elastic deformation, too: the paper names them, nnU-Net leaves them out."""
     augmentation: Literal["auto", "device", "nnunet"] = "auto"
@@ -81,8 +81,8 @@ class AugmentationSettings:
 class HardwareSettings:
     """Where and how a step is computed."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """auto takes a CUDA GPU if there is one, else the CPU."""
+    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
+    """auto, cpu, cuda, cuda:N or mps; auto takes a CUDA GPU if there is one, else the CPU."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on GPUs and CPUs that have it, else float16 on GPUs and float32 on CPUs."""
     compile: Literal["auto", "on", "off"] = "auto"

@@ -1,15 +1,16 @@
-"""SIGTERM, by which clusters announce that a job's time is up: finish the step, save, and say so."""
+"""SIGTERM, by which clusters announce that a job's time is up, and Ctrl-C: finish the step, save, and say so."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 from stunet.errors import Stopped
 
-EXIT_CODE = 128 + signal.SIGTERM
-"""143, as shells report a process that SIGTERM ended."""
+EXIT_CODES = {128 + number for number in (signal.SIGTERM, signal.SIGINT)}
+"""143 and 130, as shells report a process that a signal ended."""
 
 
 class TrainingStopped(Stopped):
@@ -20,23 +21,32 @@ class StopRequest:
     """Whether this process was told to stop.
 
     Attributes:
-        is_made: set by SIGTERM within `listening`.
+        number: the signal that came within `listening`; None if none did.
     """
 
     def __init__(self) -> None:
-        self.is_made = False
+        self.number: int | None = None
+
+    @property
+    def is_made(self) -> bool:
+        """Whether a signal came."""
+        return self.number is not None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """SIGTERM is noted within, instead of ending the process. Only a process's main thread can listen."""
+        """SIGTERM and Ctrl-C are noted within, instead of ending the process. Only its main thread can listen.
+
+        A second Ctrl-C ends the process at once, unless it is one of several that a launcher tells to stop, too.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGTERM, self._note)
-        try:
+        with ExitStack() as handlers:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                handlers.callback(signal.signal, number, signal.signal(number, self._note))
             yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.is_made = True
+        if number == signal.SIGINT and self.number == signal.SIGINT and "TORCHELASTIC_RUN_ID" not in os.environ:
+            raise KeyboardInterrupt
+        self.number = number

@@ -5,6 +5,7 @@ checkpoints. Planning, preprocessing, transforms, loss, validation and logs are 
 """
 
 import math
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import cached_property
@@ -289,7 +290,7 @@ class STUNetTrainer(ResumableTrainer):
         """nnU-Net's loop, which can be left after any step, and entered again there.
 
         Raises:
-            TrainingStopped: SIGTERM came; a checkpoint was saved.
+            TrainingStopped: SIGTERM or Ctrl-C came; a checkpoint was saved.
             UserError: the loss is no number any more, or memory is used up.
         """
         self.on_train_start()
@@ -325,7 +326,8 @@ class STUNetTrainer(ResumableTrainer):
         """
         if is_true_on_any_rank(self.stop.is_made):
             folder = self.save_state()
-            raise TrainingStopped(f"told to stop after step {self.steps_done}; saved in {folder}, go on with --resume")
+            sentence = f"stopped after step {self.steps_done} and saved in {folder}; continue with --resume"
+            raise TrainingStopped(sentence, 128 + (self.stop.number or signal.SIGTERM))
 
     def on_train_epoch_start(self) -> None:
         """As nnU-Net, and start to measure the speed."""

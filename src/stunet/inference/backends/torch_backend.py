@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from stunet.errors import UserError
+from stunet.errors import UnknownNameError
 from stunet.inference.backends.cudnn import exact_and_tuned
 from stunet.inference.backends.maps import Features, WindowMaps, head_of
 from stunet.inference.backends.precision import PRECISIONS, Precision, require_precision
@@ -88,7 +88,7 @@ def on_device(network: Network, device: torch.device, precision: Precision) -> N
 
 
 def torch_device(name: str) -> torch.device:
-    """The device that a user named; "auto" is an NVIDIA GPU if there is one, else the CPU.
+    """The device that a user named, "cuda:1" for instance; "auto" is an NVIDIA GPU if there is one, else the CPU.
 
     Apple's GPUs ("mps") are used only when they are named.
 
@@ -97,8 +97,14 @@ def torch_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(name, False):
-        present = ", ".join(device for device, there in available.items() if there)
-        raise UserError(f"There is no device {name!r} here; this machine and its torch have: {present}.")
+    present = available_devices()
+    if name not in present:
+        raise UnknownNameError.of("device", name, present)
     return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)
+
+
+def available_devices() -> list[str]:
+    """What this machine and its torch have: cpu, cuda and each GPU of it by number, mps."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    numbered = ["cuda", *(f"cuda:{number}" for number in range(gpus))] if gpus else []
+    return ["cpu", *numbered, *(["mps"] if torch.backends.mps.is_available() else [])]
