@@ -95,6 +95,22 @@ def read_nifti(path: Path) -> Volume:
     return Volume(array[None], affine, header.binaryblock, name, spacing)
 
 
+def nifti_volume(voxels_xyz: np.ndarray, header: nibabel.Nifti1Header, name: str) -> Volume:
+    """A volume of voxels in memory and their header, with the checks that a file gets.
+
+    Args:
+        voxels_xyz: (X, Y, Z), rescaled, in a type that a volume holds. They are not copied.
+        header: Of a single file; its dimensions and type are theirs.
+        name: What messages call it.
+
+    Raises:
+        UserError: As for `read_nifti`.
+    """
+    shape_xyz = _checked_shape(header, name)
+    affine, spacing = _checked_geometry(header, name)
+    return Volume(voxels_xyz.reshape(shape_xyz).T[None], affine, header.binaryblock, name, spacing)
+
+
 def write_nifti_labels(
     labels_ZYX: np.ndarray, like: Volume, path: Path, names: Mapping[int, str] | None = None
 ) -> None:
