@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 
@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     import nibabel
     import SimpleITK
 
-OneScan = Union[str, "os.PathLike[str]", Volume, "nibabel.spatialimages.SpatialImage", "SimpleITK.Image"]
+OneScan: TypeAlias = Union[str, os.PathLike[str], Volume, "nibabel.spatialimages.SpatialImage", "SimpleITK.Image"]
 """A file, a folder with one DICOM series, a volume, or an image of nibabel or SimpleITK."""
 
-Scan = Union[OneScan, Sequence[OneScan]]
+Scan: TypeAlias = OneScan | Sequence[OneScan]
 """A scan, or a list with one scan for each channel, all on one grid."""
 
 
-def as_volume(scan: Scan) -> Volume:
+def as_volume(scan: Any) -> Volume:
     """Read a scan, or take it from memory.
+
+    Args:
+        scan: see `Scan`; anything else is refused.
 
     Raises:
         UserError: something that is no scan, or as for `read_volume`, `Volume.from_nibabel` and `Volume.from_sitk`.
@@ -42,11 +45,10 @@ def as_volume(scan: Scan) -> Volume:
     raise FileError(_refusal(scan))
 
 
-def _stacked(channels: Sequence[OneScan]) -> Volume:
+def _stacked(channels: Sequence[Any]) -> Volume:
     if not channels:
         raise FileError("The list of channels is empty; give one scan for each channel of the model.")
-    volumes = [as_volume(channel) for channel in channels]
-    return stack_channels(volumes)
+    return stack_channels([as_volume(channel) for channel in channels])
 
 
 def _is_image(scan: Any, module: str, name: str) -> bool:

@@ -94,7 +94,9 @@ class Volume:
         (20, 30, 40)
         """
         if (affine is None) == (spacing is None):
-            raise FileError(f"{source}: give either an affine or a spacing (Z, Y, X) in mm, so that voxels have a place.")
+            raise FileError(
+                f"{source}: give either an affine or a spacing (Z, Y, X) in mm, so that voxels have a place."
+            )
         voxels = real_voxels(array, source)
         if voxels.ndim not in (3, 4):
             raise FileError(f"{source}: needs three axes (Z, Y, X), or four (C, Z, Y, X), not {voxels.shape}.")
@@ -312,8 +314,8 @@ def real_voxels(array: Any, source: str) -> np.ndarray:
         raise FileError(f"{source}: cannot be made an array of numpy ({error}).") from error
     if voxels.dtype.kind not in "biuf":
         raise FileError(f"{source}: voxels are real numbers, not {voxels.dtype}; give one grey value for each voxel.")
-    kept = {"b": np.dtype(np.uint8), "f": np.dtype(np.float32)}.get(voxels.dtype.kind, voxels.dtype.newbyteorder("="))
-    return voxels.astype(kept, copy=False)
+    kept: dict[str, np.dtype] = {"b": np.dtype(np.uint8), "f": np.dtype(np.float32)}
+    return voxels.astype(kept.get(voxels.dtype.kind, voxels.dtype.newbyteorder("=")), copy=False)
 
 
 def _affine(affine: Any, source: str) -> np.ndarray:

@@ -11,14 +11,13 @@ import numpy as np
 
 from stunet.errors import UnknownNameError
 from stunet.files import made_folder
-from stunet.imaging.formats.nibabel_image import labels_as_nibabel
+from stunet.imaging.formats.nibabel_image import NiftiImage, labels_as_nibabel
 from stunet.imaging.formats.registry import write_labels
 from stunet.imaging.volume import Volume, count_labels
 from stunet.inference.statistics import StructureStatistics, structure_statistics
 
 if TYPE_CHECKING:
-    import nibabel
-    import SimpleITK
+    from stunet.imaging.formats.sitk_image import SitkImage
 
 LONGEST_FILE_NAME = 50
 """Letters of a structure's name that its file keeps; no file system takes more than 255 bytes, four to a letter."""
@@ -99,14 +98,14 @@ class Segmentation:
         """
         write_labels(self.labels, self.scan, path, self.names)
 
-    def to_nibabel(self) -> "nibabel.Nifti1Image":
+    def to_nibabel(self) -> NiftiImage:
         """The labels as an image of nibabel, with the header that `save` writes: a `Nifti2Image` if the scan was one.
 
         Its voxels are (X, Y, Z), the transpose of `labels`.
         """
         return labels_as_nibabel(self.labels, self.scan, self.names)
 
-    def to_sitk(self) -> "SimpleITK.Image":
+    def to_sitk(self) -> "SitkImage":
         """The labels as an image of SimpleITK, with the scan's spacing, direction and origin."""
         from stunet.imaging.formats.sitk_image import labels_as_sitk
 

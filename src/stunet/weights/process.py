@@ -21,8 +21,8 @@ def require_unforked() -> None:
     global _loading_process
     if _loading_process not in (None, os.getpid()):
         raise UserError(
-            f"Process {os.getpid()} was forked from process {_loading_process}, which had loaded a model. It would wait "
-            "for ever for threads that a fork does not copy. Start processes with "
-            'multiprocessing.get_context("spawn"), or load the model after the fork.'
+            f"Process {os.getpid()} was forked from process {_loading_process}, which had loaded a model. Prediction "
+            'would hang, for a fork copies no threads. Start processes with multiprocessing.get_context("spawn"), or '
+            "load the model after the fork."
         )
     _loading_process = os.getpid()

@@ -13,6 +13,7 @@ from stunet.imaging.formats.nifti import nifti_volume, write_nifti_labels
 from stunet.imaging.volume import Volume, real_voxels
 
 SpatialImage = nibabel.spatialimages.SpatialImage
+NiftiImage = nibabel.Nifti1Image
 
 
 def volume_of(image: SpatialImage) -> Volume:
@@ -24,12 +25,13 @@ def volume_of(image: SpatialImage) -> Volume:
     return nifti_volume(voxels_xyz, _header_of(image, voxels_xyz, name), name)
 
 
-def labels_as_nibabel(labels_ZYX: np.ndarray, like: Volume, names: Mapping[int, str]) -> nibabel.Nifti1Image:
+def labels_as_nibabel(labels_ZYX: np.ndarray, like: Volume, names: Mapping[int, str]) -> NiftiImage:
     """See `stunet.inference.segmentation.Segmentation.to_nibabel`."""
     with TemporaryDirectory() as folder:  # the file's header is then the image's, to the byte
         path = Path(folder) / "labels.nii"
         write_nifti_labels(labels_ZYX, like, path, names)
         written = nibabel.load(path)
+        assert isinstance(written, NiftiImage)
         return type(written)(labels_ZYX.T, written.affine, written.header)
 
 
@@ -45,15 +47,16 @@ def _header_of(image: SpatialImage, voxels_xyz: np.ndarray, name: str) -> nibabe
     """The header that nibabel would write into a NIfTI file of this image; where the two differ, its affine counts."""
     stored = image.header
     kind = nibabel.Nifti2Header if isinstance(stored, nibabel.Nifti2Header) else nibabel.Nifti1Header
-    is_nifti = isinstance(stored, nibabel.Nifti1Header)
-    header = kind(stored.binaryblock, endianness=stored.endianness, check=False) if is_nifti else kind()
-    header["magic"] = kind.single_magic
+    header = kind()
+    if isinstance(stored, nibabel.Nifti1Header):
+        header = kind(stored.binaryblock, endianness=stored.endianness, check=False)
+        header["magic"] = kind.single_magic  # of a pair of files it is another
     header.set_data_dtype(voxels_xyz.dtype)
     header.set_data_shape(voxels_xyz.shape)
     affine = header.get_best_affine() if image.affine is None else image.affine
     if not np.isfinite(affine).all():
         raise FileError(f"{name}: the affine is not finite; correct it, or export the scan again.")
-    if not is_nifti or not np.allclose(affine, header.get_best_affine()):
+    if not isinstance(stored, nibabel.Nifti1Header) or not np.allclose(affine, header.get_best_affine()):
         header.set_qform(affine, code="unknown")  # sets pixdim, too
         header.set_sform(affine, code="aligned")
     return header

@@ -9,20 +9,20 @@ import SimpleITK
 from stunet.errors import FileError
 from stunet.imaging.volume import Volume, real_voxels
 
+SitkImage = SimpleITK.Image
+
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def volume_of(image: SimpleITK.Image, name: str = "the SimpleITK image") -> Volume:
+def volume_of(image: SitkImage, name: str = "the SimpleITK image") -> Volume:
     """See `Volume.from_sitk`."""
-    if not isinstance(image, SimpleITK.Image):
+    if not isinstance(image, SitkImage):
         raise FileError(f"A SimpleITK image is needed, not {type(image).__name__}.")
     if image.GetDimension() != 3:
         raise FileError(f"{name}: is a {image.GetDimension()}D image, but a 3D scan is needed.")
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise FileError(
-            f"{name}: has {image.GetNumberOfComponentsPerPixel()} numbers in each voxel; give a list with one image per "
-            "channel."
-        )
+    numbers = image.GetNumberOfComponentsPerPixel()
+    if numbers != 1:
+        raise FileError(f"{name}: has {numbers} numbers in each voxel; give a list with one image for each channel.")
     voxels_ZYX = real_voxels(SimpleITK.GetArrayFromImage(image), name)
     x, y, z = image.GetSpacing()
     affine = np.eye(4)
@@ -31,7 +31,7 @@ def volume_of(image: SimpleITK.Image, name: str = "the SimpleITK image") -> Volu
     return Volume(voxels_ZYX[None], _LPS_TO_RAS @ affine, source=name, stated_spacing=(z, y, x))
 
 
-def labels_as_sitk(labels_ZYX: np.ndarray, like: Volume) -> SimpleITK.Image:
+def labels_as_sitk(labels_ZYX: np.ndarray, like: Volume) -> SitkImage:
     """See `stunet.inference.segmentation.Segmentation.to_sitk`."""
     image = SimpleITK.GetImageFromArray(labels_ZYX)
     affine = _LPS_TO_RAS @ like.affine
