@@ -54,8 +54,8 @@ def _header_of(image: SpatialImage, voxels_xyz: np.ndarray, name: str) -> nibabe
     header.set_data_dtype(voxels_xyz.dtype)
     header.set_data_shape(voxels_xyz.shape)
     affine = header.get_best_affine() if image.affine is None else image.affine
-    if not np.isfinite(affine).all():
-        raise FileError(f"{name}: the affine is not finite; correct it, or export the scan again.")
+    if not np.isfinite(affine).all() or not np.linalg.det(affine[:3, :3]):
+        raise FileError(f"{name}: the affine is not finite, or singular; correct it, or export the scan again.")
     if not isinstance(stored, nibabel.Nifti1Header) or not np.allclose(affine, header.get_best_affine()):
         header.set_qform(affine, code="unknown")  # sets pixdim, too
         header.set_sform(affine, code="aligned")
