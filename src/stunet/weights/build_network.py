@@ -88,6 +88,8 @@ def _pretrained(
         raise UserError(f"Pretrained weights are for STU-Nets, and {name!r} is another network; leave pretrained out.")
     state_dict, card = read_pretrained(source)
     spec = stunet_on(card)
+    if card.regions and num_classes is None:
+        raise UserError(f"The head of {card.name!r} is for regions that overlap and cannot be kept; give num_classes.")
     task = _task(card, input_channels, num_classes)
     if card.preprocessing is not None:  # else the strides are unknown
         options = {"strides": spec.arguments["strides"], **options}
