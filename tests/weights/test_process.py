@@ -39,13 +39,13 @@ for name, attempt in attempts.items():
             said = f"Process {os.getpid()} was forked" in str(error) and 'get_context("spawn")' in str(error)
             os._exit(7 if said else 2)
     print(name, os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
-predictor.predict(scan)
 """
 
 
 @needs_fork
-@pytest.mark.parametrize("state", ["loaded", "used"])
-@pytest.mark.parametrize("backend", ["torch", "openvino", "onnx"])
+@pytest.mark.parametrize(
+    ("backend", "state"), [("torch", "loaded"), ("torch", "used"), ("openvino", "used"), ("onnx", "used")]
+)
 def test_a_forked_process_is_refused(backend, state):
     pytest.importorskip({"torch": "torch", "openvino": "openvino", "onnx": "onnxruntime"}[backend])
     command = [sys.executable, "-c", FORKED, backend, state]
