@@ -109,8 +109,6 @@ class Predict:
 
     def _show(self, summary: "PredictionSummary") -> None:
         report = summary.report
-        for warning in report.get("warnings", ()):
-            MESSAGES.print(f"stunet: {warning}", soft_wrap=True)
         if self.json:
             print_json(report)
         elif "cases" in report:
@@ -133,8 +131,10 @@ class _ScanProgress:
         self._update(min(self._done + done / total, self._total), self._total)
 
     def after_scan(self, result: "CaseResult") -> None:
-        """One more scan is done, or failed; say why."""
+        """One more scan is done, or failed; say why, and what its user should know."""
         self._done += 1
         self._update(self._done, self._total)
+        for warning in result.segmentation.warnings if result.segmentation else ():
+            MESSAGES.print(f"stunet: {warning}", soft_wrap=True, markup=False)
         if result.error is not None:
             MESSAGES.print(f"stunet: {result.error}", soft_wrap=True, markup=False)

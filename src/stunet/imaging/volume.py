@@ -44,6 +44,7 @@ class Volume:
         source: Path of the file or folder, for messages.
         stated_spacing: (Z, Y, X) mm as the file writes it; None where only the affine knows. For oblique scans the
             affine's column lengths differ from it in the last digits, enough to change a rounded shape.
+        warnings: Sentences about what was guessed or passed over when it was read, each with the file's name.
     """
 
     array: np.ndarray
@@ -51,6 +52,7 @@ class Volume:
     nifti_header: bytes | None = None
     source: str = "the scan"
     stated_spacing: tuple[float, float, float] | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check what every volume must be, wherever it comes from; `from_array` makes other arrays fit.
@@ -265,7 +267,10 @@ def stack_channels(volumes: Sequence[Volume]) -> Volume:
     first, *others = volumes
     for other in others:
         check_same_grid(first, other)
-    return first if not others else replace(first, array=np.concatenate([v.array for v in volumes]))
+    if not others:
+        return first
+    warnings = tuple(warning for volume in volumes for warning in volume.warnings)
+    return replace(first, array=np.concatenate([v.array for v in volumes]), warnings=warnings)
 
 
 def check_same_grid(first: Volume, other: Volume) -> None:
@@ -279,13 +284,18 @@ def check_same_grid(first: Volume, other: Volume) -> None:
         raise FileError(
             f"{other.source}: has {_size(other.shape)} voxels, but {first.source} has {_size(first.shape)}; {advice}."
         )
-    corners = np.stack(np.meshgrid(*((0, size) for size in reversed(first.shape))), axis=-1)
-    distance = np.abs(voxel_to_world(first.affine, corners) - voxel_to_world(other.affine, corners)).max()
+    distance = farthest_corner(first.affine, other.affine, first.shape)
     if distance > SAME_GRID_TOLERANCE_MM:
         raise FileError(
             f"{other.source}: lies up to {distance:.3g} mm away from {first.source}, so the two have not one "
             f"grid; {advice}."
         )
+
+
+def farthest_corner(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
+    """How far apart two affines place a corner of a grid (Z, Y, X): mm, along the world axis where it is most."""
+    corners = np.stack(np.meshgrid(*((0, int(size)) for size in reversed(shape))), axis=-1)
+    return float(np.abs(voxel_to_world(affine, corners) - voxel_to_world(other, corners)).max())
 
 
 def check_size(shape: Sequence[int], source: str) -> None:
@@ -391,3 +401,19 @@ def count_labels(labels_ZYX: np.ndarray, size: int) -> np.ndarray:
     # slice by slice, for bincount makes 8 bytes of each voxel
     counts = (np.bincount(labels_YX.ravel(), minlength=size)[:size] for labels_YX in labels_ZYX)
     return sum(counts, start=np.zeros(size, dtype=np.int64))
+
+
+def label_dtype(labels_ZYX: np.ndarray) -> np.dtype:
+    """The type in which labels are written: uint8 where all fit, else uint16.
+
+    Raises:
+        ValueError: If they are not integers from 0 to 65535.
+    """
+    if labels_ZYX.dtype.kind not in "ui":
+        raise ValueError(f"labels must be integers, not {labels_ZYX.dtype}")
+    if labels_ZYX.dtype == np.uint8 or not labels_ZYX.size:
+        return np.dtype(np.uint8)
+    low, high = int(labels_ZYX.min()), int(labels_ZYX.max())
+    if low < 0 or high > 65535:
+        raise ValueError(f"labels must lie in 0..65535, not {low}..{high}")
+    return np.dtype(np.uint8 if high < 256 else np.uint16)

@@ -195,7 +195,7 @@ class Predictor:
             labels = self._labels(planes, image.record, maps)
         labelling = stopwatch.lap() - planes.seconds
         timings = Timings(load, preparing + image.seconds, planes.seconds - image.seconds, labelling)
-        warnings = () if labels.any() else (NOTHING_FOUND,)
+        warnings = volume.warnings if labels.any() else (*volume.warnings, NOTHING_FOUND)
         return Segmentation(labels, self.names, volume, timings, warnings, members_of(self.model.card, self.asked))
 
     @property
