@@ -57,7 +57,9 @@ def test_names_that_do_not_suit(tmp_path):
         Outputs(separate=True).require_main_path(tmp_path / "labels.nii.gz")
     with pytest.raises(UserError, match="needs a folder"):
         Outputs(separate=True).require_main_path(tmp_path / "file")
-    with pytest.raises(UserError, match=r"written as \.nii\.gz or \.nii"):
-        Outputs().require_main_path(tmp_path / "labels.mha")
+    with pytest.raises(UserError, match=r"ends in one of \.nii, \.nii\.gz, .*\.seg\.nrrd"):
+        Outputs().require_main_path(tmp_path / "labels.mgz")
+    for name in ("labels.mha", "LABELS.NII.GZ", "labels.Seg.NRRD"):
+        Outputs().require_main_path(tmp_path / name)
     with pytest.raises(UserError, match="no such folder"):
         Outputs().require_main_path(tmp_path / "lost" / "labels.nii.gz")

@@ -128,7 +128,7 @@ def test_grids_that_differ(folders, tmp_path):
 
 def test_nothing_to_compare(folders, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no .nii or .nii.gz file in .*empty"):
+    with pytest.raises(UserError, match=r"no label map in .*empty .no file that ends in \.nii, "):
         evaluate(folders[0], tmp_path / "empty")
     with pytest.raises(UserError, match="two files or two folders"):
         evaluate(folders[0], folders[1] / "a.nii.gz")

@@ -6,7 +6,8 @@ from pathlib import Path
 from stunet.errors import OutputError
 from stunet.files import replacing_files_in, write_json
 from stunet.imaging.formats.itksnap import write_itksnap_labels
-from stunet.imaging.formats.registry import SUFFIXES, without_suffix
+from stunet.imaging.formats.registry import READERS, WRITERS, has_suffix, without_suffix
+from stunet.imaging.formats.slicer import write_slicer_colours
 from stunet.inference.segmentation import Segmentation
 
 
@@ -20,6 +21,7 @@ class Outputs:
         preview: a picture.
         itksnap: names and colours for ITK-SNAP.
         probabilities: one map per structure, in a folder; `Predictor.predict` writes them while it works.
+        slicer: names and colours for 3D Slicer.
     """
 
     separate: bool = False
@@ -27,6 +29,7 @@ class Outputs:
     preview: bool = False
     itksnap: bool = False
     probabilities: bool = False
+    slicer: bool = False
 
     def main_path(self, folder: Path, case: str) -> Path:
         """Where a case's labels go: a file, or a folder of masks."""
@@ -38,10 +41,13 @@ class Outputs:
 
     def require_main_path(self, path: Path) -> None:
         """Raises UserError if labels cannot be written to this path."""
-        if self.separate and (path.name.endswith(SUFFIXES) or path.is_file()):
+        if self.separate and (has_suffix(path, READERS) or path.is_file()):
             raise OutputError(f"{path}: one mask per structure needs a folder; give -o the name of one.")
-        if not self.separate and not path.name.endswith(SUFFIXES):
-            raise OutputError(f"{path}: a label map is written as .nii.gz or .nii; give -o a name that ends so.")
+        if not self.separate and not has_suffix(path, WRITERS):
+            raise OutputError(
+                f"{path}: a label map cannot be written in this format. Give -o a name that ends in one of "
+                f"{', '.join(WRITERS)}."
+            )
         if not path.parent.is_dir():
             raise OutputError(f"{path.parent}: there is no such folder to write to. Make it first.")
 
@@ -76,6 +82,9 @@ def write_outputs(segmentation: Segmentation, path: Path, outputs: Outputs, titl
     if outputs.itksnap:
         written.append(beside(path, "itksnap.txt"))
         write_itksnap_labels(written[-1], segmentation.names)
+    if outputs.slicer:
+        written.append(beside(path, "ctbl"))
+        write_slicer_colours(written[-1], segmentation.names)
     if (probabilities := outputs.probability_folder(path)) is not None:
         written.append(probabilities)
     if outputs.separate:

@@ -56,11 +56,11 @@ def find_annotated_cases(dataset: Path) -> AnnotatedCases:
     Raises:
         UserError: neither layout, no label map, or label maps without a scan.
     """
-    from stunet.imaging.formats.registry import SUFFIXES, without_suffix
+    from stunet.imaging.formats.registry import has_suffix, without_suffix
 
     for image_folder, label_folder in LAYOUTS:
         images, labels = dataset / image_folder, dataset / label_folder
-        annotated = {without_suffix(path) for path in labels.glob("*") if path.name.endswith(SUFFIXES)}
+        annotated = {without_suffix(path) for path in labels.glob("*") if has_suffix(path)}
         if images.is_dir() and annotated:
             return AnnotatedCases(_scans_of(annotated, images, labels), labels)
     pairs = ", ".join(f"{images} and {labels}" for images, labels in LAYOUTS)
