@@ -8,6 +8,7 @@ from stunet.errors import UserError
 from stunet.evaluation.case_scores import EvaluationConfig
 from stunet.evaluation.report import evaluate
 from stunet.evaluation.tolerances import Tolerances
+from stunet.imaging.formats.registry import read_labels, write_labels
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 
@@ -114,6 +115,17 @@ def test_a_missing_prediction(folders):
 def test_a_prediction_too_many_is_no_error(folders):
     write(folders[0] / "c.nii.gz", [1] * 8)
     assert len(evaluate(*folders).cases) == 2
+
+
+def test_formats_and_capitals_may_differ(folders):
+    predictions, references = folders
+    expected = evaluate(*folders)
+    (predictions / "a.nii.gz").rename(predictions / "a.NII.GZ")
+    for path, suffix in ((predictions / "b.nii.gz", ".seg.nrrd"), (references / "a.nii.gz", ".mha")):
+        volume = read_labels(path)
+        write_labels(volume.array[0], volume, path.with_name(f"{path.name[0]}{suffix}"))
+        path.unlink()
+    np.testing.assert_array_equal(evaluate(*folders).matrix("dsc"), expected.matrix("dsc"))
 
 
 def test_grids_that_differ(folders, tmp_path):

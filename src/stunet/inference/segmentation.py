@@ -91,7 +91,7 @@ class Segmentation:
         return self.members.get(label, (label,))
 
     def save(self, path: str | Path) -> None:
-        """Write the labels as a `.nii` or `.nii.gz` file on exactly the scan's grid.
+        """Write the labels on exactly the scan's grid, in the format of the suffix (`stunet.imaging.formats.registry`).
 
         Raises:
             UserError: another suffix, or a file that cannot be written.

@@ -51,7 +51,7 @@ def write_slicer_segmentation(
         ValueError: If the labels do not fit the grid or the range above.
     """
     metadata = {
-        "Segmentation_ContainedRepresentationNames": "Binary labelmap|Closed surface|",
+        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
         "Segmentation_MasterRepresentation": "Binary labelmap",  # as versions of Slicer before 5.2 call the next one
         "Segmentation_SourceRepresentation": "Binary labelmap",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
