@@ -263,6 +263,27 @@ def test_files_without_orientation_are_a_guess_and_said_so(tmp_path: Path) -> No
     np.testing.assert_allclose(read_volume(tmp_path / "scan.hdr").spacing, analyze.header.get_zooms()[::-1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("endianness", ["<", ">"])
+@pytest.mark.parametrize("kind", [nibabel.AnalyzeImage, nibabel.Spm99AnalyzeImage, nibabel.Nifti1Pair])
+def test_pairs_are_nibabels(tmp_path: Path, kind: type, endianness: str) -> None:
+    """Values, SPM's scale factor among them, spacing and orientation; NIfTI pairs also in place."""
+    header = kind.header_class(endianness=endianness)
+    header.set_data_dtype(np.int16)
+    image = kind(
+        smooth_scan((4, 5, 6)).T * (1 if kind is nibabel.AnalyzeImage else 0.37), np.diag([-0.7, 0.9, 2, 1]), header
+    )
+    image.to_filename(tmp_path / "scan.hdr")
+    expected = nibabel.load(tmp_path / "scan.hdr")
+    for name in ("scan.hdr", "scan.img"):
+        volume = read_volume(tmp_path / name)
+        np.testing.assert_allclose(volume.array[0], expected.get_fdata().T, rtol=1e-6, atol=1e-3)
+        np.testing.assert_allclose(volume.affine[:3, :3], expected.affine[:3, :3], rtol=1e-6)
+        if kind is nibabel.Nifti1Pair:
+            np.testing.assert_allclose(volume.affine, expected.affine, rtol=1e-6)
+    write_labels(np.ones((4, 5, 6), np.uint8), volume, tmp_path / "labels.nii.gz")
+    np.testing.assert_allclose(nibabel.load(tmp_path / "labels.nii.gz").affine, volume.affine, rtol=1e-6)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
 @pytest.mark.parametrize("place", [b"caf\xe9/scan%s", b"caf\xe9%s", b"caf\xe9/\xff%s"])
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha", ".mgz", ".seg.nrrd"])
