@@ -57,6 +57,7 @@ def test_names_that_do_not_suit(tmp_path):
         Outputs(separate=True).require_main_path(tmp_path / "labels.nii.gz")
     with pytest.raises(UserError, match="needs a folder"):
         Outputs(separate=True).require_main_path(tmp_path / "file")
-    with pytest.raises(UserError, match=r"written as \.nii, \.nii\.gz"):
-        Outputs().require_main_path(tmp_path / "labels.tif")
-    Outputs().require_main_path(tmp_path / "lost" / "LABELS.NII.GZ")  # a folder that is missing is made
+    with pytest.raises(UserError, match=r"ends in one of \.nii, \.nii\.gz, .*\.seg\.nrrd"):
+        Outputs().require_main_path(tmp_path / "labels.mgz")
+    for name in ("labels.mha", "LABELS.NII.GZ", "labels.Seg.NRRD", "lost/labels.nii.gz"):
+        Outputs().require_main_path(tmp_path / name)

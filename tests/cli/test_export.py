@@ -3,6 +3,8 @@ import json
 
 import pytest
 
+from stunet.cli.output import RESULTS
+
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
@@ -19,7 +21,8 @@ def test_a_file_and_its_card(stunet, capsys, model_file, tmp_path, to, names):
 
 
 def test_what_people_see(stunet, capsys, monkeypatch, model_file, tmp_path):
-    monkeypatch.setenv("COLUMNS", "300")  # wide enough for any temporary folder
+    monkeypatch.setattr(RESULTS, "_width", 300)  # wide enough for any temporary folder
+    monkeypatch.setattr(RESULTS, "_height", 50)
     assert stunet("export", "-m", model_file, "--to", "onnx", "-o", tmp_path / "m.onnx") == 0
     shown = capsys.readouterr().out
     assert "standard deviations at most" in shown and "m.card.json" in shown

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from stunet.cli.fit import parse_memory
-from stunet.networks.registry import list_networks
+from stunet.networks.registry import NETWORKS
 
 TABLE_2 = {"small": (14.60, 0.13), "base": (58.26, 0.51), "large": (440.30, 3.81), "huge": (1457.33, 12.60)}
 
@@ -64,7 +64,7 @@ def test_every_system_of_the_paper_is_listed(stunet, capsys):
     pytest.importorskip("dynamic_network_architectures")
     assert stunet("models", "--systems", "--json") == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["sizes"]}
-    assert list(rows) == list_networks()
+    assert list(rows) == list(NETWORKS)
     assert rows["swin_unetr_b"]["title"] == "SwinUNETR-B"
     assert (rows["nnformer"]["parameters_million"], rows["nnformer"]["mult_adds_tera"]) == (153.97, 2.04)
     assert stunet("models", "unet3d", "--systems") == 2

@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from stunet.imaging.formats.registry import read_labels
 from stunet.inference.predictor import Predictor
 from tests.cli.conftest import write_scan
 from tests.inference.samples import tiny_model
@@ -27,7 +28,7 @@ def test_a_scan(stunet, capsys, scan, model_file, tmp_path):
 
 
 def test_all_that_can_be_written(stunet, scan, model_file, tmp_path):
-    wanted = ("--statistics", "--preview", "--itksnap", "--probabilities", "--classes", "class_2")
+    wanted = ("--statistics", "--preview", "--itksnap", "--slicer", "--probabilities", "--classes", "class_2")
     assert stunet("predict", "-i", scan, "-o", tmp_path / "labels.nii.gz", "-m", model_file, *wanted) == 0
     names = {
         "labels.nii.gz",
@@ -35,11 +36,50 @@ def test_all_that_can_be_written(stunet, scan, model_file, tmp_path):
         "labels.statistics.json",
         "labels.preview.png",
         "labels.itksnap.txt",
+        "labels.ctbl",
         "labels.probabilities",
     }
     assert {path.name for path in tmp_path.iterdir()} >= names
     assert [path.name for path in (tmp_path / "labels.probabilities").iterdir()] == ["class_2.nii.gz"]
     assert set(np.unique(np.asarray(nibabel.load(tmp_path / "labels.nii.gz").dataobj))) <= {0, 2}
+
+
+def without_orientation(path):
+    """Take qform and sform out of a scan's header."""
+    image = nibabel.load(path)
+    image = nibabel.Nifti1Image(np.asarray(image.dataobj), None, image.header)
+    image.header["qform_code"] = image.header["sform_code"] = 0
+    nibabel.save(image, path)
+
+
+def test_a_guess_is_said_on_the_screen_and_in_the_report(stunet, capsys, scan, model_file, tmp_path):
+    without_orientation(scan)
+    assert stunet("predict", "-i", scan, "-o", tmp_path / "labels.nii.gz", "-m", model_file) == 0
+    warning = f"{scan}: the header does not say how the scan lies in the patient"
+    assert capsys.readouterr().err.count(warning) == 1
+    (written,) = json.loads((tmp_path / "labels.report.json").read_text())["warnings"]
+    assert written.startswith(warning)
+
+
+def test_a_guess_in_a_folder_is_said_of_its_scan(stunet, capsys, model_file, tmp_path):
+    for seed, name in enumerate("ab"):
+        write_scan(tmp_path / "scans" / f"{name}.nii.gz", seed)
+    without_orientation(tmp_path / "scans" / "b.nii.gz")
+    assert stunet("predict", "-i", tmp_path / "scans", "-o", tmp_path / "out", "-m", model_file) == 0
+    warning = f"{tmp_path / 'scans' / 'b.nii.gz'}: the header does not say how the scan lies in the patient"
+    assert capsys.readouterr().err.count(warning) == 1
+    first, second = json.loads((tmp_path / "out" / "stunet_report.json").read_text())["cases"]
+    assert first["warnings"] == []
+    assert second["warnings"][0].startswith(warning)
+
+
+@pytest.mark.parametrize("name", ["LABELS.NII.GZ", "labels.nrrd", "labels.seg.nrrd", "labels.mha"])
+def test_a_label_map_in_every_format(stunet, scan, model_file, tmp_path, name):
+    assert stunet("predict", "-i", scan, "-o", tmp_path / "labels.nii.gz", "-m", model_file) == 0
+    assert stunet("predict", "-i", scan, "-o", tmp_path / name, "-m", model_file) == 0
+    expected, written = read_labels(tmp_path / "labels.nii.gz"), read_labels(tmp_path / name)
+    assert np.array_equal(expected.array, written.array)
+    assert np.allclose(expected.affine, written.affine, atol=1e-4)
 
 
 def test_one_mask_per_structure_of_a_folder(stunet, model_file, tmp_path):
@@ -202,7 +242,7 @@ def test_a_folder_that_is_all_well(stunet, capsys, tmp_path, model_file):
 @pytest.mark.parametrize(
     ("given", "output", "sentence"),
     [
-        ("scan.nii.gz", "labels.png", "labels.png: a label map is written as .nii, .nii.gz"),
+        ("scan.nii.gz", "labels.png", "labels.png: a label map cannot be written in this format"),
         ("scan.nii.gz", "/proc/none/labels.nii.gz", "/proc/none: cannot be written to"),
         ("scan.nii.gz", f"{'x' * 250}.nii.gz", "the name of this output would have"),
         ("scan.nii.gz", "scan.nii.gz", "overwrite the scan"),

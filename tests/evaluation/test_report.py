@@ -8,6 +8,7 @@ from stunet.errors import UserError
 from stunet.evaluation.case_scores import EvaluationConfig
 from stunet.evaluation.report import evaluate
 from stunet.evaluation.tolerances import Tolerances
+from stunet.imaging.formats.registry import read_labels, write_labels
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 
@@ -116,6 +117,17 @@ def test_a_prediction_too_many_is_no_error(folders):
     assert len(evaluate(*folders).cases) == 2
 
 
+def test_formats_and_capitals_may_differ(folders):
+    predictions, references = folders
+    expected = evaluate(*folders)
+    (predictions / "a.nii.gz").rename(predictions / "a.NII.GZ")
+    for path, suffix in ((predictions / "b.nii.gz", ".seg.nrrd"), (references / "a.nii.gz", ".mha")):
+        volume = read_labels(path)
+        write_labels(volume.array[0], volume, path.with_name(f"{path.name[0]}{suffix}"))
+        path.unlink()
+    np.testing.assert_array_equal(evaluate(*folders).matrix("dsc"), expected.matrix("dsc"))
+
+
 def test_grids_that_differ(folders, tmp_path):
     predictions, _references = folders
     write(predictions / "a.nii.gz", [1] * 8, np.diag([1.0, 1.0, 2.1, 1.0]))
@@ -128,7 +140,7 @@ def test_grids_that_differ(folders, tmp_path):
 
 def test_nothing_to_compare(folders, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no .nii or .nii.gz file in .*empty"):
+    with pytest.raises(UserError, match=r"no label map in .*empty .no file that ends in \.nii, "):
         evaluate(folders[0], tmp_path / "empty")
     with pytest.raises(UserError, match="two files or two folders"):
         evaluate(folders[0], folders[1] / "a.nii.gz")

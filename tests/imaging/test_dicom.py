@@ -1,6 +1,6 @@
 """DICOM series: against SimpleITK's series reader and pydicom's own pixels, and folders that are not one series."""
 
-import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+from scipy.spatial.transform import Rotation
 
 from stunet.errors import UserError
 from stunet.imaging.formats.dicom import read_dicom_series
@@ -117,7 +118,7 @@ def test_values_beyond_int16_become_float32(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.array[0, :, 0, 0], [30000, 30000, 40000])
 
 
-def test_other_files_are_passed_over_and_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_files_are_passed_over_and_said_so(tmp_path: Path) -> None:
     array = smooth_scan((4, 5, 6))
     write_dicom_series(tmp_path, array)
     change(
@@ -127,10 +128,78 @@ def test_other_files_are_passed_over_and_said_so(tmp_path: Path, caplog: pytest.
     shutil.move(tmp_path / "scout/slice000.dcm", tmp_path / "scout.dcm")
     (tmp_path / "notes.txt").write_text("not DICOM")
     (tmp_path / "empty").touch()
-    with caplog.at_level(logging.WARNING):
-        assert read_dicom_series(tmp_path).shape == (4, 5, 6)
-    assert "2 x file that is not DICOM" in caplog.text
-    assert "1 x localizer" in caplog.text
+    volume = read_dicom_series(tmp_path)
+    assert volume.shape == (4, 5, 6)
+    (warning,) = volume.warnings
+    assert "2 x file that is not DICOM" in warning and "1 x localizer" in warning
+
+
+def without_preamble(paths: list[Path]) -> None:
+    """Leave only the data set, as files from old archives are; without file meta it is implicit little endian."""
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        buffer = pydicom.filebase.DicomBytesIO()
+        buffer.is_little_endian, buffer.is_implicit_VR = True, True
+        pydicom.filewriter.write_dataset(buffer, dataset)
+        path.write_bytes(buffer.getvalue())
+
+
+def test_files_without_preamble_are_read(tmp_path: Path) -> None:
+    array = smooth_scan((4, 5, 6))
+    paths = write_dicom_series(tmp_path, array)
+    expected = read_dicom_series(tmp_path)
+    without_preamble(paths)
+    assert paths[0].read_bytes()[128:132] != b"DICM"
+    volume = read_dicom_series(tmp_path)
+    np.testing.assert_array_equal(volume.array, expected.array)
+    np.testing.assert_array_equal(volume.affine, expected.affine)
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize("keep_preamble", [True, False])
+def test_monochrome1_is_stored_times_slope_plus_intercept(tmp_path: Path, signed: int, keep_preamble: bool) -> None:
+    """GDCM inverts what is shown inverted; the values in the file mean the same as ever."""
+    stored = smooth_scan((4, 5, 6)) + (0 if signed else 1024)
+    changes = {"PhotometricInterpretation": "MONOCHROME1", "PixelRepresentation": signed}
+    paths = write_dicom_series(tmp_path, stored, RescaleSlope=2, RescaleIntercept=-1024, **changes)
+    if not keep_preamble:
+        without_preamble(paths)
+    np.testing.assert_array_equal(read_dicom_series(tmp_path).array[0], stored.astype(np.int32) * 2 - 1024)
+
+
+def test_cosines_of_three_digits_are_no_tilt(tmp_path: Path) -> None:
+    """A slice turned about two axes; its cosines rounded, its positions not."""
+    exact = Rotation.from_euler("xyz", [20, 10, 5], degrees=True).as_matrix()
+    cosines = [round(float(value), 3) for value in (*exact[:, 0], *exact[:, 1])]
+    for z, path in enumerate(write_dicom_series(tmp_path, smooth_scan((9, 5, 6)))):
+        change(path, ImagePositionPatient=list(np.round(2 * z * exact[:, 2], 4)), ImageOrientationPatient=cosines)
+    volume = read_dicom_series(tmp_path)
+    np.testing.assert_allclose(volume.spacing, (2, 0.5, 0.75), rtol=1e-3)
+    expected = np.diag([-1, -1, 1]) @ exact * (0.75, 0.5, 2)
+    np.testing.assert_allclose(volume.affine[:3, :3], expected, atol=2e-3)
+
+
+def test_the_one_series_below_a_folder_is_read(tmp_path: Path) -> None:
+    """As a disc holds it: an index on top, the slices three folders down."""
+    array = smooth_scan((4, 5, 6))
+    write_dicom_series(tmp_path / "disc/patient/study/series", array)
+    (tmp_path / "disc/DICOMDIR").write_text("an index")
+    (tmp_path / "disc/patient/study/._slice").write_text("of macOS")
+    volume = read_dicom_series(tmp_path / "disc")
+    np.testing.assert_array_equal(volume.array[0], array)
+    assert volume.source == str(tmp_path / "disc/patient/study/series")
+    write_dicom_series(tmp_path / "disc/patient/study/other", array[:3])
+    with pytest.raises(UserError, match=r"in 2 folders below it; give one of them: .*other .3 slices., .*series .4 sl"):
+        read_dicom_series(tmp_path / "disc")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
+    """SimpleITK ends the process when it is given such a name."""
+    array = smooth_scan((4, 5, 6))
+    for path in write_dicom_series(tmp_path / os.fsdecode(b"caf\xe9"), array)[:2]:
+        path.rename(path.with_name(os.fsdecode(b"\xff" + path.name.encode())))
+    np.testing.assert_array_equal(read_dicom_series(tmp_path / os.fsdecode(b"caf\xe9")).array[0], array)
 
 
 def test_a_shift_of_slices_is_a_tilt(tmp_path: Path) -> None:
@@ -229,3 +298,22 @@ def test_folders_without_a_scan_are_refused(tmp_path: Path) -> None:
 def test_real_oddities_are_refused_by_name(shared_data: Path, folder: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         read_dicom_series(shared_data / "dicom_samples" / folder)
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom's
+def test_any_damage_to_a_header_is_a_sentence_or_a_volume(tmp_path: Path) -> None:
+    """Of a slice with and without preamble, and files of noise and of text."""
+    paths = write_dicom_series(tmp_path, smooth_scan((3, 5, 6)))
+    whole, random = paths[1].read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for number in range(300):
+        content = np.frombuffer(whole, np.uint8).copy()
+        content[random.integers(132, len(whole) - 60, 3)] = random.integers(0, 256)
+        noise = random.integers(32, 127 if number % 2 else 256, 500).astype(np.uint8)
+        paths[1].write_bytes([content.tobytes(), content.tobytes()[132:], noise.tobytes()][number % 3])
+        try:
+            assert np.isfinite(read_dicom_series(tmp_path).affine).all()
+        except UserError as error:
+            refused += 1
+            assert str(tmp_path) in str(error)
+    assert refused > 50

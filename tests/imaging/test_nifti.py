@@ -1,11 +1,11 @@
 """NIfTI in and out: against SimpleITK and nibabel, to the byte where that is promised, and hostile headers."""
 
 import gzip
-import logging
 import struct
 import time
 import tracemalloc
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nibabel
 import numpy as np
@@ -20,7 +20,7 @@ from stunet.imaging.formats.nifti import (
     write_nifti_image,
     write_nifti_labels,
 )
-from stunet.imaging.volume import Volume
+from stunet.imaging.volume import Volume, orientation
 from tests.phantoms import rotated_affine, smooth_scan
 
 GEOMETRY_BYTES = {"pixdim": (76, 108), "xyzt_units": (123, 124), "qform, sform": (252, 328)}
@@ -118,10 +118,89 @@ def test_units_of_the_header_count(tmp_path: Path, unit: int, factor: float) -> 
     np.testing.assert_allclose(np.diag(read_nifti(path).affine)[:3], (1.5, 2.0, 4.0), rtol=1e-6)
 
 
-def test_a_fourth_axis_of_one_entry_is_dropped(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "dim", [(5, 6, 5, 4, 1, 1), (4, 6, 5, 4, 0, 0, 0, 0), (3, 6, 5, 4, 7), (7, 6, 5, 4, 0, 1, 0, 1)]
+)
+def test_a_fourth_axis_of_one_entry_or_none_is_dropped(tmp_path: Path, dim: tuple[int, ...]) -> None:
     array = smooth_scan((4, 5, 6))
-    path = edit(save(tmp_path / "scan.nii", array), 40, "<6h", 5, 6, 5, 4, 1, 1)
+    path = edit(save(tmp_path / "scan.nii", array), 40, f"<{len(dim)}h", *dim)
     np.testing.assert_array_equal(read_nifti(path).array[0], array)
+
+
+@pytest.mark.parametrize(("axis", "value"), [(4, np.nan), (7, np.inf), (0, np.nan), (0, 0.0)])
+def test_pixdim_may_be_odd_where_it_places_nothing(tmp_path: Path, axis: int, value: float) -> None:
+    """Unused axes, and a first entry that is not 1 or -1."""
+    array, affine = smooth_scan((4, 5, 6)), rotated_affine((0.7, 0.9, 2.5))
+    volume = read_nifti(edit(save(tmp_path / "scan.nii", array, affine), 76 + 4 * axis, "<f", value))
+    np.testing.assert_allclose(volume.affine, affine, atol=1e-4)
+    np.testing.assert_allclose(volume.spacing, (2.5, 0.9, 0.7), rtol=1e-6)
+    write_nifti_labels(np.ones((4, 5, 6), np.uint8), volume, tmp_path / "labels.nii")
+    np.testing.assert_array_equal(read_nifti(tmp_path / "labels.nii").affine, volume.affine)
+    image = SimpleITK.ReadImage(str(tmp_path / "labels.nii"))
+    np.testing.assert_allclose(itk_affine(image), affine, atol=1e-4)
+
+
+def test_a_scan_without_orientation_is_a_guess_and_said_so(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(smooth_scan((4, 5, 6)).T, None)
+    image.header.set_zooms((0.7, 0.9, 2.5))
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    nibabel.save(image, tmp_path / "scan.nii")
+    volume = read_nifti(tmp_path / "scan.nii")
+    np.testing.assert_allclose(volume.affine, nibabel.load(tmp_path / "scan.nii").affine, atol=1e-5)
+    (warning,) = volume.warnings
+    assert "scan.nii: the header does not say how the scan lies" in warning
+    assert orientation(volume.affine) == "LAS" and "read as LAS" in warning
+    assert orientation(itk_affine(SimpleITK.ReadImage(str(tmp_path / "scan.nii")))) == "LPS" and "read LPS" in warning
+
+
+@pytest.mark.parametrize(
+    ("qform", "said"),
+    [
+        (np.diag([-0.7, -0.9, 2.5, 1.0]), "with left and right and front and back exchanged (LPS instead of RAS)"),
+        (np.diag([-0.7, 0.9, 2.5, 1.0]), "with left and right exchanged (LAS instead of RAS)"),
+        (np.diag([0.7, 0.9, -2.5, 1.0]), "with top and bottom exchanged (RAI instead of RAS)"),
+        (np.array([[0.7, 0, 0, 9], [0, 0.9, 0, 0], [0, 0, 2.5, 0], [0, 0, 0, 1]]), "show it turned or shifted."),
+    ],
+)
+def test_two_places_that_differ_are_said(tmp_path: Path, qform: np.ndarray, said: str) -> None:
+    """With these codes SimpleITK takes the qform, as the warning says."""
+    qform = qform + np.array([[0, 0, 0, 30], [0, 0, 0, 40], [0] * 4, [0] * 4])
+    image = nibabel.Nifti1Image(smooth_scan((4, 5, 6)).T, np.diag([0.7, 0.9, 2.5, 1.0]))
+    image.set_sform(image.affine, 2)
+    image.set_qform(qform, 1)
+    nibabel.save(image, tmp_path / "scan.nii")
+    volume = read_nifti(tmp_path / "scan.nii")
+    np.testing.assert_allclose(volume.affine, np.diag([0.7, 0.9, 2.5, 1.0]), atol=1e-5)
+    np.testing.assert_allclose(itk_affine(SimpleITK.ReadImage(str(tmp_path / "scan.nii"))), qform, atol=1e-5)
+    (warning,) = volume.warnings
+    assert str(tmp_path / "scan.nii") in warning and said in warning
+
+
+@pytest.mark.parametrize("degrees", [0.0, 10.0, 179.9, 180.0])
+def test_rounding_between_qform_and_sform_is_no_disagreement(tmp_path: Path, degrees: float) -> None:
+    image = nibabel.Nifti1Image(np.zeros((512, 512, 300), np.uint8), rotated_affine((0.7, 0.9, 2.5), degrees))
+    image.set_sform(image.affine, 1)
+    image.set_qform(image.affine, 1)
+    nibabel.save(image, tmp_path / "scan.nii")
+    assert read_nifti(tmp_path / "scan.nii").warnings == ()
+
+
+def load_as_totalsegmentator(path: Path) -> dict[int, str]:
+    """Label names, found as TotalSegmentator's `load_multilabel_nifti` finds them: by nibabel's `get_content` alone."""
+    root = ElementTree.fromstring(nibabel.load(path).header.extensions[0].get_content())
+    return {int(label.get("Key")): label.text for label in root.findall("VolumeInformation/LabelTable/Label")}
+
+
+@pytest.mark.parametrize("endianness", ["<", ">"])
+def test_totalsegmentators_reader_finds_the_names(tmp_path: Path, endianness: str) -> None:
+    header = nibabel.Nifti1Header(endianness=endianness)
+    header.set_data_dtype(np.int16)
+    nibabel.Nifti1Image(smooth_scan((4, 5, 6)).T, np.eye(4), header).to_filename(tmp_path / "scan.nii")
+    names = {1: "liver", 2: "vein & artery", 104: "größe"}
+    labels = np.ones((4, 5, 6), np.uint8)
+    write_nifti_labels(labels, read_nifti(tmp_path / "scan.nii"), tmp_path / "labels.nii.gz", names)
+    assert load_as_totalsegmentator(tmp_path / "labels.nii.gz") == names
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
@@ -184,13 +263,14 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["folder.nii"]
 
 
-def test_data_after_the_last_voxel_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_data_after_the_last_voxel_is_reported(tmp_path: Path) -> None:
     array = smooth_scan((4, 5, 6))
     path = save(tmp_path / "scan.nii", array)
+    assert read_nifti(path).warnings == ()
     path.write_bytes(path.read_bytes() + b"more")
-    with caplog.at_level(logging.WARNING):
-        np.testing.assert_array_equal(read_nifti(path).array[0], array)
-    assert "after the last voxel" in caplog.text
+    volume = read_nifti(path)
+    np.testing.assert_array_equal(volume.array[0], array)
+    assert volume.warnings == (f"{path}: data after the last voxel is ignored.",)
 
 
 def test_a_wrong_checksum_is_damage(tmp_path: Path) -> None:
@@ -265,7 +345,7 @@ def test_a_gzip_bomb_of_8_7_gb_is_refused_at_once(tmp_path: Path) -> None:
     assert peak < 50 * 2**20
 
 
-def test_a_bomb_behind_an_honest_small_header_is_not_expanded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bomb_behind_an_honest_small_header_is_not_expanded(tmp_path: Path) -> None:
     path = bomb(tmp_path / "bomb.nii.gz", (16, 16, 16), 8320)
     tracemalloc.start()
     volume = read_nifti(path)
@@ -273,7 +353,7 @@ def test_a_bomb_behind_an_honest_small_header_is_not_expanded(tmp_path: Path, ca
     tracemalloc.stop()
     assert volume.shape == (16, 16, 16)
     assert peak < 100 * 2**20
-    assert "after the last voxel" in caplog.text
+    assert "after the last voxel" in volume.warnings[-1]
 
 
 def allocated_by_reading(path: Path) -> int:

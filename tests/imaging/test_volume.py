@@ -5,6 +5,7 @@ import itertools
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
 from stunet.errors import UserError
 from stunet.imaging.volume import (
@@ -136,3 +137,69 @@ def test_arrays_of_another_rank_are_a_mistake() -> None:
 def test_labels_are_counted_and_those_without_a_name_passed_over() -> None:
     labels = np.array([[[0, 1, 1]], [[3, 9, 0]]], dtype=np.uint8)
     np.testing.assert_array_equal(count_labels(labels, 5), [2, 2, 0, 1, 0])
+
+
+@pytest.mark.parametrize("affine", [np.eye(4).tolist(), np.eye(4, dtype=np.float32), np.eye(4, dtype=int)])
+def test_an_affine_of_any_kind_becomes_float64(affine) -> None:
+    for volume in (Volume(np.zeros((1, 2, 3, 4)), affine), Volume.from_array(np.zeros((2, 3, 4)), affine)):
+        assert volume.affine.dtype == np.float64
+        np.testing.assert_array_equal(volume.affine, np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("stored", "kept"),
+    [("bool", "uint8"), (">i2", "int16"), ("uint16", "uint16"), ("float64", "float32"), ("float16", "float32")],
+)
+def test_arrays_become_what_files_give(stored, kept) -> None:
+    volume = Volume.from_array(np.ones((2, 3, 4)).astype(stored), np.eye(4))
+    assert volume.array.dtype == np.dtype(kept) and volume.array.shape == (1, 2, 3, 4) and volume.array.all()
+    assert volume.array.dtype.isnative
+
+
+def test_an_array_in_the_right_type_is_not_copied() -> None:
+    array = smooth_scan((4, 5, 6))
+    assert np.shares_memory(Volume.from_array(array, np.eye(4)).array, array)
+
+
+def test_a_spacing_places_voxels_as_simpleitk_does() -> None:
+    image = SimpleITK.GetImageFromArray(smooth_scan((4, 5, 6)))
+    image.SetSpacing((0.7, 0.8, 2.5))
+    volume = Volume.from_array(smooth_scan((4, 5, 6)), spacing=(2.5, 0.8, 0.7))
+    x, y, z = image.TransformIndexToPhysicalPoint((1, 2, 3))
+    np.testing.assert_allclose(voxel_to_world(volume.affine, [1, 2, 3]), (-x, -y, z))
+    assert orientation(volume.affine) == "LPS" and volume.spacing == (2.5, 0.8, 0.7)
+
+
+SHEARED = [[1, 0.3, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("array", "place", "sentence"),
+    [
+        (np.zeros((2, 3)), {"affine": np.eye(4)}, "three axes"),
+        (np.zeros((1, 1, 2, 3, 4)), {"affine": np.eye(4)}, "three axes"),
+        (np.zeros((0, 3, 4)), {"affine": np.eye(4)}, "with voxels"),
+        (np.zeros((2, 3, 4), complex), {"affine": np.eye(4)}, "real numbers, not complex"),
+        (np.full((2, 3, 4), "a"), {"affine": np.eye(4)}, "real numbers, not <U1"),
+        ([[1, 2], [3]], {"affine": np.eye(4)}, "array of numpy"),
+        (np.zeros((2, 3, 4)), {}, "either an affine or a spacing"),
+        (np.zeros((2, 3, 4)), {"affine": np.eye(4), "spacing": (1, 1, 1)}, "either an affine or a spacing"),
+        (np.zeros((2, 3, 4)), {"affine": np.eye(3)}, "4x4"),
+        (np.zeros((2, 3, 4)), {"affine": "RAS"}, "matrix of numbers"),
+        (np.zeros((2, 3, 4)), {"affine": np.diag([1, 1, np.inf, 1])}, "not finite"),
+        (np.zeros((2, 3, 4)), {"affine": np.diag([1, 1, 0, 1])}, "singular"),
+        (np.zeros((2, 3, 4)), {"affine": SHEARED}, "sheared"),
+        (np.zeros((2, 3, 4)), {"affine": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [5, 5, 5, 1]]}, "transposed"),
+        (np.zeros((2, 3, 4)), {"affine": np.diag([1, 1, 500, 1])}, "500 mm"),
+        (np.zeros((2, 3, 4)), {"spacing": (1, 1)}, "three numbers"),
+        (np.zeros((2, 3, 4)), {"spacing": 1.5}, "three numbers"),
+        (np.zeros((2, 3, 4)), {"spacing": (0, 1, 1)}, "voxels of 1 x 1 x 0 mm"),
+        (np.zeros((2, 3, 4)), {"spacing": (np.nan, 1, 1)}, "nan mm"),
+    ],
+)
+def test_what_no_scan_is(array, place, sentence) -> None:
+    with pytest.raises(UserError, match=sentence):
+        Volume.from_array(array, **place)
+    if isinstance(array, np.ndarray) and array.ndim == 3 and "affine" in place and "spacing" not in place:
+        with pytest.raises(UserError, match=sentence):
+            Volume(np.asarray(array)[None], place["affine"])

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 from scipy import ndimage
 
@@ -272,3 +273,35 @@ def test_air_is_told_from_the_body_in_ct_only():
     model = ct_model()
     with pytest.raises(UserError, match=r"Hounsfield units, and model .* is for MR"):
         Predictor(replace(model, card=replace(model.card, channels=("MR",))), replace(EXACT, skip_air=True))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_images_in_memory_are_predicted_as_their_files(tmp_path, channels):
+    predictor, volume = Predictor(tiny_model(input_channels=channels), EXACT), scan(channels=channels)
+    paths = [tmp_path / f"{channel}.nii.gz" for channel in range(channels)]
+    for path, array in zip(paths, volume.array, strict=True):
+        nibabel.Nifti1Image(array.T, volume.affine).to_filename(path)
+    expected = predictor.predict(paths)
+    in_nibabel, in_sitk = [nibabel.load(path) for path in paths], [SimpleITK.ReadImage(str(path)) for path in paths]
+    arrays = [Volume.from_array(array, volume.affine) for array in volume.array]
+    for images in (in_nibabel, in_sitk, arrays, [paths[0], *in_sitk[1:]]):
+        given = images if channels == 2 else images[0]
+        assert np.array_equal(predictor.predict(given).labels, expected.labels)
+    labels = predictor.predict(in_sitk).to_sitk()
+    assert np.array_equal(SimpleITK.GetArrayFromImage(labels), expected.labels)
+    SimpleITK.Mask(in_sitk[0], labels)  # refuses images on different grids
+    assert np.array_equal(np.asarray(expected.to_nibabel().dataobj).T, expected.labels)
+    assert np.allclose(expected.to_nibabel().affine, volume.affine)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_voxels_that_are_no_numbers_are_refused_from_memory_too(bad):
+    array = scan(dtype=np.float32).array.copy()
+    array[0, 2, 3, 4] = bad
+    with pytest.raises(UserError, match=r"the array: 1 of 6760 voxels are not finite.*\[4, 3, 2\]"):
+        Predictor(tiny_model(), EXACT).predict(Volume.from_array(array, np.eye(4)))
+
+
+def test_an_array_is_no_scan():
+    with pytest.raises(UserError, match=r"Volume\.from_array"):
+        Predictor(tiny_model(), EXACT).predict(scan().array)

@@ -5,7 +5,7 @@ import torch
 
 from stunet.errors import UserError
 from stunet.networks.network import Network, twin_of, without_weights
-from stunet.networks.registry import NETWORKS, build_network, find_class, find_network, list_networks
+from stunet.networks.registry import NETWORKS, build_network, find_class, find_network
 from stunet.networks.stunet import SIZES
 from stunet.plans.network_spec import CLASSES, kind_of
 
@@ -53,7 +53,7 @@ def test_there_is_a_tiny_one_of_each_kind():
     assert {find_network(name).kind for name in TINY} == set(CLASSES)
 
 
-@pytest.mark.parametrize("name", list_networks())
+@pytest.mark.parametrize("name", list(NETWORKS))
 def test_declared_parameters_exist_and_are_all_that_classes_and_channels_change(name):
     network_class = class_of(name)
     with without_weights():
@@ -66,7 +66,7 @@ def test_declared_parameters_exist_and_are_all_that_classes_and_channels_change(
     assert any(key.startswith(network_class.encoder_keys) for key in one)
 
 
-@pytest.mark.parametrize("name", list_networks())
+@pytest.mark.parametrize("name", list(NETWORKS))
 def test_a_twin_has_the_shapes_of_the_network_and_no_weights(name):
     class_of(name)
     with without_weights():

@@ -19,10 +19,10 @@ from stunet.weights.catalogue import (
     CATALOGUE,
     CatalogueEntry,
     get_model,
-    list_models,
     models_folder,
     remove_model,
     sha256_of,
+    stored_models,
     verify_model,
 )
 from stunet.weights.model_file import read_card, read_model, save_model
@@ -56,7 +56,7 @@ def hub(published_bytes, tmp_path, monkeypatch):
 
 
 def entry(approximate_bytes):
-    return CatalogueEntry("small", "small", "CT", "Apache-2.0", REPOSITORY, FILE, approximate_bytes)
+    return CatalogueEntry("small", "small", "CT", "", "Apache-2.0", REPOSITORY, FILE, approximate_bytes)
 
 
 def files_in(folder: Path):
@@ -125,7 +125,7 @@ def test_a_killed_download_goes_on_where_it_stopped(hub, published_bytes):
     hub.stall_after = 15 * 2**20
     script = (
         "from stunet.weights import catalogue as c;"
-        f"c.CATALOGUE['small'] = c.CatalogueEntry('small', 'small', 'CT', '', {REPOSITORY!r}, {FILE!r},"
+        f"c.CATALOGUE['small'] = c.CatalogueEntry('small', 'small', 'CT', '', '', {REPOSITORY!r}, {FILE!r},"
         f" {len(published_bytes)}); c.get_model('small')"
     )
     source = Path(catalogue.__file__).parents[2]
@@ -251,9 +251,9 @@ def test_a_model_put_there_by_hand_is_recorded(tmp_path, monkeypatch):
 
 
 def test_models_on_this_machine_are_listed(hub):
-    assert [model.entry.name for model in list_models() if model.entry.repository] == []
+    assert [model.entry.name for model in stored_models() if model.entry.repository] == []
     path = get_model("small")
-    (model,) = [model for model in list_models() if model.entry.repository]
+    (model,) = [model for model in stored_models() if model.entry.repository]
     assert (model.entry.name, model.path, model.bytes) == ("small", path, path.stat().st_size)
     assert model.sha256 == sha256_of(path)
 
@@ -309,7 +309,7 @@ def test_the_default_home(monkeypatch):
 
 
 def test_the_bundled_model(tmp_path, monkeypatch):
-    missing = CatalogueEntry("hippocampus", "small", "MR", "", None, "absent.safetensors", 1)
+    missing = CatalogueEntry("hippocampus", "small", "MR", "", "", None, "absent.safetensors", 1)
     monkeypatch.setitem(CATALOGUE, "hippocampus", missing)
     for function in (get_model, verify_model):
         with pytest.raises(UserError, match=r"should come with stunet, but this installation lacks .*absent"):

@@ -7,7 +7,8 @@ from pathlib import Path
 from stunet.errors import OutputError
 from stunet.files import replacing_files_in, write_json
 from stunet.imaging.formats.itksnap import write_itksnap_labels
-from stunet.imaging.formats.registry import WRITERS, without_suffix
+from stunet.imaging.formats.registry import READERS, WRITERS, has_suffix, without_suffix
+from stunet.imaging.formats.slicer import write_slicer_colours
 from stunet.inference.segmentation import Segmentation, file_names
 
 
@@ -21,6 +22,7 @@ class Outputs:
         preview: a picture.
         itksnap: names and colours for ITK-SNAP.
         probabilities: one map per structure, in a folder; `Predictor.predict` writes them while it works.
+        slicer: names and colours for 3D Slicer.
     """
 
     separate: bool = False
@@ -28,6 +30,7 @@ class Outputs:
     preview: bool = False
     itksnap: bool = False
     probabilities: bool = False
+    slicer: bool = False
 
     def main_path(self, folder: Path, case: str) -> Path:
         """Where a case's labels go: a file, or a folder of masks."""
@@ -39,13 +42,12 @@ class Outputs:
 
     def require_main_path(self, path: Path) -> None:
         """Raises UserError if labels cannot be written to this path."""
-        is_file_name = path.name.lower().endswith(tuple(WRITERS))
-        if self.separate and (is_file_name or path.is_file()):
+        if self.separate and (has_suffix(path, READERS) or path.is_file()):
             raise OutputError(f"{path}: one mask per structure needs a folder; give -o the name of one.")
-        if not self.separate and not is_file_name:
+        if not self.separate and not has_suffix(path, WRITERS):
             raise OutputError(
-                f"{path}: a label map is written as {', '.join(WRITERS)}. Give -o a name that ends so, or an existing "
-                "folder."
+                f"{path}: a label map cannot be written in this format. Give -o a name that ends in one of "
+                f"{', '.join(WRITERS)}, or an existing folder."
             )
 
     def paths(self, path: Path, structures: Mapping[int, str]) -> list[Path]:
@@ -56,11 +58,16 @@ class Outputs:
             structures: label to structure, of those that are labelled.
         """
         files = [f"{name}.nii.gz" for name in file_names(structures).values()]
-        extras = (("statistics.json", self.statistics), ("preview.png", self.preview), ("itksnap.txt", self.itksnap))
+        extras = {
+            "statistics.json": self.statistics,
+            "preview.png": self.preview,
+            "itksnap.txt": self.itksnap,
+            "ctbl": self.slicer,
+        }
         folder = self.probability_folder(path)
         return [
             *([path / name for name in files] if self.separate else [path]),
-            *(beside(path, ending) for ending, is_wanted in extras if is_wanted),
+            *(beside(path, ending) for ending, is_wanted in extras.items() if is_wanted),
             *([] if folder is None else [folder / name for name in files]),
         ]
 
@@ -95,6 +102,9 @@ def write_outputs(segmentation: Segmentation, path: Path, outputs: Outputs, titl
     if outputs.itksnap:
         written.append(beside(path, "itksnap.txt"))
         write_itksnap_labels(written[-1], segmentation.names)
+    if outputs.slicer:
+        written.append(beside(path, "ctbl"))
+        write_slicer_colours(written[-1], segmentation.names)
     if (probabilities := outputs.probability_folder(path)) is not None:
         written.append(probabilities)
     if outputs.separate:

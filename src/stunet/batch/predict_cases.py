@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from stunet.batch.find_scans import Case
 from stunet.batch.outputs import Outputs, write_outputs
-from stunet.errors import FileError, UserError
+from stunet.errors import FileError, Stopped, UserError
 from stunet.files import made_folder
 from stunet.imaging.formats.registry import read_volume
 from stunet.imaging.volume import Volume
@@ -76,6 +76,7 @@ def predict_cases(
 
     Raises:
         UserError: a folder that cannot be made; without `keep_going` also what is wrong with a case.
+        Stopped: whatever raises it, such as `on_window`; it ends the batch.
     """
     done = _finished(load_predictor, destinations, outputs) if resume else set()
     to_do = [(case, place) for case, place in destinations.items() if case not in done]
@@ -141,6 +142,8 @@ def _attempt(keep_going: bool, case: Case, function: Callable[..., Result], *arg
     """What the function gives, or the result that says why it gave nothing."""
     try:
         return function(*arguments)
+    except Stopped:
+        raise
     except Exception as error:  # one case must not cost the others; a traceback is kept and reported
         if not keep_going:
             raise

@@ -20,7 +20,7 @@ from stunet.batch.predict_cases import CaseResult, predict_cases
 from stunet.batch.prediction_record import answer_key, append_record, read_records, run_record, scan_record
 from stunet.errors import OutputError, UserError
 from stunet.files import made_folder, require_short_name, require_writable, write_json
-from stunet.imaging.formats.registry import WRITERS, without_suffix
+from stunet.imaging.formats.registry import WRITERS, has_suffix, without_suffix
 
 if TYPE_CHECKING:
     from stunet.inference.predictor import Predictor
@@ -184,7 +184,7 @@ def _are_many(paths: Sequence[Path], found: Sequence[ScanFile], output: Path, ou
         UserError: a folder of several scans, and an output that is called as one label map.
     """
     folders = [path for path in paths if is_folder_of_scans(path)]
-    if not (output.name.lower().endswith(tuple(WRITERS)) or output.is_file()):
+    if not (has_suffix(output, WRITERS) or output.is_file()):
         return bool(folders) or len(found) > 1 or (output.is_dir() and not outputs.separate)
     if folders and len(found) > 1:
         raise OutputError(f"{output}: {folders[0]} is a folder of {len(found)} scans, so -o must be a folder, too.")

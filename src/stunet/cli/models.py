@@ -58,10 +58,10 @@ class Models(Options):
         return 0
 
     def _run_costs(self) -> int:
-        from stunet.weights.catalogue import CATALOGUE, list_models
+        from stunet.weights.catalogue import CATALOGUE, stored_models
 
         sizes = [self._cost(name) for name in self._networks()]
-        stored = {model.entry.name for model in list_models()}
+        stored = {model.entry.name for model in stored_models()}
         catalogue = [
             {
                 "name": entry.name,
@@ -80,12 +80,12 @@ class Models(Options):
         return 0
 
     def _networks(self) -> list[str]:
-        from stunet.networks.registry import find_network, list_networks
+        from stunet.networks.registry import NETWORKS, find_network
 
         if self.name is not None:
             find_network(self.name)
             return [self.name]
-        return list_networks() if self.systems else self._names()
+        return list(NETWORKS) if self.systems else self._names()
 
     def _names(self) -> list[str]:
         from stunet.errors import UnknownNameError

@@ -50,6 +50,8 @@ class Predict(Options):
     """Write a picture (.preview.png)."""
     itksnap: Switch = False
     """Write names and colours for ITK-SNAP (.itksnap.txt)."""
+    slicer: Switch = False
+    """Write names and colours for 3D Slicer (.ctbl)."""
     probabilities: Switch = False
     """Write one map per structure, of values from 0 to 1, into a folder (.probabilities). Large: see --classes."""
     resume: Switch = False
@@ -78,7 +80,7 @@ class Predict(Options):
         from stunet.batch.request import request_for
 
         keep_freed_memory()
-        outputs = Outputs(self.separate, self.statistics, self.preview, self.itksnap, self.probabilities)
+        outputs = Outputs(self.separate, self.statistics, self.preview, self.itksnap, self.probabilities, self.slicer)
         request = request_for(self.input, self.output, outputs, self.resume)
         if self.model is None:
             raise UserError(_which_model())

@@ -131,9 +131,9 @@ class List(Options):
 
     def run(self) -> int:
         """Look into the models folder."""
-        from stunet.weights.catalogue import list_models
+        from stunet.weights.catalogue import stored_models
 
-        models = list_models()
+        models = stored_models()
         result = [{"name": m.entry.name, "path": str(m.path), "bytes": m.bytes} for m in models]
         rows = [(m.entry.name, f"{m.bytes / 1e6:.0f} MB", str(m.path)) for m in models]
         print_result(result, self.json, "Models on this machine", ("name", "size", "path"), rows)

@@ -11,7 +11,7 @@ from stunet.errors import FileError, listed
 from stunet.evaluation.dice import mean_ignoring_nan
 from stunet.evaluation.metrics import score_structures
 from stunet.evaluation.tolerances import Tolerances
-from stunet.imaging.formats.registry import is_image_file, read_labels, without_suffix
+from stunet.imaging.formats.registry import SUFFIXES, is_image_file, read_labels, without_suffix
 from stunet.imaging.volume import Volume, count_labels
 
 AFFINE_TOLERANCE_MM = 1e-2
@@ -100,7 +100,7 @@ def pair_files(prediction: Path, reference: Path) -> list[CasePair]:
         return [CasePair(without_suffix(reference), prediction, reference)]
     references, predictions = _label_maps(reference), _label_maps(prediction)
     if not references:
-        raise FileError(f"There is no .nii or .nii.gz file in {reference}.")
+        raise FileError(f"There is no label map in {reference} (no file that ends in {', '.join(SUFFIXES)}).")
     missing = [case for case in references if case not in predictions]
     if missing:
         number = f"{len(missing)} of {len(references)}"

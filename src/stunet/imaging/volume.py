@@ -7,10 +7,15 @@ z to Superior). Spacings and shapes are in (Z, Y, X) order.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stunet.errors import FileError
+
+if TYPE_CHECKING:
+    import nibabel
+    import SimpleITK
 
 MAX_VOXELS = 2**31
 """Scans that claim more voxels are refused before anything is allocated: 512x512x8192 fits, no scanner makes more."""
@@ -39,6 +44,7 @@ class Volume:
         source: Path of the file or folder, for messages.
         stated_spacing: (Z, Y, X) mm as the file writes it; None where only the affine knows. For oblique scans the
             affine's column lengths differ from it in the last digits, enough to change a rounded shape.
+        warnings: Sentences about what was guessed or passed over when it was read, each with the file's name.
     """
 
     array: np.ndarray
@@ -46,11 +52,87 @@ class Volume:
     nifti_header: bytes | None = None
     source: str = "the scan"
     stated_spacing: tuple[float, float, float] | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises ValueError if `array` is not 4D or `affine` not 4x4."""
-        if self.array.ndim != 4 or np.shape(self.affine) != (4, 4):
-            raise ValueError(f"need a (C, Z, Y, X) array and a 4x4 affine, not {self.array.shape}, {self.affine.shape}")
+        """Check what every volume must be, wherever it comes from; `from_array` makes other arrays fit.
+
+        Raises:
+            UserError: an array that is not (C, Z, Y, X) of real numbers, or an affine that places no scan.
+        """
+        if not isinstance(self.array, np.ndarray) or self.array.ndim != 4 or 0 in self.array.shape:
+            raise FileError(f"{self.source}: needs an array (C, Z, Y, X) with voxels, not {np.shape(self.array)}.")
+        if self.array.dtype.kind not in "iuf":
+            raise FileError(f"{self.source}: voxels are real numbers, not {self.array.dtype}.")
+        check_size(self.shape, self.source)
+        object.__setattr__(self, "affine", _affine(self.affine, self.source))
+        check_affine(self.affine, self.source)
+
+    @classmethod
+    def from_array(
+        cls,
+        array: Any,
+        affine: Any = None,
+        *,
+        spacing: Sequence[float] | None = None,
+        source: str = "the array",
+    ) -> "Volume":
+        """A scan from an array, and where its voxels lie.
+
+        Args:
+            array: (Z, Y, X), or (C, Z, Y, X) with a channel axis: numpy, or what numpy makes an array of. nibabel's
+                arrays are (X, Y, Z): use `from_nibabel`, or transpose them. An array in the right type is not copied,
+                so it must not change while it is used. Booleans become uint8, fractions float32.
+            affine: (4, 4) voxel index (x, y, z, 1) to RAS+ millimetres, as nibabel has it.
+            spacing: (Z, Y, X) mm, instead of an affine. The voxel axes x, y, z then run to the patient's left, back and
+                head ("LPS"), and the first voxel lies at 0, as in an image of SimpleITK with this spacing.
+            source: what messages call the scan.
+
+        Raises:
+            UserError: not an array of real numbers with three or four axes, an affine or a spacing that no scan has, or
+                not one of the two.
+
+        >>> Volume.from_array(np.zeros((20, 30, 40)), spacing=(2.5, 0.8, 0.8)).shape
+        (20, 30, 40)
+        """
+        if (affine is None) == (spacing is None):
+            raise FileError(
+                f"{source}: give either an affine or a spacing (Z, Y, X) in mm, so that voxels have a place."
+            )
+        voxels = real_voxels(array, source)
+        if voxels.ndim not in (3, 4):
+            raise FileError(f"{source}: needs three axes (Z, Y, X), or four (C, Z, Y, X), not {voxels.shape}.")
+        if spacing is not None:
+            affine = _lps_affine(spacing, source)
+        return cls(voxels if voxels.ndim == 4 else voxels[None], affine, source=source)
+
+    @classmethod
+    def from_nibabel(cls, image: "nibabel.spatialimages.SpatialImage") -> "Volume":
+        """A scan from an image of nibabel, with the checks that a file gets.
+
+        Args:
+            image: 3D, of any of nibabel's formats. Of a NIfTI image the header is kept, so labels repeat its geometry.
+
+        Raises:
+            UserError: an image that cannot be read, is not 3D or not of real numbers, or whose header places no scan.
+        """
+        from stunet.imaging.formats.nibabel_image import volume_of
+
+        return volume_of(image)
+
+    @classmethod
+    def from_sitk(cls, image: "SimpleITK.Image") -> "Volume":
+        """A scan from an image of SimpleITK, with the checks that a file gets.
+
+        Args:
+            image: 3D, with one number in each voxel.
+
+        Raises:
+            UserError: an image that is not 3D or not of real numbers, or whose geometry places no scan.
+        """
+        from stunet.imaging.formats.sitk_image import volume_of
+
+        return volume_of(image)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -185,7 +267,10 @@ def stack_channels(volumes: Sequence[Volume]) -> Volume:
     first, *others = volumes
     for other in others:
         check_same_grid(first, other)
-    return first if not others else replace(first, array=np.concatenate([v.array for v in volumes]))
+    if not others:
+        return first
+    warnings = tuple(warning for volume in volumes for warning in volume.warnings)
+    return replace(first, array=np.concatenate([v.array for v in volumes]), warnings=warnings)
 
 
 def check_same_grid(first: Volume, other: Volume) -> None:
@@ -199,13 +284,18 @@ def check_same_grid(first: Volume, other: Volume) -> None:
         raise FileError(
             f"{other.source}: has {_size(other.shape)} voxels, but {first.source} has {_size(first.shape)}; {advice}."
         )
-    corners = np.stack(np.meshgrid(*((0, size) for size in reversed(first.shape))), axis=-1)
-    distance = np.abs(voxel_to_world(first.affine, corners) - voxel_to_world(other.affine, corners)).max()
+    distance = farthest_corner(first.affine, other.affine, first.shape)
     if distance > SAME_GRID_TOLERANCE_MM:
         raise FileError(
             f"{other.source}: lies up to {distance:.3g} mm away from {first.source}, so the two have not one "
             f"grid; {advice}."
         )
+
+
+def farthest_corner(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
+    """How far apart two affines place a corner of a grid (Z, Y, X): mm, along the world axis where it is most."""
+    corners = np.stack(np.meshgrid(*((0, int(size)) for size in reversed(shape))), axis=-1)
+    return float(np.abs(voxel_to_world(affine, corners) - voxel_to_world(other, corners)).max())
 
 
 def check_size(shape: Sequence[int], source: str) -> None:
@@ -222,6 +312,43 @@ def check_size(shape: Sequence[int], source: str) -> None:
         )
 
 
+def real_voxels(array: Any, source: str) -> np.ndarray:
+    """An array as a volume holds it: integers in their type, booleans as uint8, all else as float32; native bytes.
+
+    Raises:
+        UserError: not an array of real numbers; names `source`.
+    """
+    try:
+        voxels = np.asarray(array)
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a GPU, lists of different lengths
+        raise FileError(f"{source}: cannot be made an array of numpy ({error}).") from error
+    if voxels.dtype.kind not in "biuf":
+        raise FileError(f"{source}: voxels are real numbers, not {voxels.dtype}; give one grey value for each voxel.")
+    kept: dict[str, np.dtype] = {"b": np.dtype(np.uint8), "f": np.dtype(np.float32)}
+    return voxels.astype(kept.get(voxels.dtype.kind, voxels.dtype.newbyteorder("=")), copy=False)
+
+
+def _affine(affine: Any, source: str) -> np.ndarray:
+    """A (4, 4) float64 copy of what was given as an affine."""
+    try:
+        matrix = np.array(affine, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{source}: the affine is not a matrix of numbers ({error}).") from error
+    if matrix.shape != (4, 4):
+        raise FileError(f"{source}: the affine is a 4x4 matrix, not one of shape {matrix.shape}.")
+    return matrix
+
+
+def _lps_affine(spacing: Sequence[float], source: str) -> np.ndarray:
+    """Voxel axes to the left, back and head, from a spacing (Z, Y, X)."""
+    try:
+        z, y, x = (float(size) for size in spacing)
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{source}: the spacing is three numbers (Z, Y, X) in mm, not {spacing!r}.") from error
+    check_spacing((z, y, x), source)
+    return np.diag([-x, -y, z, 1.0])
+
+
 def check_affine(affine: np.ndarray, source: str) -> None:
     """Refuse an affine (4, 4) that is not a rotation times a plausible spacing.
 
@@ -230,12 +357,14 @@ def check_affine(affine: np.ndarray, source: str) -> None:
             `source`, the file.
     """
     if not np.isfinite(affine).all():
-        raise FileError(f"{source}: the affine in the header is not finite; export the scan again.")
+        raise FileError(f"{source}: the affine is not finite; correct it, or export the scan again.")
+    if not np.array_equal(affine[3], (0, 0, 0, 1)):
+        raise FileError(f"{source}: the affine's last row is {affine[3].tolist()}, not 0, 0, 0, 1; is it transposed?")
     lengths = np.array(column_lengths(affine))[::-1]
     if (lengths == 0).any() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
         raise FileError(
-            f"{source}: the affine in the header is singular (two voxel axes coincide or one has no length), so the "
-            "voxels have no place in space; export the scan again."
+            f"{source}: the affine is singular (two voxel axes coincide or one has no length), so the voxels have no "
+            "place in space; correct it, or export the scan again."
         )
     check_spacing(lengths[::-1], source)
     axes = affine[:3, :3] / lengths
@@ -272,3 +401,19 @@ def count_labels(labels_ZYX: np.ndarray, size: int) -> np.ndarray:
     # slice by slice, for bincount makes 8 bytes of each voxel
     counts = (np.bincount(labels_YX.ravel(), minlength=size)[:size] for labels_YX in labels_ZYX)
     return sum(counts, start=np.zeros(size, dtype=np.int64))
+
+
+def label_dtype(labels_ZYX: np.ndarray) -> np.dtype:
+    """The type in which labels are written: uint8 where all fit, else uint16.
+
+    Raises:
+        ValueError: If they are not integers from 0 to 65535.
+    """
+    if labels_ZYX.dtype.kind not in "ui":
+        raise ValueError(f"labels must be integers, not {labels_ZYX.dtype}")
+    if labels_ZYX.dtype == np.uint8 or not labels_ZYX.size:
+        return np.dtype(np.uint8)
+    low, high = int(labels_ZYX.min()), int(labels_ZYX.max())
+    if low < 0 or high > 65535:
+        raise ValueError(f"labels must lie in 0..65535, not {low}..{high}")
+    return np.dtype(np.uint8 if high < 256 else np.uint16)

@@ -6,17 +6,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
+from threading import Event
 from time import perf_counter
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 
 from stunet.errors import UnknownNameError, UserError
 from stunet.imaging.box import body_box
-from stunet.imaging.formats.registry import read_volume
 from stunet.imaging.paging import release, zeros
 from stunet.imaging.preprocess import GridRecord, PreparedImage, cropped_view, prepare
+from stunet.imaging.scan import Scan, as_volume
 from stunet.imaging.volume import Volume
 from stunet.inference.backends.base import Backend
 from stunet.inference.backends.precision import PRECISIONS, Precision, default_precision
@@ -28,13 +29,12 @@ from stunet.inference.plausibility import doubts
 from stunet.inference.probabilities import ProbabilityMaps, probability_maps
 from stunet.inference.segmentation import Segmentation, Timings
 from stunet.inference.sliding import OnWindow, Sliding, feature_planes
+from stunet.inference.stopping import stoppable
 from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.model import Model, load_model
+from stunet.weights.process import require_unforked
 
 logger = logging.getLogger(__name__)
-
-Scan = Volume | str | Path | Sequence[str | Path]
-"""A volume in memory, a file, a folder with one DICOM series, or one of these paths per channel."""
 
 SLICES_IN_MEMORY = 32
 """Labels of a long scan go to disk after so many slices."""
@@ -102,15 +102,20 @@ def _require_one_of(what: str, chosen: str, known: Iterable[str]) -> None:
 class Predictor:
     """Segments scans with one model, one after the other or from several threads.
 
+    For several processes start them with "spawn": a predictor can be pickled. A process that was forked from one that
+    had loaded a model is refused, for it would hang.
+
     Args:
         model: what `load_model` returns or takes.
         config: how to predict.
 
     Raises:
-        UserError: a model that cannot be loaded, or does not suit the configuration, or a missing device.
+        UserError: a model that cannot be loaded, or does not suit the configuration, a missing device, or a forked
+            process.
     """
 
     def __init__(self, model: str | Path | Model, config: InferenceConfig | None = None):
+        require_unforked()
         self.config = config or InferenceConfig()
         device = torch_device(self.config.device)
         self.model = model if isinstance(model, Model) else load_model(model)
@@ -129,6 +134,10 @@ class Predictor:
         self.backend = self._make_backend(device)
         self.chooser = chooser_of(self.model.card, self.backend.head, self.asked)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle holds the model with its weights, and the configuration."""
+        return Predictor, (self.model, self.config)
+
     @property
     def names(self) -> dict[int, str]:
         """Label to structure, of those that are labelled; 0 is background."""
@@ -144,26 +153,35 @@ class Predictor:
 
     @torch.inference_mode()
     def predict(
-        self, scan: Scan, on_window: OnWindow | None = None, probabilities: str | Path | None = None
+        self,
+        scan: Scan,
+        on_window: OnWindow | None = None,
+        probabilities: str | Path | None = None,
+        stop: Event | None = None,
     ) -> Segmentation:
         """Segment one scan.
 
         Args:
-            scan: see `Scan`.
-            on_window: called after each step with the number of windows done and their total.
+            scan: a path, a `Volume`, an image of nibabel or SimpleITK, or a list of these with one for each channel.
+            on_window: called after each window with the number of windows done and their total. What it raises ends
+                the prediction: nothing is written, and the predictor can be used again.
             probabilities: folder for one map per structure, `NAME.nii.gz` with values from 0 to 1; none by default.
+            stop: set it from another thread to end the prediction after the present window.
 
         Returns:
             Labels on the scan's own grid.
 
         Raises:
-            UserError: a scan that cannot be read, or does not suit the model, or probabilities that cannot be written.
+            UserError: a scan that cannot be read, or does not suit the model, probabilities that cannot be written, or
+                a forked process.
+            Stopped: `stop` was set.
         """
+        require_unforked()
         stopwatch = _Stopwatch(self.backend.device)
-        volume = scan if isinstance(scan, Volume) else read_volume(scan)
+        volume = as_volume(scan)
         self._require_channels(volume)
-        doubted = doubts(volume, self.model)
-        for sentence in doubted:
+        said = (*volume.warnings, *doubts(volume, self.model))
+        for sentence in said:
             logger.warning(sentence)
         load = stopwatch.lap()
         prepared = prepare(
@@ -177,7 +195,8 @@ class Predictor:
             mirror_axes=self.model.card.mirror_axes if self.config.mirror else (),
             batch_size=self.config.batch_size,
         )
-        planes = _TimedIterator(feature_planes(image, self.backend, sliding, on_window), self.backend.device)
+        told = on_window if stop is None else stoppable(stop, on_window)
+        planes = _TimedIterator(feature_planes(image, self.backend, sliding, told), self.backend.device)
         wanted = probability_maps(Path(probabilities), self.names, volume, image.record) if probabilities else None
         with wanted or nullcontext() as maps:
             labels = self._labels(planes, image.record, maps)
@@ -185,7 +204,7 @@ class Predictor:
         timings = Timings(load, preparing + image.seconds, planes.seconds - image.seconds, labelling)
         if not labels.any():
             logger.warning(f"{volume.source}: {NOTHING_FOUND}")
-        warnings = (*doubted, *(() if labels.any() else (NOTHING_FOUND,)))
+        warnings = (*said, *(() if labels.any() else (NOTHING_FOUND,)))
         return Segmentation(labels, self.names, volume, timings, warnings, members_of(self.model.card, self.asked))
 
     @property

@@ -5,14 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stunet.errors import UnknownNameError
 from stunet.files import made_folder
+from stunet.imaging.formats.nibabel_image import NiftiImage, labels_as_nibabel
 from stunet.imaging.formats.registry import write_labels
 from stunet.imaging.volume import Volume, count_labels
 from stunet.inference.statistics import StructureStatistics, structure_statistics
+
+if TYPE_CHECKING:
+    from stunet.imaging.formats.sitk_image import SitkImage
 
 LONGEST_FILE_NAME = 50
 """Letters of a structure's name that its file keeps; no file system takes more than 255 bytes, four to a letter."""
@@ -86,12 +91,25 @@ class Segmentation:
         return self.members.get(label, (label,))
 
     def save(self, path: str | Path) -> None:
-        """Write the labels as a `.nii` or `.nii.gz` file on exactly the scan's grid.
+        """Write the labels on exactly the scan's grid, in the format of the suffix (`stunet.imaging.formats.registry`).
 
         Raises:
             UserError: another suffix, or a file that cannot be written.
         """
         write_labels(self.labels, self.scan, path, self.names)
+
+    def to_nibabel(self) -> NiftiImage:
+        """The labels as an image of nibabel, with the header that `save` writes: a `Nifti2Image` if the scan was one.
+
+        Its voxels are (X, Y, Z), the transpose of `labels`.
+        """
+        return labels_as_nibabel(self.labels, self.scan, self.names)
+
+    def to_sitk(self) -> "SitkImage":
+        """The labels as an image of SimpleITK, with the scan's spacing, direction and origin."""
+        from stunet.imaging.formats.sitk_image import labels_as_sitk
+
+        return labels_as_sitk(self.labels, self.scan)
 
     def statistics(self) -> dict[str, StructureStatistics]:
         """Size, intensities and place of every structure that was found, in the order of the labels.

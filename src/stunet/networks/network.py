@@ -33,6 +33,8 @@ class Network(nn.Module, ABC):
         input_channels: channels of the image, C.
         num_classes: classes, background included, K.
         arguments: the network's own, as its class takes them.
+        transfer_report: a `stunet.weights.transfer_report.TransferReport`, what it started with; None for random
+            weights.
     """
 
     head_keys: ClassVar[tuple[str, ...]]
@@ -47,6 +49,7 @@ class Network(nn.Module, ABC):
         self.input_channels = input_channels
         self.num_classes = num_classes
         self.arguments = arguments
+        self.transfer_report: Any = None
 
     @property
     def spec(self) -> NetworkSpec:

@@ -120,11 +120,6 @@ def find_class(kind: str) -> type[Network]:
     return getattr(import_module(module), name)
 
 
-def list_networks() -> list[str]:
-    """The names that `build_network` knows."""
-    return list(NETWORKS)
-
-
 def find_network(name: str) -> NamedNetwork:
     """The network of a name.
 
@@ -183,7 +178,7 @@ def build_network(name: str, input_channels: int, num_classes: int, **options: o
     """A new network, its weights random as its own paper wants them.
 
     Args:
-        name: one of `list_networks()`, for instance "base".
+        name: one of `NETWORKS`, for instance "base".
         input_channels: channels of the image.
         num_classes: classes, background included.
         options: further arguments of the network, for STU-Net those of `STUNet`.

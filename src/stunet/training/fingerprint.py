@@ -15,7 +15,7 @@ from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from
 
 from stunet.errors import UserError
 from stunet.files import made_folder, replacing, write_json
-from stunet.imaging.formats.registry import SUFFIXES, read_volume
+from stunet.imaging.formats.registry import has_suffix, read_volume
 from stunet.training.pool import work_on_cases
 from stunet.training.raw_cases import TrainingCase, expected_labels
 
@@ -92,7 +92,7 @@ def analyse_case(case: TrainingCase, description: dict[str, Any], samples: int, 
         UserError: what is wrong with it.
     """
     for path in case.files:
-        if path.name.endswith(SUFFIXES):
+        if has_suffix(path):
             read_volume(path)  # nnU-Net's reader takes truncated files without a word
     reader = determine_reader_writer_from_dataset_json(description, case.images[0], verbose=False)
     _require_nnunets_consent(case, description, reader)

@@ -38,9 +38,10 @@ class CatalogueEntry:
     Attributes:
         name: what users type.
         size: of the network, a name in `stunet.networks.stunet.SIZES`.
-        task: what it segments, for people.
+        modality: what images it is for: "CT" or "MR".
+        segments: what it segments, for people.
         licence: of the weights.
-        repository: on the Hub; None for a model that comes with stunet.
+        repository: on the Hugging Face Hub; None for a model that comes with stunet.
         file: in the repository, or in the package's folder `bundled`.
         approximate_bytes: of that file.
         citation: the paper to cite.
@@ -49,7 +50,8 @@ class CatalogueEntry:
 
     name: str
     size: str
-    task: str
+    modality: str
+    segments: str
     licence: str
     repository: str | None
     file: str
@@ -57,12 +59,23 @@ class CatalogueEntry:
     citation: str = CITATION
     extent_mm: tuple[float, float, float] | None = None
 
+    @property
+    def task(self) -> str:
+        """Images and structures, in a line."""
+        return f"{self.modality}, {self.segments}"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is on this machine; else it is downloaded at its first use."""
+        return _path_of(self).is_file()
+
 
 def _published(size: str, approximate_bytes: int) -> CatalogueEntry:
     return CatalogueEntry(
         name=size,
         size=size,
-        task="CT, 104 structures (TotalSegmentator v1)",
+        modality="CT",
+        segments="104 structures (TotalSegmentator v1)",
         licence="Apache-2.0",
         repository="ziyanhuang/STU-Net",
         file=f"{size}_ep4k.model",
@@ -74,7 +87,8 @@ CATALOGUE: dict[str, CatalogueEntry] = {
     "hippocampus": CatalogueEntry(
         name="hippocampus",
         size="tiny",
-        task="MR, anterior and posterior hippocampus (Medical Segmentation Decathlon, task 4)",
+        modality="MR",
+        segments="anterior and posterior hippocampus (Medical Segmentation Decathlon, task 4)",
         licence="CC-BY-SA-4.0",
         repository=None,
         file="hippocampus.safetensors",
@@ -131,7 +145,12 @@ def get_model(name: str) -> Path:
     return path
 
 
-def list_models() -> tuple[StoredModel, ...]:
+def list_models() -> tuple[CatalogueEntry, ...]:
+    """The models that have a name: what they segment, their licences, and where they come from."""
+    return tuple(CATALOGUE.values())
+
+
+def stored_models() -> tuple[StoredModel, ...]:
     """The models of the catalogue that are on this machine."""
     present = [(entry, _path_of(entry)) for entry in CATALOGUE.values() if _path_of(entry).is_file()]
     return tuple(_stored(entry, path) for entry, path in present)

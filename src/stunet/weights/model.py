@@ -10,6 +10,7 @@ from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.catalogue import CATALOGUE, get_model
 from stunet.weights.import_model import Fold, import_checkpoints, import_model, import_to_start_with, read_folds
 from stunet.weights.model_file import ModelCard, StateDict, build_network_from, read_model, separated
+from stunet.weights.process import require_unforked
 
 CHECKPOINT_SUFFIXES = (".model", ".pth", ".pt")
 """Files that are read as checkpoints of nnU-Net v1 or v2."""
@@ -50,8 +51,9 @@ def load_model(source: str | Path, folds: Sequence[Fold] | None = None) -> Model
 
     Raises:
         UserError: nothing of that name, a file that is damaged or of another kind, weights that do not say how to use
-            them, or folds of something other than a folder.
+            them, folds of something other than a folder, or a process forked from one that had loaded a model.
     """
+    require_unforked()
     state_dict, card = _read(source, folds)
     _require_possible_plan(card, str(source))
     networks = tuple(build_network_from(card, one) for one in separated(state_dict, card.members))

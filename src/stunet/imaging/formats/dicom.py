@@ -5,20 +5,21 @@ JPEG 2000, RLE) and applies each slice's own rescale slope and intercept: CT com
 units that the files state (mostly Bq/ml), MR as stored.
 """
 
-import logging
+import struct
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pydicom
 import SimpleITK
 
-from stunet.errors import FileError, UserError
+from stunet.errors import FileError, UserError, listed
+from stunet.imaging.formats.itk import readable_by_itk
 from stunet.imaging.volume import SHEAR_TOLERANCE, Volume, check_affine, check_size
-
-logger = logging.getLogger(__name__)
 
 GAP_TOLERANCE = 0.1
 """Slice distances may differ by this fraction of the usual one; positions are decimal strings, often rounded."""
@@ -29,12 +30,28 @@ SAME_POSITION_MM = 1e-3
 ORIENTATION_TOLERANCE = 1e-3
 """Direction cosines of one series may differ by this much between slices."""
 
+_DAMAGE = (
+    *(
+        pydicom.errors.InvalidDicomError,
+        pydicom.errors.BytesLengthException,
+        OSError,
+        EOFError,
+        ValueError,
+        struct.error,
+    ),
+    *(KeyError, TypeError, AttributeError, NotImplementedError),
+)
+"""What pydicom raises for damaged headers and for files of another kind."""
+
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
+"""A file without DICOM's preamble begins with an element of group 2 or 8, in either byte order."""
+
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 _GEOMETRY_TAGS = ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"]
 _HEADER_TAGS = [
     *("SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "ImageType"),
-    *("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated"),
+    *("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "PhotometricInterpretation"),
     *_GEOMETRY_TAGS,
 ]
 
@@ -51,6 +68,7 @@ class Slice:
         spacing: (row distance, column distance) in mm.
         position: (3,) centre of the first pixel, LPS mm.
         row, column: (3,) unit vectors along which a row's and a column's pixels follow each other, LPS.
+        is_inverted: small values are shown bright (MONOCHROME1).
     """
 
     path: Path
@@ -61,21 +79,23 @@ class Slice:
     position: np.ndarray
     row: np.ndarray
     column: np.ndarray
+    is_inverted: bool
 
     @property
     def normal(self) -> np.ndarray:
-        """(3,) direction across the slice."""
-        return np.cross(self.row, self.column)
+        """(3,) unit vector across the slice."""
+        normal = np.cross(self.row, self.column)
+        return normal / np.linalg.norm(normal)
 
 
 def read_dicom_series(folder: Path) -> Volume:
     """Read the one image series that a folder holds.
 
     Files that are not DICOM images with a place in the patient (reports, structure sets, screen captures) and
-    localizers are passed over, and said so in the log.
+    localizers are passed over, and the volume's warnings say so.
 
     Args:
-        folder: Looked into without its subfolders.
+        folder: Holds the slices; or one of the folders below it, at any depth, does.
 
     Returns:
         Volume with array (1, Z, Y, X), slices in the order of their normal; int16 where the rescaled values fit, else
@@ -84,7 +104,8 @@ def read_dicom_series(folder: Path) -> Volume:
     Raises:
         UserError: If there is no series or more than one, or it has missing, doubled, tilted or uneven slices.
     """
-    slices = _one_series(_find_slices(folder), folder)
+    found = _find_slices(folder)
+    folder, slices = found.folder, _one_series(found.slices, found.folder)
     _check_alike(slices, folder)
     normal = slices[0].normal
     slices.sort(key=lambda one: float(one.position @ normal))
@@ -97,24 +118,67 @@ def read_dicom_series(folder: Path) -> Volume:
     check_size((len(slices), rows, columns), str(folder))
     row_mm, column_mm = slices[0].spacing
     spacing = (float(np.linalg.norm(step)), row_mm, column_mm)
-    return Volume(_read_pixels(slices)[None], affine, None, str(folder), spacing)
+    return Volume(_read_pixels(slices)[None], affine, None, str(folder), spacing, found.warnings)
 
 
-def _find_slices(folder: Path) -> list[Slice]:
-    """Read all headers in a folder; what is no slice is counted and logged."""
-    slices, passed = [], Counter[str]()
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+@dataclass(frozen=True)
+class FolderContent:
+    """What lies in a folder, without its subfolders.
+
+    Attributes:
+        folder: which.
+        slices: all slices.
+        passed: how many files are no slices, by what they are instead.
+    """
+
+    folder: Path
+    slices: list[Slice]
+    passed: Counter[str]
+
+    @property
+    def others(self) -> str:
+        """What is no slice, in words."""
+        return ", ".join(f"{count} x {kind}" for kind, count in self.passed.items())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence about what is no slice, if there is any."""
+        return (f"{self.folder}: passed over {self.others}.",) if self.passed else ()
+
+
+def _find_slices(folder: Path) -> FolderContent:
+    """The content of the folder with the slices: this one, or the only one below it that has any."""
+    content = _read_folder(folder)
+    if content.slices:
+        return content
+    with_slices = [one for one in map(_read_folder, _folders_below(folder)) if one.slices]
+    if not with_slices:
+        raise FileError(
+            f"{folder}: holds no DICOM slices ({content.others or 'no files'}); give the folder with the files of one "
+            "series."
+        )
+    if len(with_slices) > 1:
+        found = listed(f"{one.folder} ({len(one.slices)} slices)" for one in with_slices)
+        raise FileError(
+            f"{folder}: has DICOM slices in {len(with_slices)} folders below it; give one of them: {found}."
+        )
+    return with_slices[0]
+
+
+def _folders_below(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_dir() and not path.is_symlink()]
+
+
+def _read_folder(folder: Path) -> FolderContent:
+    """Read all headers in a folder; names that begin with a dot are not looked at."""
+    content = FolderContent(folder, [], Counter())
+    for path in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
         found = _read_slice(path)
         if isinstance(found, Slice):
-            slices.append(found)
+            content.slices.append(found)
         else:
-            passed[found] += 1
-    if not slices:
-        what = ", ".join(f"{count} x {kind}" for kind, count in passed.items()) or "no files"
-        raise FileError(f"{folder}: holds no DICOM slices ({what}); give the folder with the files of one series.")
-    if passed:
-        logger.warning("%s: passed over %s.", folder, ", ".join(f"{n} x {kind}" for kind, n in passed.items()))
-    return slices
+            content.passed[found] += 1
+    return content
 
 
 def _read_slice(path: Path) -> Slice | str:
@@ -123,16 +187,26 @@ def _read_slice(path: Path) -> Slice | str:
     Raises:
         UserError: If it is a slice, but of a kind that cannot be read.
     """
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_HEADER_TAGS)
-    except (pydicom.errors.InvalidDicomError, EOFError, OSError, ValueError):
+    header = _read_header(path)
+    if header is None:
         return "file that is not DICOM"
     try:
         return _reason_to_pass(header, path) or _slice_of(path, header)
-    except (AttributeError, TypeError, ValueError) as error:
+    except _DAMAGE as error:
         if isinstance(error, UserError):
             raise
         raise FileError(f"{path}: the DICOM header holds impossible values; export the scan again.") from error
+
+
+def _read_header(path: Path) -> pydicom.Dataset | None:
+    """The header, or None if this is not DICOM."""
+    try:
+        with path.open("rb") as file:
+            has_no_preamble = file.read(2) in _FIRST_GROUPS
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_HEADER_TAGS, force=has_no_preamble)
+    except _DAMAGE:
+        return None
+    return header if not has_no_preamble or "SOPClassUID" in header else None
 
 
 def _reason_to_pass(header: pydicom.Dataset, path: Path) -> str:
@@ -168,7 +242,9 @@ def _slice_of(path: Path, header: pydicom.Dataset) -> Slice:
     size = int(header.Rows), int(header.Columns)
     if path.stat().st_size < _least_bytes(header):
         raise FileError(f"{path}: holds fewer pixels than its {size[1]}x{size[0]}; copy or export it again.")
-    return Slice(path, series, name, size, (float(row_mm), float(column_mm)), position, row, column)
+    row, column = row / np.linalg.norm(row), column / np.linalg.norm(column)
+    is_inverted = header.get("PhotometricInterpretation") == "MONOCHROME1"
+    return Slice(path, series, name, size, (float(row_mm), float(column_mm)), position, row, column, is_inverted)
 
 
 def _least_bytes(header: pydicom.Dataset) -> int:
@@ -261,9 +337,24 @@ def _decode(one: Slice) -> np.ndarray:
     """Decode and rescale the pixels (rows, columns) of one slice."""
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(one.path))
     try:
-        pixels = SimpleITK.GetArrayFromImage(reader.Execute())
+        with _as_stored(one) as path, readable_by_itk(path) as name:
+            reader.SetFileName(name)
+            pixels = SimpleITK.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         raise FileError(f"{one.path}: the pixels cannot be decoded; the file is damaged, export it again.") from error
     return pixels.reshape(one.size)
+
+
+@contextmanager
+def _as_stored(one: Slice) -> Iterator[Path]:
+    """The slice's file; where GDCM would invert its values, a copy that does not say so."""
+    if not one.is_inverted:
+        yield one.path
+        return
+    dataset = pydicom.dcmread(one.path, force=True)
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    with TemporaryDirectory(prefix="stunet") as folder:
+        copy = Path(folder) / "slice.dcm"
+        dataset.save_as(copy)
+        yield copy

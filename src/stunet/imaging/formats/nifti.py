@@ -5,12 +5,12 @@ claims more than its file can hold, or than a scan can have, costs nothing but t
 """
 
 import gzip
-import logging
-import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, cast
 
@@ -19,11 +19,20 @@ import numpy as np
 
 from stunet.errors import FileError
 from stunet.files import replacing
+from stunet.imaging.formats.claims import check_claim
+from stunet.imaging.formats.nifti_header import (
+    HEADER_TYPES,
+    UNSCALED,
+    checked_dtype,
+    checked_geometry,
+    checked_shape,
+    read_header,
+    scaling_of,
+    voxel_offset,
+)
 from stunet.imaging.paging import release, zeros
-from stunet.imaging.volume import Volume, check_affine, check_size, check_spacing, column_lengths
+from stunet.imaging.volume import Volume, label_dtype
 from stunet.labels.ontology import colour_of
-
-logger = logging.getLogger(__name__)
 
 GZIP_LEVEL = 1
 """Label maps are long runs of one value: level 1 is three times as fast as 6 and the files are small all the same."""
@@ -31,30 +40,14 @@ GZIP_LEVEL = 1
 FRACTION_STEPS = 65535
 """Numbers from 0 to 1 are written in so many steps: half of float32's bytes, and finer than bfloat16's answers."""
 
-DEFLATE_MAX_RATIO = 1032
-"""One byte of deflate data never expands to more (zlib's technical details), so a bigger claim is false."""
-
-MEMORY_FRACTION = 0.5
-"""A scan whose voxels alone fill more of the machine's memory cannot be segmented on it and is refused at once."""
-
-SPACING_DISAGREEMENT = 0.01
-"""Relative difference between pixdim and the affine from which on the header contradicts itself."""
-
 READ_BYTES = 1 << 20
 """Voxel data is read and converted in slabs of about this size."""
 
-_HEADER_TYPES = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
-_FIRST_BYTES = {
-    struct.pack(f"{endianness}i", size): (kind, endianness)
-    for size, kind in _HEADER_TYPES.items()
-    for endianness in ("<", ">")
-}
-"""A NIfTI file begins with the size of its header; that tells version and byte order."""
+NIFTI1_LONGEST_AXIS = 32767
+"""Voxels along an axis that NIfTI-1 can count."""
 
-_MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
-_UNSCALED = 1.0, 0.0
-_CARET_EXTENSION = 30
-"""Registered extension code (NIFTI_ECODE_CARET) of the label table."""
+LABEL_TABLE_CODE = 0
+"""Extension code of the label table. TotalSegmentator writes 0; nibabel cannot read the content of its own 30."""
 
 
 def read_nifti(path: Path) -> Volume:
@@ -74,25 +67,94 @@ def read_nifti(path: Path) -> Volume:
     Raises:
         UserError: If the file is damaged, contradicts itself, or is not one real-valued 3D image.
     """
+    with opened(path) as stream:
+        header = read_header(stream, str(path))
+        if bytes(header["magic"])[:3] not in (b"n+1", b"n+2"):
+            raise FileError(
+                f"{path}: the NIfTI magic is {bytes(header['magic'])!r}, not 'n+1' or 'n+2' of a single-file image; "
+                "the file is damaged or of another format, convert it to .nii.gz."
+            )
+        return _read_image(stream, header, header.sizeof_hdr, path)
+
+
+def read_nifti_pair(path: Path) -> Volume:
+    """Read one 3D image in two files, `.hdr` and `.img`, of NIfTI or of Analyze 7.5, each plain or gzipped.
+
+    Analyze headers do not say how a scan lies in the patient; the volume carries a warning.
+
+    Args:
+        path: Either file; the other lies beside it.
+
+    Raises:
+        UserError: If one of the two is missing, or as for `read_nifti`.
+    """
+    header_path, image_path = _partner(path, ".hdr"), _partner(path, ".img")
+    with opened(header_path) as stream:
+        header = read_header(stream, str(header_path))
+    if bytes(header["magic"])[:3] not in (b"ni1", b"ni2"):
+        header = _from_analyze(header)
+    header["magic"] = header.single_magic  # label maps are single files
+    with opened(image_path) as stream:
+        return replace(_read_image(stream, header, 0, image_path), source=str(path))
+
+
+def _partner(path: Path, suffix: str) -> Path:
+    """The file of a pair with this suffix, in whatever case, with or without `.gz`."""
+    stem = re.sub(r"\.(hdr|img)(\.gz)?$", "", path.name.lower())
+    wanted = {f"{stem}{suffix}{gz}" for gz in ("", ".gz")}
+    if path.name.lower() in wanted:
+        return path
+    for other in sorted(path.parent.iterdir()):
+        if other.name.lower() in wanted:
+            return other
+    raise FileError(f"{path}: its other half, the {suffix} file of the same name, is missing; copy both.")
+
+
+def _from_analyze(analyze: nibabel.Nifti1Header) -> nibabel.Nifti1Header:
+    """A NIfTI header with what the bytes of an Analyze header say; SPM's scale factor lies where NIfTI's slope does."""
+    header = nibabel.Nifti1Header(endianness=analyze.endianness)
+    for field in ("dim", "datatype", "bitpix", "pixdim", "vox_offset", "scl_slope"):
+        header[field] = analyze[field]
+    return header
+
+
+def _read_image(stream: IO[bytes], header: nibabel.Nifti1Header, read: int, path: Path) -> Volume:
+    """Check the header and read the voxels from a stream of which `read` bytes, the header's, are read already."""
     name = str(path)
-    with _open(path) as stream:
-        header = _read_header(stream, name)
-        shape_xyz = _checked_shape(header, name)
-        dtype = _checked_dtype(header, name)
-        affine, spacing = _checked_geometry(header, name)
-        offset = _voxel_offset(header, name)
-        _check_claim(offset + int(np.prod(shape_xyz)) * dtype.itemsize, path)
-        scaling = _scaling(header)
-        as_stored = scaling == _UNSCALED and dtype == _type_in_memory(dtype, scaling)
-        if as_stored and offset % dtype.itemsize == 0 and not isinstance(stream, gzip.GzipFile):
-            # the file itself is the array; nothing is ever written to it
-            array = np.asarray(np.memmap(stream, dtype, mode="c", offset=offset, shape=shape_xyz[::-1]))
-            stream.seek(offset + array.nbytes)
-        else:
-            _skip(stream, offset - header.sizeof_hdr, name)
-            array = _read_voxels(stream, shape_xyz[::-1], dtype, scaling, name)
-        _report_rest(stream, name)
-    return Volume(array[None], affine, header.binaryblock, name, spacing)
+    shape_xyz = checked_shape(header, name)
+    dtype = checked_dtype(header, name)
+    geometry = checked_geometry(header, name)
+    offset = voxel_offset(header, name, least=read)
+    is_compressed = isinstance(stream, gzip.GzipFile)
+    check_claim(offset + int(np.prod(shape_xyz)) * dtype.itemsize, path, is_compressed)
+    scaling = scaling_of(header)
+    as_stored = scaling == UNSCALED and dtype == _type_in_memory(dtype, scaling)
+    if as_stored and offset % dtype.itemsize == 0 and not is_compressed:
+        # the file itself is the array; nothing is ever written to it
+        array = np.asarray(np.memmap(stream, dtype, mode="c", offset=offset, shape=shape_xyz[::-1]))
+        stream.seek(offset + array.nbytes)
+    else:
+        _skip(stream, offset - read, name)
+        array = _read_voxels(stream, shape_xyz[::-1], dtype, scaling, name)
+    warnings = (*geometry.warnings, *_warnings_of_rest(stream, name))
+    return Volume(array[None], geometry.affine, header.binaryblock, name, geometry.spacing, warnings)
+
+
+def nifti_volume(voxels_xyz: np.ndarray, header: nibabel.Nifti1Header, name: str) -> Volume:
+    """A volume of voxels in memory and their header, with the checks that a file gets.
+
+    Args:
+        voxels_xyz: (X, Y, Z), rescaled, in a type that a volume holds. They are not copied.
+        header: Of a single file; its dimensions and type are theirs.
+        name: What messages call it.
+
+    Raises:
+        UserError: As for `read_nifti`.
+    """
+    shape_xyz = checked_shape(header, name)
+    place = checked_geometry(header, name)
+    array = voxels_xyz.reshape(shape_xyz).T[None]
+    return Volume(array, place.affine, header.binaryblock, name, place.spacing, place.warnings)
 
 
 def write_nifti_labels(
@@ -107,14 +169,13 @@ def write_nifti_labels(
         labels_ZYX: (Z, Y, X) non-negative integers below 65536, on the grid of `like`.
         like: The scan.
         path: Ends in `.nii` or `.nii.gz`.
-        names: Label to structure name, kept in the header extension where TotalSegmentator and Connectome Workbench
-            look for it.
+        names: Label to structure name, kept in the header extension where TotalSegmentator's reader looks for it.
 
     Raises:
         UserError: If the folder cannot be written.
         ValueError: If the labels do not fit the grid or the types above.
     """
-    dtype = _label_dtype(labels_ZYX)
+    dtype = label_dtype(labels_ZYX)
     header = _derived_header(like, dtype, "stunet label map")
     _write(labels_ZYX, header, like, path, _extension_block(names, header.endianness) if names else b"")
 
@@ -156,25 +217,25 @@ def split_nifti_channels(path: Path, places: Sequence[Path]) -> None:
             written.
     """
     name = str(path)
-    with _open(path) as stream:
-        header = _read_header(stream, name)
+    with opened(path) as stream:
+        header = read_header(stream, name)
         channels = int(header["dim"][4]) if header["dim"][0] == 4 else 1
         if channels != len(places):
             raise FileError(f"{name}: holds {channels} channels, but {len(places)} are expected.")
         single = header.copy()
         single["dim"][0], single["dim"][4:] = 3, 1
-        shape_xyz, dtype = _checked_shape(single, name), _checked_dtype(header, name)
-        _checked_geometry(header, name)
-        offset = _voxel_offset(header, name)
+        shape_xyz, dtype = checked_shape(single, name), checked_dtype(header, name)
+        checked_geometry(header, name)
+        offset = voxel_offset(header, name, least=header.sizeof_hdr)
         size = int(np.prod(shape_xyz)) * dtype.itemsize
-        _check_claim(offset + channels * size, path)
+        check_claim(offset + channels * size, path, isinstance(stream, gzip.GzipFile))
         _skip(stream, offset - header.sizeof_hdr, name)
         single["vox_offset"] = single.single_vox_offset
         for place in places:
             with _packed(place) as output:
                 output.write(single.binaryblock + bytes(4))
                 _copy_bytes(stream, output, size, name)
-        _report_rest(stream, name)
+        _warnings_of_rest(stream, name)  # for the checksum
 
 
 def _copy_bytes(stream: IO[bytes], output: IO[bytes], size: int, name: str) -> None:
@@ -202,7 +263,7 @@ def _write(
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a plain or gzipped file for reading; damage met while reading becomes a sentence."""
     try:
         with path.open("rb") as file:
@@ -219,122 +280,6 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
         raise FileError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def _read_header(stream: IO[bytes], name: str) -> nibabel.Nifti1Header:
-    start = stream.read(4)
-    if start not in _FIRST_BYTES:
-        raise FileError(f"{name}: is not a NIfTI image (it does not begin like one); convert it to .nii.gz first.")
-    kind, endianness = _FIRST_BYTES[start]
-    block = start + stream.read(kind.sizeof_hdr - 4)
-    if len(block) < kind.sizeof_hdr:
-        raise FileError(f"{name}: ends within the NIfTI header; copy or export it again.")
-    header = kind(block, endianness=endianness, check=False)
-    if bytes(header["magic"])[:3] not in (b"n+1", b"n+2"):
-        raise FileError(
-            f"{name}: the NIfTI magic is {bytes(header['magic'])!r}, not 'n+1' or 'n+2' of a single-file image; "
-            "the file is damaged or of another format, convert it to .nii.gz."
-        )
-    return header
-
-
-def _checked_shape(header: nibabel.Nifti1Header, name: str) -> tuple[int, int, int]:
-    """Return the size (x, y, z); trailing axes of one entry are dropped."""
-    rank, *sizes = (int(size) for size in header["dim"])
-    if not 1 <= rank <= 7 or min(sizes[:rank]) < 1:
-        raise FileError(f"{name}: the header's dimensions {sizes[:3]} are not a size; export the scan again.")
-    if rank < 3:
-        raise FileError(f"{name}: is a {rank}D image, but a 3D scan is needed.")
-    if max(sizes[3:rank], default=1) > 1:
-        claimed = "x".join(map(str, sizes[:rank]))
-        raise FileError(
-            f"{name}: holds more than one 3D image ({rank}D, {claimed}); save the one to segment as a file of its own."
-        )
-    check_size(sizes[2::-1], name)
-    return sizes[0], sizes[1], sizes[2]
-
-
-def _checked_dtype(header: nibabel.Nifti1Header, name: str) -> np.dtype:
-    code = int(header["datatype"])
-    try:
-        dtype = header.get_data_dtype()
-    except (KeyError, nibabel.spatialimages.HeaderDataError) as error:
-        raise FileError(f"{name}: the header's data type {code} is unknown; export the scan again.") from error
-    if dtype.kind not in "iuf" or dtype.itemsize > 8 or int(header["bitpix"]) != 8 * dtype.itemsize:
-        kind = nibabel.nifti1.data_type_codes.label[code]
-        raise FileError(
-            f"{name}: voxels of type {kind} with {int(header['bitpix'])} bits are not the real numbers of a scan; "
-            "export it as a grey-value image (for example int16 or float32)."
-        )
-    return dtype
-
-
-def _checked_geometry(header: nibabel.Nifti1Header, name: str) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """Return the affine and the spacing (Z, Y, X), both in mm."""
-    if not np.isfinite(header["pixdim"]).all():
-        raise FileError(f"{name}: pixdim in the header is not finite; export the scan again.")
-    unit = _MM_PER_UNIT.get(str(nibabel.nifti1.unit_codes.label.get(int(header["xyzt_units"]) % 8)), 1.0)
-    x, y, z = (float(size) * unit for size in header["pixdim"][1:4])
-    check_spacing((z, y, x), name)
-    affine = _best_affine(header, name)
-    affine[:3] *= unit
-    check_affine(affine, name)
-    lengths = column_lengths(affine)
-    if not np.allclose(lengths, (z, y, x), rtol=SPACING_DISAGREEMENT):
-        raise FileError(
-            f"{name}: the header contradicts itself: pixdim says voxels of {x:g} x {y:g} x {z:g} mm, the affine "
-            f"{lengths[2]:g} x {lengths[1]:g} x {lengths[0]:g} mm; correct it or export the scan again."
-        )
-    return affine, (z, y, x)
-
-
-def _best_affine(header: nibabel.Nifti1Header, name: str) -> np.ndarray:
-    """The sform where it is set, else the qform, else pixdim alone, as the standard orders them."""
-    try:
-        return np.array(header.get_best_affine(), dtype=np.float64)
-    except (ValueError, nibabel.spatialimages.HeaderDataError) as error:
-        raise FileError(f"{name}: the qform in the header is not a rotation; export the scan again.") from error
-
-
-def _voxel_offset(header: nibabel.Nifti1Header, name: str) -> int:
-    """Position of the first voxel in the (uncompressed) file; 0 stands for the usual place."""
-    stated = float(header["vox_offset"])
-    if not np.isfinite(stated) or 0 < stated < header.sizeof_hdr or stated < 0:
-        raise FileError(f"{name}: the header puts the first voxel at byte {stated:g}; export the scan again.")
-    return int(stated) or header.single_vox_offset
-
-
-def _check_claim(claimed: int, path: Path) -> None:
-    """Refuse a header whose voxels cannot be in the file or would not fit in memory."""
-    stored = path.stat().st_size
-    with path.open("rb") as file:
-        limit = stored * DEFLATE_MAX_RATIO if file.read(2) == b"\x1f\x8b" else stored
-    if claimed > limit:
-        raise FileError(
-            f"{path}: the header claims {claimed:,} bytes of voxels, but the file of {stored:,} bytes cannot hold "
-            "them; it is truncated or damaged, copy or export it again."
-        )
-    if claimed > MEMORY_FRACTION * _physical_memory():
-        raise FileError(
-            f"{path}: the {claimed / 2**30:.1f} GiB of voxels that the header claims are more than this machine can "
-            "handle; crop or downsample the scan."
-        )
-
-
-def _physical_memory() -> float:
-    """Bytes of memory in this machine; infinite where the system does not say."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, OSError, ValueError):
-        return float("inf")
-
-
-def _scaling(header: nibabel.Nifti1Header) -> tuple[float, float]:
-    """Slope and intercept; slopes of 0, NaN or infinity mean none, as the standard says."""
-    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
-    if not np.isfinite(slope) or slope == 0:
-        return _UNSCALED
-    return slope, inter if np.isfinite(inter) else 0.0
-
-
 def _skip(stream: IO[bytes], count: int, name: str) -> None:
     """Pass over header extensions without keeping them."""
     while count > 0:
@@ -345,7 +290,7 @@ def _skip(stream: IO[bytes], count: int, name: str) -> None:
 
 
 def _type_in_memory(dtype: np.dtype, scaling: tuple[float, float]) -> np.dtype:
-    keep = dtype.kind in "iu" and scaling == _UNSCALED
+    keep = dtype.kind in "iu" and scaling == UNSCALED
     return dtype.newbyteorder("=") if keep else np.dtype(np.float32)
 
 
@@ -360,7 +305,7 @@ def _read_voxels(
     for start in range(0, flat.size, step):
         piece = buffer[: flat.size - start]
         _fill(stream, piece, name)
-        flat[start : start + step] = piece if scaling == _UNSCALED else piece * scaling[0] + scaling[1]
+        flat[start : start + step] = piece if scaling == UNSCALED else piece * scaling[0] + scaling[1]
         release(array)
     return np.asarray(array)
 
@@ -376,30 +321,19 @@ def _fill(stream: IO[bytes], piece: np.ndarray, name: str) -> None:
         done += got
 
 
-def _report_rest(stream: IO[bytes], name: str) -> None:
+def _warnings_of_rest(stream: IO[bytes], name: str) -> tuple[str, ...]:
     """Read a little further, which also makes gzip compare its checksum; say so when something follows."""
-    if stream.read(READ_BYTES):
-        logger.warning("%s: data after the last voxel was ignored.", name)
-
-
-def _label_dtype(labels_ZYX: np.ndarray) -> np.dtype:
-    if labels_ZYX.dtype.kind not in "ui":
-        raise ValueError(f"labels must be integers, not {labels_ZYX.dtype}")
-    if labels_ZYX.dtype == np.uint8 or not labels_ZYX.size:
-        return np.dtype(np.uint8)
-    low, high = int(labels_ZYX.min()), int(labels_ZYX.max())
-    if low < 0 or high > 65535:
-        raise ValueError(f"labels must lie in 0..65535, not {low}..{high}")
-    return np.dtype(np.uint8 if high < 256 else np.uint16)
+    return (f"{name}: data after the last voxel is ignored.",) if stream.read(READ_BYTES) else ()
 
 
 def _derived_header(like: Volume, dtype: np.dtype, description: str) -> nibabel.Nifti1Header:
     if not like.nifti_header:
         header = _new_header(like)
     else:
-        header = _HEADER_TYPES[len(like.nifti_header)](like.nifti_header, check=False)
+        header = HEADER_TYPES[len(like.nifti_header)](like.nifti_header, check=False)
     z, y, x = like.shape
     header["dim"] = [3, x, y, z, 1, 1, 1, 1]
+    header["pixdim"] = np.nan_to_num(header["pixdim"])  # in axes that are not used
     header.set_data_dtype(dtype)
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["cal_min"] = header["cal_max"] = 0
@@ -409,8 +343,8 @@ def _derived_header(like: Volume, dtype: np.dtype, description: str) -> nibabel.
 
 
 def _new_header(like: Volume) -> nibabel.Nifti1Header:
-    header = nibabel.Nifti1Header()
     z, y, x = like.shape
+    header = nibabel.Nifti1Header() if max(z, y, x) <= NIFTI1_LONGEST_AXIS else nibabel.Nifti2Header()
     header.set_data_shape((x, y, z))
     header.set_xyzt_units("mm")
     header.set_qform(like.affine, code=1)
@@ -419,14 +353,14 @@ def _new_header(like: Volume) -> nibabel.Nifti1Header:
 
 
 def _extension_block(names: Mapping[int, str], endianness: str) -> bytes:
-    """The names as a header extension (Caret's label table): size, code, XML, padded to a multiple of 16 bytes."""
+    """The names as a header extension, Caret's label table: size, code, XML, padded to a multiple of 16 bytes."""
     rows = "".join(_label_row(label, name) for label, name in sorted(names.items()))
     text = (
         '<?xml version="1.0" encoding="UTF-8"?><CaretExtension><VolumeInformation Index="0">'
         f"<LabelTable>{rows}</LabelTable><VolumeType><![CDATA[Label]]></VolumeType></VolumeInformation></CaretExtension>"
     ).encode()
     text += b" " * (-(len(text) + 8) % 16)
-    return struct.pack(f"{endianness}ii", len(text) + 8, _CARET_EXTENSION) + text
+    return struct.pack(f"{endianness}ii", len(text) + 8, LABEL_TABLE_CODE) + text
 
 
 def _label_row(label: int, name: str) -> str:

@@ -1,0 +1,194 @@
+"""NRRD and MetaImage files, through SimpleITK: scans in, label maps out."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stunet.errors import FileError, OutputError
+from stunet.files import replacing
+from stunet.imaging.formats.claims import check_claim
+from stunet.imaging.volume import Volume, check_size, label_dtype, orientation
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+HEADER_BYTES = 1 << 16
+"""The text of a header ends before; key and value pairs that follow are not looked at."""
+
+_IO_OF_SUFFIX = {
+    ".nrrd": "NrrdImageIO",
+    ".nhdr": "NrrdImageIO",
+    ".mha": "MetaImageIO",
+    ".mhd": "MetaImageIO",
+}
+_DATA_FILE = re.compile(r"^(?:data ?file: |ElementDataFile\s*= ?)(.*?)\s*$", re.MULTILINE)
+_PLACED = re.compile(
+    r"^(?:space: (?:left|right|[LR][AP]S)|(?:TransformMatrix|Rotation|Orientation)\s*=)", re.MULTILINE | re.IGNORECASE
+)
+"""A line that says which way the axes run in the patient."""
+
+
+def read_itk(path: Path) -> Volume:
+    """Read one 3D image of NRRD (`.nrrd`, `.nhdr`) or MetaImage (`.mha`, `.mhd`).
+
+    Args:
+        path: The file, or the header where the voxels have a file of their own.
+
+    Returns:
+        Volume with array (1, Z, Y, X): integers in their type, fractions as float32.
+
+    Raises:
+        UserError: If the file is damaged, lacks its voxels, or is not one real-valued 3D image.
+    """
+    import SimpleITK  # takes as long to load as a scan
+
+    from stunet.imaging.formats.sitk_image import volume_of
+
+    header = _header_text(path)
+    _require_data_file(header, path)
+    reader = SimpleITK.ImageFileReader()
+    reader.SetImageIO(_IO_OF_SUFFIX[path.suffix.lower()])
+    try:
+        with readable_by_itk(path) as name:
+            reader.SetFileName(name)
+            reader.ReadImageInformation()
+            _check_header(reader, header, path)
+            image = reader.Execute()
+    except RuntimeError as error:
+        raise FileError(
+            f"{path}: cannot be read; the file is damaged, cut off or of another format, copy or export it again."
+        ) from error
+    volume = volume_of(_without_fourth_axis(image), str(path))
+    return volume if _PLACED.search(header) else replace(volume, warnings=(_no_orientation(volume),))
+
+
+def write_itk_labels(labels_ZYX: np.ndarray, like: Volume, path: Path, names: Mapping[int, str] | None = None) -> None:
+    """Write a label map as NRRD or MetaImage, compressed; neither has a place for the names.
+
+    Raises:
+        UserError: If the file cannot be written.
+        ValueError: If the labels do not fit the grid, or are not integers from 0 to 65535.
+    """
+    write_with_metadata(labels_ZYX, like, path, {})
+
+
+def write_with_metadata(labels_ZYX: np.ndarray, like: Volume, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write a label map with key and value pairs in its header; see `write_itk_labels`."""
+    import SimpleITK
+
+    from stunet.imaging.formats.sitk_image import labels_as_sitk
+
+    if labels_ZYX.shape != like.shape:
+        raise ValueError(f"labels of shape {labels_ZYX.shape} do not fit the scan's grid {like.shape}")
+    image = labels_as_sitk(labels_ZYX.astype(label_dtype(labels_ZYX), copy=False), like)
+    for key, value in metadata.items():
+        image.SetMetaData(key, value)
+    writer = SimpleITK.ImageFileWriter()
+    writer.SetImageIO(_IO_OF_SUFFIX[path.suffix.lower()])
+    writer.UseCompressionOn()
+    with replacing(path) as temporary, TemporaryDirectory(dir=path.parent, prefix=".stunet") as folder:
+        written = Path(folder) / f"labels{path.suffix.lower()}"  # the suffix decides how MetaImage is written
+        try:
+            with readable_by_itk(written) as name:
+                writer.SetFileName(name)
+                writer.Execute(image)
+        except RuntimeError as error:
+            raise OutputError(f"{path}: cannot be written; is there room on the disk?") from error
+        written.replace(temporary)
+
+
+@contextmanager
+def readable_by_itk(path: Path) -> Iterator[str]:
+    """Yields a name for a file that ITK can take: a name that is not UTF-8 would end the process inside it."""
+    if _is_utf8(str(path)):
+        yield str(path)
+        return
+    with TemporaryDirectory(prefix="stunet") as folder:
+        link = Path(folder) / "link"
+        if _is_utf8(path.name):
+            link.symlink_to(path.parent.resolve(), target_is_directory=True)
+            yield str(link / path.name)
+        else:
+            link = link.with_suffix(path.suffix)
+            link.symlink_to(path.parent.resolve() / path.name)
+            yield str(link)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _header_text(path: Path) -> str:
+    """The beginning of the file; what follows a header of text is voxels."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(HEADER_BYTES).decode("latin-1")
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    if not text:
+        raise FileError(f"{path}: the file is empty; copy or export it again.")
+    end = re.search(r"\r?\n\r?\n|^ElementDataFile.*\n", text, re.MULTILINE)
+    return text[: end.end()] if end else text
+
+
+def _data_file(header: str, path: Path) -> Path | None:
+    """The file with the voxels; None where several hold them."""
+    found = _DATA_FILE.search(header)
+    if found is None or found[1].upper() == "LOCAL":
+        return path
+    if found[1].upper().startswith("LIST") or "%" in found[1]:
+        return None
+    return path.parent / os.fsdecode(found[1].encode("latin-1"))
+
+
+def _require_data_file(header: str, path: Path) -> None:
+    data = _data_file(header, path)
+    if data is not None and not data.is_file():
+        raise FileError(f"{path}: its voxels are in {data}, which is missing; copy both files.")
+
+
+def _check_header(reader: "SimpleITK.ImageFileReader", header: str, path: Path) -> None:
+    """Refuse what is not a 3D image of grey values, and claims that cannot be true."""
+    import SimpleITK
+
+    components, sizes = reader.GetNumberOfComponents(), reader.GetSize()
+    if components != 1:
+        raise FileError(
+            f"{path}: has {components} numbers in each voxel (a colour image, a vector field, or segments that "
+            "overlap); save one grey-value image or label map as a file of its own."
+        )
+    if len(sizes) < 3 or max(sizes[3:], default=1) > 1:
+        claimed = "x".join(map(str, sizes))
+        raise FileError(f"{path}: is a {len(sizes)}D image ({claimed}), but one 3D scan is needed.")
+    if min(sizes) < 1:
+        raise FileError(f"{path}: the header's dimensions {list(sizes)} are not a size; export the scan again.")
+    check_size(sizes[2::-1], str(path))
+    data = _data_file(header, path)
+    if data is not None:
+        voxel_bytes = SimpleITK.Image([1] * len(sizes), reader.GetPixelID()).GetSizeOfPixelComponent()
+        check_claim(int(np.prod(sizes[:3])) * voxel_bytes, data, is_compressed=True)
+
+
+def _without_fourth_axis(image: "SimpleITK.Image") -> "SimpleITK.Image":
+    while image.GetDimension() > 3:
+        image = image[..., 0]
+    return image
+
+
+def _no_orientation(volume: Volume) -> str:
+    return (
+        f"{volume.source}: the header does not say how the scan lies in the patient, so left and right, front and back "
+        f"are a guess: it is read as {orientation(volume.affine)}, as 3D Slicer and ITK-SNAP read it. Check the labels "
+        "against the anatomy."
+    )
