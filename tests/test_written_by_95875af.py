@@ -105,7 +105,7 @@ def test_a_checkpoint_of_an_unfinished_training_becomes_a_model_file(tmp_path):
 def test_a_model_file_to_start_a_training_with(tmp_path):
     """`weights export` reads as `train --from` does."""
     output = tmp_path / "stunet.pth"
-    assert run(["weights", "export", str(MODELS["stunet"]), "-o", str(output)]) == 0
+    assert run(["weights", "export", "-m", str(MODELS["stunet"]), "-o", str(output)]) == 0
     exported, written = torch.load(output, weights_only=True)["network_weights"], load_file(MODELS["stunet"])
     assert exported.keys() == written.keys()
     assert all(torch.equal(tensor, written[key]) for key, tensor in exported.items())

@@ -146,7 +146,7 @@ def test_a_checkpoint_of_two_becomes_one_model_file(alone, two, shared_data):
 def test_told_to_stop_and_resumed_by_another_number_of_processes(alone, home, tmp_path, before, after):
     settings = changed(SETTINGS, strategy="fsdp", picture_every=0)
     stopped = started(before, str(tmp_path), settings, 4)
-    assert all("told to stop after step 4" in answer for answer in stopped)
+    assert all("stopped after step 4" in answer for answer in stopped)
     for cases, log, weights in started(after, str(tmp_path), changed(settings, resume=True)):
         assert sorted(cases) == [4, 5]
         assert largest_difference(log, alone[1]) < 1e-7

@@ -38,7 +38,7 @@ def published(tmp_path_factory):
 def exported(published, tmp_path_factory):
     """The same for nnU-Net's own commands, with two channels."""
     path = tmp_path_factory.mktemp("exported") / "small.pth"
-    assert run(["weights", "export", str(published), "-o", str(path), "--channels", "2"]) == 0
+    assert run(["weights", "export", "-m", str(published), "-o", str(path), "--channels", "2"]) == 0
     return path
 
 
@@ -99,7 +99,7 @@ def test_44_the_command_that_export_prints_fine_tunes_in_nnunet(
         monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
         monkeypatch.setattr(trainers.STUNetTrainer, "on_train_start", snapshot)
         monkeypatch.setattr(trainers.STUNetTrainer, "perform_actual_validation", lambda *_: None)  # see test_run.py
-        exporting = ["weights", "export", str(published), "-o", str(tmp_path / "small.pth"), "--channels", "2"]
+        exporting = ["weights", "export", "-m", str(published), "-o", str(tmp_path / "small.pth"), "--channels", "2"]
         assert run([*exporting, "--json"]) == 0
         command = json.loads(capsys.readouterr().out)["next"].replace("DATASET", "4").replace("FOLD", "0")
         monkeypatch.setattr("sys.argv", [*shlex.split(command), "-device", "cpu"])

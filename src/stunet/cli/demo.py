@@ -27,7 +27,7 @@ DATA_LICENCE = "CC-BY-SA-4.0, Medical Segmentation Decathlon, Task04 Hippocampus
 WHAT_NEXT = """
 Next, your own scan. The model that comes with stunet knows only MR scans cropped around a hippocampus:
 
-  stunet predict -i SCAN.nii.gz -o LABELS.nii.gz
+  stunet predict -i SCAN.nii.gz -o LABELS.nii.gz -m hippocampus
 
 For CT, 104 structures of the whole body:
 
