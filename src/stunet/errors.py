@@ -19,6 +19,9 @@ that is raised is a mistake in stunet.
 import difflib
 from collections.abc import Iterable
 
+SHOWN_NAMES = 20
+"""Known names that a message lists; the others are counted."""
+
 
 class UserError(ValueError):
     """Something the user can mend: a bad file, an unknown name, an option that is missing.
@@ -52,7 +55,7 @@ class UnknownNameError(UserError):
         known = list(known)
         near = difflib.get_close_matches(str(name), known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        return cls(f"There is no {what} {str(name)!r}.{hint} Known are: {', '.join(known)}.")
+        return cls(f"There is no {what} {str(name)!r}.{hint} Known are: {listed(known, SHOWN_NAMES)}.")
 
 
 class MissingPackageError(UserError):

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stunet.errors import UnknownNameError, UserError
+from stunet.errors import UnknownNameError, UserError, listed
 from stunet.files import home_folder
 
 
@@ -38,15 +38,15 @@ def find_dataset(dataset: str, root: Path) -> str:
         if not re.match(r"Dataset\d{3}_", dataset):
             raise UserError(f"A dataset is a number (4) or a name like Dataset004_Hippocampus, not {dataset!r}.")
         if not (root / dataset).is_dir():
-            raise UnknownNameError(f"There is no dataset {dataset!r} in {root}. It holds: {_names(root)}.")
+            raise UnknownNameError(f"{UnknownNameError.of('dataset', dataset, _names(root))} stunet looked in {root}.")
         return dataset
     found = sorted(p.name for p in root.glob(f"Dataset{int(dataset):03d}_*") if p.is_dir())
     if not found:
-        raise UserError(f"There is no folder Dataset{int(dataset):03d}_* in {root}. It holds: {_names(root)}.")
+        raise UserError(f"There is no folder Dataset{int(dataset):03d}_* in {root}. It holds: {listed(_names(root))}.")
     if len(found) > 1:
         raise UserError(f"Several datasets in {root} have the number {dataset}: {', '.join(found)}. Keep one.")
     return found[0]
 
 
-def _names(root: Path) -> str:
-    return ", ".join(sorted(p.name for p in root.glob("Dataset*"))) or "no dataset"
+def _names(root: Path) -> list[str]:
+    return sorted(path.name for path in root.glob("Dataset*"))

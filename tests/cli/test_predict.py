@@ -275,7 +275,7 @@ def test_a_damaged_scan_is_told_before_a_model_is_looked_for(stunet, capsys, tmp
         (["-m", "hipocampus"], "There is no model 'hipocampus'"),
         (["-f", "0"], "has no folds to choose from"),
         (["--step", "0"], "The step between windows"),
-        (["--classes", "class_9"], "has no structure 'class_9'"),
+        (["--classes", "class_9"], "no structure 'class_9'"),
         (["--precision", "float16"], "does not compute in float16"),
         (["--resume"], "--resume is for a folder of scans"),
         (["--separate"], "needs a folder"),

@@ -207,7 +207,7 @@ def test_regions_are_predicted_alone_or_together():
 
 
 def test_a_class_that_the_model_does_not_have():
-    with pytest.raises(UserError, match=r"no structure 'clas_1'\. It has class_1"):
+    with pytest.raises(UserError, match=r"no structure 'clas_1'\. Did you mean 'class_1'\?"):
         Predictor(tiny_model(), replace(EXACT, classes=("class_2", "clas_1")))
 
 

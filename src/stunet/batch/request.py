@@ -18,7 +18,7 @@ from stunet.batch.find_scans import (
 from stunet.batch.outputs import Outputs, beside
 from stunet.batch.predict_cases import CaseResult, predict_cases
 from stunet.batch.prediction_record import answer_key, append_record, read_records, run_record, scan_record
-from stunet.errors import OutputError, UserError
+from stunet.errors import FileError, OutputError, UserError
 from stunet.files import made_folder, require_short_name, require_writable, write_json
 from stunet.imaging.formats.registry import WRITERS, has_suffix, without_suffix
 
@@ -195,6 +195,8 @@ def _scans_in(paths: Sequence[Path]) -> list[ScanFile]:
     """The scans that are named, and those in the folders that are named."""
     found: list[ScanFile] = []
     for path in paths:
+        if not path.exists():
+            raise FileError(f"{path}: no such file or folder.")
         if path.is_dir():
             require_scans(path)
         inside = scan_files(path) if path.is_dir() else []

@@ -26,11 +26,11 @@ class Options:
     json: Switch = False
     """Print the result as JSON on stdout."""
     quiet: Annotated[Switch, tyro.conf.arg(aliases=["-q"])] = False
-    """Print errors only (and JSON, with --json)."""
+    """Print only errors (and JSON, with --json)."""
     verbose: Annotated[Switch, tyro.conf.arg(aliases=["-v"])] = False
-    """Print what stunet does in detail, and the traceback of every error."""
+    """Print more, and the traceback of errors."""
     threads: int | None = None
-    """CPU threads to compute with; all by default."""
+    """Number of CPU threads. Default: all."""
 
 
 class Command(Protocol):

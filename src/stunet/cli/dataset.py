@@ -12,7 +12,7 @@ from stunet.cli.output import MESSAGES, Switch, print_result, progress_bar
 
 @dataclass
 class Convert(Options):
-    """Bring a published dataset into nnU-Net's raw layout, checked against its published numbers and names.
+    """Convert a published dataset into nnU-Net's raw layout, and check it against the published numbers.
 
     To continue an interrupted conversion, run the same command again.
 
@@ -22,21 +22,21 @@ class Convert(Options):
     kind: Annotated[Literal["totalsegmentator", "msd", "amos22", "flare22", "autopet22"], tyro.conf.Positional]
     """totalsegmentator (version 1), msd (one task of the Decathlon), amos22, flare22 or autopet22."""
     source: Annotated[Path, tyro.conf.Positional]
-    """The folder into which the published archive was unpacked."""
+    """Folder with the unpacked archive."""
     id: int
-    """Number of the new dataset, 1 to 999."""
+    """Number for the new dataset, 1 to 999."""
     to: Path | None = None
-    """nnU-Net's raw folder; STUNET_HOME/raw by default, or nnUNet_raw where that is set."""
+    """nnU-Net's raw folder. Default: nnUNet_raw if set, else STUNET_HOME/raw."""
     modality: str | None = None
-    """Only one modality: CT or MR of amos22, CT or PET of autopet22."""
+    """Use only one modality: CT or MR (amos22), CT or PET (autopet22)."""
     partial: Switch = False
-    """Convert a part of the dataset: numbers that differ from the published ones are reported, not refused."""
+    """Accept a part of the dataset. Numbers that differ from the published ones are only reported."""
     only_labelled: Switch = False
-    """Leave cases out whose label map is empty (autopet22: studies without lesions)."""
+    """Skip cases with an empty label map (autopet22: studies without lesions)."""
     link: Switch = False
-    """Link images to the source where they need not be changed, instead of copying them."""
+    """Link images instead of copying them, if they do not have to be changed."""
     workers: int | None = None
-    """Cases at a time; one for each processor by default, eight at most."""
+    """Cases to process at a time. Default: one per processor, at most eight."""
 
     def run(self) -> int:
         """Find the cases, compare numbers, convert."""
@@ -68,13 +68,13 @@ class Convert(Options):
 
 @dataclass
 class Check(Options):
-    """Read every training case of a dataset in nnU-Net's raw layout, and name what is wrong with which case.
+    """Read every training case of a dataset, and list what is wrong.
 
     Example: stunet dataset check -d 4
     """
 
     dataset: Annotated[str, tyro.conf.arg(aliases=["-d"])]
-    """Number or name of a dataset in the raw folder (STUNET_HOME/raw, or nnUNet_raw where that is set)."""
+    """Number or name of a dataset in nnU-Net's raw folder (nnUNet_raw if set, else STUNET_HOME/raw)."""
 
     def run(self) -> int:
         """Check; 2 if there is any problem."""
@@ -93,7 +93,7 @@ class Check(Options):
 
 @dataclass
 class Subset(Options):
-    """Draw nested subsets of the training cases, with each label as often as in all of them, as folds to train on.
+    """Draw nested, stratified subsets of the training cases as folds to train on.
 
     A larger subset contains the smaller ones; the validation cases are those of the fold drawn from (a fifth of the
     cases where the dataset has no split).
@@ -102,13 +102,13 @@ class Subset(Options):
     """
 
     dataset: Annotated[str, tyro.conf.arg(aliases=["-d"])]
-    """Number or name of a dataset in the raw folder."""
+    """Number or name of a dataset in nnU-Net's raw folder."""
     cases: tuple[int, ...]
     """Sizes of the subsets."""
     seed: int = 0
-    """The same seed draws the same cases."""
+    """Random seed."""
     fold: Annotated[int, tyro.conf.arg(aliases=["-f"])] = 0
-    """Draw from the training cases of this fold, and keep its validation cases."""
+    """Draw from the training cases of this fold. Its validation cases stay."""
 
     def run(self) -> int:
         """Read the label maps, draw, write the splits file."""

@@ -39,15 +39,15 @@ Not a medical device."""
 
 @dataclass
 class Demo(Options):
-    """Segment a scan that comes with stunet: table, labels, report and picture.
+    """Segment a scan that comes with stunet.
 
     Example: stunet demo -o stunet_demo
     """
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("stunet_demo")
-    """The folder to write labels.nii.gz, report.json and preview.png to; made where missing."""
+    """Output folder for labels.nii.gz, report.json and preview.png."""
     scan: str = "1"
-    """Which of the three scans: 1 to 3, or its name."""
+    """Which scan: 1, 2 or 3, or its name."""
 
     def run(self) -> int:
         """Segment, compare with the reference, write, show."""

@@ -23,10 +23,10 @@ OPTIONAL = {
 
 @dataclass
 class Doctor(Options):
-    """Show versions, devices and folders; --nnunet prints the line that nnU-Net's own commands need."""
+    """Show versions, devices and folders."""
 
     nnunet: Switch = False
-    """Print the line to put into a shell so that nnUNetv2_train and nnUNetv2_predict find our trainers."""
+    """Print the line that lets nnU-Net's own commands find stunet's trainers: eval \"$(stunet doctor --nnunet)\"."""
 
     def run(self) -> int:
         """Look and tell."""

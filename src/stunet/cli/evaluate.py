@@ -26,42 +26,41 @@ MOST_WORKERS = 8
 
 @dataclass
 class Evaluate(Options):
-    """Score label maps against references: each case, each label and all, with intervals.
+    """Compare label maps with references: per case, per label and overall, with confidence intervals.
 
     Example: stunet evaluate -p predictions/ -r labelsTr/ --names dataset.json --metrics dsc nsd hd95 -o report.json
     """
 
     prediction: Annotated[Path, tyro.conf.arg(aliases=["-p"])]
-    """A label map, or a folder of them."""
+    """Predicted label map, or a folder of them."""
     reference: Annotated[Path, tyro.conf.arg(aliases=["-r"])]
-    """The same, with the same file names."""
+    """Reference label map, or a folder with the same file names."""
     output: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["-o"])] = ()
-    """Write the report here: .json has everything, .csv every score, .md and .tex the tables. Several may be given."""
+    """Report files: .json has everything, .csv every score, .md and .tex the tables."""
     names: Path | None = None
-    """Score the labels of this dataset.json of nnU-Net: plain ones, regions, and without what is marked to be ignored.
-    By default every value that occurs is scored."""
+    """nnU-Net's dataset.json with the labels, regions and ignore label to score. Default: every value that occurs."""
     mapping: str | None = None
-    """Score the 104 structures on another dataset's references: btcv, amos_ct, ... or a .toml file of your own."""
+    """Score predictions of the 104 structures on another dataset: btcv, amos_ct, ..., or your own .toml file."""
     numbering: Literal["stunet", "totalsegmentator-v1", "totalsegmentator-v2", "dataset"] = "stunet"
-    """With --mapping: how the predictions are numbered; `dataset` is as the references are."""
+    """With --mapping: the numbering of the predictions. `dataset` is that of the references."""
     metrics: tuple[MetricName, ...] = ("dsc",)
-    """What is measured; the first one ranks the cases."""
+    """Metrics. The first one ranks the cases."""
     tolerance: str = "totalsegmentator"
-    """Of nsd: totalsegmentator's (3 mm for all labels), flare22's, mm of your own, or a .csv file of labels and mm."""
+    """Tolerance of nsd: totalsegmentator (3 mm), flare22, a number in mm, or a .csv file of labels and mm."""
     against: Path | None = None
-    """Predictions of another system for the same cases, to test the difference."""
+    """Predictions of another system for the same cases. The difference is tested."""
     groups: Switch = False
-    """Also the five groups of the paper's Table 3; labels are STU-Net's 104 unless --names says otherwise."""
+    """Also score the five groups of the paper's Table 3. Labels are STU-Net's 104 unless --names is given."""
     worst: int = 0
-    """Number of worst cases to list."""
+    """List this many of the worst cases."""
     pictures: Path | None = None
-    """Draw the worst label of each of the worst cases into this folder: prediction filled, reference outlined."""
+    """Draw the worst label of each of the worst cases into this folder."""
     images: Path | None = None
-    """The scans for the pictures, named as nnU-Net does or as the label maps; without, the ground is black."""
+    """Folder with the scans, as background of the pictures."""
     workers: int | None = None
-    """Cases at a time; by default as many as there are processors, up to 8."""
+    """Cases to process at a time. Default: one per processor, at most eight."""
     seed: int = 0
-    """Of the resampling that gives the intervals."""
+    """Random seed of the bootstrap."""
 
     def run(self) -> int:
         """Read, compare, print."""

@@ -39,21 +39,21 @@ class List(Options):
             print_json([dict(zip(keys, row, strict=True)) for row in rows])
         else:
             print_table("Experiments", ("name", "shows", "in the paper", "full size needs"), rows)
-            MESSAGES.print("`stunet experiment show NAME` tells cost and the paper's numbers.")
+            MESSAGES.print("`stunet experiment show NAME` shows cost and the paper's numbers.")
         return 0
 
 
 @dataclass
 class Show(Options):
-    """Show what an experiment claims, consists of, needs and costs, and the paper's numbers.
+    """Show an experiment: its claim, runs, data, cost, and the paper's numbers.
 
     Example: stunet experiment show table5
     """
 
     name: Annotated[str, tyro.conf.Positional]
-    """One of `stunet experiment list`."""
+    """Name of an experiment (see `stunet experiment list`)."""
     profile: ProfileOption = "full"
-    """full is the paper's experiment; mini the same code on little data."""
+    """full: the paper's experiment. mini: the same code on little data."""
 
     def run(self) -> int:
         """Count the cost and print."""
@@ -73,7 +73,7 @@ class Show(Options):
 
 @dataclass
 class Run(Options):
-    """Run an experiment, or some of its rows, and print the paper's numbers beside ours.
+    """Run an experiment, or some of its rows, and compare with the paper's numbers.
 
     Each finished run is kept; --resume continues. Results, tables and models are written to the output folder.
 
@@ -83,19 +83,19 @@ class Run(Options):
     """
 
     name: Annotated[str, tyro.conf.Positional]
-    """One of `stunet experiment list`."""
+    """Name of an experiment (see `stunet experiment list`)."""
     profile: ProfileOption = "full"
-    """full is the paper's experiment; mini the same code on little data, for minutes on a CPU."""
+    """full: the paper's experiment. mini: the same code on little data, minutes on a CPU."""
     data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """NAME=FOLDER, a dataset in nnU-Net's raw layout; once for each name that `stunet experiment show` lists."""
+    """NAME=FOLDER of a dataset in nnU-Net's raw layout, for each name that `stunet experiment show` lists."""
     only: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Only these runs; a pattern such as 'stunet-b*'. Can be given again."""
+    """Only runs that match this pattern, such as 'stunet-b*'."""
     gpus: int | None = None
-    """GPUs that train together on this machine; 0 is the CPU. By default one if there is any."""
+    """Number of GPUs to train on. 0 is the CPU. Default: 1 if there is one."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Folder of the experiment; STUNET_HOME/experiments/NAME-PROFILE by default."""
+    """Folder of the experiment. Default: STUNET_HOME/experiments/NAME-PROFILE."""
     resume: Switch = False
-    """Keep the runs that are done, and go on with the others."""
+    """Keep finished runs, and continue with the others."""
 
     def run(self) -> int:
         """Do what is left, write results and tables, print them."""
@@ -139,15 +139,15 @@ class Run(Options):
 
 @dataclass
 class Plot(Options):
-    """Draw the figure of an experiment from its results file, as PDF and PNG, beside that file.
+    """Draw the figure of an experiment as PDF and PNG.
 
     Example: stunet experiment plot figure4 --profile mini
     """
 
     name: Annotated[str, tyro.conf.Positional]
-    """One of `stunet experiment list`."""
+    """Name of an experiment (see `stunet experiment list`)."""
     profile: ProfileOption = "full"
-    """Of the run whose results are drawn."""
+    """Profile of the run to draw."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Folder of the experiment, as given to `stunet experiment run`."""
 

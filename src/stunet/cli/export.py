@@ -12,19 +12,19 @@ from stunet.cli.output import print_result
 
 @dataclass
 class Export(Options):
-    """Write a model as an ONNX or OpenVINO file, and beside it a card (JSON) with all that is to be done around it.
+    """Export a model to ONNX or OpenVINO, with a card (JSON) that describes pre- and postprocessing.
 
     Example: stunet export -m hippocampus --to onnx -o hippocampus.onnx
     """
 
     model: Annotated[str, tyro.conf.arg(aliases=["-m"])]
-    """A name of the catalogue, a .safetensors or .model file, or a model folder of nnU-Net v2."""
+    """Model name, a .safetensors or .model file, or a model folder of nnU-Net v2."""
     to: Literal["onnx", "openvino"]
-    """The kind of file."""
+    """Format of the file."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The file to write: .onnx, or .xml for OpenVINO (its weights go to a .bin beside it)."""
     folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f"])] = ()
-    """Folds of a model folder whose answers the file averages; all that are trained by default."""
+    """Folds of a model folder to average. Default: all trained folds."""
 
     def run(self) -> int:
         """Write, try out, and tell what was written."""

@@ -11,26 +11,26 @@ from stunet.cli.output import Switch, print_json, print_table, progress_bar
 
 @dataclass
 class Models(Options):
-    """Show sizes, parameters and cost, and the catalogue of trained models; or what fits into a memory.
+    """List networks and trained models, or what fits into a given memory.
 
-    Example: stunet models base --patch 128 128 128
-    Example: stunet models --fit 24GB
+    Examples: stunet models base --patch 128 128 128
+              stunet models --fit 24GB
     """
 
     name: Annotated[str | None, tyro.conf.Positional] = None
-    """One size, or another network of the paper; all sizes by default."""
+    """Show only this size or network. Default: all sizes."""
     systems: Switch = False
-    """Show the networks that the paper compares with, and its variants of STU-Net, too."""
+    """Also show the networks that the paper compares with, and its variants of STU-Net."""
     patch: tuple[int, int, int] = (128, 128, 128)
-    """Patch in voxels (Z, Y, X); the paper's tables hold for the default."""
+    """Patch size in voxels. The default is the paper's."""
     channels: int = 1
-    """Input channels."""
+    """Number of input channels."""
     classes: int = 105
-    """Classes, background included; the paper's tables hold for the default."""
+    """Number of classes, with background. The default is the paper's."""
     fit: str | None = None
-    """A memory, such as 24GB or 24GiB: show what trains and predicts in it instead."""
+    """Show what can be trained and predicted in this memory, such as 24GB."""
     precision: Literal["bfloat16", "float32"] | None = None
-    """With --fit: of convolutions; bfloat16 by default, and float16 needs the same."""
+    """With --fit: the precision of the network. float16 needs as much as bfloat16, the default."""
 
     def run(self) -> int:
         """Count without memory and print."""

@@ -34,18 +34,18 @@ class Predict(Options):
     of one scan where -o is a label map. Where -o is a folder they are scans; channels are joined by their names
     (case_0000, case_0001)."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="PATH")]
-    """The label map to write, or a folder: for several scans, or with --separate."""
+    """Label map to write; a folder for several scans or with --separate."""
     model: Annotated[str | None, tyro.conf.arg(aliases=["-m"], metavar="MODEL")] = None
     """A trained model: a name (`stunet models` lists them), a .safetensors or .model file, or a model folder of nnU-Net
     v2."""
     folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f"])] = ()
-    """Folds of a model folder whose answers are averaged; all that are trained by default."""
+    """Folds of a model folder to average. Default: all trained folds."""
     classes: tuple[str, ...] = ()
-    """Only these structures, by name; all by default."""
+    """Only these structures. Default: all."""
     separate: Switch = False
-    """Write one mask per structure into the folder -o, instead of one label map."""
+    """Write one mask per structure into the folder -o."""
     statistics: Switch = False
-    """Write volume, intensities, centroid and bounding box of every structure (.statistics.json)."""
+    """Write volume, intensity, centroid and bounding box of each structure (.statistics.json)."""
     preview: Switch = False
     """Write a picture (.preview.png)."""
     itksnap: Switch = False
@@ -53,25 +53,25 @@ class Predict(Options):
     slicer: Switch = False
     """Write names and colours for 3D Slicer (.ctbl)."""
     probabilities: Switch = False
-    """Write one map per structure, of values from 0 to 1, into a folder (.probabilities). Large: see --classes."""
+    """Write one probability map per structure into a folder (.probabilities). Large: use --classes."""
     resume: Switch = False
-    """Skip scans whose outputs exist. The model and the settings must be the same."""
+    """Skip scans that already have all outputs."""
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
-    """auto, cpu, cuda, cuda:N or mps; auto takes a CUDA GPU if there is one, else the CPU."""
+    """auto, cpu, cuda, cuda:N or mps. auto: a CUDA GPU if there is one, else the CPU."""
     backend: Literal["auto", "torch", "openvino", "onnx"] = "auto"
-    """What runs the network; auto takes the fastest that is installed, and says which."""
+    """What runs the network. auto: the fastest that is installed."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the network; auto: float16 on CUDA, bfloat16 by OpenVINO on CPUs that have it, else float32, the exact one."""
+    """Precision of the network. auto: float16 on CUDA, bfloat16 with OpenVINO if the CPU has it, else float32."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """on: torch compiles the network; the first start takes a minute or more, later ones seconds. auto is off."""
+    """Compile the network with torch. The first start takes a minute or more, later ones seconds. auto: off."""
     mirror: Switch = False
-    """Average over mirrored copies: up to eight times slower, a little more accurate."""
+    """Average over mirrored copies: up to eight times slower, slightly more accurate."""
     step: float = 0.5
-    """Distance between windows as a fraction of the window; larger is faster and CHANGES THE ANSWER."""
+    """Distance between windows as a fraction of the window. Larger is faster and changes the labels."""
     skip_air: Switch = False
-    """Process only the body and 20 mm around it (CT only). Faster with much air in the scan; CHANGES NEAR-TIES."""
+    """Process only the body and 20 mm around it (CT only). Faster, and changes labels slightly."""
     fast: Switch = False
-    """Work on a grid of 3 mm, if the model's is finer: up to eight times faster, and CHANGES THE ANSWER."""
+    """Work on a grid of 3 mm if the model's is finer. Up to eight times faster, and changes the labels."""
 
     def run(self) -> int:
         """Check the paths, segment, and show what came out."""

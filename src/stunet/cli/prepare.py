@@ -11,7 +11,7 @@ from stunet.cli.output import print_summary, progress_bar, stdout_to_stderr
 
 @dataclass
 class Prepare(Options):
-    """Check, plan and preprocess a dataset for an STU-Net or another network, all by nnU-Net.
+    """Check, plan and preprocess a dataset with nnU-Net.
 
     To continue after an interruption, run the same command again.
 
@@ -19,15 +19,15 @@ class Prepare(Options):
     """
 
     dataset: Annotated[str, tyro.conf.arg(aliases=["-d"])]
-    """Number or name of a dataset in the raw folder (STUNET_HOME/raw, or nnUNet_raw where that is set)."""
+    """Number or name of a dataset in nnU-Net's raw folder (nnUNet_raw if set, else STUNET_HOME/raw)."""
     size: Annotated[str, tyro.conf.arg(aliases=["--network"])] = "small"
-    """tiny, small, base, large or huge; or another network: nnunet, nnunet_star, unetr_b, ... (`stunet models`)."""
+    """tiny, small, base, large, huge, or another network (see `stunet models --systems`)."""
     configuration: Annotated[str, tyro.conf.arg(aliases=["-c"])] = "3d_fullres"
     """3d_fullres or 3d_lowres."""
     plan: Annotated[Literal["nnunet", "published"], tyro.conf.arg(name="plans")] = "nnunet"
-    """nnunet: spacing, patch and batch for this dataset. published: those of the published weights (1.5 mm, 128^3)."""
+    """nnunet: planned for this dataset. published: the plan of the published weights (1.5 mm, 128x128x128)."""
     workers: int | None = None
-    """Cases at a time; one for each processor by default, eight at most."""
+    """Cases to process at a time. Default: one per processor, at most eight."""
 
     def run(self) -> int:
         """Prepare with a bar; let nnU-Net talk on stderr."""

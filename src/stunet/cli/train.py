@@ -55,7 +55,7 @@ def spoken_report(report: "StepReport") -> str:
 
 @dataclass
 class Train(Options):
-    """Train an STU-Net, or a network that the paper compares it with, by the paper's settings inside nnU-Net.
+    """Train a network with nnU-Net and the paper's settings.
 
     Examples: stunet train -d 4 -f 0 --size small --epochs 40 --batch-size 2
               stunet train -d 4 -f 0 --from base --epochs 100
@@ -63,7 +63,7 @@ class Train(Options):
 
     settings: Annotated[TrainingSettings, tyro.conf.arg(name="")]
     gpus: int = 1
-    """Processes that train together on this machine, one for each GPU, or on the CPU with --device cpu."""
+    """Number of GPUs on this machine. With --device cpu, number of processes."""
 
     def run(self) -> int:
         """Train with a progress bar, or start the processes that do; nnU-Net's own log goes to stderr."""

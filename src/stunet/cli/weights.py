@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Get(Options):
-    """Download a model of the catalogue; later predictions find it.
+    """Download a model. Later predictions find it.
 
     Example: stunet weights get base
     """
 
     name: Annotated[str, tyro.conf.Positional]
-    """A name that `stunet models` lists."""
+    """Name of a model (see `stunet models`)."""
 
     def run(self) -> int:
         """Download, check, import."""
@@ -34,7 +34,7 @@ class Get(Options):
 
 @dataclass
 class Import(Options):
-    """Turn a checkpoint of nnU-Net v1 or v2, or a model folder, into one .safetensors file.
+    """Convert a checkpoint or a model folder of nnU-Net into one .safetensors file.
 
     Example: stunet weights import base_ep4k.model -o base.safetensors
     """
@@ -44,13 +44,13 @@ class Import(Options):
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The .safetensors file to write."""
     plans: Path | None = None
-    """nnU-Net's plans: the .pkl beside a v1 .model, or a v2 plans.json. The published weights need none."""
+    """nnU-Net's plans: the .pkl next to a v1 .model, or v2's plans.json. Not needed for the published weights."""
     strides: tuple[tuple[int, int, int], ...] | None = None
-    """Strides (Z Y X) of the five downsamplings, one after the other: 2 2 2 2 2 2 2 2 2 2 2 2 1 1 2."""
+    """Strides of the five downsamplings, for example 2 2 2 2 2 2 2 2 2 2 2 2 1 1 2."""
     folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f", "--fold"])] = ()
-    """Which folds of a model folder; several become one model that averages them. 0 by default."""
+    """Folds of a model folder. Several become one model that averages them. Default: 0."""
     float16: Switch = False
-    """Store half precision: half the file, computed with in float32 all the same."""
+    """Store the weights in half precision. The file is half as large."""
 
     def run(self) -> int:
         """Read without running any of the file's code, then write."""
@@ -79,19 +79,19 @@ class Import(Options):
 
 @dataclass
 class Export(Options):
-    """Write a .pth file for nnU-Net's own nnUNetv2_train -pretrained_weights. (`stunet train --from` needs none.)
+    """Write a .pth file for nnUNetv2_train -pretrained_weights. (`stunet train --from` does not need it.)
 
     Example: stunet weights export -m base -o base.pth --channels 2
     """
 
     model: Annotated[str, tyro.conf.arg(aliases=["-m"])]
-    """A name of the catalogue, a .safetensors, .model or .pth file, or a model folder of nnU-Net v2."""
+    """Model name, a .safetensors, .model or .pth file, or a model folder of nnU-Net v2."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The .pth file to write."""
     channels: int | None = None
-    """Input channels of the dataset that will be trained; the first layer is repeated for them."""
+    """Input channels of your dataset. The first layer is repeated for them."""
     divide_channels: Switch = False
-    """Divide the repeated weights by their number."""
+    """Divide the repeated weights by the number of channels."""
 
     def run(self) -> int:
         """Read without running any of the file's code, fit the channels, write."""
@@ -127,7 +127,7 @@ def _nnunet_command(size: str) -> str:
 
 @dataclass
 class List(Options):
-    """List the models of the catalogue that are on this machine."""
+    """List the models on this machine."""
 
     def run(self) -> int:
         """Look into the models folder."""
@@ -142,10 +142,10 @@ class List(Options):
 
 @dataclass
 class Verify(Options):
-    """Read a whole model file and compare it with what was recorded at its first use."""
+    """Check that a model file is complete and unchanged."""
 
     name: Annotated[str, tyro.conf.Positional]
-    """A name of the catalogue."""
+    """Name of a model (see `stunet weights list`)."""
 
     def run(self) -> int:
         """Hash and compare."""
@@ -162,7 +162,7 @@ class Remove(Options):
     """Delete a downloaded model."""
 
     name: Annotated[str, tyro.conf.Positional]
-    """A name of the catalogue."""
+    """Name of a model (see `stunet weights list`)."""
 
     def run(self) -> int:
         """Delete the file; the record of its hash stays."""

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from threading import Event
 from time import perf_counter
@@ -248,8 +247,8 @@ def _labels_of(classes: Sequence[str], model: Model) -> frozenset[int]:
     label_of = {name: label for label, name in model.names.items() if label}
     for name in classes:
         if name not in label_of:
-            similar = get_close_matches(name, label_of, n=3) or label_of
-            raise UnknownNameError(f"Model {model.card.name!r} has no structure {name!r}. It has {', '.join(similar)}.")
+            unknown = UnknownNameError.of("structure", name, label_of)
+            raise UnknownNameError(f"{unknown} These are the structures of model {model.card.name!r}.")
     return frozenset(label_of[name] for name in classes or label_of)
 
 
