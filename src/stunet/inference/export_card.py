@@ -5,10 +5,10 @@ Keys hold numbers for programs; each section's `how` says in words what to do wi
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stunet import __version__
 from stunet.imaging.normalize import EPSILON
 from stunet.inference.sliding import Sliding
 from stunet.inference.windows import GAUSSIAN_PEAK, GAUSSIAN_SIGMA_FRACTION
@@ -31,7 +31,7 @@ def export_card(model: Model, files: Sequence[Path], names: tuple[str, str], dif
     card, plan = model.card, model.plan
     return {
         "card_version": EXPORT_CARD_VERSION,
-        "about": f"A network exported by stunet {__version__}, and how to use it. Not a medical device.",
+        "about": f"A network exported by stunet {version('stunet')}, and how to use it. Not a medical device.",
         "files": [{"name": f.name, "bytes": f.stat().st_size, "sha256": sha256_of(f)} for f in files],
         "checked": {
             "largest_difference": difference,

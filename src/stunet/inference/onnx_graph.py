@@ -8,6 +8,7 @@ while it works, as `torch.fx` does; this does not.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from stunet import __version__
 from stunet.extras import from_extra
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class OnnxGraph:
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
             producer_name="stunet",
-            producer_version=__version__,
+            producer_version=version("stunet"),
         )
 
     def save(self, path: Path) -> list[Path]:
