@@ -111,5 +111,5 @@ def test_a_copy_goes_to_another_device_and_the_original_stays():
 def test_devices():
     assert torch_device("cpu") == CPU
     assert torch_device("auto").type in ("cpu", "cuda")
-    with pytest.raises(UserError, match=r"no device 'gpu'.* Known are: cpu"):
+    with pytest.raises(UserError, match=r"no device 'gpu'.* Known are: auto, cpu"):
         torch_device("gpu")

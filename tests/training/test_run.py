@@ -111,7 +111,7 @@ def test_nothing_to_resume(home):
     [
         ({"size": "gigantic"}, "no network 'gigantic'"),
         ({"size": "huge"}, "stunet prepare -d 4 --size huge"),
-        ({"device": "tpu"}, "no device 'tpu'.*cpu"),
+        ({"device": "tpu"}, "no device 'tpu'.*auto, cpu"),
         ({"fold": "most"}, "A fold is .* not 'most'"),
         ({"configuration": "2d"}, "no configuration '2d', only: 3d_fullres"),
         ({"epochs": 0}, "1 or more"),

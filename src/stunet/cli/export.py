@@ -17,13 +17,13 @@ class Export(Options):
     Example: stunet export -m hippocampus --to onnx -o hippocampus.onnx
     """
 
-    model: Annotated[str, tyro.conf.arg(aliases=["-m"])]
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"], metavar="MODEL")]
     """Model name, a .safetensors or .model file, or a model folder of nnU-Net v2."""
     to: Literal["onnx", "openvino"]
     """Format of the file."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The file to write: .onnx, or .xml for OpenVINO (its weights go to a .bin beside it)."""
-    folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f"])] = ()
+    folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f"], metavar="FOLD...")] = ()
     """Folds of a model folder to average. Default: all trained folds."""
 
     def run(self) -> int:

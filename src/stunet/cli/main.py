@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import make_dataclass
 from typing import Annotated, Any, Union
 
 import tyro
 
-from stunet.cli.command import DONE, EXIT_CODES, Command, carry_out
+from stunet.cli.command import BAD_INPUT, DONE, EXIT_CODES, Command, carry_out
 from stunet.cli.dataset import Dataset
 from stunet.cli.demo import Demo
 from stunet.cli.doctor import Doctor
@@ -20,6 +21,7 @@ from stunet.cli.predict import Predict
 from stunet.cli.prepare import Prepare
 from stunet.cli.train import Train
 from stunet.cli.weights import Weights
+from stunet.errors import UnknownNameError
 
 COMMANDS: dict[str, type] = {
     "demo": Demo,
@@ -52,6 +54,14 @@ def _command_line() -> Any:
 
 def parse(arguments: Sequence[str] | None = None) -> Command:
     """The command that the arguments describe; exits with 2 and a sentence where they describe none."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments:
+        with suppress(SystemExit):
+            parse(["--help"])
+        raise SystemExit(BAD_INPUT)
+    if not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        sys.stderr.write(f"stunet: {UnknownNameError.of('command', arguments[0], COMMANDS)}\n")
+        raise SystemExit(BAD_INPUT)
     config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone)
     for kind in COMMANDS.values():
         make_plain(kind)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stunet.batch.predict_cases import CaseResult
     from stunet.batch.request import PredictionSummary
     from stunet.inference.predictor import Predictor
+    from stunet.weights.catalogue import CatalogueEntry
 
 FAST_MM = 3.0
 """The grid of `--fast`, as coarse as TotalSegmentator's."""
@@ -38,7 +39,7 @@ class Predict(Options):
     model: Annotated[str | None, tyro.conf.arg(aliases=["-m"], metavar="MODEL")] = None
     """A trained model: a name (`stunet models` lists them), a .safetensors or .model file, or a model folder of nnU-Net
     v2."""
-    folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f"])] = ()
+    folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f"], metavar="FOLD...")] = ()
     """Folds of a model folder to average. Default: all trained folds."""
     classes: tuple[str, ...] = ()
     """Only these structures. Default: all."""
@@ -87,7 +88,12 @@ class Predict(Options):
         scans = len(request.scans) if request.is_folder else 1
         with progress_bar(f"{scans} scans" if request.is_folder else self.input[0].name) as update:
             progress = _ScanProgress(update, scans)
-            summary = request.predict(self._predictor, progress.within_scan, progress.after_scan)
+            try:
+                summary = request.predict(self._predictor, progress.within_scan, progress.after_scan)
+            except KeyboardInterrupt:
+                if request.is_folder:
+                    MESSAGES.print(f"{progress.done} scans are done and kept. Continue with --resume.", markup=False)
+                raise
         self._show(summary)
         if not summary.failed:
             return DONE
@@ -139,32 +145,40 @@ def _which_model() -> str:
     """What to answer when no model was named."""
     from stunet.weights.catalogue import CATALOGUE
 
-    rows = [f"  -m {entry.name:<12} {entry.task}" for entry in CATALOGUE.values()]
+    rows = [f"  -m {entry.name:<12} {entry.task}, {_origin(entry)}" for entry in CATALOGUE.values()]
     return "\n".join(
         [
             "Which model? Add -m with one of these, a model file, or a model folder. For CT, start with -m base.",
+            "Larger models are more accurate and slower.",
             *rows,
         ]
     )
+
+
+def _origin(entry: "CatalogueEntry") -> str:
+    """Where a model comes from, and how large the download is."""
+    if entry.repository is None:
+        return "comes with stunet"
+    return f"{entry.approximate_bytes / 1e6:,.0f} MB to download"
 
 
 class _ScanProgress:
     """Scans that are done, and the part of the present one; a line for each scan where there is no terminal."""
 
     def __init__(self, update: Callable[..., None], scans: int):
-        self._update, self._total, self._done = update, scans, 0
+        self._update, self._total, self.done = update, scans, 0
         update(0, scans)
 
     def within_scan(self, done: int, total: int) -> None:
         """Some windows of the present scan are done."""
-        self._update(min(self._done + done / total, self._total), self._total)
+        self._update(min(self.done + done / total, self._total), self._total)
 
     def after_scan(self, result: "CaseResult", total: int) -> None:
         """One more scan is done, or failed; say why."""
-        self._done, self._total = self._done + 1, total
-        self._update(self._done, self._total)
+        self.done, self._total = self.done + 1, total
+        self._update(self.done, self._total)
         if result.error is not None:
             MESSAGES.print(f"stunet: {result.error}", soft_wrap=True, markup=False)
         elif total > 1 and not MESSAGES.is_terminal:
             took = "kept" if result.segmentation is None else f"{result.segmentation.timings.total:.1f} s"
-            MESSAGES.print(f"{self._done}/{total} {result.case.name}: {took}", soft_wrap=True, markup=False)
+            MESSAGES.print(f"{self.done}/{total} {result.case.name}: {took}", soft_wrap=True, markup=False)

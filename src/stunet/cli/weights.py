@@ -47,7 +47,7 @@ class Import(Options):
     """nnU-Net's plans: the .pkl next to a v1 .model, or v2's plans.json. Not needed for the published weights."""
     strides: tuple[tuple[int, int, int], ...] | None = None
     """Strides of the five downsamplings, for example 2 2 2 2 2 2 2 2 2 2 2 2 1 1 2."""
-    folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f", "--fold"])] = ()
+    folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f", "--fold"], metavar="FOLD...")] = ()
     """Folds of a model folder. Several become one model that averages them. Default: 0."""
     float16: Switch = False
     """Store the weights in half precision. The file is half as large."""
@@ -84,7 +84,7 @@ class Export(Options):
     Example: stunet weights export -m base -o base.pth --channels 2
     """
 
-    model: Annotated[str, tyro.conf.arg(aliases=["-m"])]
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"], metavar="MODEL")]
     """Model name, a .safetensors, .model or .pth file, or a model folder of nnU-Net v2."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The .pth file to write."""

@@ -156,7 +156,7 @@ def _check_machine(hardware: HardwareSettings) -> None:
     """Refuse a device that this machine lacks, and a precision that the device lacks."""
     present = available_devices()
     if hardware.device not in present:
-        raise UnknownNameError.of("device", hardware.device, present)
+        raise UnknownNameError.of("device", hardware.device, ["auto", *present])
     if hardware.precision == "float32" and hardware.device.startswith("cuda"):
         raise UserError("nnU-Net trains in half precision on a CUDA GPU; --precision float32 is for the CPU.")
     resolve_precision(hardware.precision, torch.device(hardware.device))

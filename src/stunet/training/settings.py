@@ -16,7 +16,7 @@ class TaskSettings:
 
     dataset: Annotated[str, arg(aliases=["-d"])]
     """Number or name of a prepared dataset."""
-    fold: Annotated[int | str, arg(aliases=["-f"], metavar="STR")] = 0
+    fold: Annotated[int | str, arg(aliases=["-f"], metavar="FOLD")] = 0
     """0 to 4, or all."""
     size: Annotated[str | None, arg(aliases=["--network"])] = None
     """tiny, small, base, large, huge, or another network, as in `prepare`. Default: that of --from, or small."""
@@ -34,7 +34,7 @@ class TaskSettings:
 class StartSettings:
     """Initial weights. Without --from they are random."""
 
-    model: Annotated[str | None, arg(name="from")] = None
+    model: Annotated[str | None, arg(name="from", metavar="MODEL")] = None
     """Fine-tune this model: a name, a .safetensors, .model or .pth file, or a model folder of nnU-Net."""
     keep_head: bool = False
     """With --from: keep the head for classes that have the same name in the model."""

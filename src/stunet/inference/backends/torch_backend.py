@@ -99,7 +99,7 @@ def torch_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     present = available_devices()
     if name not in present:
-        raise UnknownNameError.of("device", name, present)
+        raise UnknownNameError.of("device", name, ["auto", *present])
     return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
