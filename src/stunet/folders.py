@@ -19,13 +19,17 @@ class Folders:
 
 
 def nnunet_folders() -> Folders:
-    """nnU-Net's own variables where they are set, else `raw`, `preprocessed` and `results` under STUNET_HOME."""
-    home = home_folder()
-    return Folders(
-        Path(os.environ.get("nnUNet_raw", home / "raw")),
-        Path(os.environ.get("nnUNet_preprocessed", home / "preprocessed")),
-        Path(os.environ.get("nnUNet_results", home / "results")),
-    )
+    """nnU-Net's own variables where they are set, else `raw`, `preprocessed` and `results` under STUNET_HOME.
+
+    Variables from an .env file may hold what a shell would have taken away: quotes around the path, and `~`.
+    """
+    raw, preprocessed, results = (_folder(name) for name in ("raw", "preprocessed", "results"))
+    return Folders(raw, preprocessed, results)
+
+
+def _folder(name: str) -> Path:
+    stated = os.environ.get(f"nnUNet_{name}", "").strip().strip("\"'")
+    return Path(stated).expanduser() if stated else home_folder() / name
 
 
 def find_dataset(dataset: str, root: Path) -> str:
@@ -35,7 +39,7 @@ def find_dataset(dataset: str, root: Path) -> str:
         UserError: no such name, or none or several folders of that number under `root`.
     """
     if not dataset.isdigit():
-        if not re.match(r"Dataset\d{3}_", dataset):
+        if not re.match(r"Dataset\d{3,}_", dataset):
             raise UserError(f"A dataset is a number (4) or a name like Dataset004_Hippocampus, not {dataset!r}.")
         if not (root / dataset).is_dir():
             raise UnknownNameError(f"{UnknownNameError.of('dataset', dataset, _names(root))} stunet looked in {root}.")

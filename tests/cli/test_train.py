@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import stunet as stunet_package
 from stunet.cli.train import print_transfer, spoken_report
@@ -135,7 +136,7 @@ def reports(stunet, monkeypatch, *options, then=None):
         on_start()
         if then is not None:
             raise then
-        return TrainingResult(Path("model"), 0.9, {"1": 0.9}, 1.0)
+        return TrainingResult(Path("model"), 0.9, {"1": 0.9, "2": None}, 1.0)
 
     monkeypatch.setattr(run, "train", train)
     return stunet("train", "-d", 4, *options), asked[0]
@@ -215,3 +216,19 @@ def test_results_on_stdout_and_nnunets_talk_on_stderr(shared_data, tmp_path, cap
     assert result["next"].startswith("stunet predict -m ")
     scan = tmp_path / "stunet_home" / "raw" / DATASET / "imagesTr" / "hippocampus_001_0000.nii.gz"
     assert stunet("predict", "-m", result["model_folder"], "-f", 0, "-i", scan, "-o", tmp_path / "labels.nii.gz") == 0
+
+
+def test_what_fold_all_scores_is_named_so_and_an_absent_label_is_null(stunet, capsys, monkeypatch, no_variables):
+    assert reports(stunet, monkeypatch, "-f", "all", "--json")[0] == 0
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
+    assert summary["dsc_on_training_cases"] == 0.9
+    assert "validation_dsc" not in summary
+    assert summary["dsc_per_label"] == {"1": 0.9, "2": None}
+    assert "No case of this fold has the label 2" in captured.err
+
+
+def test_several_gpus_where_there_is_none(stunet, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert stunet("train", "-d", 4, "--gpus", 2) == 2
+    assert "There is no GPU here for --gpus 2" in capsys.readouterr().err

@@ -126,3 +126,19 @@ def test_no_dataset(tmp_path):
     (tmp_path / "dataset.json").write_text('{"labels": {}}')
     with pytest.raises(UserError, match="no channel_names and no numTraining and no file_ending"):
         check_dataset(tmp_path)
+
+
+def test_images_of_one_slice(dataset):
+    for path in (*dataset.glob("imagesTr/*"), *dataset.glob("labelsTr/*")):
+        image = nibabel.load(path)
+        nibabel.save(nibabel.Nifti1Image(np.asanyarray(image.dataobj)[:, :, :1], image.affine), path)
+    problems = check_dataset(dataset).problems
+    assert [problem[:2] for problem in problems] == ["a:", "b:", "c:"]
+    assert all("is 2D, it has one slice; stunet's networks are 3D." in problem for problem in problems)
+
+
+def test_hidden_files_are_no_cases(dataset):
+    (dataset / "imagesTr" / "._a_0000.nii.gz").write_bytes(bytes(200))
+    (dataset / "labelsTr" / "._a.nii.gz").write_bytes(bytes(200))
+    report = check_dataset(dataset)
+    assert (report.cases, report.problems) == (3, ())

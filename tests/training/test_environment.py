@@ -1,5 +1,7 @@
 import os
 
+import pytest
+
 from stunet.folders import nnunet_folders
 from stunet.training.environment import TRAINER_FOLDER, set_nnunet_environment
 from tests.training.conftest import environment
@@ -26,3 +28,13 @@ def test_other_trainer_folders_stay(tmp_path, monkeypatch):
         set_nnunet_environment()
         set_nnunet_environment()
         assert os.environ["nnUNet_extTrainer"] == f"/mine{os.pathsep}{TRAINER_FOLDER}"
+
+
+@pytest.mark.parametrize("written", ["~/data/raw", "'~/data/raw'", '"~/data/raw"', " ~/data/raw "])
+def test_a_path_as_env_files_have_it(monkeypatch, tmp_path, written):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("nnUNet_raw", written)
+    assert nnunet_folders().raw == tmp_path / "data" / "raw"
+    monkeypatch.setenv("nnUNet_raw", "")
+    monkeypatch.setenv("STUNET_HOME", "~/home")
+    assert nnunet_folders().raw == tmp_path / "home" / "raw"

@@ -1,15 +1,23 @@
 """What people are told when a step fails."""
 
 import math
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from stunet.errors import UserError
 from stunet.training import checkpoint_folder
-from stunet.training.failures import explaining_lack_of_memory, require_finite
+from stunet.training.failures import (
+    explaining_files,
+    explaining_killed_processes,
+    explaining_lack_of_memory,
+    require_finite,
+)
 from tests.training.batches import random_batch
 from tests.training.options import changed
 
@@ -46,3 +54,33 @@ def test_memory_that_does_not_suffice(build):
         raise torch.OutOfMemoryError("CUDA out of memory")
     with pytest.raises(RuntimeError, match="else"), explaining_lack_of_memory(lambda: pytest.fail("asked in vain")):
         raise RuntimeError("something else")
+
+
+class Killed(Dataset):
+    """Its first item kills the process that reads it, as the kernel does where memory runs out."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, number):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_loads_is_killed():
+    with pytest.raises(UserError, match=r"was killed.*memory.*--resume.*--workers"), explaining_killed_processes():
+        list(DataLoader(Killed(), num_workers=1))
+    with pytest.raises(RuntimeError, match="else"), explaining_killed_processes():
+        raise RuntimeError("something else")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (PermissionError(13, "Permission denied", "a/b.json"), r"a/b.json: cannot be .* \(Permission denied\)"),
+        (OSError(28, "No space left on device"), r"results: cannot be .* \(No space left on device\)"),
+        (FileNotFoundError(2, "No such file", "a/b.json"), "There is no file a/b.json"),
+    ],
+)
+def test_files_that_cannot_be_read_or_written(error, sentence):
+    with pytest.raises(UserError, match=sentence), explaining_files(Path("results")):
+        raise error

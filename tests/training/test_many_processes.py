@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -231,3 +232,23 @@ def test_gpus_within_torchrun_are_refused(home, monkeypatch):
     monkeypatch.delenv("RANK")
     with pytest.raises(UserError, match="--gpus is 1 or more"):
         parse(["train", *OPTIONS, "--gpus", "0"]).run()
+
+
+@pytest.mark.slow
+def test_several_processes_that_are_told_to_stop_save_and_end(home, tmp_path):
+    options = [*OPTIONS, "--gpus", "2", "--epochs", "1000"]
+    environment_of_it = {**os.environ, "nnUNet_results": str(tmp_path)}
+    started = subprocess.Popen([sys.executable, "-m", "stunet", "train", *options], env=environment_of_it)
+    try:
+        log = None
+        for _ in range(300):
+            log = next(tmp_path.rglob("stunet_checkpoint"), None)
+            if log is not None or started.poll() is not None:
+                break
+            time.sleep(0.2)
+        assert log is not None
+        time.sleep(3)  # until the first steps are done
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(timeout=60) == 128 + signal.SIGTERM
+    finally:
+        started.kill()

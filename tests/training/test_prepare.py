@@ -202,7 +202,9 @@ def test_an_unknown_size_plan_or_dataset(home):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"numTraining": 4}, "states 4 training cases, but there are 3"),
+        ({"numTraining": 4}, r"states 4 training cases \(numTraining\), but there are 3: hippo"),
+        ({"numTraining": "3"}, r"numTraining as '3', which is no whole number"),
+        ({"file_ending": ".png"}, r"end with \.png are 2D"),
         ({"labels": {"background": 0, "a": 2}}, "count from 0 without a gap"),
         ({"labels": {"a": 1}}, "refuses the labels"),
         ({"labels": None}, "refuses the labels"),
@@ -224,8 +226,94 @@ def test_a_folder_that_is_no_dataset(tmp_path):
 def test_a_label_map_that_is_missing(few):
     label = cases_of(few)[2].files[-1]
     label.unlink()
-    with pytest.raises(UserError, match=rf"{label.name}: there is no such file"):
+    with pytest.raises(UserError, match=rf"1 of 3 cases have no label map .*: {label.name.removesuffix('.nii.gz')}"):
         prepare("4", "tiny", processes=1)
+
+
+def test_all_label_maps_that_are_missing_are_named(few):
+    names = [case.name for case in cases_of(few)]
+    for case in cases_of(few):
+        case.files[-1].unlink()
+    with pytest.raises(UserError, match=", ".join(names)):
+        prepare("4", "tiny", processes=1)
+
+
+@pytest.mark.parametrize(("axis", "factor"), [(0, 1), (1, 1), (0, -1)], ids=["shifted", "shifted in y", "mirrored"])
+def test_a_label_map_beside_its_image(few, axis, factor):
+    """nnU-Net warns of it, and trains."""
+    path = cases_of(few)[1].files[-1]
+    label = nibabel.load(path)
+    affine = label.affine.copy()
+    affine[axis, 3] += 30 if factor > 0 else 0
+    affine[axis, axis] *= factor
+    nibabel.save(nibabel.Nifti1Image(np.asanyarray(label.dataobj), affine), path)
+    with pytest.raises(UserError, match=r"1 of 3 cases cannot be used\.\n.*lies up to .* mm away from"):
+        prepare("4", "tiny", processes=1)
+
+
+def test_hidden_files_of_macos(few):
+    image = cases_of(few)[0].files[0]
+    image.with_name(f"._{image.name}").write_bytes(bytes(200))
+    with pytest.raises(UserError, match=r"hidden files.*\._hippocampus_001_0000\.nii\.gz.*-delete"):
+        prepare("4", "tiny", processes=1)
+
+
+def test_images_without_a_channel_number(few):
+    for case in cases_of(few):
+        image = case.files[0]
+        image.rename(image.with_name(image.name.replace("_0000", "")))
+    with pytest.raises(UserError, match=r"3 of 3 images have no channel number.* Call them \S+_0000.nii.gz"):
+        prepare("4", "tiny", processes=1)
+
+
+def each_file_becomes(home, change):
+    """Change the voxels (x, y, z) of each file, given whether they are labels."""
+    for case in cases_of(home):
+        for path in case.files:
+            image = nibabel.load(path)
+            voxels = change(np.asanyarray(image.dataobj), path == case.files[-1])
+            nibabel.save(nibabel.Nifti1Image(voxels, image.affine), path)
+
+
+def test_images_of_one_slice(few):
+    each_file_becomes(few, lambda voxels, are_labels: voxels[:, :, 15:16])
+    with pytest.raises(UserError, match=r"are 2D: they have one slice\. stunet's networks are 3D"):
+        prepare("4", "tiny", processes=1)
+
+
+def test_labels_without_any_foreground(few):
+    each_file_becomes(few, lambda voxels, are_labels: np.zeros_like(voxels) if are_labels else voxels)
+    with pytest.raises(UserError, match=r"No label map of .* holds any foreground"):
+        prepare("4", "tiny", processes=1)
+
+
+def test_a_label_that_dataset_json_lacks_is_a_plain_number(few):
+    each_file_becomes(few, lambda voxels, are_labels: voxels + 7 * are_labels)
+    with pytest.raises(UserError, match="Unexpected labels") as caught:
+        prepare("4", "tiny", processes=1)
+    assert "np." not in str(caught.value)
+    assert "7" in str(caught.value)
+
+
+def test_other_datasets_whose_numbers_nnunet_takes_for_the_same(few):
+    """nnU-Net finds Dataset0041_... where it looks for number 4, and refuses two of one number."""
+    for name in ("Dataset004_Other", "Dataset0041_Other"):
+        (few / "raw" / name).mkdir()
+    assert prepare(DATASET, "tiny", processes=1).dataset == DATASET
+
+
+def test_a_folder_that_may_not_be_written(few, monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied", "preprocessed/plans.json")
+
+    monkeypatch.setattr(STUNetPlanner, "plan_experiment", refuse)
+    with pytest.raises(UserError, match=r"preprocessed/plans.json: cannot be read or written \(Permission denied\)"):
+        prepare("4", "tiny", processes=1)
+
+
+def test_too_few_processes(home):
+    with pytest.raises(UserError, match="--processes is 1 or more"):
+        prepare("4", "tiny", processes=-1)
 
 
 @pytest.mark.slow

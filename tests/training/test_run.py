@@ -1,6 +1,7 @@
 """A whole run, as short as can be: two epochs of two iterations on ten real cases."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from stunet.errors import UserError
 from stunet.folders import nnunet_folders
 from stunet.inference.predictor import InferenceConfig, Predictor
-from stunet.training.run import RECORD_NAME, build_trainer, train
+from stunet.training.planners import find_configuration
+from stunet.training.run import RECORD_NAME, build_trainer, read_result, train
 from stunet.training.settings import TrainingSettings
 from tests.training.conftest import DATASET, environment
 from tests.training.options import changed, settings_of
@@ -86,6 +88,16 @@ def test_a_finished_run_goes_on_for_more_epochs(run, home):
     assert (trainer.current_epoch, trainer.num_epochs) == (2, 3)
 
 
+def test_a_run_goes_on_at_another_learning_rate(run, home, caplog):
+    slower = changed(SETTINGS, resume=True, epochs=3, learning_rate=1e-4)
+    trainer = build_trainer(slower, nnunet_folders())
+    assert "started with learning rate 0.01 and goes on with 0.0001" in caplog.text
+    trainer.on_train_epoch_start()
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(1e-4 * (1 - 2 / 3) ** 0.9)
+    with pytest.raises(UserError, match="started with seed 0, not 1"):
+        build_trainer(changed(slower, seed=1), nnunet_folders())
+
+
 def test_a_run_goes_on_with_the_augmentation_it_had(run, home):
     longer = changed(SETTINGS, epochs=3, mirror=False, resume=True)
     with pytest.raises(UserError, match="started with mirror on, not off"):
@@ -115,6 +127,8 @@ def test_nothing_to_resume(home):
         ({"fold": "most"}, "A fold is .* not 'most'"),
         ({"configuration": "2d"}, "no configuration '2d', only: 3d_fullres"),
         ({"epochs": 0}, "1 or more"),
+        ({"fold": 7}, "no fold 7.*5 folds"),
+        ({"workers": -1}, "--workers is 0 or more"),
         ({"dataset": "9"}, "no folder Dataset009"),
     ],
 )
@@ -196,3 +210,35 @@ def test_full_precision_is_not_promised_on_a_gpu(home, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match="float32 is for the CPU"):
         train(changed(SETTINGS, device="cuda", precision="float32"))
+
+
+def test_a_label_that_no_validation_case_holds(tmp_path):
+    """nnU-Net writes NaN for it, and for the mean with it."""
+    (tmp_path / "validation").mkdir()
+    mean = {"1": {"Dice": 0.25}, "2": {"Dice": 0.75}, "3": {"Dice": math.nan}}
+    summary = {"mean": mean, "foreground_mean": {"Dice": math.nan}}
+    (tmp_path / "validation" / "summary.json").write_text(json.dumps(summary))
+    result = read_result(tmp_path, 1.0)
+    assert (result.validation_dsc, result.dsc_per_label) == (0.5, {"1": 0.25, "2": 0.75, "3": None})
+
+
+@pytest.mark.parametrize(
+    ("added", "chosen", "sentence"),
+    [
+        ({"inherits_from": "3d_fullres", "batch_size": 4}, "mine", None),
+        ({"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}, "mine", "second stage of a cascade"),
+        ({"inherits_from": "missing"}, "mine", "wrong 'inherits_from' in 'mine'.*missing"),
+        ({"inherits_from": "mine"}, "mine", "wrong 'inherits_from' in 'mine'"),
+        ({"batch_size": 4}, "mine", r"has no .*inherits_from"),
+        ({"inherits_from": "3d_fullres", "patch_size": [32, 32]}, "mine", "is a 2D configuration"),
+    ],
+)
+def test_a_configuration_that_inherits(home, added, chosen, sentence):
+    plans = json.loads((home / "preprocessed" / DATASET / "STUNetPlans_tiny.json").read_text())
+    plans["configurations"][chosen] = added
+    if sentence is None:
+        found = find_configuration(plans, chosen, DATASET)
+        assert found == {**plans["configurations"]["3d_fullres"], **added}
+        return
+    with pytest.raises(UserError, match=sentence):
+        find_configuration(plans, chosen, DATASET)

@@ -169,3 +169,11 @@ def test_checkpoints_without_plain_weights_are_refused(tmp_path, content, reason
     torch.save(content, tmp_path / "x.model")
     with pytest.raises(UserError, match=reason):
         read_checkpoint(tmp_path / "x.model")
+
+
+def test_tensors_that_share_storage_count_once(tmp_path):
+    """nnU-Net's own network names each tensor of its encoder up to four times."""
+    tensor = torch.randn(1000)
+    names = ("encoder.a", "decoder.encoder.a", "encoder.all.a", "decoder.encoder.all.a")
+    torch.save({"network_weights": dict.fromkeys(names, tensor)}, tmp_path / "x.pth")
+    assert torch.equal(read_checkpoint(tmp_path / "x.pth").state_dict["decoder.encoder.a"], tensor)

@@ -35,7 +35,12 @@ def import_folder(path):
 
 def test_all_trained_folds_are_read(tmp_path):
     state_dict, card = import_folder(write_folder(tmp_path / "model"))
-    assert card.training == {"folds": ["0", "1"], "trainer": "STUNetTrainer_small", "epochs": 7}
+    assert card.training == {
+        "folds": ["0", "1"],
+        "checkpoints": ["checkpoint_final.pth"] * 2,
+        "trainer": "STUNetTrainer_small",
+        "epochs": 7,
+    }
     assert (card.name, card.members) == ("Dataset004_Hippocampus", 2)
     assert card.labels == ("background", "Anterior", "Posterior")
     assert card.channels == ("MRI",)
@@ -53,9 +58,23 @@ def test_folds_can_be_chosen(tmp_path, asked, folds):
     assert [checkpoint.fold for checkpoint in read_folds(folder)] == ["0", "1"]
 
 
-def test_the_best_checkpoint_stands_in_for_the_final_one(tmp_path):
+def test_an_unfinished_fold_is_left_out_unless_asked_for_and_that_is_said(tmp_path, caplog):
+    folder = write_folder(tmp_path / "model", folds=("0", "1", "2"))
+    (folder / "fold_1" / "checkpoint_final.pth").rename(folder / "fold_1" / "checkpoint_best.pth")
+    assert [checkpoint.fold for checkpoint in read_folds(folder)] == ["0", "2"]
+    assert "Fold 1 of" in caplog.text
+    assert "left out" in caplog.text
+    caplog.clear()
+    card = import_checkpoints(read_folds(folder, [0, 1]))[1]
+    assert card.training["checkpoints"] == ["checkpoint_final.pth", "checkpoint_best.pth"]
+    assert "checkpoint_best.pth is used" in caplog.text
+
+
+def test_folds_none_of_which_is_finished_must_be_chosen(tmp_path):
     folder = write_folder(tmp_path / "model", checkpoint="checkpoint_best.pth")
-    assert read_folds(folder)[0].path.name == "checkpoint_best.pth"
+    with pytest.raises(UserError, match=r"no finished fold: 0, 1 has only checkpoint_best.pth.* -f 0"):
+        read_folds(folder)
+    assert read_folds(folder, [0])[0].path.name == "checkpoint_best.pth"
 
 
 def test_absent_folds_are_named(tmp_path):

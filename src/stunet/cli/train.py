@@ -75,6 +75,10 @@ class Train(Options):
         if is_started_by_torchrun():
             raise UserError("torchrun has started the processes already; leave --gpus out.")
         from stunet.training.launch import launch
+        from stunet.training.run import default_device
+
+        if self.settings.hardware.device == "auto" and default_device() == "cpu":
+            raise UserError(f"There is no GPU here for --gpus {self.gpus}. To train on the CPU, give --device cpu.")
 
         return launch(train_on_one_gpu, replace(self, gpus=1), processes=self.gpus)
 
@@ -90,9 +94,13 @@ class Train(Options):
         except TrainingStopped as stop:
             MESSAGES.print(f"stunet: {stop}", markup=False, soft_wrap=True)
             return stop.exit_code
+        absent = [label for label, dsc in result.dsc_per_label.items() if dsc is None]
+        if absent:
+            MESSAGES.print(f"No case of this fold has the label {', '.join(absent)}; the mean leaves it out.")
+        scored = "dsc_on_training_cases" if task.fold == "all" else "validation_dsc"
         summary = {
             "model_folder": str(result.model_folder),
-            "validation_dsc": result.validation_dsc,
+            scored: result.validation_dsc,
             "dsc_per_label": result.dsc_per_label,
             "seconds": round(result.seconds, 1),
             "next": f"stunet predict -m {result.model_folder} -f {task.fold} -i SCAN.nii.gz -o LABELS.nii.gz",

@@ -140,6 +140,8 @@ def _read_all(case: str, files: Mapping[str, Path]) -> tuple[dict[str, Volume], 
 def _content_problems(channels: list[Volume], labels: Volume, expectation: Expectation) -> Iterator[str]:
     """What is wrong with files that can be read."""
     first, *others = channels
+    if min(first.shape) == 1:
+        yield f"{first.source}: is 2D, it has one slice; stunet's networks are 3D."
     for other in (*others, labels):
         try:
             check_same_grid(first, other)

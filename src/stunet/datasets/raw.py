@@ -51,15 +51,16 @@ def case_files(folder: Path, case: str, channels: int, is_test: bool = False, en
 def training_files(folder: Path, ending: str = FILE_ENDING) -> dict[str, dict[str, Path]]:
     """All files of the training part: name of a case -> "0000", "0001", ... -> image, and "label" -> label map.
 
-    An image without a channel number stands under "" in a case of its whole name.
+    An image without a channel number stands under "" in a case of its whole name. Hidden files, such as the `._` files
+    that macOS writes, are no part.
     """
     files: dict[str, dict[str, Path]] = {}
-    for path in sorted((folder / "imagesTr").glob(f"*{ending}")):
+    for path in sorted((folder / "imagesTr").glob(f"[!.]*{ending}")):
         stem = path.name.removesuffix(ending)
         match = _CHANNEL.fullmatch(stem)
         case, channel = (match["case"], match["channel"]) if match else (stem, "")
         files.setdefault(case, {})[channel] = path
-    for path in sorted((folder / "labelsTr").glob(f"*{ending}")):
+    for path in sorted((folder / "labelsTr").glob(f"[!.]*{ending}")):
         files.setdefault(path.name.removesuffix(ending), {})["label"] = path
     return dict(sorted(files.items()))
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from
 
 from stunet.errors import UserError
 from stunet.files import made_folder, replacing, write_json
-from stunet.imaging.formats.registry import has_suffix, read_volume
+from stunet.imaging.formats.registry import has_suffix, read_labels, read_volume
+from stunet.imaging.volume import check_same_grid
 from stunet.training.pool import work_on_cases
 from stunet.training.raw_cases import TrainingCase, expected_labels
 
@@ -74,7 +76,9 @@ def extract_fingerprint(
         if not _is_of(places[case.name], case, samples)
     }
     work_on_cases(analyse_case, to_do, folder.name, len(cases), processes, on_case)
-    write_json(folder / FINGERPRINT_NAME, _summary([places[case.name] for case in cases]))
+    summary = _summary([places[case.name] for case in cases], folder.name)
+    _require_volumes(summary, folder.name)
+    write_json(folder / FINGERPRINT_NAME, summary)
     write_json(folder / STAMP_NAME, stamp)
     shutil.rmtree(folder / CASES_FOLDER)
 
@@ -91,9 +95,7 @@ def analyse_case(case: TrainingCase, description: dict[str, Any], samples: int, 
     Raises:
         UserError: what is wrong with it.
     """
-    for path in case.files:
-        if has_suffix(path):
-            read_volume(path)  # nnU-Net's reader takes truncated files without a word
+    _require_one_grid(case)
     reader = determine_reader_writer_from_dataset_json(description, case.images[0], verbose=False)
     _require_nnunets_consent(case, description, reader)
     shape, spacing, intensities, _, relative_size = DatasetFingerprintExtractor.analyze_case(
@@ -122,7 +124,21 @@ def _require_nnunets_consent(case: TrainingCase, description: dict[str, Any], re
         agreed = verify_labels(case.label, reader, expected_labels(description))
         agreed = check_cases(list(case.images), case.label, len(description["channel_names"]), reader) and agreed
     if not agreed:
-        raise UserError(" ".join(printed.getvalue().split()))
+        text = re.sub(r"np\.\w+\(([^()]*)\)", r"\1", printed.getvalue())  # np.int64(3) is 3
+        raise UserError(" ".join(text.split()))
+
+
+def _require_one_grid(case: TrainingCase) -> None:
+    """Refuse files that lie beside each other; nnU-Net only prints a warning, and takes truncated files, too.
+
+    Raises:
+        UserError: a file that cannot be read, or is on another grid than the first.
+    """
+    if not all(map(has_suffix, case.files)):
+        return
+    first, *others = (read_volume(Path(image)) for image in case.images)
+    for other in (*others, read_labels(Path(case.label))):
+        check_same_grid(first, other)
 
 
 def _is_of(place: Path, case: TrainingCase, samples: int) -> bool:
@@ -134,9 +150,25 @@ def _is_of(place: Path, case: TrainingCase, samples: int) -> bool:
         return False
 
 
-def _summary(places: Sequence[Path]) -> dict[str, Any]:
-    """The fingerprint of all cases together, as nnU-Net computes and names it."""
+def _require_volumes(summary: dict[str, Any], dataset: str) -> None:
+    """Refuse 2D images, for which nnU-Net plans a 2D network only."""
+    slices = np.median(summary["shapes_after_crop"], axis=0).min()
+    if slices <= 1:
+        raise UserError(f"The images of {dataset} are 2D: they have one slice. stunet's networks are 3D.")
+
+
+def _summary(places: Sequence[Path], dataset: str) -> dict[str, Any]:
+    """The fingerprint of all cases together, as nnU-Net computes and names it.
+
+    Raises:
+        UserError: no label map has a foreground.
+    """
     known = [np.load(place, allow_pickle=False) for place in places]
+    if not sum(case["channel_0"].size for case in known):
+        raise UserError(
+            f"No label map of {dataset} holds any foreground: all voxels are background or the ignore label. nnU-Net "
+            "plans by the foreground's intensities; are these the right label maps?"
+        )
     channels = sum(key.startswith("channel_") for key in known[0])
     return {
         "spacings": [case["spacing"].tolist() for case in known],

@@ -1,6 +1,7 @@
 """Several processes that train together on this machine; over many nodes torchrun starts `-m stunet train ...`."""
 
 import os
+import sys
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,9 @@ from stunet.errors import UserError
 
 SECONDS_TO_SAVE = 600
 """How long a process that was told to stop may finish its step and save, before it is killed; torchrun's own is 30."""
+
+FROM_SIGNAL = 128
+"""Exit codes from here on say which signal ended a process."""
 
 
 def launch(function: Callable[..., int], *arguments: Any, processes: int) -> int:
@@ -43,10 +47,18 @@ def launch(function: Callable[..., int], *arguments: Any, processes: int) -> int
         max_restarts=0,
     )
     try:
-        codes = elastic_launch(config, function)(*arguments)
+        codes = elastic_launch(config, _in_process)(function, *arguments)
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         return abs(failure.exitcode) or 1
-    except SignalException as told:
-        return 128 + int(told.sigval)
+    except SignalException as stop:
+        return FROM_SIGNAL + int(stop.sigval)
     return max(codes.values())
+
+
+def _in_process(function: Callable[..., int], *arguments: Any) -> int:
+    """What each process runs. One that was told to stop ends at once: torchrun's wait for a sign that never comes."""
+    code = function(*arguments)
+    if code >= FROM_SIGNAL:
+        sys.exit(code)
+    return code

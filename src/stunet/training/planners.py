@@ -1,17 +1,14 @@
 """Plans for our networks: nnU-Net's own spacing, patch and batch, or those of the published weights."""
 
-import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
-from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from stunet.errors import UserError
+from stunet.errors import FileError, UnknownNameError, UserError
 from stunet.networks.network import Network
 from stunet.networks.registry import find_class, find_network
 from stunet.networks.stunet import PUBLISHED_STRIDES, SIZES
@@ -150,7 +147,7 @@ class PublishedPlanner(STUNetPlanner):
 PLANNERS: dict[str, type[STUNetPlanner]] = {"nnunet": STUNetPlanner, "published": PublishedPlanner}
 
 
-def plan_dataset(name: str, size: str, plan: str, plans_file: Path) -> list[str]:
+def plan_dataset(name: str, size: str, plan: str, plans_file: Path) -> None:
     """Let nnU-Net plan for a dataset whose fingerprint is there.
 
     Args:
@@ -159,14 +156,11 @@ def plan_dataset(name: str, size: str, plan: str, plans_file: Path) -> list[str]
         plan: a name in `PLANNERS`.
         plans_file: where the plans come to lie.
 
-    Returns:
-        The names of the configurations.
-
     Raises:
         UserError: the raw folder has other splits than those that models were trained with, or nnU-Net refuses.
     """
     try:
-        plan_experiment_dataset(int(name[7:10]), partial(PLANNERS[plan], size=size))  # type: ignore[arg-type]
+        PLANNERS[plan](name, size).plan_experiment()  # by its name: other folders may have the same number
     except AssertionError as error:
         if str(error):
             raise UserError(f"nnU-Net cannot plan for {name}: {error}") from error
@@ -174,7 +168,42 @@ def plan_dataset(name: str, size: str, plan: str, plans_file: Path) -> list[str]
             f"{plans_file.with_name('splits_final.json')} has other folds than the raw dataset's. Remove it if no "
             "model was trained with it."
         ) from error
-    return list(json.loads(plans_file.read_text())["configurations"])
+
+
+def find_configuration(plans: dict[str, Any], name: str, dataset: str) -> dict[str, Any]:
+    """A configuration of some plans, with what it inherits filled in.
+
+    Args:
+        plans: content of a plans file.
+        name: of the configuration, "3d_fullres".
+        dataset: its name, for messages.
+
+    Raises:
+        UserError: no such configuration, one that inherits from none or from itself, a 2D network, or a cascade.
+    """
+    known = plans["configurations"]
+    if name not in known:
+        raise UnknownNameError(
+            f"The plans of {dataset} have no configuration {name!r}, only: {', '.join(known) or 'none'}."
+        )
+    try:
+        configuration = dict(PlansManager(plans).get_configuration(name).configuration)
+    except (ValueError, RuntimeError) as error:  # nnU-Net's, of a parent that is missing, or of a circle
+        raise FileError(f"The plans of {dataset} have a wrong 'inherits_from' in {name!r}: {error}") from error
+    except KeyError as error:
+        raise FileError(
+            f"The configuration {name!r} of the plans of {dataset} has no {error}; let it inherit from another "
+            '("inherits_from": "3d_fullres").'
+        ) from error
+    if "data_identifier" not in configuration or "patch_size" not in configuration:
+        raise FileError(f"The configuration {name!r} of the plans of {dataset} has no data_identifier or patch_size.")
+    if configuration.get("previous_stage"):
+        raise UserError(
+            f"{name!r} is the second stage of a cascade, which stunet does not train. Choose 3d_fullres or 3d_lowres."
+        )
+    if len(configuration["patch_size"]) != 3:
+        raise UserError(f"{name!r} is a 2D configuration, and stunet's networks are 3D. Choose 3d_fullres.")
+    return configuration
 
 
 def planned_class(configuration: ConfigurationManager) -> type[Network] | None:

@@ -1,17 +1,19 @@
 """Fingerprint, plans and preprocessed images of a dataset: nnU-Net's, for an STU-Net or another network."""
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from stunet.errors import UnknownNameError
+from stunet.errors import UnknownNameError, UserError
 from stunet.folders import find_dataset
 from stunet.networks.registry import find_network
 from stunet.training import MAX_PROCESSES, environment
+from stunet.training.failures import explaining_files
 from stunet.training.fingerprint import extract_fingerprint
-from stunet.training.planners import PLANNERS, plan_dataset, plans_name
+from stunet.training.planners import PLANNERS, find_configuration, plan_dataset, plans_name
 from stunet.training.preprocessing import preprocess_images
 from stunet.training.raw_cases import find_cases
 
@@ -61,6 +63,8 @@ def prepare(
             reason.
     """
     find_network(size)
+    if processes is not None and processes < 1:
+        raise UserError(f"{processes} processes cannot prepare; --processes is 1 or more.")
     if plan not in PLANNERS:
         raise UnknownNameError.of("plan", plan, PLANNERS)
     folders = environment.set_nnunet_environment()
@@ -68,9 +72,9 @@ def prepare(
     description, cases = find_cases(folders.raw / name)
     processes = processes or min(MAX_PROCESSES, os.cpu_count() or 1)
     plans_file = folders.preprocessed / name / f"{plans_name(size, plan)}.json"
-    extract_fingerprint(cases, description, plans_file.parent, processes, partial(on_case, "checking"))
-    configurations = plan_dataset(name, size, plan, plans_file)
-    if configuration not in configurations:
-        raise UnknownNameError(f"nnU-Net plans no {configuration!r} for {name}, only: {', '.join(configurations)}.")
-    preprocess_images(cases, description, plans_file, configuration, processes, partial(on_case, "preprocessing"))
+    with explaining_files(plans_file.parent):
+        extract_fingerprint(cases, description, plans_file.parent, processes, partial(on_case, "checking"))
+        plan_dataset(name, size, plan, plans_file)
+        find_configuration(json.loads(plans_file.read_text()), configuration, name)
+        preprocess_images(cases, description, plans_file, configuration, processes, partial(on_case, "preprocessing"))
     return PreparedDataset(name, plans_file, configuration, len(cases))

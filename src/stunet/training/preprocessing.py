@@ -23,6 +23,7 @@ OF_THE_NETWORK = (
     "batch_dice",
     "median_image_size_in_voxels",
     "next_stage",
+    "inherits_from",
 )
 """What a configuration holds that does not change its images."""
 

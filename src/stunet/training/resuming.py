@@ -1,6 +1,7 @@
 """Whether a run can be gone on with, and from where."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,8 @@ from stunet.training.checkpoint_folder import TrainingCheckpoint
 from stunet.training.recipes import Recipe, spoken
 from stunet.training.settings import TrainingSettings
 
+logger = logging.getLogger(__name__)
+
 RECORD_NAME = "stunet_run.json"
 
 NNUNET_CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
@@ -21,7 +24,10 @@ SUMMARY = "validation/summary.json"
 """What nnU-Net's validation, a run's last act, leaves in the fold's folder."""
 
 LONGER = "epochs"
-"""The one number of a recipe that may change when a run is resumed: it may grow."""
+"""The number of a recipe that may grow when a run is resumed."""
+
+FREE = "learning_rate"
+"""The number that may change when a run is resumed: a loss that is no number any more may need a lower one."""
 
 
 def recorded_settings(settings: TrainingSettings, recipe: Recipe) -> dict[str, Any]:
@@ -79,8 +85,8 @@ def _is_newer(file: Path, other: Path) -> bool:
 def _require_started_alike(fold_folder: Path, asked: Mapping[str, Any]) -> None:
     """A resumed run goes on as its record says that it was started; nnUNetv2_train leaves none.
 
-    More epochs may be asked for: the learning rate then follows the longer schedule from here on. The weights come from
-    the checkpoint; --from only tells which run is meant.
+    More epochs may be asked for, or another learning rate: the schedule then goes on with them from here. The weights
+    come from the checkpoint; --from only tells which run is meant.
     """
     record = fold_folder / RECORD_NAME
     if not record.is_file():
@@ -92,9 +98,12 @@ def _require_started_alike(fold_folder: Path, asked: Mapping[str, Any]) -> None:
             f"{_spoken_start(asked['start'])}. Give the same to resume it: its weights then come from its checkpoint."
         )
     numbers = json.loads(json.dumps({**asked["recipe"], "seed": asked["seed"]}))
+    before = started.get("recipe", {}).get(FREE, numbers[FREE])
+    if numbers[FREE] != before:
+        logger.warning("The run was started with learning rate %s and goes on with %s.", before, numbers[FREE])
     for name, value in {**started.get("recipe", {}), "seed": started["seed"]}.items():
         is_longer = name == LONGER and numbers[LONGER] > value
-        if numbers.get(name) != value and not is_longer:
+        if numbers.get(name) != value and not is_longer and name != FREE:
             raise UserError(
                 f"The run in {fold_folder} was started with {name.replace('_', ' ')} {spoken(value)}, "
                 f"not {spoken(numbers.get(name))}. Give the same to resume it."

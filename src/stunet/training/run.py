@@ -1,6 +1,7 @@
 """One training run: a prepared dataset becomes an nnU-Net v2 model folder."""
 
 import json
+import math
 import os
 import platform
 import time
@@ -22,20 +23,19 @@ from stunet.networks.network import product_of
 from stunet.networks.registry import find_class, find_network
 from stunet.plans.network_spec import kind_of
 from stunet.training import environment
+from stunet.training.failures import explaining_files, explaining_killed_processes
 from stunet.training.parallel import Process, process_group
-from stunet.training.planners import plans_name
+from stunet.training.planners import find_configuration, plans_name
 from stunet.training.precision import resolve_precision
 from stunet.training.recipes import Recipe, departures, recipe_for, spoken
 from stunet.training.resuming import RECORD_NAME, SUMMARY, checkpoint_to_resume, is_trained, recorded_settings
 from stunet.training.settings import HardwareSettings, LoggingSettings, TaskSettings, TrainingSettings
+from stunet.training.splits import NUM_FOLDS, SPLITS_NAME, require_fitting_split
 from stunet.training.start import size_of, start_from
 from stunet.training.throughput import StepReport
 from stunet.training.trainer import STUNetTrainer
 from stunet.training.trainers import FINE_TUNERS, TRAINERS, STUNetTrainer_ft
 from stunet.weights.transfer_report import TransferReport
-
-NUM_FOLDS = 5
-"""Parts into which nnU-Net splits the cases."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,15 @@ class TrainingResult:
 
     Attributes:
         model_folder: an nnU-Net v2 model folder (plans.json, dataset.json, fold_*).
-        validation_dsc: mean foreground DSC over the fold's validation cases, nnU-Net's figure.
-        dsc_per_label: the same for each label value.
+        validation_dsc: mean foreground DSC over the fold's validation cases and the labels that they hold; None where
+            they hold none. Of fold "all" these are the training cases.
+        dsc_per_label: the same for each label value; None where no case holds the label or was given it.
         seconds: of this run, validation included.
     """
 
     model_folder: Path
-    validation_dsc: float
-    dsc_per_label: dict[str, float]
+    validation_dsc: float | None
+    dsc_per_label: dict[str, float | None]
     seconds: float
 
 
@@ -77,7 +78,7 @@ def train(
     settings = _decided(settings)
     _check(settings)
     folders = environment.set_nnunet_environment()
-    with process_group(settings.hardware.device) as process:
+    with process_group(settings.hardware.device) as process, explaining_files(folders.results):
         start = time.perf_counter()
         _set_variables(settings, process)
         if process.device.type == "cuda":
@@ -90,9 +91,10 @@ def train(
         if settings.start.model is not None and not settings.task.resume:
             on_transfer(start_from(trainer, settings.start))
         _write_record(trainer, seconds=0.0, finished=False)
-        if not is_trained(Path(trainer.output_folder), trainer.current_epoch, trainer.num_epochs):
-            trainer.run_training()
-        trainer.perform_actual_validation()
+        with explaining_killed_processes():
+            if not is_trained(Path(trainer.output_folder), trainer.current_epoch, trainer.num_epochs):
+                trainer.run_training()
+            trainer.perform_actual_validation()
         seconds = time.perf_counter() - start
         _write_record(trainer, seconds, finished=True)
         return read_result(Path(trainer.output_folder), seconds)
@@ -157,6 +159,8 @@ def _check_machine(hardware: HardwareSettings) -> None:
     present = available_devices()
     if hardware.device not in present:
         raise UnknownNameError.of("device", hardware.device, ["auto", *present])
+    if hardware.workers is not None and hardware.workers < 0:
+        raise UserError(f"{hardware.workers} processes cannot load; --workers is 0 or more.")
     if hardware.precision == "float32" and hardware.device.startswith("cuda"):
         raise UserError("nnU-Net trains in half precision on a CUDA GPU; --precision float32 is for the CPU.")
     resolve_precision(hardware.precision, torch.device(hardware.device))
@@ -175,10 +179,8 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
     if not plans_file.is_file():
         raise FileError(f"{name} isn't prepared for {task.size!r}. Run: {_prepare_command(task)}")
     plans = json.loads(plans_file.read_text())
-    if task.configuration not in plans["configurations"]:
-        known = ", ".join(plans["configurations"])
-        raise UnknownNameError(f"The plans of {name} have no configuration {task.configuration!r}, only: {known}.")
-    configuration = plans["configurations"][task.configuration]
+    configuration = find_configuration(plans, task.configuration, name)
+    plans["configurations"][task.configuration] = configuration
     _require_images(plans_file.parent, configuration["data_identifier"], task)
     _put_into_plan(recipe, settings.hardware.accumulate, configuration)
     plans["continue_training"] = task.resume
@@ -251,14 +253,17 @@ def _prepare_command(task: TaskSettings) -> str:
 
 
 def _require_images(prepared: Path, images: str, task: TaskSettings) -> None:
-    """Enough preprocessed cases for nnU-Net's split, unless the user wrote one of their own."""
-    cases = len(list((prepared / images).glob("*.pkl")))
+    """Enough preprocessed cases for nnU-Net's split, or a stored split that fits them."""
+    cases = [path.stem for path in (prepared / images).glob("*.pkl")]
     if not cases:
         raise FileError(
             f"{prepared / images} holds no preprocessed images. Run: {_prepare_command(task)} -c {task.configuration}"
         )
-    if task.fold != "all" and cases < NUM_FOLDS and not (prepared / "splits_final.json").is_file():
-        raise UserError(f"{prepared.name} has {cases} cases, too few for {NUM_FOLDS} folds. Train on all: -f all")
+    if task.fold == "all":
+        return
+    if len(cases) < NUM_FOLDS and not (prepared / SPLITS_NAME).is_file():
+        raise UserError(f"{prepared.name} has {len(cases)} cases, too few for {NUM_FOLDS} folds. Train on all: -f all")
+    require_fitting_split(prepared, cases, int(task.fold))
 
 
 def _write_record(trainer: STUNetTrainer, seconds: float, finished: bool) -> None:
@@ -283,7 +288,12 @@ def _write_record(trainer: STUNetTrainer, seconds: float, finished: bool) -> Non
 
 
 def read_result(fold_folder: Path, seconds: float) -> TrainingResult:
-    """The result of a finished fold, from nnU-Net's own validation summary."""
+    """The result of a finished fold, from nnU-Net's own validation summary, in which an absent label is NaN."""
     summary = json.loads((fold_folder / SUMMARY).read_text())
-    per_label = {label: scores["Dice"] for label, scores in summary["mean"].items()}
-    return TrainingResult(fold_folder.parent, summary["foreground_mean"]["Dice"], per_label, seconds)
+    per_label = {label: _number(scores["Dice"]) for label, scores in summary["mean"].items()}
+    known = [dsc for dsc in per_label.values() if dsc is not None]
+    return TrainingResult(fold_folder.parent, sum(known) / len(known) if known else None, per_label, seconds)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -170,9 +170,18 @@ def _tensors_in(weights: Any, path: Path) -> StateDict:
     odd = _without_real_numbers(tensors)
     if odd:
         raise FileError(f"{path} is not an STU-Net: {odd[0]} holds no real numbers.")
-    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > path.stat().st_size:
+    if _claimed_bytes(tensors) > path.stat().st_size:
         raise UnsafeFileError(f"{path} claims more weights than fit into it; it is damaged or hostile.")
     return tensors
+
+
+def _claimed_bytes(tensors: StateDict) -> int:
+    """What the tensors need in memory. Those that share storage, under several names, count once."""
+    claimed: dict[int, int] = {}
+    for tensor in tensors.values():
+        place = tensor.untyped_storage().data_ptr()
+        claimed[place] = max(claimed.get(place, 0), tensor.numel() * tensor.element_size())
+    return sum(claimed.values())
 
 
 def _without_real_numbers(tensors: StateDict) -> list[str]:

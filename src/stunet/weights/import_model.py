@@ -3,8 +3,9 @@
 Whatever the source, it is read into `Checkpoint`s, their plans are read once, and one function makes the card.
 """
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,13 @@ from stunet.weights.model_file import ModelCard, Shape, StateDict, joined, misma
 from stunet.weights.published import CITATION, PUBLISHED_PLAN, PUBLISHED_SOURCE
 from stunet.weights.training_checkpoint import STATE_NAME, read_training_checkpoint
 
+logger = logging.getLogger(__name__)
+
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
-"""Which checkpoint of a fold is used: the first of these that exists."""
+"""Which checkpoint of a fold is used: the first of these that exists. A fold without the first is unfinished."""
+
+NNUNETS_BLOCK = r"encoder\.stages\.0\.(0\.)?(convs|blocks)\.0\..*"
+"""Names in nnU-Net's PlainConvUNet and ResidualEncoderUNet, which an STU-Net does not have."""
 
 STUNET_TRAINER = "STUNetTrainer"
 """How the names of all trainers of STU-Nets begin, ours and the official ones."""
@@ -178,7 +184,8 @@ def read_folds(folder: Path, folds: Sequence[Fold] | None = None) -> list[Checkp
 
     Args:
         folder: the one that holds `plans.json`.
-        folds: which folds, e.g. (0, 1) or ("all",); None takes every fold that has a checkpoint.
+        folds: which folds, e.g. (0, 1) or ("all",); None takes every finished fold. An unfinished fold is used only
+            when asked for, and that is logged.
 
     Raises:
         UserError: a file or fold that is missing or damaged.
@@ -201,17 +208,35 @@ def read_folds(folder: Path, folds: Sequence[Fold] | None = None) -> list[Checkp
 
 
 def _fold_checkpoints(folder: Path, folds: Sequence[Fold] | None) -> dict[str, Path]:
-    """One file of each fold asked for, or of all that are trained; five trained folds win over "all"."""
+    """One file of each fold asked for, or of all that are finished; finished folds with a number win over "all"."""
     trained: dict[str, Path] = {}
     for name in reversed(CHECKPOINTS):
         trained |= {path.parent.name.removeprefix("fold_"): path for path in folder.glob(f"fold_*/{name}")}
     if not trained:
         raise FileError(f"{folder} has no trained fold: there is no fold_*/{CHECKPOINTS[0]}.")
-    asked = list(map(str, folds)) if folds is not None else sorted(set(trained) - {"all"}) or ["all"]
+    asked = _finished(folder, trained) if folds is None else list(map(str, folds))
     if not asked or set(asked) - set(trained):
         absent = ", ".join(sorted(set(asked) - set(trained)))
         raise FileError(f"{folder} has no trained fold {absent}; it has {', '.join(sorted(trained))}.")
+    _log_unfinished(folder, trained, asked)
     return {fold: trained[fold] for fold in asked}
+
+
+def _finished(folder: Path, trained: Mapping[str, Path]) -> list[str]:
+    finished = [fold for fold, path in sorted(trained.items()) if path.name == CHECKPOINTS[0]]
+    if not finished:
+        raise FileError(
+            f"{folder} has no finished fold: {', '.join(sorted(trained))} has only {CHECKPOINTS[1]}. To use it all the "
+            f"same, choose it: -f {min(trained)}"
+        )
+    return [fold for fold in finished if fold != "all"] or finished
+
+
+def _log_unfinished(folder: Path, trained: Mapping[str, Path], used: Collection[str]) -> None:
+    for fold, path in sorted(trained.items()):
+        if path.name != CHECKPOINTS[0]:
+            what = f"{path.name} is used" if fold in used else "it is left out"
+            logger.warning("Fold %s of %s is unfinished (it has no %s); %s.", fold, folder, CHECKPOINTS[0], what)
 
 
 # The network
@@ -258,6 +283,11 @@ def _stunet_of(checkpoint: Checkpoint, strides: Sequence[Stride], **variant: str
     shapes = shapes_of(checkpoint.state_dict)
     size = _size_in(shapes)
     if size is None:
+        if any(re.fullmatch(NNUNETS_BLOCK, key) for key in shapes):
+            raise FileError(
+                f"{checkpoint.path} is not an STU-Net: it holds a U-Net of nnU-Net's own (its default network, as in "
+                "TotalSegmentator). Use it with nnU-Net's own commands."
+            )
         listed = ", ".join(list(shapes)[:3])
         raise FileError(f"{checkpoint.path} is not an STU-Net: its first tensors are {listed}.")
     spec = size.with_arguments(strides=strides, **{"downsampling": "residual", "upsampling": "nearest", **variant})
@@ -353,7 +383,8 @@ def _name_of(checkpoint: Checkpoint, plans: Plans | None) -> str:
 def _training_of(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
     first = checkpoints[0]
     folds = [checkpoint.fold for checkpoint in checkpoints]
-    origin = {"folds": folds} if first.fold else {"file": first.path.name}
+    files = [checkpoint.path.name for checkpoint in checkpoints]
+    origin = {"folds": folds, "checkpoints": files} if first.fold else {"file": first.path.name}
     known = {**origin, "trainer": first.trainer, "epochs": first.epoch}
     return {key: value for key, value in known.items() if value is not None}
 
