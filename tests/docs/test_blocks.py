@@ -27,6 +27,10 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 LANGUAGES = {"bash", "python", "text", "toml", "json"}
 
 
+COARSE = plan(spacing=(6.0, 6.0, 6.0), patch_size=(16, 32, 32))
+"""Few windows cover a CT."""
+
+
 def name_of(block) -> str:
     return f"{block.page.name}:{block.line}"
 
@@ -54,7 +58,7 @@ def home(tmp_path_factory):
     """A STUNET_HOME where `base` has been downloaded: a tiny network of 105 classes stands for it."""
     folder = tmp_path_factory.mktemp("home")
     network = build(network_spec("tiny", 1, 105, strides=STRIDES))
-    named = replace(card(network, plan()), name="base", labels=LABELS, channels=("CT",))
+    named = replace(card(network, COARSE), name="base", labels=LABELS, channels=("CT",))
     save_model(folder / "models" / "base.safetensors", network.state_dict(), named)
     return folder
 
