@@ -65,9 +65,14 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def workplace(home, shared_data, tmp_path, monkeypatch):
-    """The folder in which a page's blocks run."""
-    monkeypatch.setenv("STUNET_HOME", str(home))
-    monkeypatch.chdir(tmp_path)
+    """The folder in which a page's blocks run, with a STUNET_HOME of its own."""
+    monkeypatch.setenv("STUNET_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    for shared in ("models", "cache"):
+        (home / shared).mkdir(exist_ok=True)
+        (tmp_path / "home" / shared).symlink_to(home / shared)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
     hippocampus = shared_data / "Dataset004_Hippocampus"
     images, labels = (sorted((hippocampus / name).glob("*.nii.gz"))[:3] for name in ("imagesTr", "labelsTr"))
     shutil.copy(images[0], "scan.nii.gz")
