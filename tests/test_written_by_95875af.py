@@ -141,8 +141,8 @@ def test_a_training_goes_on_to_the_same_end(unfinished):
 
 
 def test_a_training_is_gone_on_with_as_it_was_started(unfinished, capsys):
-    assert run([*RESUME, "--lr", "0.5"]) == 2
-    assert "was started with learning rate 0.01, not 0.5" in " ".join(capsys.readouterr().err.split())
+    assert run([*RESUME, "--seed", "7"]) == 2
+    assert "was started with seed 0, not 7" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_runs_of_an_experiment_are_not_done_again(tmp_path, capsys):
