@@ -1,11 +1,11 @@
-"""Labels of `stunet predict` against nnU-Net's own command, for the same model folder, on real images.
+"""Compare labels of `stunet predict` with nnU-Net's own command, for the same model folder, on real images.
 
-Both run as commands, in float32 on the CPU, without mirroring. nnU-Net saves its probabilities, so that for each voxel
-where the labels differ the lead of its first class over its second is known: a tie shows as a lead near zero.
+Both run as commands, in float32 on the CPU, without mirroring. nnU-Net saves its probabilities. Where labels differ,
+they give the lead of nnU-Net's first class over its second: a lead near zero is a tie.
 
     python bench/agreement.py [--folder MODEL_FOLDER] [--cases 20] [--data ../shared/data]
 
-Without --folder the bundled hippocampus model is written as an nnU-Net v2 model folder first.
+Without --folder, the bundled hippocampus model is first written as an nnU-Net v2 model folder.
 """
 
 import argparse
@@ -37,11 +37,11 @@ declare_if_missing()
 from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfolder
 predict_entry_point_modelfolder()
 """
-"""`nnUNetv2_predict_from_modelfolder`, also where torchvision was built for CUDA and torch was not."""
+"""`nnUNetv2_predict_from_modelfolder`, also if torchvision was built for CUDA and torch was not."""
 
 
 def write_nnunet_folder(folder: Path, state_dict: StateDict, card: ModelCard) -> None:
-    """A model of z-scores as nnU-Net v2 would have left it: plans.json, dataset.json, fold_0/checkpoint_final.pth."""
+    """Write a z-score model as an nnU-Net v2 folder: plans.json, dataset.json, fold_0/checkpoint_final.pth."""
     plan = cast(PreprocessingPlan, card.preprocessing)
     kwargs = {"is_seg": False, "order_z": 0, "force_separate_z": None}
     configuration = {
@@ -99,7 +99,7 @@ def write_nnunet_folder(folder: Path, state_dict: StateDict, card: ModelCard) ->
 
 
 def collect_images(data: Path, cases: int, target: Path) -> None:
-    """Hippocampus scans and one real CT, under nnU-Net's names."""
+    """Link hippocampus scans and one real CT under nnU-Net's names."""
     target.mkdir()
     images = sorted((data / "Dataset004_Hippocampus" / "imagesTr").glob("*.nii.gz"))
     for image in images[:: max(1, len(images) // cases)][:cases]:
@@ -108,7 +108,7 @@ def collect_images(data: Path, cases: int, target: Path) -> None:
 
 
 def timed(command: list[str], environment: dict[str, str]) -> float:
-    """Seconds of a command; its output is shown if it fails."""
+    """Run a command and return its seconds. Its output is shown if it fails."""
     start = time.perf_counter()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -117,7 +117,7 @@ def timed(command: list[str], environment: dict[str, str]) -> float:
 
 
 def lead_of_first_class(npz: Path, differs_ZYX: np.ndarray) -> float:
-    """The largest lead of nnU-Net's first class over its second among the voxels that differ, in probability."""
+    """The largest lead of nnU-Net's first class over its second among the differing voxels, in probability."""
     if not differs_ZYX.any():
         return 0.0
     with np.load(npz) as stored:
@@ -127,7 +127,7 @@ def lead_of_first_class(npz: Path, differs_ZYX: np.ndarray) -> float:
 
 
 def compare(ours: Path, theirs: Path) -> tuple[int, int, float]:
-    """Voxels, differing voxels, largest lead among them."""
+    """Number of voxels, number of differing voxels, and the largest lead among them."""
     labels_XYZ = [np.asanyarray(nibabel.Nifti1Image.from_filename(path).dataobj) for path in (ours, theirs)]
     differs_XYZ = labels_XYZ[0] != labels_XYZ[1]
     npz = theirs.with_name(theirs.name.removesuffix(".nii.gz") + ".npz")
@@ -172,7 +172,7 @@ def main() -> None:
 
 
 def report(work: Path, seconds_ours: float, seconds_nnunet: float) -> None:
-    """Print one row for each case."""
+    """Print one row per case."""
     print("| case | voxels | differing | equal | largest lead where they differ |")
     print("|---|---|---|---|---|")
     total = differing = 0

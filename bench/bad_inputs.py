@@ -1,9 +1,9 @@
-"""Every bad input in one table: what the commands answer, how long they take, and how much memory.
+"""Run all bad inputs and print a table: what the commands answer, how long they take, and how much memory.
 
-Each entry of the folder's manifest.json goes through the command that it is meant for, in a process and an empty
-folder of its own: images through `stunet predict` with a tiny model of random weights, checkpoints, pickles and
-archives through `stunet weights import`, label maps through `stunet evaluate`. An entry that is not well-formed should
-cost one sentence that names it, exit code 2, and leave no file; a well-formed one should be segmented.
+Each entry of the folder's manifest.json goes through the matching command, in its own process and an empty folder:
+images through `stunet predict` with a tiny model of random weights, checkpoints, pickles and archives through `stunet
+weights import`, label maps through `stunet evaluate`. For a malformed entry, the command should print one sentence that
+names it, exit with 2, and leave no file. A well-formed entry should be segmented.
 
     python bench/bad_inputs.py [--data ../shared/data] [-t SECONDS]
 """
@@ -28,25 +28,25 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 STUNET = Path(sys.executable).with_name("stunet")
 
 MARKER = "STUNET_PICKLE_EXECUTED.marker"
-"""What a pickle of the folder leaves where it is run."""
+"""The file that a pickle of the folder creates if it is executed."""
 
 CHECKPOINT = "needs_plans.model"
 BOMB = "gzip_bomb_8GB_zeros.nii.gz"
 BOMB_SHAPE = (2048, 2048, 1040)
 
 PATIENCE_SECONDS = 0.02
-"""How often a running command is looked at."""
+"""Seconds between checks of a running command."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command did.
+    """The outcome of a command.
 
     Attributes:
-        exit_code: negative where it was killed.
-        said: on stderr.
+        exit_code: negative if it was killed.
+        said: its stderr.
         seconds: until it ended.
-        peak_mb: its largest resident memory.
+        peak_mb: its peak resident memory.
         left: names of the files that it left in its folder.
     """
 
@@ -59,12 +59,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Trial:
-    """One input and the command that is to answer it.
+    """One input and the command for it.
 
     Attributes:
         file: the input.
-        words: of the command; its output is to be called "out.nii.gz" or "out.safetensors".
-        is_wellformed: it should be segmented rather than refused.
+        words: of the command; the output must be called "out.nii.gz" or "out.safetensors".
+        is_wellformed: whether it should be segmented rather than refused.
     """
 
     file: Path
@@ -76,8 +76,8 @@ def main() -> None:
     """Print the table, in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = os.environ.get("STUNET_SHARED", REPOSITORY.parent / "shared")
-    parser.add_argument("--data", type=Path, default=Path(shared) / "data", help="the folder that holds bad_inputs")
-    parser.add_argument("-t", "--seconds", type=float, default=60.0, help="patience with each command")
+    parser.add_argument("--data", type=Path, default=Path(shared) / "data", help="folder that contains bad_inputs")
+    parser.add_argument("-t", "--seconds", type=float, default=60.0, help="timeout of each command")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         trials = make_trials(options.data.resolve() / "bad_inputs", Path(temporary))
@@ -89,9 +89,9 @@ def main() -> None:
 
 
 def make_trials(bad_inputs: Path, temporary: Path) -> list[Trial]:
-    """One trial for each entry of the manifest; two for the pickle."""
+    """One trial per entry of the manifest; two for the pickle."""
     model = temporary / "tiny.safetensors"
-    context = multiprocessing.get_context("spawn")  # this process stays small: children inherit its peak memory
+    context = multiprocessing.get_context("spawn")  # keep this process small: children inherit its peak memory
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         pool.submit(write_model, model).result()
         pool.submit(write_checkpoint, temporary / CHECKPOINT).result()
@@ -108,7 +108,7 @@ def make_trials(bad_inputs: Path, temporary: Path) -> list[Trial]:
 
 
 def commands_for(kind: str, file: Path, temporary: Path) -> list[tuple[str, ...]]:
-    """The commands that an entry of this kind is meant for."""
+    """The commands for an entry of this kind."""
     if kind == "labels":
         names = str(temporary / "dataset.json")
         return [("evaluate", "-p", str(file), "-r", str(file), "--names", names, "-o", "out.json")]
@@ -122,14 +122,14 @@ def commands_for(kind: str, file: Path, temporary: Path) -> list[tuple[str, ...]
 
 
 def report(trial: Trial, temporary: Path, patience: float) -> bool:
-    """Run one trial and print its row; whether all went as it should."""
+    """Run one trial and print its row. Returns whether the outcome is as expected."""
     with tempfile.TemporaryDirectory(dir=temporary) as folder:
         answer = answer_of(trial.words, Path(folder), patience)
     lines = answer.said.strip().splitlines()
     if trial.is_wellformed:
         as_wished = answer.exit_code == 0 and "out.nii.gz" in answer.left
     else:
-        while lines and trial.file.name not in lines[0]:  # what runs the model was said before
+        while lines and trial.file.name not in lines[0]:  # skip the line about the backend
             lines.pop(0)
         named = bool(lines) and lines[0].startswith("stunet: ")
         as_wished = answer.exit_code == 2 and named and not answer.left
@@ -144,7 +144,7 @@ def report(trial: Trial, temporary: Path, patience: float) -> bool:
 
 
 def answer_of(words: tuple[str, ...], folder: Path, patience: float) -> Answer:
-    """Run `stunet` in `folder`; killed when `patience` is at its end."""
+    """Run `stunet` in `folder`, and kill it after `patience` seconds."""
     with tempfile.TemporaryFile() as stderr:
         start = time.perf_counter()
         child = subprocess.Popen([STUNET, *words], cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr)
@@ -162,7 +162,7 @@ def answer_of(words: tuple[str, ...], folder: Path, patience: float) -> Answer:
 
 
 def write_model(path: Path) -> None:
-    """A `tiny` network with random weights, three classes, windows of 32 voxels of 3 mm."""
+    """Write a `tiny` network with random weights, three classes, and windows of 32 voxels at 3 mm."""
     import torch
 
     from stunet.networks.registry import build, network_spec
@@ -190,7 +190,7 @@ def write_model(path: Path) -> None:
 
 
 def write_checkpoint(path: Path) -> None:
-    """A checkpoint as nnU-Net v1 writes it, that needs plans."""
+    """Write a checkpoint in nnU-Net v1's format, which needs plans."""
     import torch
 
     from stunet.networks.registry import build, network_spec
@@ -200,7 +200,7 @@ def write_checkpoint(path: Path) -> None:
 
 
 def write_bomb(path: Path) -> None:
-    """A NIfTI of 8.7 GB of zeros in 8.5 MB, as many gzip members that all hold the same zeros."""
+    """Write a NIfTI file of 8.7 GB of zeros in 8.5 MB, as many gzip members with the same zeros."""
     header = bytearray(352)
     struct.pack_into("<i", header, 0, 348)
     struct.pack_into("<8h", header, 40, 3, *BOMB_SHAPE, 1, 1, 1, 1)

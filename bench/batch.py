@@ -1,4 +1,4 @@
-"""A folder of scans: one call against one call for each, and a call that is killed, resumed, and meets a corrupt scan.
+"""Segment a folder of scans in one call, one call per scan, and by `stunet batch`; kill a call and resume it.
 
 python bench/batch.py [--cases 30] [--data ../shared/data]
 """
@@ -16,11 +16,12 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STUNET = str(Path(sys.executable).parent / "stunet")
+MODEL = "hippocampus"
 CORRUPT = "broken"
 
 
 def main() -> None:
-    """Run all of it and print the table."""
+    """Run everything and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=30)
     shared = Path(os.environ.get("STUNET_SHARED", REPOSITORY.parent / "shared"))
@@ -41,23 +42,38 @@ def main() -> None:
         print("|---|---|---|---|")
         print(f"| {len(images)} single | {single:.1f} | {single / len(images):.2f} | 1.0 |")
         print(f"| 1 for the folder | {folder:.1f} | {folder / len(images):.2f} | {single / folder:.1f} |")
+        for workers in (1, 2):
+            batch = seconds_of_batch(work / "scans", work / f"batch{workers}", workers)
+            what = f"batch --workers {workers}"
+            print(f"| {what} | {batch:.1f} | {batch / len(images):.2f} | {single / batch:.1f} |")
         print(f"\n{equal_files(work / 'folder', work / 'single')} of {len(images)} label files are equal to the byte")
+        for workers in (1, 2):
+            equal = equal_files(work / f"batch{workers}", work / "folder")
+            print(f"batch --workers {workers}: {equal} of {len(images)} are equal to those of predict")
         print(disturbed(work, images))
 
 
 def seconds_of(*arguments: str | Path) -> float:
-    """Seconds of one `stunet predict`."""
+    """Run `stunet predict` once and return its seconds."""
     start = time.perf_counter()
-    subprocess.run([STUNET, "predict", *map(str, arguments)], check=True, capture_output=True)
+    subprocess.run([STUNET, "predict", "-m", MODEL, *map(str, arguments)], check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def seconds_of_batch(scans: Path, destination: Path, workers: int) -> float:
+    """Seconds of one `stunet batch`."""
+    start = time.perf_counter()
+    command = [STUNET, "batch", str(scans), "-o", str(destination), "-m", MODEL, "--workers", str(workers)]
+    subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - start
 
 
 def disturbed(work: Path, images: list[Path]) -> str:
-    """Kill a call half way, resume it, with half a scan among the scans; what came out, as a sentence."""
+    """Kill a call half way and resume it with a truncated scan among the scans. Returns the outcome as a sentence."""
     middle = images[len(images) // 2]
     content = middle.read_bytes()
     (work / "scans" / f"{case_of(middle)}_{CORRUPT}_0000.nii.gz").write_bytes(content[: len(content) // 2])
-    command = [STUNET, "predict", "-i", str(work / "scans"), "-o", str(work / "disturbed")]
+    command = [STUNET, "predict", "-m", MODEL, "-i", str(work / "scans"), "-o", str(work / "disturbed")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
         while len(list((work / "disturbed").glob("*.nii.gz"))) < len(images) // 3 and child.poll() is None:
             time.sleep(0.005)
@@ -76,12 +92,12 @@ def disturbed(work: Path, images: list[Path]) -> str:
 
 
 def equal_files(folder: Path, other: Path) -> int:
-    """How many label files are the same in both."""
+    """Number of label files that are identical in both folders."""
     return sum(path.read_bytes() == (folder / path.name).read_bytes() for path in other.glob("*.nii.gz"))
 
 
 def case_of(image: Path) -> str:
-    """Its name without channel and suffix."""
+    """The image's name without channel and suffix."""
     return image.name.removesuffix(".nii.gz").removesuffix("_0000")
 
 

@@ -1,12 +1,12 @@
-"""Make the model that comes with stunet: trained model folders become one half-precision file with an honest card.
+"""Make the model that comes with stunet: trained model folders become one half-precision file with a card.
 
     python bench/bundle_hippocampus.py --models FOLDER... --raw RAW/Dataset004_Hippocampus \
         --splits PREPROCESSED/Dataset004_Hippocampus/splits_final.json
 
-Each `FOLDER` is what `stunet train -d 4 -f 0` wrote, all with the same settings but for the seed; their answers are
-averaged. All validation cases of the fold are predicted with the very weights that are shipped, by stunet's own
-predictor, and scored (also with mirroring, if they were trained with it, and each network by itself); the figures go on
-the card.
+Each `FOLDER` was written by `stunet train -d 4 -f 0`. All have the same settings except for the seed, and their outputs
+are averaged. All validation cases of the fold are predicted with exactly the shipped weights, by stunet's own
+predictor, and scored (also with mirroring, if it was used in training, and with each network alone). The card contains
+the results.
 """
 
 import argparse
@@ -63,15 +63,15 @@ EPOCH_SECONDS = re.compile(r"Epoch time: ([\d.]+) s")
 
 @dataclass(frozen=True)
 class Task:
-    """What is bundled, and with what.
+    """What to bundle.
 
     Attributes:
-        models: the model folders, one for each network.
+        models: the model folders, one per network.
         raw: the raw dataset in nnU-Net's layout, with imagesTr and labelsTr.
-        splits: nnU-Net's splits_final.json, by which the folder was trained.
+        splits: nnU-Net's splits_final.json, used to train the models.
         fold: the fold that was trained.
-        machine: what the card says about the machine, beside what the run recorded.
-        remark: what else whoever reads the card should know of the training.
+        machine: description of the machine for the card, besides what the run recorded.
+        remark: further notes on the training for the card.
     """
 
     models: tuple[Path, ...]
@@ -83,7 +83,7 @@ class Task:
 
     @property
     def fold_folders(self) -> list[Path]:
-        """Where each network's checkpoint, record and log lie."""
+        """The folders with each network's checkpoint, record and log."""
         return [model / f"fold_{self.fold}" for model in self.models]
 
     def validation_cases(self) -> list[str]:
@@ -91,16 +91,16 @@ class Task:
         return list(json.loads(self.splits.read_text())[self.fold]["val"])
 
     def image(self, case: str) -> Path:
-        """A case's scan."""
+        """Path of a case's scan."""
         return self.raw / "imagesTr" / f"{case}_0000.nii.gz"
 
     def reference(self, case: str) -> Path:
-        """A case's reference labels."""
+        """Path of a case's reference labels."""
         return self.raw / "labelsTr" / f"{case}.nii.gz"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read, check, write, measure, and write again with what was measured."""
+    """Read, check, write, measure, and write again with the results."""
     task, output = parse(arguments)
     imported = [import_model(model, folds=[task.fold]) for model in task.models]
     state_dict, card = joined([weights for weights, _ in imported]), imported[0][1]
@@ -121,14 +121,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[Task, Path]:
-    """What to bundle, and where to."""
+    """Parse what to bundle, and the output file."""
     parser = argparse.ArgumentParser(description="Make the model that comes with stunet.")
     parser.add_argument("--models", type=Path, nargs="+", required=True, help="what `stunet train -d 4 -f 0` wrote")
     parser.add_argument("--raw", type=Path, required=True, help="raw Dataset004_Hippocampus, with imagesTr, labelsTr")
     parser.add_argument("--splits", type=Path, required=True, help="nnU-Net's splits_final.json of the dataset")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--machine", default="", help="for the card, e.g. '2 cores of an AMD EPYC'")
-    parser.add_argument("--remark", default="", help="for the card: what else to know of the training")
+    parser.add_argument("--remark", default="", help="for the card: further notes on the training")
     parser.add_argument("-o", "--output", type=Path, default=BUNDLED)
     options = parser.parse_args(arguments)
     return Task(
@@ -137,10 +137,10 @@ def parse(arguments: Sequence[str] | None) -> tuple[Task, Path]:
 
 
 def require_orientation(task: Task) -> None:
-    """Refuse to promise an orientation that not all training images have.
+    """Require that all training images have the orientation that the card states.
 
     Raises:
-        SystemExit: one that differs.
+        SystemExit: an image has another orientation.
     """
     images = sorted((task.raw / "imagesTr").glob("*.nii.gz"))
     others = [path.name for path in images if orientation(read_volume(path).affine) != ORIENTATION]
@@ -149,7 +149,7 @@ def require_orientation(task: Task) -> None:
 
 
 def described(card: ModelCard, task: Task) -> ModelCard:
-    """The card with all but the metrics."""
+    """The card without metrics."""
     plan = replace(cast(PreprocessingPlan, card.preprocessing), orientation=ORIENTATION)
     return replace(
         card,
@@ -164,10 +164,10 @@ def described(card: ModelCard, task: Task) -> ModelCard:
 
 
 def training_record(task: Task, epochs: int) -> dict[str, Any]:
-    """How the weights came to be after so many epochs, from the runs' records and nnU-Net's logs.
+    """How the weights were trained, from the runs' records and nnU-Net's logs.
 
     Raises:
-        SystemExit: runs that differ in more than the seed.
+        SystemExit: the runs differ in more than the seed.
     """
     splits = json.loads(task.splits.read_text())[task.fold]
     runs = [json.loads((folder / "stunet_run.json").read_text()) for folder in task.fold_folders]
@@ -210,7 +210,7 @@ def common_record(runs: Sequence[Mapping[str, Any]], epochs: int) -> dict[str, A
 
 
 def trained_seconds(fold_folder: Path) -> float:
-    """The time of all epochs, by nnU-Net's logs."""
+    """The total time of all epochs in nnU-Net's logs."""
     logs = sorted(fold_folder.glob("training_log_*.txt"))
     return sum(float(epoch) for log in logs for epoch in EPOCH_SECONDS.findall(log.read_text()))
 
@@ -230,7 +230,7 @@ def scored(model: Path, task: Task, mirror: bool, folder: Path) -> EvaluationRep
 
 
 def scored_alone(weights: StateDict, card: ModelCard, task: Task, folder: Path) -> EvaluationReport:
-    """As `scored`, of one network by itself."""
+    """Like `scored`, for a single network."""
     folder.mkdir()
     alone = folder / "alone.safetensors"
     save_model(alone, weights, replace(card, members=1), dtype="float16")
@@ -238,7 +238,7 @@ def scored_alone(weights: StateDict, card: ModelCard, task: Task, folder: Path) 
 
 
 def metrics(reports: dict[bool, EvaluationReport], alone: Sequence[EvaluationReport], task: Task) -> dict[str, Any]:
-    """The figures for the card."""
+    """The metrics for the card."""
     cases = task.validation_cases()
     measured = {
         "metric": "DSC, mean over cases of each label, and their mean",
@@ -254,13 +254,13 @@ def metrics(reports: dict[bool, EvaluationReport], alone: Sequence[EvaluationRep
 
 
 def figures(report: EvaluationReport) -> dict[str, float]:
-    """Mean DSC of each label and of all, and the worst case's."""
+    """Mean DSC of each label and overall, and the worst case's."""
     labels = {report.names[label]: round(dsc, 5) for label, dsc in report.per_label.items()}
     return {**labels, "mean": round(report.mean, 5), "worst_case": round(min(case.mean for case in report.cases), 5)}
 
 
 def show(output: Path, state_dict: StateDict, card: ModelCard) -> None:
-    """The table of figures, and what was written."""
+    """Print the metrics and a summary of the file."""
     sets = {key: value for key, value in card.metrics.items() if isinstance(value, dict)}
     columns = [*card.labels[1:], "mean", "worst_case"]
     rows = [(key, *(f"{value[c]:.4f}" if c in value else "" for c in columns)) for key, value in sets.items()]

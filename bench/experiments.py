@@ -1,9 +1,9 @@
-"""Runs experiments and writes their pages in docs/experiments: the command, the table, the figure.
+"""Run experiments and write their pages in docs/experiments: the command, the table, the figure.
 
     python bench/experiments.py table2 table3_cost table6_cost table7_cost
     STUNET_SHARED=... python bench/experiments.py --profile mini --folder minis table3 table5 table7
 
-An interrupted one goes on where it stopped. Pages are made of the results files alone.
+Interrupted experiments are resumed. Pages are made from the results files alone.
 """
 
 import argparse
@@ -23,14 +23,14 @@ PAGES = Path(__file__).resolve().parents[1] / "docs" / "experiments"
 
 
 def command_of(experiment: Experiment, profile: Profile) -> str:
-    """What a reader types for the same results."""
+    """The command that gives the same results."""
     data = [f"--data {name}=FOLDER" for name in experiment.datasets(profile)]
     options = ["--profile mini"] if profile == "mini" else []
     return " ".join(["stunet experiment run", experiment.name, *options, *data])
 
 
 def page_of(experiment: Experiment, results: Results, profile: Profile, figure: str | None) -> str:
-    """The Markdown of a page."""
+    """A page in Markdown."""
     lines = [
         f"# {experiment.title}",
         f"{experiment.source}. The paper's claim: {experiment.shows}",
@@ -45,7 +45,7 @@ def page_of(experiment: Experiment, results: Results, profile: Profile, figure: 
 
 
 def run(experiment: Experiment, profile: Profile, folder: Path) -> Path:
-    """Do what is left of an experiment and write its page; returns the page."""
+    """Finish an experiment and write its page. Returns the page."""
     results = run_experiment(experiment, profile, Workplace(folder, data_with_minis({}, folder), resume=True))
     figures = plot(folder / RESULTS_NAME, made_folder(PAGES)) if experiment.name in FIGURES else []
     pictures = [path.name for path in figures if path.suffix == ".png"]
@@ -55,7 +55,7 @@ def run(experiment: Experiment, profile: Profile, folder: Path) -> Path:
 
 
 def main() -> None:
-    """Run those that are named, one after the other."""
+    """Run the named experiments one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", metavar="NAME", help=", ".join(EXPERIMENTS))
     parser.add_argument("--profile", choices=PROFILES, default="full")

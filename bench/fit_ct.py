@@ -1,7 +1,7 @@
-"""Fit an STU-Net to one real CT and its labels, until it segments that CT: for measuring what needs such a network.
+"""Fit an STU-Net to one real CT and its labels, for measurements that need a network that segments.
 
-It has seen nothing else and is of no other use. Patches are 64x64x64, and 128x128x128 at the end, as in prediction.
-An interrupted run goes on with the same command.
+The network has seen nothing else and has no other use. Patches are 64x64x64, and 128x128x128 at the end, as in
+prediction. To continue an interrupted run, use the same command.
 
     python bench/fit_ct.py -o ct.safetensors [--size small] [--iterations 3000] [--large-iterations 200]
 """
@@ -34,13 +34,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the training, in which the learning rate falls to 0 along half a wave.
+    """One part of the training, in which the learning rate falls to 0 along half a cosine wave.
 
     Attributes:
         size: of its patches, in voxels along each axis.
         rate: learning rate at its start.
         first: its first iteration.
-        last: one more than its last.
+        last: its last iteration plus one.
         save_every: iterations between two checkpoints.
     """
 
@@ -56,7 +56,7 @@ class Part:
 
 
 def parts_of(small: int, large: int) -> tuple[Part, Part]:
-    """Small patches are cheap; large ones have the statistics (of instance norm) that windows have in prediction."""
+    """Small patches are fast. Large ones have the instance norm statistics of prediction windows."""
     return Part(64, 1e-3, 0, small, 100), Part(128, 5e-4, small, small + large, 10)
 
 
@@ -67,7 +67,7 @@ class Sample:
     Attributes:
         image: (Z, Y, X) float32.
         labels: (Z, Y, X) int64.
-        places: for each label that appears, the indices of its voxels in the flattened array.
+        places: for each label, the indices of its voxels in the flattened array.
     """
 
     image: torch.Tensor
@@ -76,7 +76,7 @@ class Sample:
 
 
 def read_sample(folder: Path) -> Sample:
-    """The shared CT, preprocessed as for the published weights; labels by nearest neighbour."""
+    """The shared CT, preprocessed as for the published weights. Labels use nearest neighbour."""
     image_CZYX, record = preprocess(read_volume(folder / "ct.nii.gz"), PUBLISHED_PLAN)
     z, y, x = (slice(start, stop) for start, stop in record.crop_box)
     labels = torch.from_numpy(read_labels(folder / "labels_stunet104.nii.gz").array[0][z, y, x].astype(np.float32))
@@ -88,7 +88,7 @@ def read_sample(folder: Path) -> Sample:
 
 
 def patches(sample: Sample, size: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Random patches (Z, Y, X) around a voxel of a random label."""
+    """Random patches (Z, Y, X), each around a voxel of a random label."""
     random = np.random.default_rng(seed)
     while True:
         label = random.choice(list(sample.places))
@@ -104,9 +104,9 @@ def patches(sample: Sample, size: int, seed: int) -> Iterator[tuple[torch.Tensor
 
 
 def loss_of(logits_BKZYX: torch.Tensor, labels_BZYX: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy plus one minus the mean soft Dice of the labels that are there."""
+    """Cross-entropy plus one minus the mean soft Dice of the labels present."""
     labels_M = labels_BZYX.flatten()
-    logarithms_MK = logits_BKZYX.movedim(1, -1).flatten(0, -2).log_softmax(dim=1)  # quick where classes lie together
+    logarithms_MK = logits_BKZYX.movedim(1, -1).flatten(0, -2).log_softmax(dim=1)  # faster with contiguous classes
     probabilities_MK = logarithms_MK.exp()
     counts_K = labels_M.bincount(minlength=logits_BKZYX.shape[1])
     right_M = probabilities_MK.gather(1, labels_M[:, None])[:, 0]
@@ -116,7 +116,7 @@ def loss_of(logits_BKZYX: torch.Tensor, labels_BZYX: torch.Tensor) -> torch.Tens
 
 
 def card_of(network: STUNet, iterations: int) -> ModelCard:
-    """What the file says of itself."""
+    """The card of the model file."""
     return ModelCard(
         name="fitted to one CT",
         network=network.spec,
@@ -128,7 +128,7 @@ def card_of(network: STUNet, iterations: int) -> ModelCard:
 
 
 def main() -> None:
-    """Train, with a checkpoint every now and then."""
+    """Train, with regular checkpoints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = Path(os.environ.get("STUNET_SHARED", REPOSITORY.parent / "shared"))
     parser.add_argument("--data", type=Path, default=shared / "data" / "totalseg_example")

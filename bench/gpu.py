@@ -1,14 +1,14 @@
-"""One CT on one GPU: stunet's predictor in several sizes and precisions against nnU-Net's, in one run.
+"""Compare stunet's predictor in several sizes and precisions with nnU-Net's, on one CT and one GPU.
 
-Both are given the same file and the same network with random weights (time and memory do not depend on them), and write
-labels; nnU-Net computes in float16, as it always does on GPUs, and neither mirrors. Each system runs in a process of
-its own, in which the model is loaded before the clock starts: the first prediction is cold, the second warm. The
-columns of stages are of the warm one. Memory is what torch allocated on the GPU at most, weights included. The last
-column is nnU-Net's seconds (warm) over the system's.
+Both get the same file and the same network with random weights (which do not affect time and memory), and write labels.
+nnU-Net computes in float16, as always on GPUs. Neither mirrors. Each system runs in its own process, which loads the
+model before timing starts: the first prediction is cold, the second warm. The stage columns are for the warm one.
+Memory is the maximum that torch allocated on the GPU, including weights. The last column is nnU-Net's seconds (warm)
+divided by the system's.
 
     python bench/gpu.py [--sizes small base large huge] [--precisions float16 bfloat16] [--slices 224] [--no-nnunet]
 
-The same road runs on a CPU with a small network, to try it: --device cpu --sizes tiny --slices 40 --classes 5
+The same code runs on a CPU with a small network, to try it: --device cpu --sizes tiny --slices 40 --classes 5
 """
 
 import argparse
@@ -47,15 +47,15 @@ DEFAULT_PRECISIONS: dict[str, tuple[Precision, ...]] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What runs.
+    """What to run.
 
     Attributes:
         device: "cuda" or "cpu".
         size: of the STU-Net.
-        classes: background included.
+        classes: including background.
         scan: a file.
         step: between windows, as a fraction of the window.
-        batch_size: windows that go together; None for as many as fit. stunet's only.
+        batch_size: windows per batch; None for as many as fit. Only for stunet.
     """
 
     device: str
@@ -68,13 +68,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Run:
-    """What the predictions of one system took.
+    """The measurements of one system.
 
     Attributes:
         system: its name.
         cold: seconds of the first prediction, from file to file.
         warm: seconds of the second.
-        stages: seconds of the second by stage, if they are known.
+        stages: seconds of the second by stage, if known.
         peak_bytes: of GPU memory; 0 on a CPU.
     """
 
@@ -86,9 +86,9 @@ class Run:
 
 
 class PeakMemory:
-    """The most memory that torch ever allocated on a GPU.
+    """The peak of torch's GPU memory.
 
-    The predictor resets torch's own count to measure its first window; what was counted until then is kept here.
+    The predictor resets torch's own counter to measure its first window. This class keeps the earlier peak.
     """
 
     def __init__(self, device: torch.device):
@@ -98,19 +98,19 @@ class PeakMemory:
 
     @property
     def bytes(self) -> int:
-        """Until now; 0 on a CPU."""
+        """Peak so far; 0 on a CPU."""
         if self._device.type != "cuda":
             return 0
         return max(self._before_resets, torch.cuda.max_memory_allocated(self._device))
 
     def reset(self, device: torch.device | None = None) -> None:
-        """In the place of `torch.cuda.reset_peak_memory_stats`."""
+        """Replaces `torch.cuda.reset_peak_memory_stats`."""
         self._before_resets = self.bytes
         self._reset(device)
 
 
 def stunet_run(setting: Setting, precision: Precision) -> Run:
-    """Both predictions by stunet, in this process."""
+    """Both predictions with stunet, in this process."""
     config = InferenceConfig(
         step=setting.step,
         device=setting.device,
@@ -130,7 +130,7 @@ def stunet_run(setting: Setting, precision: Precision) -> Run:
 
 
 def nnunet_run(setting: Setting) -> Run:
-    """Both predictions by nnU-Net, in this process."""
+    """Both predictions with nnU-Net, in this process."""
     device = torch_device(setting.device)
     with tempfile.TemporaryDirectory() as temporary, redirect_stdout(sys.stderr):
         for name in ("raw", "preprocessed", "results"):
@@ -147,7 +147,7 @@ def nnunet_run(setting: Setting) -> Run:
 
 
 def nnunet_predictor(setting: Setting, device: torch.device, folder: Path) -> Any:
-    """nnU-Net's predictor with our network; its plans are written into the folder and read from there."""
+    """nnU-Net's predictor with our network. Its plans are written to the folder and read from there."""
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -173,8 +173,8 @@ def both_predictions(system: str, predict: Callable[[Path], dict[str, float]], d
 
     Args:
         system: its name.
-        predict: segments, writes labels into a folder, and gives the seconds of its stages.
-        device: whose memory is watched.
+        predict: segments, writes labels into a folder, and returns the seconds of its stages.
+        device: whose memory is measured.
     """
     peak = PeakMemory(device)
 
@@ -193,7 +193,7 @@ def both_predictions(system: str, predict: Callable[[Path], dict[str, float]], d
 
 
 def attempted(system: str, run: Callable[..., Run], *arguments: Any) -> Run | str:
-    """The run in a process of its own, or the name of what made it fail, for want of memory above all."""
+    """Run in a separate process. Returns the run, or the name of the error if it fails, usually out of memory."""
     print(f"{system} ...", file=sys.stderr, flush=True)
     try:
         return in_fresh_process(run, *arguments)
@@ -203,7 +203,7 @@ def attempted(system: str, run: Callable[..., Run], *arguments: Any) -> Run | st
 
 
 def row(size: str, run: Run | str, reference: Run | str | None) -> str:
-    """One line of the table; a string stands for a run that failed."""
+    """One row of the table. A string is a failed run."""
     if isinstance(run, str):
         return f"| {size} | {run} |" + " - |" * (len(STAGES) + 4)
     stages = " | ".join(f"{run.stages[stage]:.1f}" if stage in run.stages else "-" for stage in STAGES)
@@ -213,7 +213,7 @@ def row(size: str, run: Run | str, reference: Run | str | None) -> str:
 
 
 def machine(device: torch.device) -> str:
-    """The GPU and what drives it."""
+    """The GPU and its software versions."""
     versions = f"torch {torch.__version__}, CUDA {torch.version.cuda or 'none'}"
     if device.type != "cuda":
         return f"CPU, {torch.get_num_threads()} threads, {versions}"
@@ -228,7 +228,7 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--slices", type=int, default=SHAPE[2])
     parser.add_argument("--classes", type=int, default=CLASSES)
     parser.add_argument("--step", type=float, default=0.5)
-    parser.add_argument("--batch-size", type=int, help="windows that go together; as many as fit by default")
+    parser.add_argument("--batch-size", type=int, help="windows per batch; as many as fit by default")
     parser.add_argument("--device", choices=list(DEFAULT_PRECISIONS), default="cuda")
     parser.add_argument("--no-nnunet", action="store_true")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "stunet-bench")
@@ -236,7 +236,7 @@ def parsed_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run all of it; the rows are printed as they come."""
+    """Run everything. Rows are printed as soon as they are measured."""
     options = parsed_arguments()
     try:
         device = torch_device(options.device)

@@ -1,10 +1,10 @@
-"""How many labels nnU-Net's sums in half precision decide: nnU-Net as it is, nnU-Net with sums in float32, and stunet.
+"""How many labels depend on nnU-Net's half-precision sums: plain nnU-Net, nnU-Net with float32 sums, and stunet.
 
-nnU-Net adds up the logits of overlapping windows in float16. The same network and the same code, with these sums in
-float32, tell which labels hang on that; an engine that sums exactly can agree with nnU-Net no better than this does.
+nnU-Net adds up the logits of overlapping windows in float16. The same network and code with float32 sums show which
+labels depend on that. A program with exact sums cannot agree with nnU-Net better than this.
 
-Scans that keep their planes (as many, and as far apart, as the network's) go from logits to labels by nnU-Net's own
-function some planes at a time, so that the whole case of `bench/inference.py` fits into 24 GB with sums in float32 too.
+If the network's grid has the scan's number and distance of planes, nnU-Net's own function converts logits to labels a
+few planes at a time. So the case of `bench/inference.py` fits into 24 GB even with float32 sums.
 
     PYTHONPATH=. python bench/half_sums.py --model ct.safetensors [--scan CT.nii.gz] [--threads 2]
 """
@@ -37,7 +37,7 @@ from nnunetv2.inference.export_prediction import (  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PLANES = 32
-"""Planes whose logits are interpolated together."""
+"""Number of planes whose logits are interpolated together."""
 
 
 def labels_by_nnunet(folder: Path, scan: Path) -> np.ndarray:
@@ -61,7 +61,7 @@ def labels_by_nnunet(folder: Path, scan: Path) -> np.ndarray:
 
 
 def parts_of(logits_KZYX: torch.Tensor, properties: dict) -> list[tuple[torch.Tensor, dict]]:
-    """Some planes at a time, with what nnU-Net knows of the scan's part; all at once where planes are made or lost."""
+    """A few planes at a time, with nnU-Net's properties of them; all at once if their number changes."""
     before = tuple(properties["shape_before_cropping"])
     if before != tuple(properties["shape_after_cropping_and_before_resampling"]) or before[0] != logits_KZYX.shape[1]:
         return [(logits_KZYX, properties)]
@@ -75,7 +75,7 @@ def parts_of(logits_KZYX: torch.Tensor, properties: dict) -> list[tuple[torch.Te
 
 
 def labels_by_nnunet_in_float32(folder: Path, scan: Path) -> np.ndarray:
-    """The same with the sums, and the weights in them, in float32."""
+    """The same, with the sums and their weights in float32."""
     gaussian = partial(predict_from_raw_data.compute_gaussian, dtype=torch.float32)
     with (
         mock.patch.object(torch, "half", torch.float32),
@@ -85,7 +85,7 @@ def labels_by_nnunet_in_float32(folder: Path, scan: Path) -> np.ndarray:
 
 
 def main() -> None:
-    """Predict three times and compare each with each."""
+    """Predict three times and compare all pairs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = Path(os.environ.get("STUNET_SHARED", REPOSITORY.parent / "shared"))
     parser.add_argument("--scan", type=Path, default=shared / "data" / "totalseg_example" / "ct.nii.gz")

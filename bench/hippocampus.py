@@ -1,10 +1,10 @@
-"""STU-Net against nnU-Net's own trainer and network on real data: same cases, iterations, batch and patch.
+"""Compare STU-Net with nnU-Net's own trainer and network on real data: same cases, iterations, batch and patch.
 
     python bench/hippocampus.py -o FOLDER [--data ../shared/data/Dataset004_Hippocampus] [--epochs 10] [--threads 1]
 
-Each system trains in a process of its own, one after another, and validates as it does by itself (nnU-Net's predictor;
-mirrored where the training mirrored). An interrupted run goes on with the same command. The table is printed from the
-files that the trainings leave.
+Each system trains in its own process, one after another, and runs its own validation (nnU-Net's predictor, with
+mirroring if the training used it). To continue an interrupted run, use the same command. The table is printed from the
+files of the trainings.
 """
 
 import argparse
@@ -40,16 +40,16 @@ if trainer.current_epoch < epochs:
     trainer.run_training()
 trainer.perform_actual_validation()
 """
-"""`nnUNetv2_train` with another number of epochs, also where torchvision was built for CUDA and torch was not."""
+"""`nnUNetv2_train` with another number of epochs, also if torchvision was built for CUDA and torch was not."""
 
 
 @dataclass(frozen=True)
 class System:
-    """What is trained.
+    """A system to train.
 
     Attributes:
         title: in the table.
-        size: of the STU-Net; None is nnU-Net with its own network.
+        size: of the STU-Net; None for nnU-Net's own network.
         options: of `stunet train`.
     """
 
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def environment(home: Path, name: str, threads: int) -> dict[str, str]:
-    """Folders of a system: the prepared data are shared, the results its own."""
+    """Folders of a system: prepared data are shared, results are separate."""
     folders = {"raw": home / "raw", "preprocessed": home / "preprocessed", "results": home / name}
     return {
         **os.environ,
@@ -107,7 +107,7 @@ def environment(home: Path, name: str, threads: int) -> dict[str, str]:
 
 
 def train(home: Path, name: str, epochs: int, threads: int) -> None:
-    """Train and validate one system, or go on with it."""
+    """Train and validate one system, or continue it."""
     system, variables = SYSTEMS[name], environment(home, name, threads)
     stunet = str(Path(sys.executable).parent / "stunet")
     with (home / f"{name}.log").open("a") as log:
@@ -126,7 +126,7 @@ def train(home: Path, name: str, epochs: int, threads: int) -> None:
 
 
 def write_peer_plans(home: Path, run) -> None:  # type: ignore[no-untyped-def]
-    """nnU-Net's own plan with our batch size, on the images that are prepared already (equal: tests/training)."""
+    """nnU-Net's own plan with our batch size, using the prepared images (which are equal: tests/training)."""
     folder = home / "preprocessed" / DATASET
     planner = "nnunetv2.experiment_planning.experiment_planners.default_experiment_planner"
     run(sys.executable, "-c", f"from {planner} import ExperimentPlanner; ExperimentPlanner(4).plan_experiment()")
@@ -137,19 +137,19 @@ def write_peer_plans(home: Path, run) -> None:  # type: ignore[no-untyped-def]
 
 
 def summary(home: Path, name: str) -> dict | None:
-    """nnU-Net's summary of the validation, once it is there."""
+    """nnU-Net's validation summary; None if it does not exist yet."""
     files = list((home / name).rglob("fold_0/validation/summary.json"))
     return json.loads(files[0].read_text()) if files else None
 
 
 def seconds_per_iteration(home: Path, name: str) -> float:
-    """Median over the epochs; an epoch's 50 steps of validation are in it, on both sides."""
+    """Median over the epochs. It includes an epoch's 50 validation steps for both systems."""
     logs = "".join(log.read_text() for log in (home / name).rglob("fold_0/training_log_*.txt"))
     return statistics.median(map(float, EPOCH_SECONDS.findall(logs))) / ITERATIONS_PER_EPOCH
 
 
 def print_table(home: Path, names: list[str], epochs: int, threads: int) -> None:
-    """DSC of each label and their mean, and seconds; the ratio to the first system last."""
+    """Print the DSC of each label, the mean, and seconds; the last column is the ratio to the first system."""
     print(
         f"{DATASET}, fold 0, {epochs * ITERATIONS_PER_EPOCH} iterations, batch {BATCH_SIZE}, {threads} thread(s) each\n"
     )

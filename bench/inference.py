@@ -1,9 +1,9 @@
-"""One CT, 105 classes, STU-Net-S: `stunet predict` by every backend, nnU-Net's own command, MONAI's sliding window.
+"""One CT, 105 classes, STU-Net-S: `stunet predict` with each backend, nnU-Net's own command, MONAI's sliding window.
 
-Seconds are from the start of the process to the written file. Peak memory is of the process and all its children
-together, looked at ten times a second. The weights are random unless trained ones are given (`bench/fit_ct.py` makes
-some). The network's time and memory do not depend on them; labels do, and the time to find them: random ones are near a
-tie at many voxels, and neighbours differ everywhere.
+Seconds are from the start of the process to the written file. Peak memory is that of the process and all its children,
+sampled ten times a second. Weights are random unless trained ones are given (made by `bench/fit_ct.py`). They do not
+affect the network's time and memory. They do affect the labels and the time to compute them: with random weights many
+voxels are near ties, and neighbours differ everywhere.
 
     python bench/inference.py [--folder MODEL_FOLDER | --model FILE.safetensors] [--without-nnunet] [--repeats 2]
         [--systems "openvino float32"]
@@ -48,14 +48,14 @@ CASE = "ct"
 
 @dataclass(frozen=True)
 class Run:
-    """What a command took.
+    """The measurements of a command.
 
     Attributes:
         name: of the system.
         seconds: from its start to its end.
-        peak_bytes: resident memory of it and its children together.
+        peak_bytes: resident memory of the process and its children.
         labels: the file it wrote.
-        report: stunet's record, if it is stunet.
+        report: stunet's record; None for other systems.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Run:
 
 
 def measured(name: str, command: list[str], labels: Path, environment: dict[str, str]) -> Run:
-    """Run a command and watch its memory."""
+    """Run a command and measure its memory."""
     start, peak = time.perf_counter(), 0
     with tempfile.TemporaryFile() as log:
         child = psutil.Popen(command, env=environment, stdout=log, stderr=log)
@@ -93,7 +93,7 @@ def tree_bytes(process: psutil.Process) -> int:
 
 
 def convolution_rate(dtype: torch.dtype) -> float:
-    """Multiply-adds a second of a 3x3x3 convolution that suits the machine: the measured peak, by oneDNN."""
+    """Multiply-adds per second of a 3x3x3 convolution that suits the machine: the measured peak with oneDNN."""
     layer = torch.nn.Conv3d(64, 64, 3, padding=1, dtype=dtype)
     image = torch.randn(1, 64, 64, 64, 64, dtype=dtype).to(memory_format=torch.channels_last_3d)
     seconds = []
@@ -106,7 +106,7 @@ def convolution_rate(dtype: torch.dtype) -> float:
 
 
 def systems() -> dict[str, list[str]]:
-    """Name to options of `stunet predict`."""
+    """System name -> options of `stunet predict`."""
     chosen: dict[str, list[str]] = {}
     for name in ("openvino float32", "openvino bfloat16", "torch float32", "torch bfloat16"):
         if "bfloat16" not in name or cpu_computes_bfloat16():
@@ -116,7 +116,7 @@ def systems() -> dict[str, list[str]]:
 
 
 def main() -> None:
-    """Run all of it and print two tables."""
+    """Run everything and print two tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     given = parser.add_mutually_exclusive_group()
     given.add_argument("--folder", type=Path)
@@ -160,7 +160,7 @@ def ours(scan: Path, folder: Path, work: Path, environment: dict[str, str], opti
 
 
 def nnunet(scan: Path, folder: Path, work: Path, environment: dict[str, str]) -> Run:
-    """nnU-Net's command, without mirroring, one process for each stage."""
+    """nnU-Net's command, without mirroring, with one process per stage."""
     images = work / "images"
     images.mkdir()
     (images / f"{CASE}_0000.nii.gz").symlink_to(scan.resolve())
@@ -172,7 +172,7 @@ def nnunet(scan: Path, folder: Path, work: Path, environment: dict[str, str]) ->
 
 
 def monai(scan: Path, folder: Path, work: Path, environment: dict[str, str]) -> Run:
-    """MONAI's sliding window around the same network, in float32."""
+    """MONAI's sliding window with the same network, in float32."""
     labels = work / "monai" / f"{CASE}.nii.gz"
     labels.parent.mkdir()
     script = Path(__file__).with_name("monai_windows.py")
@@ -184,7 +184,7 @@ def monai(scan: Path, folder: Path, work: Path, environment: dict[str, str]) -> 
 
 
 def print_tables(runs: list[Run]) -> None:
-    """Seconds, memory and agreement; then our stages and the fraction of the convolution peak."""
+    """Print seconds, memory and agreement, then our stages and the fraction of the convolution peak."""
     first = runs[0]
     print(f"CT of {'x'.join(map(str, SHAPE))} voxels, {CLASSES} classes, STU-Net-S, step 0.5, no mirroring")
     print(f"{os.cpu_count()} processors, torch {torch.__version__}, load average {os.getloadavg()[0]:.1f}\n")
@@ -211,7 +211,7 @@ def print_tables(runs: list[Run]) -> None:
 
 
 def macs_of_all_windows() -> tuple[float, float]:
-    """Multiply-adds of the network as it is defined and as it is rewritten, without heads, over all windows."""
+    """Multiply-adds over all windows, of the network as defined and as rewritten, without heads."""
     grid = [round(n * mm / SPACING_MM) for n, mm in zip(reversed(SHAPE), reversed(SPACING), strict=True)]
     windows = prod(len(starts) for starts in window_starts(grid, WINDOW))
     network = cast(STUNet, twin_of(random_model(CLASSES).networks[0])).eval()
@@ -220,7 +220,7 @@ def macs_of_all_windows() -> tuple[float, float]:
 
 
 def labels_of(run: Run) -> np.ndarray:
-    """What it wrote."""
+    """The labels that the command wrote."""
     return np.asanyarray(nibabel.Nifti1Image.from_filename(run.labels).dataobj)
 
 

@@ -1,8 +1,8 @@
-"""Seconds by stage and peak memory of predicting many classes on a long CT; the bar is 3 GB (600 slices, 105 classes).
+"""Time by stage and peak memory of predicting many classes on a long CT. The limit is 3 GB (600 slices, 105 classes).
 
-The scan is made from a real one: resampled to 0.8 mm in plane and 1.5 mm slices, and repeated to 512 x 512 voxels and
-as many slices as asked for. The model is STU-Net-S with random weights and the published plan; the time and memory of
-a prediction do not depend on what the weights are. It runs in a process of its own, whose peak is its VmHWM.
+The scan is made from a real one, resampled to 0.8 mm in-plane and 1.5 mm slices, and repeated to 512 x 512 voxels and
+the requested number of slices. The model is STU-Net-S with random weights and the published plan; weights do not affect
+time and memory. It runs in its own process, whose peak is its VmHWM.
 
     python bench/inference_memory.py --slices 600 --classes 105 --cache FOLDER
 """
@@ -59,7 +59,7 @@ def parsed_arguments() -> argparse.Namespace:
 
 
 def random_model(num_classes: int, size: str = "small") -> Model:
-    """A size as published, with random weights."""
+    """A published size with random weights."""
     torch.manual_seed(0)
     config = network_spec(size, 1, num_classes, strides=PUBLISHED_STRIDES)
     network = build(config).eval()
@@ -74,7 +74,7 @@ def random_model(num_classes: int, size: str = "small") -> Model:
 
 
 def measured(scan: Path, num_classes: int, threads: int, step: float) -> dict[str, float]:
-    """Predict and save; seconds by stage and peak bytes of this process."""
+    """Predict and save. Returns seconds by stage and peak bytes of this process."""
     torch.set_num_threads(threads)
     before = peak_bytes()
     predictor = Predictor(random_model(num_classes), InferenceConfig(step=step))
@@ -90,14 +90,14 @@ def show_progress(done: int, total: int) -> None:
 
 
 def peak_bytes() -> int:
-    """VmHWM of this process: the most memory that it ever held (Linux)."""
+    """VmHWM of this process: its peak memory (Linux)."""
     status = Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
 def print_table(result: dict[str, float], asked: argparse.Namespace) -> None:
-    """What was measured, for people."""
+    """Print the measurements."""
     print(f"STU-Net-S, {asked.classes} classes, {IN_PLANE} x {IN_PLANE} x {asked.slices} CT, step {asked.step}")
     load_average = os.getloadavg()[0]
     print(f"{platform.machine()}, {asked.threads} threads, torch {torch.__version__}, load average {load_average:.1f}")

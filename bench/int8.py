@@ -1,8 +1,8 @@
-"""What 8-bit integers cost in labels and gain in time, against bfloat16: OpenVINO, quantised after training by NNCF.
+"""Accuracy loss and speed gain of 8-bit integers against bfloat16: post-training quantisation with NNCF, OpenVINO.
 
-NNCF is not part of stunet's environment (`pip install nncf`). Without --model the bundled model is judged on hippocampi
-that it was not trained on, calibrated with some that it was; with --model, a model that segments the shared CT
-(`bench/fit_ct.py` makes one), calibrated with windows of that very CT, which flatters it.
+NNCF is not part of stunet's environment (`pip install nncf`). Without --model, the bundled model is tested on
+hippocampi from its validation set and calibrated on some from its training set. With --model, a model that segments the
+shared CT (made by `bench/fit_ct.py`) is calibrated with windows of that same CT, which makes it look better.
 
     python bench/int8.py [--model ct.safetensors] [--recipes mixed ...] [--threads 2]
 """
@@ -45,7 +45,7 @@ BAR, LEAST_VOXELS = 0.995, 100
 CALIBRATION_CASES = 20
 
 Choice = Callable[[Sequence["Node"]], Sequence["Node"]]
-"""From all convolutions, in the order of computation, to those that stay in bfloat16."""
+"""Takes all convolutions, in order of computation, and returns those that stay in bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Recipe:
 
     Attributes:
         preset: "performance" for symmetric activations, "mixed" for asymmetric ones.
-        floats: which convolutions are left as they are.
-        fast_bias_correction: whether biases are corrected by statistics of the float network alone.
-        float_kinds: kinds of other nodes whose inputs are not rounded.
+        floats: the convolutions that are not quantised.
+        fast_bias_correction: whether biases are corrected only from statistics of the float network.
+        float_kinds: kinds of other nodes whose inputs are not quantised.
     """
 
     preset: str = "mixed"
@@ -66,30 +66,30 @@ class Recipe:
 
 
 def _ends(convolutions: Sequence["Node"]) -> list["Node"]:
-    """The first, the last, and the transposed ones, for which OpenVINO has no 8-bit kernel."""
+    """The first, the last, and the transposed convolutions; OpenVINO has no 8-bit kernel for the latter."""
     transposed = [node for node in convolutions if node.get_type_name() == "ConvolutionBackpropData"]
     return [convolutions[0], *transposed, convolutions[-1]]
 
 
 def _narrow(convolutions: Sequence["Node"]) -> list["Node"]:
-    """The ends and all 1x1x1 ones: on the decoder's shortcuts no norm keeps values from growing into the thousands."""
+    """The ends and all 1x1x1 convolutions: without a norm, values on the decoder's shortcuts grow to thousands."""
     return [*_ends(convolutions), *(node for node in convolutions if set(node.get_input_shape(1)[2:]) == {1})]
 
 
 def _narrow_and_late(convolutions: Sequence["Node"]) -> list["Node"]:
-    """And the last three of 3x3x3."""
+    """Also the last three 3x3x3 convolutions."""
     narrow = _narrow(convolutions)
     return [*narrow, *[node for node in convolutions if node not in narrow][-3:]]
 
 
 def _narrow_and_large(convolutions: Sequence["Node"]) -> list["Node"]:
-    """And all whose answer is as large as the image."""
+    """Also all whose output is as large as the image."""
     sizes = {node: node.get_output_shape(0)[2:] for node in convolutions}
     return [*_narrow(convolutions), *(node for node in convolutions if sizes[node] == sizes[convolutions[0]])]
 
 
 ROUNDED = ("Add", "Interpolate", "MVN", "PRelu")
-"""Whatever else NNCF rounds the inputs of."""
+"""Other nodes whose inputs NNCF quantises."""
 
 RECIPES = {
     "performance": Recipe("performance"),
@@ -104,7 +104,7 @@ RECIPES = {
 
 @dataclass(frozen=True)
 class Task:
-    """A model, what it is calibrated with, and what it is judged on."""
+    """A model, its calibration scans, and its test scans."""
 
     model: Model
     calibration: list[Volume]
@@ -112,7 +112,7 @@ class Task:
 
 
 class RecordingBackend:
-    """Another backend, and the windows (1, C, Z, Y, X) that it was given; fulfils `Backend`."""
+    """Wraps a backend and records its input windows (1, C, Z, Y, X); implements `Backend`."""
 
     def __init__(self, backend: Backend):
         self.name, self.precision = backend.name, backend.precision
@@ -122,13 +122,13 @@ class RecordingBackend:
         self._run = backend.run
 
     def run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
-        """The other's answer."""
+        """The wrapped backend's output."""
         self.windows += [window_CZYX[None].numpy().copy() for window_CZYX in windows_BCZYX]
         return self._run(windows_BCZYX)
 
 
 class QuantisedBackend(OpenVinoBackend):
-    """A quantised network, what is not in 8 bits in bfloat16; fulfils `Backend`."""
+    """A quantised network whose other parts are in bfloat16; implements `Backend`."""
 
     def __init__(self, like: Backend, network: "OpenVinoModel"):
         import openvino
@@ -148,7 +148,7 @@ class QuantisedBackend(OpenVinoBackend):
 
 
 def import_nncf() -> ModuleType:
-    """NNCF, told to keep what it does to itself: it reports to its makers over the internet otherwise."""
+    """Import NNCF with its telemetry turned off; by default it reports to its makers over the internet."""
     os.environ["NNCF_CI"] = "1"
     try:
         import nncf
@@ -159,7 +159,7 @@ def import_nncf() -> ModuleType:
 
 
 def float_network(model: Model) -> "OpenVinoModel":
-    """As `OpenVinoBackend` makes it for bfloat16."""
+    """The network as `OpenVinoBackend` builds it for bfloat16."""
     networks = [network for network in model.networks if isinstance(network, STUNet)]
     size = tuple(model.plan.patch_size)
     graph = build_graph(
@@ -175,12 +175,12 @@ def float_network(model: Model) -> "OpenVinoModel":
 
 
 def convolutions_of(network: "OpenVinoModel") -> list["Node"]:
-    """All, transposed ones too, in the order of computation."""
+    """All convolutions, including transposed ones, in order of computation."""
     return [node for node in network.get_ordered_ops() if node.get_type_name().startswith("Convolution")]
 
 
 def quantised(model: Model, windows: list[np.ndarray], recipe: Recipe) -> tuple["OpenVinoModel", int]:
-    """A network with 8-bit convolutions, and how many there are."""
+    """A network with 8-bit convolutions, and their number."""
     nncf = import_nncf()
     network = float_network(model)
     convolutions = convolutions_of(network)
@@ -197,7 +197,7 @@ def quantised(model: Model, windows: list[np.ndarray], recipe: Recipe) -> tuple[
 
 
 def hippocampi(data: Path, cases: int) -> Task:
-    """The bundled model with cases on both sides of its fold, which nnU-Net drew with this seed."""
+    """The bundled model with cases from both sides of its fold, which nnU-Net drew with this seed."""
     from sklearn.model_selection import KFold
 
     images = {path.name.removesuffix("_0000.nii.gz"): path for path in (data / "imagesTr").glob("*.nii.gz")}
@@ -210,13 +210,13 @@ def hippocampi(data: Path, cases: int) -> Task:
 
 
 def the_ct(data: Path, model: Path) -> Task:
-    """A model fitted to the shared CT with that CT."""
+    """A model fitted to the shared CT, with that CT."""
     scan = read_volume(data / "ct.nii.gz")
     return Task(load_model(model), [scan], [scan])
 
 
 def recorded_windows(predictor: Predictor, scans: list[Volume], most: int) -> list[np.ndarray]:
-    """Windows as they come in prediction, spread evenly over all."""
+    """Windows from actual predictions, spread evenly over all."""
     backend = predictor.backend
     predictor.backend = recorder = RecordingBackend(backend)
     for scan in scans:
@@ -227,7 +227,7 @@ def recorded_windows(predictor: Predictor, scans: list[Volume], most: int) -> li
 
 
 def agreements(labels: list[np.ndarray], exact: list[np.ndarray]) -> dict[tuple[int, int], float]:
-    """DSC by scan and label, of what has more than `LEAST_VOXELS` in float32."""
+    """DSC by scan and label, for labels with more than `LEAST_VOXELS` in float32."""
     found = {}
     for number, (one_ZYX, other_ZYX) in enumerate(zip(labels, exact, strict=True)):
         counts = np.bincount(other_ZYX.ravel())
@@ -251,7 +251,7 @@ def seconds_in_turns(backends: dict[str, Backend], window: np.ndarray, rounds: i
 
 
 def print_row(numbers: str, convolutions: int, found: Mapping[tuple[int, int], float]) -> None:
-    """How well one kind of numbers keeps the labels."""
+    """Print how well a number format preserves the labels."""
     values = list(found.values())
     reach = f"{sum(dsc >= BAR for dsc in values)} of {len(values)}"
     quality = f"{statistics.mean(values):.4f} | {min(values):.4f} | {reach}"
@@ -259,7 +259,7 @@ def print_row(numbers: str, convolutions: int, found: Mapping[tuple[int, int], f
 
 
 def print_structures(names: Mapping[int, str], scores: Mapping[str, Mapping[tuple[int, int], float]]) -> None:
-    """The lowest DSC of each structure over all scans, a column for each kind of numbers."""
+    """Print the lowest DSC of each structure over all scans, one column per number format."""
     print(f"\n| lowest DSC of | {' | '.join(scores)} |\n|{'---|' * (len(scores) + 1)}")
     for label in sorted({label for found in scores.values() for _, label in found}):
         lowest = (min(dsc for (_, other), dsc in found.items() if other == label) for found in scores.values())
@@ -267,14 +267,14 @@ def print_structures(names: Mapping[int, str], scores: Mapping[str, Mapping[tupl
 
 
 def print_speeds(seconds: Mapping[str, float]) -> None:
-    """One row for each kind of numbers."""
+    """Print one row per number format."""
     print("\n| numbers | a window, s | times faster than bfloat16 |\n|---|---|---|")
     for name, median in seconds.items():
         print(f"| {name} | {median:.4f} | {seconds['bfloat16'] / median:.2f} |", flush=True)
 
 
 def measure(task: Task, recipes: Sequence[str], most_windows: int, rounds: int) -> None:
-    """Predict with each kind of numbers, then time one window of all in turns; rows are printed as they come."""
+    """Predict with each number format, then time one window of each in turns. Rows are printed as soon as possible."""
     exact, coarse = (
         Predictor(task.model, InferenceConfig(device="cpu", backend="openvino", precision=precision))
         for precision in ("float32", "bfloat16")
@@ -299,13 +299,13 @@ def measure(task: Task, recipes: Sequence[str], most_windows: int, rounds: int) 
 
 
 def main() -> None:
-    """Read what is asked for."""
+    """Parse the arguments and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = Path(os.environ.get("STUNET_SHARED", REPOSITORY.parent / "shared"))
     parser.add_argument("--data", type=Path, default=shared / "data")
     parser.add_argument("--model", type=Path, help="fitted to the shared CT")
-    parser.add_argument("--cases", type=int, default=20, help="hippocampi that are judged")
-    parser.add_argument("--windows", type=int, default=20, help="at most so many calibrate")
+    parser.add_argument("--cases", type=int, default=20, help="number of hippocampi to test on")
+    parser.add_argument("--windows", type=int, default=20, help="maximum number of calibration windows")
     parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=os.cpu_count())

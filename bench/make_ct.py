@@ -16,22 +16,27 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLE = Path("data") / "totalseg_example" / "ct.nii.gz"
 
 
+def one_ct(spacing_xyz: Sequence[float]) -> np.ndarray:
+    """The shared sample (X, Y, Z) at another spacing (mm), int16."""
+    shared = Path(os.environ.get("STUNET_SHARED", REPOSITORY.parent / "shared"))
+    sample = nibabel.Nifti1Image.from_filename(shared / SAMPLE)
+    factors = np.array(sample.header.get_zooms()) / spacing_xyz
+    return ndimage.zoom(np.asarray(sample.dataobj, dtype=np.float32), factors, order=1).astype(np.int16)
+
+
 def make_ct(path: Path, shape_xyz: Sequence[int], spacing_xyz: Sequence[float]) -> Path:
-    """Write an int16 CT, if it is not there yet.
+    """Write an int16 CT, unless it exists.
 
     Args:
-        path: `.nii.gz`, or `.nii` for one that needs no unpacking.
+        path: `.nii.gz`, or `.nii` for an uncompressed file.
         shape_xyz: voxels.
         spacing_xyz: mm.
     """
     if not path.exists():
-        shared = Path(os.environ.get("STUNET_SHARED", REPOSITORY.parent / "shared"))
-        sample = nibabel.Nifti1Image.from_filename(shared / SAMPLE)
-        factors = np.array(sample.header.get_zooms()) / spacing_xyz
-        one = ndimage.zoom(np.asarray(sample.dataobj, dtype=np.float32), factors, order=1)
+        one = one_ct(spacing_xyz)
         repeats = [-(-n // have) for n, have in zip(shape_xyz, one.shape, strict=True)]
         x, y, z = shape_xyz
-        repeated = np.tile(one.astype(np.int16), repeats)[:x, :y, :z]
+        repeated = np.tile(one, repeats)[:x, :y, :z]
         path.parent.mkdir(parents=True, exist_ok=True)
         nibabel.save(nibabel.Nifti1Image(repeated, np.diag([*spacing_xyz, 1.0])), path)
     return path

@@ -1,7 +1,7 @@
-"""The peer of `bench/inference.py`: MONAI's `SlidingWindowInferer` with the same network on the same prepared image.
+"""MONAI's `SlidingWindowInferer` for `bench/inference.py`, with the same network on the same prepared image.
 
-MONAI leaves preparing and restoring to its user, so the image is prepared by stunet, and labels are found on the
-network's grid and brought to the scan's by nearest neighbour, which is quicker and coarser than what the others do.
+MONAI does not preprocess or restore. So stunet prepares the image, and labels are computed on the network's grid and
+resampled to the scan's by nearest neighbour. This is faster and less accurate than the other systems.
 
     python bench/monai_windows.py SCAN MODEL_FOLDER LABELS
 """

@@ -1,4 +1,4 @@
-"""One window of 128x128x128 voxels through an STU-Net of any size: seconds, peak memory, and what was swapped out.
+"""Run one window of 128x128x128 voxels through an STU-Net of any size: seconds, peak memory, and swapped memory.
 
 python bench/one_window.py [--size huge] [--backend torch] [--precision float32] [--classes 105]
 """

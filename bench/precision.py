@@ -1,6 +1,6 @@
-"""What a precision costs in labels: DSC of each structure against the same network in float32, on the shared CT.
+"""Effect of a precision on labels: DSC of each structure against the same network in float32, on the shared CT.
 
-The network has to be one that segments (`bench/fit_ct.py` makes one); near-ties of random weights say nothing.
+The network must be able to segment (`bench/fit_ct.py` makes one). Near-ties of random weights would tell nothing.
 
     python bench/precision.py --model ct.safetensors [--backend openvino] [--precision bfloat16] [--threads 2]
 """
@@ -20,7 +20,7 @@ from stunet.weights.model import load_model
 REPOSITORY = Path(__file__).resolve().parents[1]
 BAR, LEAST_VOXELS = 0.995, 100
 FOUND_DSC = 0.5
-"""A structure counts as found from here on."""
+"""Minimum DSC for a structure to count as found."""
 
 
 def main() -> None:

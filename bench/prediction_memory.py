@@ -1,8 +1,8 @@
-"""Peak memory of predicting with torch, measured, beside what `stunet models --fit` predicts; the bar is 15 %.
+"""Compare measured peak memory of prediction with torch to the estimate of `stunet models --fit`. The limit is 15 %.
 
-Each row is a process of its own that slides a window over noise, one window deep. The peak is VmHWM less what the
-process held before it built the network, when it had predicted with a small one, which loads kernels; malloc is told
-to give freed memory back at once, as in training_memory.py.
+Each row is a separate process that slides a window over noise, one window deep. The peak is VmHWM minus the memory
+before the network was built; by then the process had predicted with a small network, which loads kernels. malloc is set
+to return freed memory at once, as in training_memory.py.
 
     python bench/prediction_memory.py --sizes small base --window 128 128 128 --plane 160 160
 """
@@ -29,7 +29,7 @@ from stunet.networks.stunet import SIZES
 
 @dataclass(frozen=True)
 class Row:
-    """What a child is to measure."""
+    """What a child process measures."""
 
     size: str
     precision: str
@@ -40,7 +40,7 @@ class Row:
 
 
 def main() -> None:
-    """Measure row after row, each in a child process, and print them as they come."""
+    """Measure each row in a child process, and print it at once."""
     asked = parsed_arguments()
     if asked.measure is not None:
         print(json.dumps(measured(Row(**json.loads(asked.measure)))))
@@ -69,14 +69,14 @@ def parsed_arguments() -> argparse.Namespace:
 
 
 def in_child(row: Row) -> dict[str, Any]:
-    """What the child process prints."""
+    """The output of the child process."""
     command = [sys.executable, __file__, "--measure", json.dumps(asdict(row))]
     child = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **MALLOC})
     return json.loads(child.stdout.splitlines()[-1])
 
 
 def line(row: Row, found: dict[str, Any]) -> str:
-    """One line of the table."""
+    """One row of the table."""
     config = network_spec(row.size, 1, row.classes)
     (z, y, x), (rows, columns) = row.window, row.plane
     predicted = prediction_memory(config, (z, y, x), row.precision, (rows, columns)).peak  # type: ignore[arg-type]
@@ -99,7 +99,7 @@ def measured(row: Row) -> dict[str, float]:
 
 @dataclass(frozen=True, eq=False)
 class WholeImage:
-    """A `PlaneSource` that is in memory."""
+    """A `PlaneSource` in memory."""
 
     array: torch.Tensor
 

@@ -1,9 +1,9 @@
-"""Seconds and peak memory of a prediction against the length of the scan, and against the number of classes.
+"""Time and peak memory of a prediction by length of the scan, and by number of classes.
 
-Scans are made from a real one, 512 x 512 voxels of 0.8 mm in slices of 1.5 mm, once, and kept in the cache. Weights are
-random: time and memory do not depend on them. Each point is read, segmented and saved in a process of its own, after
-another one has converted the model, where the backend needs that. Peak memory is VmHWM: Linux's ru_maxrss would count
-the parent's memory, too.
+Scans of 512 x 512 voxels at 0.8 mm with 1.5 mm slices are made once from a real one, and cached. Weights are random,
+which does not affect time and memory. Each point is read, segmented and saved in its own process. If the backend must
+convert the model, another process does that first. Peak memory is VmHWM, because Linux's ru_maxrss would include the
+parent's memory.
 
     python bench/scaling.py [--lengths 100 300 600 1000 1500] [--classes 2 20 105 500] [--size small] [--step 0.5]
 """
@@ -33,7 +33,7 @@ Answer = TypeVar("Answer")
 
 STAGES = ("load", "preprocess", "network", "labelling", "save")
 SLICE_BYTES = IN_PLANE * IN_PLANE * (np.dtype(np.int16).itemsize + np.dtype(np.uint8).itemsize)
-"""What a slice of the scan and a slice of the labels take."""
+"""Bytes of one slice of the scan plus one slice of the labels."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Setting:
 
     Attributes:
         slices: of the scan.
-        classes: of the model, background included.
+        classes: of the model, including background.
         size: of the STU-Net.
         step: between windows, as a fraction of the window.
         threads: of the network.
-        backend: as `stunet predict` takes it.
+        backend: an option of `stunet predict`.
     """
 
     slices: int
@@ -59,12 +59,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a prediction took.
+    """The measurements of a prediction.
 
     Attributes:
-        setting: of which.
+        setting: its point.
         seconds: by stage.
-        peak_bytes: the most memory that its process ever held.
+        peak_bytes: the peak memory of its process.
         backend: what ran the network.
     """
 
@@ -75,25 +75,25 @@ class Measured:
 
     @property
     def total(self) -> float:
-        """Seconds of all stages together."""
+        """Seconds of all stages."""
         return sum(self.seconds.values())
 
 
 def in_fresh_process(function: Callable[..., Answer], *arguments: Any) -> Answer:
-    """What a function of a module answers in a new Python."""
+    """Call a function of a module in a new Python process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(function, *arguments).result()
 
 
 def make_predictor(setting: Setting) -> Predictor:
-    """Of a random model, on the CPU."""
+    """A predictor with random weights, on the CPU."""
     torch.set_num_threads(setting.threads)
     config = InferenceConfig(step=setting.step, device="cpu", backend=setting.backend)
     return Predictor(random_model(setting.classes, setting.size), config)
 
 
 def convert_model(setting: Setting) -> None:
-    """Fill the backend's cache, so that the measured process only reads it, as every call but a user's first."""
+    """Fill the backend's cache, so that the measured process only reads it, like every call after the first."""
     make_predictor(setting)
 
 
@@ -109,7 +109,7 @@ def predict(setting: Setting, scan: Path) -> Measured:
 
 
 def measure(setting: Setting, cache: Path, suffix: str) -> Measured:
-    """One point; scan, model and prediction each in a process of its own."""
+    """Measure one point. Scan, model and prediction each run in their own process."""
     scan = cache / f"ct_{IN_PLANE}x{IN_PLANE}x{setting.slices}{suffix}"
     in_fresh_process(make_ct, scan, (IN_PLANE, IN_PLANE, setting.slices), SPACING_MM)
     in_fresh_process(convert_model, setting)
@@ -117,14 +117,14 @@ def measure(setting: Setting, cache: Path, suffix: str) -> Measured:
 
 
 def bytes_per_slice(points: Sequence[Measured]) -> float:
-    """Slope of the straight line through slices and peak memory, by least squares."""
+    """Slope of a least-squares line through slices and peak memory."""
     slices = [point.setting.slices for point in points]
     slope, _ = np.polyfit(slices, [point.peak_bytes for point in points], 1)
     return float(slope)
 
 
 def print_table(points: Sequence[Measured], varied: str) -> None:
-    """One row for each point; `varied` is the field of `Setting` in which they differ."""
+    """Print one row per point. `varied` is the field of `Setting` that differs."""
     print(f"| {varied} | {' | '.join(STAGES)} | seconds | seconds per 100 slices | peak GB |")
     print("|---" * (len(STAGES) + 4) + "|")
     for point in points:

@@ -1,7 +1,7 @@
-"""How long it takes until the first window: a bare interpreter, torch, this package, then the scan and the model.
+"""Time until the first window: a bare interpreter, torch, this package, then the scan and the model.
 
-Each line is a process of its own, timed from outside, the median of several; a line holds all that stands above it. The
-model is loaded twice before, so that OpenVINO's compiled network is there.
+Each line is the median of several separate processes, timed from outside, and includes everything in the lines above.
+The model is loaded twice beforehand, so that OpenVINO's compiled network is cached.
 
     python bench/start.py [--model hippocampus] [--scan SCAN.nii.gz] [--rounds 5]
 """
@@ -29,18 +29,18 @@ PROGRAMS = {
     "the scan is read": f"{PREDICTOR}; {READ}",
     "the model is ready": f"{PREDICTOR}; {READ}; {LOAD}",
 }
-"""Name to program."""
+"""Name -> program."""
 
 
 def seconds_of(command: list[str]) -> float:
-    """From the start of a process to its end."""
+    """Seconds from the start of a process to its end."""
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
 def main() -> None:
-    """Time each several times, in turns."""
+    """Time each program several times, in turns."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = Path(os.environ.get("STUNET_SHARED", REPOSITORY.parent / "shared"))
     parser.add_argument("--model", default="hippocampus")

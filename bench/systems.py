@@ -1,12 +1,12 @@
-"""Every system that the paper compares: some iterations of our trainer on the same cases, and one case predicted.
+"""Train every system that the paper compares for some iterations on the same cases, and predict one case.
 
     python bench/systems.py --data shared/data/Dataset004_Hippocampus [--networks unetr_tiny ...] [--iterations 20]
 
-One row for each network, measured in a process of its own: nnU-Net's loss of one and the same validation batch before
-and after the iterations (in evaluation mode, without deep supervision's other heads), median seconds an iteration, the
-process's largest memory, and the Dice of the hippocampus (all of its parts as one) in a case that none was trained on,
-predicted from the folder that the training leaves. Cases are those of the dataset's mini.json; patches are the plan's,
-or the next larger that a network takes. The optimiser and its rates are each system's own.
+One row per network, measured in its own process: nnU-Net's loss on the same validation batch before and after the
+iterations (in evaluation mode, highest resolution only), median seconds per iteration, the process's peak memory, and
+the Dice of the hippocampus (all parts as one) in a case outside the training, predicted from the resulting model
+folder. Cases are those of the dataset's mini.json. Patches are the plan's, or the next larger ones that a network
+accepts. Optimiser and learning rates are each system's own.
 """
 
 import argparse
@@ -43,7 +43,7 @@ BATCH_SIZE = 2
 
 @dataclass(frozen=True)
 class Row:
-    """What one network's process measured."""
+    """The measurements of one network's process."""
 
     network: str
     patch: list[int]
@@ -56,7 +56,7 @@ class Row:
 
 
 def main() -> None:
-    """Prepare once, then a process for each network, then the table."""
+    """Prepare once, run a process per network, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a dataset in nnU-Net's raw layout, with a mini.json")
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def link(source: Path, raw: Path) -> None:
-    """Links to the cases of mini.json that are for training."""
+    """Link the training cases of mini.json."""
     cases = json.loads((source / "mini.json").read_text())["train"]
     for folder in ("imagesTr", "labelsTr"):
         (raw / folder).mkdir(parents=True)
@@ -91,7 +91,7 @@ def link(source: Path, raw: Path) -> None:
 
 
 def plan(asked: argparse.Namespace) -> None:
-    """For all networks; they share the images."""
+    """Plan for all networks, which share the images."""
     from stunet.training.prepare import prepare
 
     for network in asked.networks:
@@ -99,21 +99,21 @@ def plan(asked: argparse.Namespace) -> None:
 
 
 def number_of(data: Path) -> str:
-    """Of a dataset: "4" of Dataset004_Hippocampus."""
+    """The number of a dataset: "4" for Dataset004_Hippocampus."""
     return str(int(data.name[7:10]))
 
 
 def row_of(network: str, home: Path, asked: argparse.Namespace) -> Row:
-    """From a process of its own."""
+    """Measure a network in its own process."""
     command = [sys.executable, __file__, "--data", str(asked.data), "--home", str(home), "--networks", network]
     command += ["--iterations", str(asked.iterations), "--threads", str(asked.threads)]
-    environment = {**os.environ, "nnUNet_n_proc_DA": "0"}  # batches are read where they are trained on
+    environment = {**os.environ, "nnUNet_n_proc_DA": "0"}  # load batches in the training process
     output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
     return Row(**json.loads(output.splitlines()[-1]))
 
 
 def measure(network: str, asked: argparse.Namespace) -> Row:
-    """Train, and predict."""
+    """Train and predict."""
     from stunet.folders import nnunet_folders
     from stunet.training.run import build_trainer
     from stunet.training.settings import (
@@ -155,13 +155,13 @@ def measure(network: str, asked: argparse.Namespace) -> Row:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process had, by Linux; `resource` would count that of its parent, too."""
+    """The peak memory of this process on Linux. `resource` would include that of its parent."""
     status = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
 def loss_of(trainer: Any, batch: dict[str, Any]) -> float:
-    """Of the highest resolution alone, which is the same for all networks."""
+    """The loss of the highest resolution only, which all networks have."""
     trainer.network.eval()
     target = batch["target"][0] if isinstance(batch["target"], list) else batch["target"]
     loss = trainer.loss.loss if trainer.enable_deep_supervision else trainer.loss
@@ -173,7 +173,7 @@ def loss_of(trainer: Any, batch: dict[str, Any]) -> float:
 
 
 def dice_of_unseen_case(model: Path, data: Path) -> float:
-    """Of foreground and background, in the first case of mini.json's that is not for training, by `Predictor`."""
+    """Dice of foreground against background, by `Predictor`, in the first case of mini.json not used in training."""
     from stunet.imaging.formats.registry import read_labels
     from stunet.inference.predictor import InferenceConfig, Predictor
 
@@ -189,7 +189,7 @@ HEADING = """| network | patch | parameters, M | loss before | after | s an iter
 
 
 def line(row: Row) -> str:
-    """Of the table."""
+    """One row of the table."""
     patch = " x ".join(map(str, row.patch))
     numbers = f"{row.parameters / 1e6:.2f} | {row.loss_before:.3f} | {row.loss_after:.3f} | {row.seconds:.2f}"
     return f"| `{row.network}` | {patch} | {numbers} | {row.memory / 1e6:.0f} | {row.dice:.2f} |"

@@ -1,12 +1,12 @@
-"""Training, ours against nnU-Net's own trainer on the same network, plan and data, in turns.
+"""Compare our training with nnU-Net's own trainer on the same network, plan and data, in turns.
 
 python bench/training.py --data shared/data/Dataset004_Hippocampus [--size small] [--rounds 5] [--steps 4]
 python bench/training.py --synthetic --device cuda --size small base large [--step-only]
 
-Three figures each: seconds of a training step on a batch that lies in memory (as it is read: ours may augment on the
-device), seconds of one process to read and augment a patch, and seconds an iteration of the whole loop with the default
-number of processes. With --synthetic the data are random blocks of 104 classes at 1.5 mm, in patches of 128^3, two in a
-batch, as in the paper.
+Three values for each: seconds of a training step on a batch in memory (as loaded: ours may augment on the device),
+seconds for one process to load and augment a patch, and seconds per iteration of the whole loop with the default number
+of processes. With --synthetic, the data are random blocks of 104 classes at 1.5 mm, in patches of 128^3 and batches of
+two, as in the paper.
 """
 
 import argparse
@@ -33,7 +33,7 @@ FOREGROUND_BLOCKS = 200
 
 
 def main() -> None:
-    """Prepare, measure, print a table for each size."""
+    """Prepare, measure, and print a table per size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a dataset in nnU-Net's raw layout")
     parser.add_argument("--synthetic", action="store_true", help="random blocks instead")
@@ -43,7 +43,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="turns that each trainer takes; the medians are printed")
     parser.add_argument("--steps", type=int, default=4, help="steps, or patches, in a turn")
     parser.add_argument("--cases", type=int, default=10)
-    parser.add_argument("--step-only", action="store_true", help="leave reading and the whole loop out")
+    parser.add_argument("--edge", type=int, default=PATCH[0], help="edge of the patch in voxels, with --synthetic")
+    parser.add_argument("--step-only", action="store_true", help="skip reading and the whole loop")
     asked = parser.parse_args()
     if (asked.data is None) == (not asked.synthetic):
         raise UserError("Give --data FOLDER or --synthetic.")
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 def link(source: Path, home: Path, cases: int) -> str:
-    """Links to the first cases of a dataset; its name."""
+    """Link the first cases of a dataset. Returns its name."""
     raw = home / "raw" / source.name
     images = sorted((source / "imagesTr").glob("*_0000.nii.gz"))[:cases]
     for folder in ("imagesTr", "labelsTr"):
@@ -75,7 +76,7 @@ def link(source: Path, home: Path, cases: int) -> str:
 
 
 def make_blocks(home: Path, cases: int = 6, edge: int = 176) -> str:
-    """CT-like noise with blocks of all classes, each case with its own."""
+    """Make CT-like noise with blocks of all classes, different in each case."""
     raw, random = home / "raw" / SYNTHETIC, np.random.default_rng(0)
     for folder in ("imagesTr", "labelsTr"):
         (raw / folder).mkdir(parents=True)
@@ -99,7 +100,7 @@ def make_blocks(home: Path, cases: int = 6, edge: int = 176) -> str:
 
 
 def trainers(dataset: str, size: str, asked: argparse.Namespace) -> dict[str, Any]:
-    """nnU-Net's and ours, initialised on one plan, with the same weights."""
+    """nnU-Net's trainer and ours, initialised from one plan with the same weights."""
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     from stunet.folders import nnunet_folders
@@ -116,7 +117,7 @@ def trainers(dataset: str, size: str, asked: argparse.Namespace) -> dict[str, An
     )
 
     prepare(dataset, size)
-    patch = PATCH if asked.synthetic else None
+    patch = (asked.edge,) * 3 if asked.synthetic else None
     settings = TrainingSettings(
         TaskSettings(dataset, "all", size),
         schedule=ScheduleSettings(patch=patch, batch_size=2),
@@ -142,7 +143,7 @@ def trainers(dataset: str, size: str, asked: argparse.Namespace) -> dict[str, An
 
 
 def in_turns(tasks: Mapping[str, Callable[..., float]], rounds: int) -> dict[str, float]:
-    """The median of what each task returns; they take turns, after one that does not count."""
+    """The median of each task's results. Tasks take turns, after one uncounted turn."""
     found: dict[str, list[float]] = {name: [] for name in tasks}
     for turn in range(rounds + 1):
         for name, task in tasks.items():
@@ -153,7 +154,7 @@ def in_turns(tasks: Mapping[str, Callable[..., float]], rounds: int) -> dict[str
 
 
 def seconds_of(task: Callable[[], Any], times: int, device: str) -> float:
-    """Of one call among `times`, the device's work included."""
+    """Seconds per call over `times` calls, including the device's work."""
     start = time.perf_counter()
     for _ in range(times):
         task()
@@ -163,13 +164,13 @@ def seconds_of(task: Callable[[], Any], times: int, device: str) -> float:
 
 
 def loaders(pair: dict[str, Any], processes: int) -> dict[str, Iterator[dict]]:
-    """The training batches of both, read by so many processes."""
+    """The training batches of both trainers, loaded by this many processes."""
     os.environ["nnUNet_n_proc_DA"] = str(processes)
     return {name: trainer.get_dataloaders()[0] for name, trainer in pair.items()}
 
 
 def measure(dataset: str, size: str, asked: argparse.Namespace) -> None:
-    """The table of one size."""
+    """Measure one size and print its table."""
     pair = trainers(dataset, size, asked)
     ours = pair["stunet"]
     for trainer in pair.values():
@@ -194,13 +195,13 @@ def measure(dataset: str, size: str, asked: argparse.Namespace) -> None:
 
 
 def whole_loop(pair: dict[str, Any], asked: argparse.Namespace) -> dict[str, float]:
-    """Read by processes and train, one trainer at a time: their processes would compete."""
+    """Load in processes and train, one trainer at a time, because their processes would compete."""
     found: dict[str, list[float]] = {name: [] for name in pair}
     processes = min(12, os.cpu_count() or 1)
     for turn in range(asked.rounds):
         for name in sorted(pair, reverse=bool(turn % 2)):
             loader = loaders({name: pair[name]}, processes)[name]
-            for _ in range(2 * processes):  # what the processes had read ahead
+            for _ in range(2 * processes):  # consume the prefetched batches
                 pair[name].train_step(next(loader))
             task = lambda name=name, loader=loader: pair[name].train_step(next(loader))  # noqa: E731
             found[name].append(seconds_of(task, 4 * asked.steps, asked.device))
@@ -210,7 +211,7 @@ def whole_loop(pair: dict[str, Any], asked: argparse.Namespace) -> dict[str, flo
 
 
 def print_table(dataset: str, size: str, ours: Any, rows: list[tuple[str, dict[str, float]]]) -> None:
-    """Seconds, ratios, and what part of the device's peak our step reaches."""
+    """Print seconds, ratios, and the fraction of the device's peak that our step reaches."""
     device = torch.cuda.get_device_name() if ours.device.type == "cuda" else f"{torch.get_num_threads()} threads"
     patch = " x ".join(str(n) for n in ours.configuration_manager.patch_size)
     where = "the device" if ours.augments_on_device else "the reading processes"

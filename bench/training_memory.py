@@ -1,11 +1,11 @@
-"""Peak memory of a training step, measured, beside what `stunet models --fit` predicts; the bar is 15 %.
+"""Compare measured peak memory of a training step to the estimate of `stunet models --fit`. The limit is 15 %.
 
-Each row is a process of its own that takes two steps (so that momentum is there): forward pass, nnU-Net's loss with
-deep supervision, backward pass, clipping, SGD with Nesterov momentum. On a CPU the peak is VmHWM less what the process
-held before it built the network, when it had taken a step of a small one, which loads kernels. glibc's malloc is told
-to give freed memory back at once (MALLOC_MMAP_THRESHOLD_): else the peak holds what nobody uses. On a GPU the peak is
-torch's `max_memory_allocated`; what the allocator reserved stands beside it. With --ranks, so many processes share the
-step by FSDP2 (Gloo on CPUs), each with a batch of its own; the first one's memory is shown.
+Each row is a separate process that takes two steps (so that momentum exists): forward pass, nnU-Net's loss with deep
+supervision, backward pass, clipping, SGD with Nesterov momentum. On a CPU, the peak is VmHWM minus the memory before
+the network was built; by then the process had taken a step of a small network, which loads kernels. glibc's malloc is
+set to return freed memory at once (MALLOC_MMAP_THRESHOLD_); otherwise the peak would include unused memory. On a GPU,
+the peak is torch's `max_memory_allocated`, with the allocator's reserved memory next to it. With --ranks, that many
+processes share the step by FSDP2 (Gloo on CPUs), each with its own batch; the first one's memory is shown.
 
     python bench/training_memory.py --sizes small base large --patch 64 64 64 --batch 1 --classes 105
     python bench/training_memory.py --sizes huge --precisions float32 --checkpointed only   # 20 GB
@@ -40,7 +40,7 @@ CHECKPOINTED = {"no": (False,), "only": (True,), "both": (False, True)}
 
 @dataclass(frozen=True)
 class Row:
-    """What a child is to measure: a `TrainingStep` in words."""
+    """What a child process measures: a `TrainingStep` as plain values."""
 
     size: str
     precision: str
@@ -61,7 +61,7 @@ class Row:
 
 
 def main() -> None:
-    """Measure row after row, each in a child process, and print them as they come."""
+    """Measure each row in a child process, and print it at once."""
     arguments = parsed_arguments()
     if arguments.measure is not None:
         measure(Row(**json.loads(arguments.measure)))
@@ -112,7 +112,7 @@ def rows(asked: argparse.Namespace) -> list[Row]:
 
 
 def in_child(row: Row) -> dict[str, Any]:
-    """What the child process prints, or the first of them."""
+    """The output of the child process, or of the first of several."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(row.ranks)]
     command = [sys.executable, *(torchrun if row.ranks > 1 else []), __file__, "--measure", json.dumps(asdict(row))]
     child = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **MALLOC})
@@ -120,7 +120,7 @@ def in_child(row: Row) -> dict[str, Any]:
 
 
 def line(row: Row, found: dict[str, Any]) -> str:
-    """One line of the table."""
+    """One row of the table."""
     predicted = training_memory(row.step).peak
     reserved = f" ({found['reserved'] / 1e9:.2f} reserved)" if found["reserved"] else ""
     return (
@@ -131,7 +131,7 @@ def line(row: Row, found: dict[str, Any]) -> str:
 
 
 def measure(row: Row) -> None:
-    """Print what was measured; of several ranks the first does."""
+    """Print the measurements. With several ranks, only the first prints."""
     if row.ranks > 1:
         dist.init_process_group("nccl" if row.device == "cuda" else "gloo")
     found = measured(row)
@@ -161,7 +161,7 @@ def measured(row: Row) -> dict[str, float]:
 
 
 def take_steps(step: TrainingStep, device: str) -> float:
-    """Build the network and train it; seconds of the last step."""
+    """Build the network and train it. Returns the seconds of the last step."""
     with torch.device(device):
         network = prepared_network(step)
     if step.ranks > 1:
@@ -176,7 +176,7 @@ def take_steps(step: TrainingStep, device: str) -> float:
 
 
 def shard(network: STUNet) -> None:
-    """FSDP2, stage by stage; it takes no layout but the plain one."""
+    """FSDP2, stage by stage. It requires the contiguous layout."""
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for stage in (*network.encoder.stages, *network.decoder.stages):
         fully_shard(stage)
@@ -184,7 +184,7 @@ def shard(network: STUNet) -> None:
 
 
 def forget_peak(device: str) -> None:
-    """Let the highest mark begin anew."""
+    """Reset the peak."""
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -193,7 +193,7 @@ def forget_peak(device: str) -> None:
 
 
 def status_bytes(key: str) -> int:
-    """A line of this process's status (Linux)."""
+    """A value from this process's status (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(text.split()[1]) * 1024 for text in lines if text.startswith(key))
 

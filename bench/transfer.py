@@ -1,12 +1,13 @@
-"""Does pre-training help? Few cases of real data, pre-trained against from scratch, at the same iterations.
+"""Does pre-training help with few real cases? Pre-trained against from scratch, with the same iterations.
 
     python bench/transfer.py -o FOLDER [--data ../shared/data] [--iterations 400] [--pretrain 2500] [--threads 1]
+    python bench/transfer.py -o FOLDER --recipes scratch finetune warmup --cases 20
 
-MR to MR: a network is pre-trained on 120 hippocampi whose two labels are merged to one, and fine-tuned on 10, 20 and 40
-others with both labels. MR to PET: the same network is fine-tuned on the tumours of Dataset901_STSPET. Each subset
-holds the smaller one; each seed draws other subsets, initial weights and batches; all are validated on the same cases,
-which no training has seen (40 hippocampi, 12 tumours). An interrupted run goes on with the same command. What was found
-lies in FOLDER/transfer.json.
+MR to MR: a network is pre-trained on 120 hippocampi whose two labels are merged, and fine-tuned on 10, 20 and 40 others
+with both labels. MR to PET: the same network is fine-tuned on the tumours of Dataset901_STSPET. A larger subset
+contains the smaller ones. Each seed draws other subsets, initial weights and batches. All are validated on the same
+cases, which no training uses (40 hippocampi, 12 tumours). To continue an interrupted run, use the same command. Results
+are written to FOLDER/transfer.json.
 """
 
 import argparse
@@ -17,7 +18,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +33,19 @@ SHARED = Path(os.environ.get("STUNET_SHARED", REPOSITORY.parent / "shared"))
 STUNET = str(Path(sys.executable).parent / "stunet")
 MERGED, BOTH, PET = "Dataset011_HippocampusMerged", "Dataset012_HippocampusFew", "Dataset901_STSPET"
 SIZE, SEEDS = "tiny", (0, 1, 2)
+SYSTEMS = {
+    "finetune": "pre-trained on MR",
+    "warmup": "pre-trained on MR, recipe warmup",
+    "scratch": "from scratch",
+}
+"""Names in the results, by recipe."""
+
+TRAINERS = {"finetune": "_ft", "warmup": "_warmup", "scratch": ""}
+"""Suffixes of the trainers' folder names, by recipe."""
+
+ITERATIONS_PER_EPOCH = 5
+"""Few, so that the recipe with a warm-up (the first 20th of the epochs) warms up in a short training, too."""
+
 PRETRAINING_CASES, HIPPOCAMPI_KEPT_APART, TUMOURS_KEPT_APART = 120, 40, 12
 
 
@@ -42,31 +55,37 @@ class Run:
 
     Attributes:
         dataset: to train on.
-        cases: how many.
+        cases: number of training cases.
         seed: of the subset, the weights and the batches.
         fold: of the subset, in the splits file.
-        pretrained: whether it starts from the pre-trained network.
+        recipe: "scratch", or one that starts from the pre-trained network.
     """
 
     dataset: str
     cases: int
     seed: int
     fold: int
-    pretrained: bool
+    recipe: str
 
     @property
     def trainer(self) -> str:
-        """The class that nnU-Net names the folder after."""
-        return f"STUNetTrainer_{SIZE}" + ("_ft" if self.pretrained else "")
+        """The trainer class in nnU-Net's folder name."""
+        return f"STUNetTrainer_{SIZE}{TRAINERS[self.recipe]}"
+
+    def start(self, pretrained: Path) -> tuple[str, ...]:
+        """The options of `stunet train` for its start."""
+        return () if self.recipe == "scratch" else ("--from", str(pretrained), "--recipe", self.recipe)
 
 
 def main() -> None:
-    """Make the datasets, pre-train, train each way, print the tables."""
+    """Make the datasets, pre-train, train with each recipe, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=SHARED / "data")
-    parser.add_argument("--iterations", type=int, default=400, help="of each training, in epochs of 50")
+    parser.add_argument("--iterations", type=int, default=400, help="of each training, in epochs of 5")
     parser.add_argument("--pretrain", type=int, default=2500, help="iterations of the pre-training, in epochs of 250")
+    parser.add_argument("--recipes", nargs="+", choices=SYSTEMS, default=["finetune", "scratch"])
+    parser.add_argument("--cases", nargs="+", type=int, help="numbers of training cases; all by default")
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     home = asked.output.resolve()
@@ -82,20 +101,26 @@ def main() -> None:
         copy_splits(home, dataset)
     pretrained = train(home, MERGED, f"STUNetTrainer_{SIZE}", "all", asked.pretrain, 250, 0)
     found = []
-    for run in [*hippocampi, *tumours]:
-        begin = ("--from", str(pretrained)) if run.pretrained else ()
-        folder = train(home, run.dataset, run.trainer, str(run.fold), asked.iterations, 50, run.seed, *begin)
+    asked_for = [
+        run
+        for run in (*hippocampi, *tumours)
+        if run.recipe in asked.recipes and (asked.cases is None or run.cases in asked.cases)
+    ]
+    for run in asked_for:
+        options = run.start(pretrained)
+        length = (asked.iterations, ITERATIONS_PER_EPOCH)
+        folder = train(home, run.dataset, run.trainer, str(run.fold), *length, run.seed, *options)
         found.append((run, json.loads((folder / f"fold_{run.fold}/validation/summary.json").read_text())))
     write_results(home / "transfer.json", found, asked, time.perf_counter() - start)
-    for dataset, runs in ((BOTH, hippocampi), (PET, tumours)):
-        print_table(dataset, {run.cases for run in runs}, found)
+    for dataset in (BOTH, PET):
+        print_table(dataset, {run.cases for run in asked_for if run.dataset == dataset}, asked.recipes, found)
 
 
 # Data
 
 
 def make_hippocampus_datasets(source: Path, raw: Path) -> list[Run]:
-    """120 cases with the labels merged; 40 others to train on and 40 to validate on, with both labels."""
+    """Link 120 cases with merged labels; and 40 to train on and 40 to validate on, with both labels."""
     names = sorted(path.name.removesuffix(".nii.gz") for path in (source / "labelsTr").glob("*.nii.gz"))
     order = [names[place] for place in np.random.default_rng(0).permutation(len(names))]
     merged, others = order[:PRETRAINING_CASES], order[PRETRAINING_CASES:]
@@ -111,7 +136,7 @@ def make_hippocampus_datasets(source: Path, raw: Path) -> list[Run]:
 
 
 def make_pet_dataset(source: Path, raw: Path) -> list[Run]:
-    """34 tumours, of which 12 are kept apart."""
+    """Link 34 tumours, of which 12 are for validation."""
     names = sorted(path.name.removesuffix(".nii.gz") for path in (source / "labelsTr").glob("*.nii.gz"))
     order = [names[place] for place in np.random.default_rng(0).permutation(len(names))]
     write_dataset(source, raw / PET, order, None)
@@ -119,7 +144,7 @@ def make_pet_dataset(source: Path, raw: Path) -> list[Run]:
 
 
 def write_dataset(source: Path, folder: Path, names: list[str], labels: dict[str, int] | None) -> None:
-    """nnU-Net's raw layout with links to the images, and to the label maps unless they have other `labels`."""
+    """Write nnU-Net's raw layout with links to the images, and to the label maps unless `labels` are given."""
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for name in names:
@@ -133,7 +158,7 @@ def write_dataset(source: Path, folder: Path, names: list[str], labels: dict[str
 
 
 def write_folds(folder: Path, order: list[str], kept_apart: int, sizes: tuple[int, ...]) -> list[Run]:
-    """Fold 0 trains on all that may be; then for each seed a fold of each size, a larger one holding the smaller."""
+    """Fold 0 trains on all training cases; then one fold per seed and size, where larger ones contain smaller ones."""
     splits = folder / "splits_final.json"
     if not splits.exists():
         write_json(splits, [{"train": sorted(order[kept_apart:]), "val": sorted(order[:kept_apart])}])
@@ -142,11 +167,11 @@ def write_folds(folder: Path, order: list[str], kept_apart: int, sizes: tuple[in
     folds = [
         (seed, size, 1 + place * len(sizes) + n) for place, seed in enumerate(SEEDS) for n, size in enumerate(sizes)
     ]
-    return [Run(folder.name, size, seed, fold, way) for seed, size, fold in folds for way in (True, False)]
+    return [Run(folder.name, size, seed, fold, way) for seed, size, fold in folds for way in SYSTEMS]
 
 
 def copy_splits(home: Path, dataset: str) -> None:
-    """nnU-Net reads the folds beside the prepared images."""
+    """Copy the splits to the prepared images, where nnU-Net reads them."""
     splits = (home / "raw" / dataset / "splits_final.json").read_text()
     (home / "preprocessed" / dataset / "splits_final.json").write_text(splits)
 
@@ -155,12 +180,12 @@ def copy_splits(home: Path, dataset: str) -> None:
 
 
 def number_of(dataset: str) -> str:
-    """As commands take it."""
+    """The dataset's number for commands."""
     return str(int(dataset[len("Dataset") :].partition("_")[0]))
 
 
 def stunet(home: Path, *arguments: str) -> None:
-    """Run the command; what it prints goes into a log."""
+    """Run the command, with its output in a log."""
     with (home / "transfer.log").open("a") as log:
         subprocess.run([STUNET, *arguments], stdout=log, stderr=log, check=True)
 
@@ -168,7 +193,7 @@ def stunet(home: Path, *arguments: str) -> None:
 def train(
     home: Path, dataset: str, trainer: str, fold: str, iterations: int, per_epoch: int, seed: int, *options: str
 ) -> Path:
-    """Train and validate, unless it is done; the model's folder."""
+    """Train and validate, unless already done. Returns the model folder."""
     model = home / "results" / dataset / f"{trainer}__STUNetPlans_{SIZE}__3d_fullres"
     done = model / f"fold_{fold}" / "validation" / "summary.json"
     if not done.exists():
@@ -183,7 +208,7 @@ def train(
         ]
         quick = ["--no-augment-mirror", "--picture-every", "0", "--workers", "1", "--seed", str(seed)]
         chosen = ["-d", number_of(dataset), "-f", fold, "--size", SIZE]
-        stunet(home, "train", *chosen, *length, *quick, *(resume or options))
+        stunet(home, "train", *chosen, *length, *quick, *resume, *options)
     return model
 
 
@@ -191,10 +216,10 @@ def train(
 
 
 def write_results(path: Path, found: list[tuple[Run, dict]], asked: argparse.Namespace, seconds: float) -> None:
-    """All DSC, of each label and their mean, for each run, with what it was made by."""
+    """Write the DSC of each label and the mean for each run, with provenance."""
     measurements = [
         {
-            "system": "pre-trained on MR" if run.pretrained else "from scratch",
+            "system": SYSTEMS[run.recipe],
             "setting": {"dataset": run.dataset, "cases": run.cases, "seed": run.seed},
             "target": target,
             "metric": "DSC",
@@ -221,31 +246,22 @@ def write_results(path: Path, found: list[tuple[Run, dict]], asked: argparse.Nam
     )
 
 
-def rows(
-    dataset: str, sizes: set[int], found: list[tuple[Run, dict]]
-) -> Iterator[tuple[int, list[float], list[float]]]:
-    """Number of cases, mean DSC of each seed pre-trained, and from scratch."""
+def print_table(dataset: str, sizes: set[int], recipes: list[str], found: list[tuple[Run, dict]]) -> None:
+    """Print the mean DSC over the seeds, and each seed's, by number of cases and recipe."""
+    if not sizes:
+        return
+    print(f"\n{dataset}\n\n| cases | {' | '.join(SYSTEMS[recipe] for recipe in recipes)} |")
+    print("|---" * (1 + len(recipes)) + "|")
     for size in sorted(sizes):
-        ways = [
-            [
+        cells = []
+        for recipe in recipes:
+            values = [
                 summary["foreground_mean"]["Dice"]
                 for run, summary in found
-                if (run.dataset, run.cases, run.pretrained) == (dataset, size, way)
+                if (run.dataset, run.cases, run.recipe) == (dataset, size, recipe)
             ]
-            for way in (True, False)
-        ]
-        yield size, ways[0], ways[1]
-
-
-def print_table(dataset: str, sizes: set[int], found: list[tuple[Run, dict]]) -> None:
-    """Mean and each seed, and the difference."""
-    print(f"\n{dataset}\n\n| cases | pre-trained | from scratch | difference of the means |\n|---|---|---|---|")
-    for size, pretrained, scratch in rows(dataset, sizes, found):
-        cells = [
-            f"{statistics.mean(values):.4f} ({', '.join(f'{value:.4f}' for value in values)})"
-            for values in (pretrained, scratch)
-        ]
-        print(f"| {size} | {' | '.join(cells)} | {statistics.mean(pretrained) - statistics.mean(scratch):+.4f} |")
+            cells.append(f"{statistics.mean(values):.4f} ({', '.join(f'{value:.4f}' for value in values)})")
+        print(f"| {size} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

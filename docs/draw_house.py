@@ -1,7 +1,7 @@
-"""Draws the house: rooms on their floors, and who imports whom. `make house` writes docs/images/house.png.
+"""Draw the packages of stunet on their floors, and who imports whom. `make house` writes docs/images/house.png.
 
-The floors are those of import-linter's contract in pyproject.toml. Lines, imports and outside libraries are read from
-the source, so the picture is never written by hand. What a room does is the first sentence of its docstring.
+The floors are those of import-linter's contract in pyproject.toml. Lines, imports and external libraries are read from
+the source, so the picture always matches it. The description of a room is the first sentence of its docstring.
 """
 
 import ast
@@ -27,16 +27,16 @@ SOURCE = REPOSITORY / "src" / "stunet"
 PICTURE = REPOSITORY / "docs" / "images" / "house.png"
 
 GROUND = "plans"
-"""This room and all that lies below it share the lowest row."""
+"""This room and everything below it share the lowest row."""
 
 PACKAGES = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
 ROOMS = PACKAGES | {path.stem for path in SOURCE.glob("*.py")}
-"""Packages and files of stunet; other names that are imported from it belong to the front door."""
+"""Packages and modules of stunet. Other names imported from it belong to `__init__.py`."""
 
 PART_OF = {"cycler": "matplotlib", "tomli": None}
-"""Packages that come with another one, or stand in for the standard library."""
+"""Packages that come with another one, or backport the standard library."""
 
-WIDTH, MARGIN, GAP = 9.0, 0.25, 0.06  # inches, as all that follows
+WIDTH, MARGIN, GAP = 9.0, 0.25, 0.06  # inches, like everything that follows
 HOUSE_HEIGHT, LOWEST_FLOOR, ROOF_HEIGHT = 6.3, 0.64, 0.95
 NARROWEST_ROOM = 1.6
 NAMES_LEFT, NAMES_ABOVE, NAMES_RIGHT, LARGEST_CELL = 1.2, 0.95, 0.4, 0.42
@@ -56,19 +56,19 @@ ABOUT_THE_IMPORTS = (
 )
 
 
-# What there is
+# Reading the source
 
 
 @dataclass
 class Room:
-    """A package of stunet, or a file on the ground.
+    """A package of stunet, or a module on the ground floor.
 
     Attributes:
         name: e.g. "imaging".
         lines: of all its Python files.
         purpose: first sentence of its docstring.
-        imports: other room -> files of this one that import it.
-        libraries: packages from outside that it imports.
+        imports: other room -> number of files here that import it.
+        libraries: external packages that it imports.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Room:
 
 
 def read_floors() -> list[list[str]]:
-    """Names of the rooms on each floor, the highest floor first; the ground is the last one."""
+    """Names of the rooms on each floor, from the highest floor down to the ground."""
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in settings if contract["type"] == "layers")
     floors = [[room.strip().removeprefix("stunet.") for room in layer.split("|")] for layer in layers]
@@ -88,7 +88,7 @@ def read_floors() -> list[list[str]]:
 
 
 def read_room(name: str) -> Room:
-    """Everything that the source says about a room."""
+    """Everything that the source tells about a room."""
     room = Room(name)
     paths = [SOURCE / f"{name}.py"] if name not in PACKAGES else sorted((SOURCE / name).rglob("*.py"))
     for path in paths:
@@ -104,7 +104,7 @@ def read_room(name: str) -> Room:
 
 
 def imported_modules(tree: ast.Module) -> Iterator[str]:
-    """Names of the modules of stunet, and of packages from outside, that a file imports anywhere in it."""
+    """Names of stunet's modules and of external packages that a file imports anywhere."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -115,7 +115,7 @@ def imported_modules(tree: ast.Module) -> Iterator[str]:
 
 
 def first_sentence(docstring: str) -> str:
-    """Without the room's own name before a colon.
+    """The first sentence, without the room's own name before a colon.
 
     >>> first_sentence("Networks: a tensor in, logits out. Not more.")
     'A tensor in, logits out'
@@ -128,7 +128,7 @@ def first_sentence(docstring: str) -> str:
 
 
 def spread_libraries(rooms: Sequence[Room]) -> list[str]:
-    """Libraries that several rooms import; they are taken away from the rooms."""
+    """Libraries imported by several rooms. They are removed from the rooms."""
     users = Counter(library for room in rooms for library in room.libraries)
     several = {library for library, number in users.items() if number > 1}
     for room in rooms:
@@ -136,7 +136,7 @@ def spread_libraries(rooms: Sequence[Room]) -> list[str]:
     return sorted(several, key=str.lower)
 
 
-# How it looks
+# Drawing
 
 
 def draw(path: Path = PICTURE) -> Path:
@@ -168,7 +168,7 @@ def draw(path: Path = PICTURE) -> Path:
 
 
 def draw_house(axes: Axes, floors: Sequence[Sequence[Room]], top: float) -> float:
-    """Roof and floors, from the top down; returns where the house ends."""
+    """Draw roof and floors from the top down. Returns the bottom of the house."""
     files = [path.read_text().splitlines() for path in SOURCE.rglob("*.py")]
     eaves = top - ROOF_HEIGHT
     roof = [(MARGIN - 0.1, eaves + GAP), (WIDTH / 2, top), (WIDTH - MARGIN + 0.1, eaves + GAP)]
@@ -186,7 +186,7 @@ def draw_house(axes: Axes, floors: Sequence[Sequence[Room]], top: float) -> floa
 
 
 def draw_floor(axes: Axes, floor: Sequence[Room], y: float, height: float, colour: str) -> None:
-    """Rooms side by side; a little of the width is the same for all, the rest follows their lines."""
+    """Draw rooms side by side. Part of the width is the same for all; the rest is proportional to their lines."""
     inner = WIDTH - 2 * MARGIN - GAP * (len(floor) - 1)
     narrowest = min(NARROWEST_ROOM, inner / len(floor) / 2)
     x, total = MARGIN, sum(room.lines for room in floor)
@@ -200,7 +200,7 @@ def draw_floor(axes: Axes, floor: Sequence[Room], y: float, height: float, colou
 
 
 def draw_words(axes: Axes, room: Room, x: float, y: float, width: float, height: float) -> None:
-    """Name and lines, and below them purpose and libraries, where they fit."""
+    """Write name and lines, and below them purpose and libraries, if they fit."""
     is_small = width < 1.3
     left, top = x + (0.07 if is_small else 0.1), y + height - 0.17
     axes.text(left, top, room.name, va="center", fontsize=9 if is_small else 11.5, color="white", weight="bold")
@@ -217,7 +217,7 @@ def draw_words(axes: Axes, room: Room, x: float, y: float, width: float, height:
 
 
 def wrapped(text: str, width: float) -> list[str]:
-    """The text in lines that are no wider than so many inches."""
+    """Split the text into lines no wider than `width` inches."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -229,7 +229,7 @@ def wrapped(text: str, width: float) -> list[str]:
 
 
 def draw_imports(axes: Axes, floors: Sequence[Sequence[Room]], top: float, cell: float) -> None:
-    """Who imports whom: a row for each room that may import, a column for each room, files counted in the cells."""
+    """Draw the import table: one row per importing room, one column per imported room, with the number of files."""
     colours = {room.name: colour for floor, colour in zip(floors, COLOURS, strict=False) for room in floor}
     left, head = MARGIN + NAMES_LEFT, top - NAMES_ABOVE
     for column, (name, colour) in enumerate(colours.items()):
@@ -261,7 +261,7 @@ def draw_count(axes: Axes, place: tuple[float, float], files: int, colour: str, 
 
 
 def draw_step(axes: Axes, x: float, y: float, height: float, width: float) -> None:
-    """One step of the line to the left of which no import may lie."""
+    """One step of the line. No import may be to the left of it."""
     axes.plot([x, x, x + width], [y, y - height, y - height], color="#b9b2a6", linewidth=1)
 
 

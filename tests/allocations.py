@@ -1,4 +1,4 @@
-"""What torch's profiler says of memory."""
+"""Read memory allocations from torch's profiler."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from torch.profiler import profile
 
 
 def most_allocated(record: profile, path: Path) -> int:
-    """Bytes at the peak of a profile, beyond those before its first allocation, which earlier profiles may have left.
+    """Peak bytes of a profile, without bytes allocated before its first allocation, which may be from earlier profiles.
 
     Args:
         record: a profile of the CPU's memory, closed.

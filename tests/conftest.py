@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real test images; tests that need it are skipped where it is absent."""
+    """The folder of real test images; tests that need it are skipped if it is absent."""
     shared = Path(os.environ.get("STUNET_SHARED", REPOSITORY.parent / "shared"))
     if not (shared / "data").is_dir():
         pytest.skip(f"no test images under {shared / 'data'} (set STUNET_SHARED)")
@@ -27,15 +27,25 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing that a test compiles or downloads comes from or goes to the developer's own folder."""
+    """Keep compiled code and downloads of tests out of the developer's own folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUNET_HOME", str(tmp_path_factory.mktemp("stunet_home")))
         yield
 
 
 @pytest.fixture(autouse=True)
+def nnunets_variables_are_put_back() -> Iterator[None]:
+    """Restore nnU-Net's variables, which training commands set for the whole process."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("nnUNet_")}
+    yield
+    for name in [name for name in os.environ if name.startswith("nnUNet_")]:
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Tiny networks run faster on one thread, above all on a machine that is busy."""
+    """Tiny networks run faster on one thread, especially on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""Tiny invented volumes with known answers, written once for all tests."""
+"""Tiny synthetic volumes with known results, shared by all tests."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 
 def smooth_scan(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
-    """Smooth blobs with a little noise, in about the range of a CT: (Z, Y, X) int16."""
+    """Smooth blobs with some noise, with values similar to a CT: (Z, Y, X) int16."""
     random = np.random.default_rng(seed)
     coarse = random.normal(0, 400, [max(2, n // 8) for n in shape])
     blobs = ndimage.zoom(coarse, [n / m for n, m in zip(shape, coarse.shape, strict=True)], order=1)
@@ -17,7 +17,7 @@ def smooth_scan(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
 
 
 def rotated_affine(spacing_xyz: tuple[float, float, float], degrees: float = 20.0) -> np.ndarray:
-    """An oblique affine (4, 4): turned about all three axes, with an origin somewhere in the room."""
+    """An oblique affine (4, 4), rotated about all three axes, with an arbitrary origin."""
     affine = np.eye(4)
     affine[:3, :3] = Rotation.from_euler("xyz", [degrees, -degrees / 2, degrees / 3], degrees=True).as_matrix()
     affine[:3, :3] *= spacing_xyz
@@ -42,6 +42,7 @@ def write_dicom_series(folder: Path, array_ZYX: np.ndarray, **changes: object) -
         dataset = pydicom.Dataset()
         dataset.SOPClassUID, dataset.SOPInstanceUID = pydicom.uid.CTImageStorage, f"1.2.3.4.{z + 1}"
         dataset.SeriesInstanceUID, dataset.StudyInstanceUID, dataset.Modality = "1.2.3.5", "1.2.3.6", "CT"
+        dataset.InstanceNumber = z + 1
         dataset.Rows, dataset.Columns = pixels.shape
         dataset.PixelSpacing, dataset.ImageOrientationPatient = [0.5, 0.75], [1, 0, 0, 0, 1, 0]
         dataset.ImagePositionPatient = [-10, -20, 30 + 2 * z]

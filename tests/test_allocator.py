@@ -1,4 +1,4 @@
-"""Whether memory that was freed comes back from the system, counted by the page faults that this costs."""
+"""Freed memory is reused instead of requested again from the system, as counted by page faults."""
 
 import platform
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from stunet.allocator import keep_freed_memory
+from stunet.allocator import _group_limits, keep_freed_memory, memory_limit, physical_memory
 
 MEASURE = """
 import resource, torch
@@ -25,7 +25,7 @@ PAGE = 4096
 
 
 def faults_of(size, kept, rounds):
-    """Page faults of each of so many blocks, one after the other, of so many bytes."""
+    """The page faults of allocating blocks of this size one after the other."""
     program = MEASURE.format(bytes=size, kept=kept, rounds=rounds)
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return [int(count) for count in ran.stdout.split()]
@@ -54,3 +54,19 @@ def test_elsewhere_nothing_happens(error, monkeypatch):
 
     monkeypatch.setattr("ctypes.CDLL", no_library)
     assert keep_freed_memory() is False
+
+
+def test_the_limits_of_a_job_and_of_all_around_it_count(tmp_path):
+    job = tmp_path / "sys" / "system" / "job"
+    job.mkdir(parents=True)
+    (tmp_path / "cgroup").write_text("1:cpu:/elsewhere\n0::/system/job\n")
+    (job / "memory.max").write_text("max\n")
+    (job.parent / "memory.max").write_text("8000\n")
+    (job.parent.parent / "memory.max").write_text("9000\n")
+    assert _group_limits(tmp_path / "cgroup", tmp_path / "sys") == [8000, 9000]
+    assert _group_limits(tmp_path / "none", tmp_path / "sys") == []
+
+
+@pytest.mark.skipif(physical_memory() is None, reason="the system does not say how much memory there is")
+def test_no_more_is_available_than_there_is():
+    assert 0 < memory_limit() <= physical_memory()

@@ -1,4 +1,4 @@
-"""docs/architecture.md names files, functions, types and floors: all of them exist."""
+"""All files, functions, types and floors named in docs/architecture.md exist."""
 
 import ast
 import re
@@ -15,14 +15,14 @@ SOURCE = REPOSITORY / "src" / "stunet"
 PAGE = (REPOSITORY / "docs" / "architecture.md").read_text()
 
 NO_TYPES = {"TMPDIR"}
-"""Words in capitals that are no names of the source."""
+"""Capitalised words that are not names in the source."""
 
 
 def names_in(body: list[ast.stmt]) -> dict[str, list[ast.stmt]]:
-    """What statements define, to what is defined within."""
+    """Names that statements define, each with the names defined inside."""
     found: dict[str, list[ast.stmt]] = {}
     for node in body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             found[node.name] = node.body if isinstance(node, ast.ClassDef) else []
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -41,11 +41,11 @@ def is_defined(path: Path, dotted: str) -> bool:
 
 
 def missing_functions(page: str) -> list[str]:
-    """Of `room/file.py` and `room/file.py:name`, and of `stunet.room.file.name`, those that do not exist."""
+    """References such as `room/file.py`, `room/file.py:name` and `stunet.room.file.name` that do not exist."""
     missing = []
     for file, _, name in re.findall(r"`([\w/]+\.py)(:([\w.]+))?`", page):
         path = next((root / file for root in (SOURCE, REPOSITORY) if (root / file).is_file()), None)
-        path = path or next(SOURCE.rglob(file), None)  # a page may leave the room out, as it has just named it
+        path = path or next(SOURCE.rglob(file), None)  # a page may leave out the room if it was just named
         if path is None or (name and not is_defined(path, name)):
             missing.append(f"{file}:{name}")
     for dotted in re.findall(r"`stunet\.([\w.]+)`", page):

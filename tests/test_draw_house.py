@@ -1,4 +1,4 @@
-"""The picture of the house: it finds every room by itself."""
+"""The picture of the house contains every room."""
 
 import importlib.util
 import re

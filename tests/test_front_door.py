@@ -1,4 +1,4 @@
-"""What `import stunet` offers: each name with its type, at once, and without a word."""
+"""`import stunet` offers each name with its type, fast, and prints nothing."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ SOURCE = Path(stunet.__file__).parents[1]
 NAMES = sorted(set(stunet.__all__) - {"__version__"})
 PROMISED = (
     "build_network load_model Predictor InferenceConfig Segmentation Volume predict_cases list_models list_networks "
-    "evaluate read_volume write_labels UserError LABELS GROUPS"
+    "Client evaluate read_volume find_series write_labels UserError LABELS GROUPS show"
 )
 
 
@@ -63,7 +63,7 @@ assert [result.error for result in stunet.predict_cases(predictor, [sys.argv[1]]
 
 def test_nothing_is_printed(tmp_path):
     image = nibabel.Nifti1Image(np.zeros((12, 13, 14), np.int16), np.eye(4))
-    (tmp_path / "scan.nii").write_bytes(image.to_bytes() + bytes(3))  # data after the last voxel is worth a remark
+    (tmp_path / "scan.nii").write_bytes(image.to_bytes() + bytes(3))  # data after the last voxel causes a warning
     command = [sys.executable, "-c", SILENT, *(str(tmp_path / name) for name in ("scan.nii", "labels.nii.gz", "out"))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,4 +1,4 @@
-"""Files that the code of commit 95875af wrote: this code reads them, and gives the same answers (see their README)."""
+"""Files written by the code of commit 95875af can be read and give the same results (see their README)."""
 
 import json
 import shutil
@@ -32,12 +32,12 @@ RESUME += ["--save-every", "1", "--picture-every", "0", "--resume"]
 """The options with which the training was started."""
 
 ROUNDING = 1e-4
-"""Float32 sums of another processor are added in another order: a relative 1e-7 for each sum, some tens of layers
-deep, in logits of about 5 and weights of about 1. On the machine that made the files the difference is 0."""
+"""Other processors add float32 numbers in another order: a relative error of 1e-7 per sum, over some tens of layers,
+for logits of about 5 and weights of about 1. On the machine that made the files, the difference is 0."""
 
 
 def need_nnunet() -> None:
-    pytest.importorskip("nnunetv2")  # brings nnU-Net's network, too
+    pytest.importorskip("nnunetv2")  # also installs nnU-Net's network
 
 
 def needed_by(name: str) -> None:
@@ -46,7 +46,7 @@ def needed_by(name: str) -> None:
 
 
 def logits_of(source: Path) -> np.ndarray:
-    """(N, K, Z, Y, X): of each network, at every third voxel of the window that was shown to the old code."""
+    """Logits (N, K, Z, Y, X) of each network at every third voxel of the window that the old code used."""
     window_BCZYX = torch.linspace(-200, 200, 16**3).sin().reshape(1, 1, 16, 16, 16)
     with torch.no_grad():
         logits_NKZYX = torch.cat([network(window_BCZYX) for network in load_model(source).networks])
@@ -58,12 +58,12 @@ def test_logits(name):
     needed_by(name)
     expected_NKZYX = ANSWERS[f"{name}/logits_NKZYX"]
     np.testing.assert_allclose(logits_of(MODELS[name]), expected_NKZYX, rtol=0, atol=ROUNDING)
-    assert np.ptp(expected_NKZYX) > 1000 * ROUNDING  # so that other weights would be noticed
+    assert np.ptp(expected_NKZYX) > 1000 * ROUNDING  # so that different weights are noticed
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_labels(name):
-    """One voxel in a thousand may lie so near a tie that rounding decides."""
+    """At up to one voxel in a thousand, classes are so nearly tied that rounding decides."""
     needed_by(name)
     labels_ZYX = Predictor(load_model(MODELS[name]), EXACT).predict(read_volume(FILES / "scan.nii.gz")).labels
     expected_ZYX = ANSWERS[f"{name}/labels_ZYX"]
@@ -113,7 +113,7 @@ def test_a_model_file_to_start_a_training_with(tmp_path):
 
 @pytest.fixture
 def unfinished(tmp_path):
-    """A copy of the unfinished training, where stunet and nnU-Net look."""
+    """A copy of the unfinished training in the folders of stunet and nnU-Net."""
     need_nnunet()
     from tests.training.conftest import environment
 
@@ -124,7 +124,7 @@ def unfinished(tmp_path):
 
 
 def test_a_training_goes_on_to_the_same_end(unfinished):
-    """Three more steps: the weights are those to which the old code came, and far from those that it started from."""
+    """After three more steps, the weights are those of the old code and far from the initial ones."""
     start = load_file(unfinished / RUN_FOLDER / "stunet_checkpoint" / "weights.safetensors")
     assert run(RESUME) == 0
     end = load_file(unfinished / RUN_FOLDER / "stunet_checkpoint" / "weights.safetensors")
@@ -149,7 +149,7 @@ def test_the_runs_of_an_experiment_are_not_done_again(tmp_path, capsys):
     folder = tmp_path / "table2"
     shutil.copytree(FILES / "experiment", folder)
     assert run(["experiment", "run", "table2", "-o", str(folder)]) == 2
-    assert "already holds the results of count-small" in " ".join(capsys.readouterr().err.split())
+    assert "already contains the results of count-small" in " ".join(capsys.readouterr().err.split())
     assert run(["experiment", "run", "table2", "-o", str(folder), "--resume"]) == 0
     assert "count-" not in capsys.readouterr().err
     before, after = (json.loads((path / "results.json").read_text()) for path in (FILES / "experiment", folder))

@@ -1,7 +1,7 @@
 """STU-Net: scalable and transferable 3D segmentation of CT, MR and PET.
 
-The names below are the front door; each is imported when it is first used, so that `import stunet` is instant. The
-package prints nothing; what it has to say goes to the logger "stunet".
+The names below are the public API. Each is imported on first use, so `import stunet` is instant. The package prints
+nothing; it logs to the logger "stunet".
 """
 
 import logging
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from stunet.batch.predict_scans import predict_cases as predict_cases
     from stunet.errors import UserError as UserError
     from stunet.evaluation.report import evaluate as evaluate
+    from stunet.imaging.formats.dicom.found import find_series as find_series
     from stunet.imaging.formats.registry import read_volume as read_volume
     from stunet.imaging.formats.registry import write_labels as write_labels
     from stunet.imaging.volume import Volume as Volume
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from stunet.labels.ontology import GROUPS as GROUPS
     from stunet.labels.ontology import LABELS as LABELS
     from stunet.networks.listing import list_networks as list_networks
+    from stunet.pictures.notebook import show as show
+    from stunet.serve.client import Client as Client
     from stunet.weights.build_network import build_network as build_network
     from stunet.weights.catalogue import list_models as list_models
     from stunet.weights.model import load_model as load_model
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _FRONT_DOOR = {
+    "Client": "stunet.serve.client",
     "GROUPS": "stunet.labels.ontology",
     "LABELS": "stunet.labels.ontology",
     "InferenceConfig": "stunet.inference.predictor",
@@ -37,11 +41,13 @@ _FRONT_DOOR = {
     "Volume": "stunet.imaging.volume",
     "build_network": "stunet.weights.build_network",
     "evaluate": "stunet.evaluation.report",
+    "find_series": "stunet.imaging.formats.dicom.found",
     "list_models": "stunet.weights.catalogue",
     "list_networks": "stunet.networks.listing",
     "load_model": "stunet.weights.model",
     "predict_cases": "stunet.batch.predict_scans",
     "read_volume": "stunet.imaging.formats.registry",
+    "show": "stunet.pictures.notebook",
     "write_labels": "stunet.imaging.formats.registry",
 }
 

@@ -1,4 +1,4 @@
-"""`python -m stunet COMMAND ...`: the command line, also where torchrun starts it."""
+"""Entry point of `python -m stunet COMMAND ...`, also used by torchrun."""
 
 from stunet.cli.main import main
 

@@ -1,24 +1,50 @@
-"""Packages that only some users need; a missing one is asked for by the name of its extra."""
+"""Optional packages. If one is missing, the message names the extra that installs it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from stunet.errors import MissingPackageError
+from stunet.errors import MissingPackageError, NotEnoughMemoryError
+
+_NO_MEMORY = ("allocate memory", "failed to map segment", "bad_alloc")
+"""What the system and libraries say if memory runs out while a library is loaded."""
+
+
+def how_to_install(extra: str) -> str:
+    """The command that installs an extra, for messages. stunet is not on PyPI, so the command runs in a clone.
+
+    >>> how_to_install("train")
+    "pip install '.[train]' in the clone of stunet"
+    """
+    return f"pip install '.[{extra}]' in the clone of stunet"
 
 
 @contextmanager
 def from_extra(extra: str) -> Iterator[None]:
-    """Around the import of an optional package: where it is missing, the message says how to install it.
+    """Wrap the import of an optional package. If it is missing, the message says how to install it.
 
     Args:
-        extra: of stunet, that installs the package.
+        extra: the extra of stunet that installs the package.
 
     Raises:
-        MissingPackageError: it is not installed.
+        MissingPackageError: the package is not installed.
+        NotEnoughMemoryError: there is not enough memory to load it.
     """
     try:
         yield
-    except ImportError as error:
+    except (ImportError, MemoryError) as error:
+        if isinstance(error, MemoryError) or lacks_memory(error):
+            raise NotEnoughMemoryError("Not enough memory to load the libraries. End other programs.") from error
         raise MissingPackageError(
-            f"This needs {error.name or 'a package'}, which is not installed: pip install 'stunet[{extra}]'."
+            f"This needs {error.name or 'a package'}, which is not installed: {how_to_install(extra)}."
         ) from error
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether a library could not be loaded because memory ran out.
+
+    >>> lacks_memory(ImportError("libtorch_cpu.so: failed to map segment from shared object"))
+    True
+    >>> lacks_memory(ImportError("No module named 'torch'"))
+    False
+    """
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)

@@ -1,4 +1,4 @@
-"""Where files go, and how: outputs appear whole or not at all, written under a temporary name and then renamed."""
+"""Read and write files. Outputs are written under a temporary name and then renamed, so they are never incomplete."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,19 @@ from stunet.errors import FileError, OutputError
 logger = logging.getLogger(__name__)
 
 LONGEST_NAME = 255
-"""Bytes of a file name that common file systems take."""
+"""The most bytes that common file systems allow in a file name."""
+
+TRIAL_BYTES = 64 * 1024
+"""Written to test a folder, since an empty file often fits on a full disk."""
 
 
 def home_folder() -> Path:
-    """Where stunet keeps what it downloads and makes: `STUNET_HOME`, by default `~/.stunet`."""
+    """The folder for stunet's own files: `STUNET_HOME`, by default `~/.stunet`."""
     return Path(os.environ.get("STUNET_HOME") or Path.home() / ".stunet").expanduser()
 
 
 def cache_folder(name: str) -> Path:
-    """The folder `STUNET_HOME/cache/name`; if it cannot be written to, one for this run alone, with a warning."""
+    """The folder `STUNET_HOME/cache/name`, or with a warning a temporary one if it is not writable."""
     folder = home_folder() / "cache" / name
     try:
         require_writable(folder)
@@ -42,7 +45,7 @@ _caches_of_this_run: list[tempfile.TemporaryDirectory] = []
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path in the same folder; renames it to `path` if all went well, and else removes it.
+    """Yield a temporary path in the same folder; rename it to `path` on success, remove it on failure.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
@@ -60,9 +63,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_files_in(folder: Path) -> Iterator[Path]:
-    """Yields a temporary folder; if all went well its files move to `folder`, which keeps what else it holds.
+    """Yield a temporary folder; on success, move its files to `folder`.
 
-    Where `folder` was not there it appears at once and whole.
+    Other files in `folder` stay. If `folder` does not exist, the temporary folder is renamed in one step.
 
     Raises:
         UserError: the folder cannot be written.
@@ -83,63 +86,89 @@ def replacing_files_in(folder: Path) -> Iterator[Path]:
 
 
 def _temporary_name(path: Path) -> str:
-    """A hidden name beside `path`, no longer than file systems allow."""
+    """A hidden file name for a temporary file, short enough for file systems."""
     name = f".{path.name}.{os.getpid()}.partial"
     if len(os.fsencode(name)) <= LONGEST_NAME:
         return name
     return f".{hashlib.sha1(os.fsencode(path.name)).hexdigest()}.{os.getpid()}.partial"
 
 
+@contextmanager
+def removed_on_failure(folder: Path) -> Iterator[None]:
+    """Remove a folder with all its content if the block does not end normally."""
+    with ExitStack() as cleanup:
+        cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield
+        cleanup.pop_all()
+
+
 def require_writable(folder: Path) -> None:
-    """Try out, before long work, that a file can be written to a folder, or that the folder can be made.
+    """Check before long work that a folder is writable, or that it can be created.
 
     Raises:
-        UserError: it cannot.
+        UserError: the folder is not writable, or the disk is full.
     """
+    for part in folder.parts:
+        require_short_name(Path(part))
     place = folder.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
     try:
-        with tempfile.TemporaryFile(dir=place):
-            pass
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(bytes(TRIAL_BYTES))
+            file.flush()
     except OSError as error:
         raise OutputError(
-            f"{folder}: cannot be written to ({error.strerror or error}). Choose another place for the output."
+            f"{folder}: cannot be written to ({error.strerror or error}). Choose another folder for the output."
         ) from error
 
 
-def require_short_name(path: Path) -> None:
-    """Refuse a file name that no file system takes.
+def require_output(path: Path) -> None:
+    """Check before long work that this file can be written. Its folder may not exist yet.
 
     Raises:
-        UserError: it has more than `LONGEST_NAME` bytes.
+        UserError: the name is too long or belongs to a folder, its folder is not writable, or the disk is full.
+    """
+    require_short_name(path)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; give a file name for the output.")
+    require_writable(path.parent)
+
+
+def require_short_name(path: Path) -> None:
+    """Refuse a file name that is too long.
+
+    Raises:
+        UserError: the name has more than `LONGEST_NAME` bytes.
     """
     length = len(os.fsencode(path.name))
     if length > LONGEST_NAME:
         raise OutputError(
-            f"{path.name[:40]}...: the name of this output would have {length} bytes, and {LONGEST_NAME} are possible. "
-            "Give the scan a shorter name."
+            f"{path.name[:40]}...: the name of this output would have {length} bytes, but at most {LONGEST_NAME} are "
+            "allowed. Choose a shorter name for the output or the scan."
         )
 
 
 def made_folder(path: Path) -> Path:
-    """The folder, made with all above it where it is missing.
+    """Create the folder and its parents if they do not exist, and return it.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: the folder cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{path}: the folder cannot be made ({error.strerror or error}); choose another.") from error
+        raise OutputError(
+            f"{path}: the folder cannot be created ({error.strerror or error}); choose another."
+        ) from error
     return path
 
 
 def existing_file(path: str | Path) -> Path:
-    """`path`, if a file with at least one byte is there, and may be read.
+    """Return `path` if it is a readable file that is not empty.
 
     Raises:
-        UserError: nothing there, a folder, an empty file, or one that this user may not read.
+        UserError: `path` does not exist, is a folder, is empty, or may not be read by this user.
     """
     path = Path(path)
     if not path.exists():
@@ -147,14 +176,14 @@ def existing_file(path: str | Path) -> Path:
     if not path.is_file():
         raise FileError(f"{path} is a folder, not a file.")
     if not os.access(path, os.R_OK):
-        raise FileError(f"{path} may not be read by this user; change its permissions.")
+        raise FileError(f"{path}: no permission to read; change the file's permissions.")
     if path.stat().st_size == 0:
         raise FileError(f"{path} is empty (0 bytes); copy or download it again.")
     return path
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes `content` as JSON.
+    """Write `content` as JSON.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
@@ -164,16 +193,47 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def as_json(content: Any, indent: int | None = 2) -> str:
-    """`content` as JSON, in the letters it has; bytes of a file name that are no letters become escapes."""
-    text = json.dumps(content, indent=indent, ensure_ascii=False)
+    """`content` as JSON. Non-ASCII letters are not escaped; see `printable`."""
+    return printable(json.dumps(content, indent=indent, ensure_ascii=False))
+
+
+def printable(text: str) -> str:
+    r"""Make `text` valid UTF-8: other bytes, as in some file names, become escapes that JSON can read, too.
+
+    >>> print(printable("Bj\udcf6rn, Björn"))
+    Bj\udcf6rn, Björn
+    """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """The content of a JSON file that holds an object.
+def append_json_line(path: Path, content: Any) -> None:
+    """Append `content` as a line of JSON. If a killed process left the last line incomplete, start a new one.
 
     Raises:
-        UserError: it cannot be read, is not JSON, or holds something else.
+        UserError: the file cannot be written.
+    """
+    try:
+        with path.open("a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            is_cut_off = file.read(1) not in (b"", b"\n")
+            file.write(b"\n" * is_cut_off + as_json(content, indent=None).encode() + b"\n")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+def read_json_lines(path: Path) -> Iterator[Any]:
+    """Yield the content of each valid line; skip incomplete lines. A missing file has no lines."""
+    for line in path.read_bytes().split(b"\n") if path.is_file() else ():
+        with suppress(ValueError):
+            yield json.loads(line)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that contains an object.
+
+    Raises:
+        UserError: the file cannot be read, is not JSON, or is not an object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

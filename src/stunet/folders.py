@@ -1,4 +1,4 @@
-"""Where nnU-Net's raw data, preprocessed data and results lie, and which datasets are there."""
+"""Find nnU-Net's folders for raw data, preprocessed data and results, and the datasets in them."""
 
 import os
 import re
@@ -19,9 +19,9 @@ class Folders:
 
 
 def nnunet_folders() -> Folders:
-    """nnU-Net's own variables where they are set, else `raw`, `preprocessed` and `results` under STUNET_HOME.
+    """Read nnU-Net's environment variables; the defaults are `raw`, `preprocessed` and `results` in STUNET_HOME.
 
-    Variables from an .env file may hold what a shell would have taken away: quotes around the path, and `~`.
+    Variables from an .env file may contain what a shell would remove: quotes around the path, and `~`.
     """
     raw, preprocessed, results = (_folder(name) for name in ("raw", "preprocessed", "results"))
     return Folders(raw, preprocessed, results)
@@ -36,7 +36,7 @@ def find_dataset(dataset: str, root: Path) -> str:
     """The full name of a dataset ("Dataset004_Hippocampus") given its number ("4") or its name.
 
     Raises:
-        UserError: no such name, or none or several folders of that number under `root`.
+        UserError: `root` has no dataset with this name, or not exactly one with this number.
     """
     if not dataset.isdigit():
         if not re.match(r"Dataset\d{3,}_", dataset):
@@ -46,7 +46,9 @@ def find_dataset(dataset: str, root: Path) -> str:
         return dataset
     found = sorted(p.name for p in root.glob(f"Dataset{int(dataset):03d}_*") if p.is_dir())
     if not found:
-        raise UserError(f"There is no folder Dataset{int(dataset):03d}_* in {root}. It holds: {listed(_names(root))}.")
+        raise UserError(
+            f"There is no folder Dataset{int(dataset):03d}_* in {root}. It contains: {listed(_names(root))}."
+        )
     if len(found) > 1:
         raise UserError(f"Several datasets in {root} have the number {dataset}: {', '.join(found)}. Keep one.")
     return found[0]

@@ -58,7 +58,14 @@ def test_a_first_channel_alone_gives_the_case_its_name(folder):
         (("a_0000.nii", "a_0002.nii"), 2, "a: channel 0001 is missing; the model takes channels 0000 to 0001."),
         (("a_0001.nii", "a_0002.nii"), 2, "a: channel 0000 is missing; the model takes channels 0000 to 0001."),
         (("a_0001.nii",), 2, "a: channel 0000 is missing; the model takes channels 0000 to 0001."),
-        (("a_0000.nii", "a_0001.nii"), 1, "a: has 2 channels; the model takes channel 0000 alone."),
+        (("a_0000.nii", "a_0001.nii"), 1, "a: a_0000.nii, a_0001.nii are 2 channels of one scan by their names, but"),
+        (
+            [f"scan_{number:04d}.nii" for number in range(4)],
+            1,
+            "scan: scan_0000.nii, scan_0001.nii, scan_0002.nii, scan_0003.nii are 4 channels of one scan by their "
+            "names, but the model takes one. If one of them is what the model takes, give that file alone. If each is "
+            "a scan, rename them, such as scan_a and scan_b: ",
+        ),
         (("a_0000.nii", "a_0001.nii"), 4, "a: channel 0002, 0003 is missing; the model takes channels 0000 to 0003."),
         (("a.nii", "a.nii.gz"), 1, "a: a.nii and a.nii.gz are the same image by name; keep one of them."),
         (("a.nii", "a_0000.nii"), 1, "a: a.nii and a_0000.nii are the same image by name; keep one of them."),
@@ -88,8 +95,26 @@ def test_scans_in_subfolders_are_named_after_them(folder):
     assert [scan.name for scan in scan_files(nested)] == ["deep_er", "s1", "s2_ct", "s2_pet", "x"]
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_number_of_a_folder_is_no_channel(folder, channels):
+    names = ("p_0000/ct.nii", "p_0001/ct.nii", "p_0002/ct.nii", "q_0001/t1.nii", "q_0001/t2.nii", "r_0000/mr_0000.nii")
+    assert found(folder(*names), channels) == {
+        **{f"p_{number:04d}": ["ct.nii"] for number in range(3)},
+        "q_0001_t1": ["t1.nii"],
+        "q_0001_t2": ["t2.nii"],
+        "r_0000": ["mr_0000.nii"],
+    }
+
+
+def test_channels_in_a_folder_with_a_number(folder):
+    nested = folder("p_0000/mr_0000.nii", "p_0000/mr_0001.nii", "p_0001/mr_0000.nii", "p_0001/mr_0001.nii")
+    files = ["mr_0000.nii", "mr_0001.nii"]
+    assert found(nested, 2) == {"p_0000_mr": files, "p_0001_mr": files}
+
+
 def test_names_of_single_scans(tmp_path):
-    assert scan_name(tmp_path / "series.1") == "series.1"
+    (tmp_path / "series_0000").mkdir()
+    assert scan_name(tmp_path / "series.1") == "series.1" and scan_name(tmp_path / "series_0000") == "series_0000"
     assert scan_name(Path("a_0000.NII.GZ")) == "a" and scan_name(Path("brain_2021.nii.gz")) == "brain_2021"
 
 

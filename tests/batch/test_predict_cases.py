@@ -77,8 +77,8 @@ def test_one_scan_is_read_ahead(tmp_path, predictor, monkeypatch):
     for seed, name in enumerate("abcd"):
         write_scan(tmp_path / f"{name}.nii.gz", seed)
     read = []
-    plain_read, plain_predict = predict_cases_module.read_volume, predictor.predict
-    monkeypatch.setattr(predict_cases_module, "read_volume", lambda path: read.append(path.name[0]) or plain_read(path))
+    plain_read, plain_predict = predict_cases_module.as_volume, predictor.predict
+    monkeypatch.setattr(predict_cases_module, "as_volume", lambda path: read.append(path.name[0]) or plain_read(path))
 
     def predict(scan, *others):
         deadline = time.monotonic() + 60

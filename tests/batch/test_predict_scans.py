@@ -79,7 +79,7 @@ def test_stopping_ends_all(tmp_path, scans, predictor, way):
     [
         ([], None, "no scans"),
         ([[]], None, "has no files"),
-        (["a/scan.nii.gz", "b/scan.nii.gz"], None, "one name, 'scan'"),
+        (["a/scan.nii.gz", "b/scan.nii.gz"], None, "a.scan.nii.gz and b.scan.nii.gz have one name, .scan."),
         (["a.nii.gz"], InferenceConfig(), "has a configuration already"),
     ],
 )

@@ -26,7 +26,11 @@ def test_what_a_run_leaves(tmp_path):
     assert saved["versions"]["python"] == platform.python_version()
     assert saved["machine"]["device"] == str(predictor.backend.device)
     digest = saved["model"].pop("card_sha256")
-    assert saved["model"] == {"name": "sample", "source": "sample", "licence": "unknown", "networks": 1}
+    labels = {str(label): name for label, name in predictor.model.names.items()}
+    assert saved["model"] == {
+        **{"name": "sample", "source": "sample", "licence": "unknown", "networks": 1},
+        **{"labels": labels, "members": {}},
+    }
     other = replace(predictor.model, card=replace(predictor.model.card, licence="other"))
     assert run_record(Predictor(other))["model"]["card_sha256"] != digest and len(digest) == 64
     assert saved["backend"] == {"name": predictor.backend.name, "precision": predictor.backend.precision}

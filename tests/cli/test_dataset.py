@@ -62,7 +62,7 @@ def test_problems_of_a_dataset(stunet, capsys, archive, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("convert", "flare22", "nowhere", "--id", 1), "holds no labels"),
+        (("convert", "flare22", "nowhere", "--id", 1), "has no labels"),
         (("check", "-d", 5), "no folder Dataset005_"),
         (("subset", "-d", 5, "--cases", 10), "no folder Dataset005_"),
         (("convert", "nonsense", "nowhere", "--id", 1), "nonsense"),

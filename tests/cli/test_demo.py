@@ -68,5 +68,5 @@ def test_options():
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be written to"):
         Demo(output=tmp_path / "file" / "demo").run()

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import nibabel
 import numpy as np
@@ -77,6 +78,24 @@ def test_two_systems_with_all_there_is(stunet, capsys, folders):
     assert len(list((folders / "pictures").glob("case_*_*.png"))) == 2
 
 
+def test_reports_and_pictures_of_names_that_are_not_utf8(stunet, folders):
+    odd = os.fsdecode(b"c\xe4se")
+    for folder in ("first", "references"):
+        for number in (1, 2, 3, 4, 5):
+            (folders / folder / f"case_{number}.nii.gz").unlink()
+        (folders / folder / "case_0.nii.gz").rename(folders / folder / f"{odd}.nii.gz")
+    outputs = [folders / f"report.{suffix}" for suffix in ("json", "csv", "md", "tex")]
+    systems = ("-p", folders / "first", "-r", folders / "references")
+    assert (
+        stunet("evaluate", *systems, "--worst", "1", "--pictures", folders / "pictures", "--json", "-o", *outputs) == 0
+    )
+    as_json, as_csv, as_markdown, as_latex = (path.read_text(encoding="utf-8") for path in outputs)
+    assert set(json.loads(as_json)["metrics"]["dsc"]["per_case"]) == {odd}
+    assert r"first,c\udce4se,40," in as_csv
+    assert r"| c\\udce4se |" in as_markdown and r"c\textbackslash{}udce4se &" in as_latex
+    assert [path.name for path in (folders / "pictures").iterdir()] == [f"{odd}_77.png"]
+
+
 def test_same_seed_same_report(stunet, capsys, folders):
     shown = []
     for seed in (1, 1, 2):
@@ -87,7 +106,7 @@ def test_same_seed_same_report(stunet, capsys, folders):
 
 def test_a_value_that_the_names_do_not_list(stunet, capsys, pair, names):
     assert stunet("evaluate", *pair, "--names", names({"labels": {"background": 0, "liver": 1}})) == 2
-    assert "reference.nii.gz holds the value 7" in capsys.readouterr().err
+    assert "reference.nii.gz contains the value 7" in capsys.readouterr().err
 
 
 def test_the_label_map_with_value_200(stunet, capsys, shared_data, names):
@@ -97,15 +116,15 @@ def test_the_label_map_with_value_200(stunet, capsys, shared_data, names):
     listed = names({"labels": {name: value for value, name in enumerate(LABELS)}})
     assert stunet("evaluate", "-p", file, "-r", file, "--names", listed) == 2
     said = capsys.readouterr().err
-    assert "int16_label_values_200.nii.gz holds the value 200" in said and said.count("\n") == 1
+    assert "int16_label_values_200.nii.gz contains the value 200" in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
         ([], "dataset.json should hold a JSON object"),
-        ({}, "dataset.json: there is no table of labels in it"),
-        ({"labels": {"liver": "one"}}, "dataset.json: the labels are no integers"),
+        ({}, "dataset.json: it has no table of labels"),
+        ({"labels": {"liver": "one"}}, "dataset.json: the labels are not integers"),
         ({"labels": {"both": [1, 2]}}, "dataset.json: the labels are regions (both), so 'regions_class_order' must be"),
     ],
 )
@@ -123,8 +142,13 @@ def test_groups_of_labels_without(stunet, capsys, pair, names):
 def test_paths_that_cannot_be_right(stunet, capsys, pair, tmp_path):
     assert stunet("evaluate", "-p", tmp_path / "lost.nii.gz", *pair[2:]) == 2
     assert "lost.nii.gz" in capsys.readouterr().err
-    assert stunet("evaluate", *pair, "-o", tmp_path / "lost" / "report.json") == 2
-    assert "no such folder" in capsys.readouterr().err
+    assert stunet("evaluate", *pair, "-o", "/proc/none/report.json") == 2
+    assert "/proc/none: cannot be written to" in capsys.readouterr().err
+    assert stunet("evaluate", *pair, "--worst", "1", "--pictures", "/proc/none") == 2
+    assert "/proc/none: cannot be written to" in capsys.readouterr().err
+    pictures = ("--worst", "1", "--pictures", tmp_path / "pictures")
+    assert stunet("evaluate", *pair, *pictures, "--images", tmp_path / "lost") == 2
+    assert "lost: there is no such folder with scans" in capsys.readouterr().err
     assert stunet("evaluate", *pair, "-o", tmp_path / "report.doc") == 2
     assert "a report ends in .json, .csv, .md, .tex" in capsys.readouterr().err
 
@@ -134,11 +158,22 @@ def test_paths_that_cannot_be_right(stunet, capsys, pair, tmp_path):
     [
         (("--pictures", "pictures"), "--worst 5"),
         (("--worst", "1", "--images", "images"), "--pictures"),
-        (("--workers", "0"), "--workers from 1"),
-        (("--tolerance", "wide"), "'wide' is none"),
+        (("--workers", "0"), "--workers 1 or more"),
+        (("--tolerance", "wide"), "'wide' is not valid"),
         (("--metrics", "iou"), "iou"),
     ],
 )
 def test_options_that_cannot_be_right(stunet, capsys, pair, options, said):
     assert stunet("evaluate", *pair, *options) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["predictions", "references"])
+def test_two_files_of_one_name_are_refused_by_name(stunet, capsys, pair, tmp_path, folder):
+    for name, file in (("predictions", pair[1]), ("references", pair[3])):
+        (tmp_path / name).mkdir()
+        nibabel.save(nibabel.load(file), tmp_path / name / "A.nii.gz")
+    nibabel.save(nibabel.load(pair[3]), tmp_path / folder / "A.nii")
+    assert stunet("evaluate", "-p", tmp_path / "predictions", "-r", tmp_path / "references") == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path / folder}: A.nii and A.nii.gz have the same case name; keep one of them." in said

@@ -42,7 +42,7 @@ def test_a_mapping_that_does_not_fit(stunet, capsys, segthor, tmp_path):
     assert stunet("evaluate", *segthor[:-1], "segtor") == 2
     assert "no mapping 'segtor'" in capsys.readouterr().err
     assert stunet("evaluate", *segthor, "--numbering", "dataset") == 2
-    assert "prediction.nii.gz: the label 7 is none that the mapping knows" in capsys.readouterr().err
+    assert "prediction.nii.gz: the label 7 is not in the mapping" in capsys.readouterr().err
     for options in (["--names", tmp_path / "dataset.json"], ["--metrics", "nsd"]):
         assert stunet("evaluate", *segthor, *options) == 2
-        assert "leave --names out, and dsc among --metrics" in capsys.readouterr().err
+        assert "Leave --names out, and keep dsc in --metrics" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def test_what_people_see(stunet, capsys, monkeypatch, model_file, tmp_path):
     [
         ("onnx", "m.xml", "is a .onnx file"),
         ("openvino", "m.onnx", "is a .xml file"),
-        ("onnx", "lost/m.onnx", "there is no such folder"),
+        ("onnx", "/proc/none/m.onnx", "/proc/none: cannot be written to"),
     ],
 )
 def test_paths_that_cannot_be_right(stunet, capsys, model_file, tmp_path, to, output, sentence):
@@ -41,3 +41,17 @@ def test_paths_that_cannot_be_right(stunet, capsys, model_file, tmp_path, to, ou
     captured = capsys.readouterr()
     assert sentence in captured.err and captured.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_folder_is_made(stunet, model_file, tmp_path):
+    assert stunet("export", "-m", model_file, "--to", "onnx", "-o", tmp_path / "new" / "er" / "m.onnx") == 0
+    assert sorted(path.name for path in (tmp_path / "new" / "er").iterdir()) == ["m.card.json", "m.onnx"]
+
+
+def test_a_monai_bundle(stunet, capsys, model_file, tmp_path):
+    command = ("export", "-m", model_file, "--to", "monai-bundle", "-o", tmp_path / "bundle", "--json")
+    assert stunet(*command) == 0
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert str(tmp_path / "bundle/configs/metadata.json") in files and str(tmp_path / "bundle/models/model.ts") in files
+    assert stunet(*command) == 2
+    assert "a bundle needs a new or empty folder" in capsys.readouterr().err

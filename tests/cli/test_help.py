@@ -7,11 +7,14 @@ import pytest
 
 LEAVES = [
     *(("predict",), ("models",), ("prepare",), ("train",), ("evaluate",), ("export",), ("demo",), ("doctor",)),
+    *(("verify",), ("report",)),
+    *(("serve",), ("mcp",)),
     *(("weights", action) for action in ("get", "import", "export", "list", "verify", "remove")),
     *(("dataset", action) for action in ("convert", "check", "subset")),
+    *(("batch", action) for action in ("run", "work", "status", "verify", "plan")),
     *(("experiment", action) for action in ("list", "show", "run", "plot")),
 ]
-WITHOUT_EXAMPLE = {("doctor",), ("weights", "list"), ("weights", "verify"), ("weights", "remove")}
+WITHOUT_EXAMPLE = {("weights", "list"), ("weights", "verify"), ("weights", "remove")}
 """Their names say how they are called."""
 
 SEVERAL_KINDS = {"--output", "--dataset", "--classes", "--names", "--plans", "--patch", "--precision", "--channels"}
@@ -74,7 +77,7 @@ def test_a_name_that_is_nearly_right(stunet, capsys, command, sentence):
 @pytest.mark.parametrize("threads", ["0", "-1"])
 def test_threads_are_one_or_more(stunet, capsys, threads):
     assert stunet("models", "--threads", threads) == 2
-    assert "--threads is 1 or more" in capsys.readouterr().err
+    assert "--threads must be 1 or more" in capsys.readouterr().err
 
 
 def test_threads_are_those_of_torch(stunet):

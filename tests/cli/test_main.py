@@ -1,3 +1,4 @@
+import json
 import logging
 import subprocess
 import sys
@@ -108,3 +109,14 @@ def test_doctor(stunet, capsys):
     assert '"torch"' in capsys.readouterr().out
     assert stunet("doctor", "--nnunet") == 0
     assert capsys.readouterr().out.startswith("export nnUNet_extTrainer=")
+
+
+def test_doctor_tests_the_whole_way(stunet, capsys, monkeypatch):
+    from stunet.batch import self_test
+
+    checks = [self_test.Check("orientation", "RAS"), self_test.Check("format", ".mgz", "3 voxels have another label.")]
+    monkeypatch.setattr(self_test, "self_test", lambda on_check: checks)
+    assert stunet("doctor", "--self-test") == 1
+    assert "1 of 2 checks are wrong" in (shown := capsys.readouterr().out) and "3 voxels have another" in shown
+    assert stunet("doctor", "--self-test", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["wrong"] == 1

@@ -55,7 +55,7 @@ def without_orientation(path):
 def test_a_guess_is_said_on_the_screen_and_in_the_report(stunet, capsys, scan, model_file, tmp_path):
     without_orientation(scan)
     assert stunet("predict", "-i", scan, "-o", tmp_path / "labels.nii.gz", "-m", model_file) == 0
-    warning = f"{scan}: the header does not say how the scan lies in the patient"
+    warning = f"{scan}: the header does not say how the scan is oriented in the patient"
     assert capsys.readouterr().err.count(warning) == 1
     (written,) = json.loads((tmp_path / "labels.report.json").read_text())["warnings"]
     assert written.startswith(warning)
@@ -66,7 +66,7 @@ def test_a_guess_in_a_folder_is_said_of_its_scan(stunet, capsys, model_file, tmp
         write_scan(tmp_path / "scans" / f"{name}.nii.gz", seed)
     without_orientation(tmp_path / "scans" / "b.nii.gz")
     assert stunet("predict", "-i", tmp_path / "scans", "-o", tmp_path / "out", "-m", model_file) == 0
-    warning = f"{tmp_path / 'scans' / 'b.nii.gz'}: the header does not say how the scan lies in the patient"
+    warning = f"{tmp_path / 'scans' / 'b.nii.gz'}: the header does not say how the scan is oriented in the patient"
     assert capsys.readouterr().err.count(warning) == 1
     first, second = json.loads((tmp_path / "out" / "stunet_report.json").read_text())["cases"]
     assert first["warnings"] == []
@@ -114,16 +114,30 @@ def test_without_a_model_the_answer_says_which_there_are(stunet, capsys, scan, t
     assert "-m hippocampus" in said and "MR, anterior and posterior hippocampus" in said
 
 
+def test_without_a_model_a_ct_is_said_to_be_like_one(stunet, capsys, scan, tmp_path):
+    image = nibabel.load(scan)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj).clip(0) - 1024, image.affine), scan)
+    assert stunet("predict", "-i", scan, "-o", tmp_path / "labels.nii.gz") == 2
+    assert f"{scan} has values down to -1024, like a CT." in capsys.readouterr().err
+
+
+def test_without_a_model_a_scan_that_is_no_ct_is_said_to_be_so(stunet, capsys, scan, tmp_path):
+    image = nibabel.load(scan)
+    nibabel.save(nibabel.Nifti1Image(np.abs(np.asarray(image.dataobj)), image.affine), scan)
+    assert stunet("predict", "-i", scan, "-o", tmp_path / "labels.nii.gz") == 2
+    assert f"{scan} has no negative values, so it is MR or PET" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
-    ("options", "made", "kept", "file"),
+    ("options", "before", "file"),
     [
-        ((), 0, 2, "a.nii.gz"),
-        (("--separate",), 1, 1, "a/class_1.nii.gz"),
-        (("--statistics",), 2, 0, "a.statistics.json"),
-        (("--preview",), 2, 0, "a.preview.png"),
+        ((), 2, "a.nii.gz"),
+        (("--separate",), 1, "a/class_1.nii.gz"),
+        (("--statistics",), 0, "a.statistics.json"),
+        (("--preview",), 0, "a.preview.png"),
     ],
 )
-def test_resuming_makes_what_is_missing(stunet, capsys, model_file, tmp_path, options, made, kept, file):
+def test_resuming_makes_what_is_missing(stunet, capsys, model_file, tmp_path, options, before, file):
     """An empty folder of masks is not done, and neither are labels whose statistics are asked for later."""
     for seed, name in enumerate("ab"):
         write_scan(tmp_path / "scans" / f"{name}.nii.gz", seed)
@@ -137,12 +151,43 @@ def test_resuming_makes_what_is_missing(stunet, capsys, model_file, tmp_path, op
     capsys.readouterr()
     assert stunet(*arguments, *options, "--resume") == 0
     said = capsys.readouterr().err
-    assert f"{made} of 2 scans segmented" in said
-    assert (f"{kept} had their outputs already" in said) == (kept > 0)
+    assert "2 of 2 scans segmented" in said
+    assert (f", {before} of them before" in said) == (before > 0)
     assert (tmp_path / "out" / file).exists()
     report = json.loads((tmp_path / "out" / "stunet_report.json").read_text())
     assert [case["case"] for case in report["cases"]] == ["a", "b"]
     assert all(case["volumes_mm3"] for case in report["cases"]), "the records of the first run are kept"
+
+
+def test_resuming_after_a_record_was_cut_off(stunet, capsys, model_file, tmp_path):
+    """Within a letter of two bytes, as a process that is killed may leave it."""
+    for seed, name in enumerate("abö"):
+        write_scan(tmp_path / "scans" / f"{name}.nii.gz", seed)
+    arguments = ["predict", "-i", tmp_path / "scans", "-o", tmp_path / "out", "-m", model_file]
+    assert stunet(*arguments) == 0
+    records = tmp_path / "out" / "stunet_cases.jsonl"
+    content = records.read_bytes()
+    records.write_bytes(content[: content.rindex("ö".encode()) + 1])
+    (tmp_path / "out" / "a.nii.gz").unlink()
+    capsys.readouterr()
+    assert stunet(*arguments, "--resume") == 0
+    said = capsys.readouterr().err
+    assert "3 of 3 scans segmented" in said and ", 2 of them before" in said
+    assert f"{tmp_path / 'out'}: the labels of ö were there, without a record of the model" in said and "kept" in said
+    report = json.loads((tmp_path / "out" / "stunet_report.json").read_text(encoding="utf-8"))
+    assert len(report["warnings"]) == 1 and "the labels of ö" in report["warnings"][0]
+    assert stunet(*arguments, "--resume") == 0
+    report = json.loads((tmp_path / "out" / "stunet_report.json").read_text(encoding="utf-8"))
+    assert [case["case"] for case in report["cases"] if "volumes_mm3" in case] == ["a", "b"]
+
+
+def test_resuming_with_more_scans_counts_all(stunet, capsys, model_file, tmp_path):
+    first, second = (write_scan(tmp_path / f"{name}.nii.gz") for name in "ab")
+    arguments = ("-o", tmp_path / "out", "-m", model_file, "--resume")
+    (tmp_path / "out").mkdir()
+    assert stunet("predict", "-i", first, *arguments) == 0
+    assert stunet("predict", "-i", second, *arguments) == 0
+    assert "2 of 2 scans segmented" in capsys.readouterr().err
 
 
 def test_a_folder_is_not_filled_by_two_models(stunet, capsys, model_file, tmp_path):
@@ -155,9 +200,10 @@ def test_a_folder_is_not_filled_by_two_models(stunet, capsys, model_file, tmp_pa
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "ascii"])
-def test_every_terminal_can_show_what_came_out(scan, model_file, tmp_path, encoding):
+@pytest.mark.parametrize("name", [b"sc\xe4n_\xff.nii.gz", "größe³_头.nii.gz".encode()])
+def test_every_terminal_can_show_what_came_out(scan, model_file, tmp_path, encoding, name):
     """Also a name that is not UTF-8."""
-    odd = os.fsdecode(b"sc\xe4n_\xff.nii.gz")
+    odd = os.fsdecode(name)
     (tmp_path / odd).write_bytes(scan.read_bytes())
     for options in ((), ("--json",)):
         command = (sys.executable, "-m", "stunet", "predict", "-m", model_file, "-i", odd, "-o", "labels.nii.gz")
@@ -165,7 +211,18 @@ def test_every_terminal_can_show_what_came_out(scan, model_file, tmp_path, encod
         done = subprocess.run((*command, *options), cwd=tmp_path, env=environment, capture_output=True)
         assert done.returncode == 0, done.stderr
         assert b"class_1" in done.stdout
-    assert json.loads((tmp_path / "labels.report.json").read_text())["input"] == odd
+    record = json.loads((tmp_path / "labels.report.json").read_text(encoding="utf-8"))
+    assert record["input"] == odd
+    assert json.loads(done.stdout.decode(encoding)) == record
+
+
+def test_a_picture_and_statistics_of_a_name_that_is_not_utf8(stunet, scan, model_file, tmp_path):
+    odd = os.fsdecode(b"sc\xe4n")
+    scan.rename(tmp_path / f"{odd}.nii.gz")
+    paths = ("-i", tmp_path / f"{odd}.nii.gz", "-o", tmp_path / f"out_{odd}.nii.gz")
+    assert stunet("predict", *paths, "-m", model_file, "--preview", "--statistics", "--json") == 0
+    assert (tmp_path / f"out_{odd}.preview.png").read_bytes().startswith(b"\x89PNG")
+    assert "class_1" in json.loads((tmp_path / f"out_{odd}.statistics.json").read_text())
 
 
 def test_a_folder_with_a_name_that_is_not_utf8(stunet, scan, model_file, tmp_path):
@@ -276,7 +333,7 @@ def test_a_damaged_scan_is_told_before_a_model_is_looked_for(stunet, capsys, tmp
         (["-f", "0"], "has no folds to choose from"),
         (["--step", "0"], "The step between windows"),
         (["--classes", "class_9"], "no structure 'class_9'"),
-        (["--precision", "float16"], "does not compute in float16"),
+        (["--precision", "float16"], "does not support float16"),
         (["--resume"], "--resume is for a folder of scans"),
         (["--separate"], "needs a folder"),
     ],

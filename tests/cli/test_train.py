@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ def test_without_nnunet(stunet, capsys, monkeypatch, command):
     monkeypatch.setattr(stunet_package, "training", None, raising=False)
     monkeypatch.setitem(sys.modules, "nnunetv2", None)
     assert stunet(*command) == 2
-    assert capsys.readouterr() == ("", "stunet: Training needs nnU-Net. Install it with: pip install 'stunet[train]'\n")
+    said = "stunet: Training needs nnU-Net. Install it with pip install '.[train]' in the clone of stunet.\n"
+    assert capsys.readouterr() == ("", said)
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def test_what_cannot_be_trained(stunet, capsys, no_variables, command, options, 
 
 OPTIONS = {
     "-d, --dataset": "required",
-    "-f, --fold": "0",
+    "-f, --fold, --folds": "0",
     "--from": "None",
     "--keep-head": "False",
     "--divide-channels": "False",
@@ -65,6 +67,9 @@ OPTIONS = {
     "--lr": "None",
     "--batch-size": "None",
     "--patch": "None",
+    "--foreground": "None",
+    "--class-weights": "None",
+    "--patience": "None",
     "--augment-mirror, --no-augment-mirror": "True",
     "--paper-transforms, --no-paper-transforms": "True",
     "--device": "auto",
@@ -82,6 +87,7 @@ OPTIONS = {
     "--seed": "0",
     "--workers": "None",
     "--resume": "False",
+    "--validate-only": "None",
     "--json": "False",
     "-q, --quiet": "False",
     "-v, --verbose": "False",
@@ -232,3 +238,27 @@ def test_several_gpus_where_there_is_none(stunet, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert stunet("train", "-d", 4, "--gpus", 2) == 2
     assert "There is no GPU here for --gpus 2" in capsys.readouterr().err
+
+
+def test_each_fold_of_several_has_processes_of_its_own(stunet, capsys, monkeypatch, no_variables):
+    """They print no result: on stdout there is one, of all folds. One that fails ends the command with its code."""
+    launched = []
+
+    def launch(function, command, processes):
+        launched.append((command, processes))
+        return 0 if len(launched) == 1 else 143
+
+    def cross_validate(settings, folds, train_fold):
+        for fold in folds:
+            train_fold(replace(settings, task=replace(settings.task, fold=fold)))
+
+    monkeypatch.setattr("stunet.training.launch.launch", launch)
+    monkeypatch.setattr("stunet.training.cross_validation.cross_validate", cross_validate)
+    assert stunet("train", "-d", 4, "-f", 1, 3, 4, "--gpus", 2, "--device", "cpu", "--json") == 143
+    assert [(command.folds, command.settings.task.fold, command.gpus) for command, _ in launched] == [
+        ((1,), 1, 1),
+        ((3,), 3, 1),
+    ]
+    assert [processes for _, processes in launched] == [2, 2]
+    launched[0][0]._print_result(None, 1)
+    assert capsys.readouterr().out == ""

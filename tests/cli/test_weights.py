@@ -69,7 +69,7 @@ def test_a_hostile_pickle_as_plans(stunet, capsys, shared_data, checkpoint, tmp_
     plans = shared_data / "bad_inputs" / "exec_plain.model.pkl"
     assert stunet("weights", "import", checkpoint, "-o", "out.safetensors", "--plans", plans) == 2
     said = capsys.readouterr().err
-    assert "exec_plain.model.pkl wants to run" in said and said.count("\n") == 1
+    assert "exec_plain.model.pkl would run" in said and said.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["mine.model"]
 
 

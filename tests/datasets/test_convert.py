@@ -3,6 +3,7 @@
 import gzip
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -82,8 +83,8 @@ def test_a_case_whose_files_went_is_made_again(source, settings):
         ("truncated", "too early"),
         ("no label", "no such file"),
         ("other grid", "resample one onto the other"),
-        ("unknown label", "holds the label 14, but the dataset has labels up to 13"),
-        ("not finite", "no finite numbers"),
+        ("unknown label", "contains the label 14, but the dataset has labels up to 13"),
+        ("not finite", "are not finite"),
     ],
 )
 def test_a_bad_case_costs_a_sentence_and_not_the_others(source, settings, damage, sentence):
@@ -148,7 +149,8 @@ def test_other_settings_than_it_was_begun_with(source, settings):
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"), [("Dataset022_Other", "another dataset of number 22"), ("Dataset022_FLARE22", "did not make")]
+    ("name", "sentence"),
+    [("Dataset022_Other", "already has dataset 22: Dataset022_Other"), ("Dataset022_FLARE22", "did not make")],
 )
 def test_a_number_that_is_taken(source, settings, name, sentence):
     (settings.root / name).mkdir(parents=True)
@@ -173,3 +175,15 @@ def test_a_line_that_was_cut_off_does_not_count(tmp_path):
 def test_no_split_of_its_own_leaves_it_to_nnunet():
     assert make_splits([SourceCase(str(n), (), None) for n in range(9)]) == []
     assert make_splits([SourceCase(str(n), (), None, group="one patient") for n in range(9)]) == []
+
+
+def test_a_case_whose_name_is_not_utf8_is_recorded(tmp_path):
+    record = CaseRecord("c\udce4se", "training", "written")
+    append_case(tmp_path / "cases.jsonl", record)
+    assert read_cases(tmp_path / "cases.jsonl") == {record.name: record}
+
+
+def test_a_place_that_cannot_be_written_is_found_before_any_case_is_read(source, settings, monkeypatch):
+    monkeypatch.setattr(module, "convert_case", None)
+    with pytest.raises(UserError, match=r"/proc/none/Dataset022_FLARE22: cannot be written to"):
+        convert(found(source), replace(settings, root=Path("/proc/none")))

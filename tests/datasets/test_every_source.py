@@ -278,7 +278,7 @@ def test_autopet22_without_empty_studies(tmp_path):
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_folder_that_holds_something_else(tmp_path, kind):
-    with pytest.raises(UserError, match=r"holds no .*unpacked"):
+    with pytest.raises(UserError, match=r"has no .*unpacked"):
         SOURCES[kind](tmp_path, Choice())
 
 
@@ -288,3 +288,20 @@ def test_a_folder_that_holds_something_else(tmp_path, kind):
 def test_a_modality_that_is_not_there(tmp_path, kind, sentence):
     with pytest.raises(UserError, match=sentence):
         SOURCES[kind](MINIATURES[kind](tmp_path), Choice(modality="PET"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"channel_names": {"0": "MRI"}}, r"in nnU-Net v2's raw layout already.*stunet dataset check"),
+        ({"labels": {"background": 0, "a": 1}}, "should have numbers first"),
+        ({"modality": ["MRI"]}, "should have numbers first"),
+        ({"training": None}, "has no training"),
+    ],
+)
+def test_a_dataset_json_that_is_not_the_decathlons(tmp_path, changes, sentence):
+    path = MINIATURES["msd"](tmp_path) / "dataset.json"
+    content = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    with pytest.raises(UserError, match=sentence):
+        SOURCES["msd"](path.parent, Choice(partial=True))

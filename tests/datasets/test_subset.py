@@ -109,3 +109,36 @@ def test_what_cannot_be_drawn(dataset, sizes, base, sentence):
     with pytest.raises(UserError, match=sentence):
         write_subsets(dataset, sizes, base=base)
     assert not (dataset / "splits_final.json").exists()
+
+
+def test_label_maps_that_dataset_json_names(dataset):
+    """nnU-Net's `dataset`: the same cases under other names give the same folds."""
+    write_subsets(dataset, [4, 8])
+    expected = (dataset / "splits_final.json").read_text()
+    (dataset / "splits_final.json").unlink()
+    content = json.loads((dataset / "dataset.json").read_text())
+    files = {
+        path.name.removesuffix(".nii.gz"): {"images": [], "label": f"all/my{path.name}"}
+        for path in sorted((dataset / "labelsTr").iterdir())
+    }
+    (dataset / "all").mkdir()
+    for path in (dataset / "labelsTr").iterdir():
+        path.rename(dataset / "all" / f"my{path.name}")
+    (dataset / "dataset.json").write_text(json.dumps({**content, "dataset": files}))
+    write_subsets(dataset, [4, 8])
+    assert (dataset / "splits_final.json").read_text() == expected
+
+
+def test_voxels_that_are_ignored_are_no_structure(dataset):
+    """Whether a case has some does not decide on the order."""
+    write_subsets(dataset, [4, 8])
+    expected = (dataset / "splits_final.json").read_text()
+    (dataset / "splits_final.json").unlink()
+    for path in sorted((dataset / "labelsTr").iterdir())[:7]:
+        array = published.read(path).copy()
+        array[-1] = 3
+        published.write_nifti(path, array)
+    content = json.loads((dataset / "dataset.json").read_text())
+    (dataset / "dataset.json").write_text(json.dumps({**content, "labels": {**content["labels"], "ignore": 3}}))
+    write_subsets(dataset, [4, 8])
+    assert (dataset / "splits_final.json").read_text() == expected

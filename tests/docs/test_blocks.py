@@ -5,21 +5,26 @@ why in a comment before it, `<!-- not run: REASON -->`; its commands are parsed 
 """
 
 import ast
-import contextlib
+import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from stunet.cli.main import parse, run
 from stunet.labels.ontology import LABELS
 from stunet.networks.registry import build, network_spec
 from stunet.weights.model_file import save_model
-from tests.docs.blocks import PAGES, arguments_of, blocks_of
+from tests.conftest import REPOSITORY
+from tests.docs.blocks import PAGES, Block, arguments_of, blocks_of
 from tests.inference.samples import STRIDES, card, plan
 from tests.phantoms import write_dicom_series
 
@@ -45,49 +50,70 @@ def test_every_command_is_one_that_stunet_knows(block):
     for command in block.commands:
         arguments = arguments_of(command)
         if arguments and arguments != ["--version"]:
-            parse(arguments)
+            assert callable(parse(arguments).run), arguments
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "bash"], ids=name_of)
+def test_what_installs_is_not_counted_as_run(block):
+    installs = any(command[0] in ("pip", "make", "source", "eval") for command in block.commands)
+    assert block.reason is not None or not installs
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "python"], ids=name_of)
 def test_every_piece_of_python_is_python(block):
-    ast.parse(block.text)
+    assert ast.parse(block.text).body
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A STUNET_HOME where `base` has been downloaded: a tiny network of 105 classes stands for it."""
-    folder = tmp_path_factory.mktemp("home")
-    network = build(network_spec("tiny", 1, 105, strides=STRIDES))
+@pytest.fixture(scope="module", params=["tiny"])
+def models(request, tmp_path_factory):
+    """A folder with `base` as if it had been downloaded: a network with random weights stands for it.
+
+    It is as large as `base` where a page fine-tunes it, and else of the size `tiny`.
+    """
+    folder = tmp_path_factory.mktemp("models")
+    network = build(network_spec(request.param, 1, 105, strides=STRIDES))
     named = replace(card(network, COARSE), name="base", labels=LABELS, channels=("CT",))
-    save_model(folder / "models" / "base.safetensors", network.state_dict(), named)
+    save_model(folder / "base.safetensors", network.state_dict(), named)
     return folder
 
 
 @pytest.fixture
-def workplace(home, shared_data, tmp_path, monkeypatch):
-    """The folder in which a page's blocks run, with a STUNET_HOME of its own."""
-    monkeypatch.setenv("STUNET_HOME", str(tmp_path / "home"))
-    (tmp_path / "home").mkdir()
-    for shared in ("models", "cache"):
-        (home / shared).mkdir(exist_ok=True)
-        (tmp_path / "home" / shared).symlink_to(home / shared)
+def workplace(models, shared_data, tmp_path, monkeypatch):
+    """The folder in which a page's blocks run, in a home folder of its own, with a dataset that can be trained on."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("STUNET_HOME", raising=False)
+    home = tmp_path / ".stunet"
+    home.mkdir()
+    (home / "models").symlink_to(models)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     hippocampus = shared_data / "Dataset004_Hippocampus"
-    images, labels = (sorted((hippocampus / name).glob("*.nii.gz"))[:3] for name in ("imagesTr", "labelsTr"))
+    images, labels = (sorted((hippocampus / name).glob("*.nii.gz"))[:50] for name in ("imagesTr", "labelsTr"))
     shutil.copy(images[0], "scan.nii.gz")
+    shutil.copy(images[0], "new_scan.nii.gz")
     shutil.copy(shared_data / "totalseg_example" / "ct_crop.nii.gz", "ct.nii.gz")
     for folder, files in (("scans", images), ("imagesTr", images), ("labelsTr", labels), ("references", labels)):
-        copy_into(Path(folder), files)
+        copy_into(Path(folder), files[:3])
     for folder, shift in (("predictions", 0), ("ours", 0), ("theirs", 1)):
-        copy_into(Path(folder), labels, shift)
+        copy_into(Path(folder), labels[:3], shift)
     shutil.copy(hippocampus / "dataset.json", "dataset.json")
+    shutil.copy(REPOSITORY / "docs" / "experiments" / "transfer.json", "results.json")
+    Path("examples").symlink_to(REPOSITORY / "examples")
+    raw = home / "raw" / "Dataset004_Hippocampus"
+    for folder, files in (("imagesTr", images), ("labelsTr", labels)):
+        (raw / folder).mkdir(parents=True)
+        for file in files:
+            shutil.copy(file, raw / folder)
+    states = json.loads((hippocampus / "dataset.json").read_text()) | {"numTraining": len(images)}
+    (raw / "dataset.json").write_text(json.dumps(states))
     ct = nibabel.load("ct.nii.gz")
-    write_dicom_series(Path("dicom_folder"), np.asarray(ct.dataobj).T[:8].astype(np.int16))
+    write_dicom_series(
+        Path("dicom_folder"), np.asarray(ct.dataobj).T[:8].astype(np.int16), FrameOfReferenceUID="1.2.3.7"
+    )
     return tmp_path
 
 
-def copy_into(folder: Path, files, shift=0) -> None:
+def copy_into(folder: Path, files, shift: int = 0) -> None:
     folder.mkdir()
     for file in files:
         image = nibabel.load(file)
@@ -95,34 +121,46 @@ def copy_into(folder: Path, files, shift=0) -> None:
         nibabel.save(nibabel.Nifti1Image(array, image.affine, image.header), folder / file.name)
 
 
-RUN = [
-    page
-    for page in PAGES
-    if any(block.language in ("bash", "python") and not block.reason for block in blocks_of(page))
-]
+def runs() -> Iterator[ParameterSet]:
+    """Each page with blocks to run, and the size of its `base`; slow where it trains."""
+    for page in PAGES:
+        blocks = [block for block in blocks_of(page) if block.language in ("bash", "python") and not block.reason]
+        trains = any(block.added for block in blocks)
+        size = "base" if any("--from base" in block.text for block in blocks) else "tiny"
+        if blocks:
+            yield pytest.param(page, size, id=page.name, marks=[pytest.mark.slow] if trains else [])
 
 
-@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
+@pytest.mark.parametrize(("page", "models"), runs(), indirect=["models"])
 def test_a_page_runs_from_top_to_bottom(page, workplace, capsys):
-    namespace = {"__name__": "a_page"}
+    namespace, printed = {"__name__": "a_page"}, ""
     for block in blocks_of(page):
+        where = name_of(block)
+        if block.is_output:
+            assert block.text.split() == printed.split(), where
         if block.reason is not None:
             continue
-        where = name_of(block)
         if block.language == "python":
             exec(compile(block.text, where, "exec"), namespace)
+            printed = capsys.readouterr().out
         elif block.language == "bash":
-            for command in block.commands:
-                assert exit_code(arguments_of(command)) == 0, f"{where}: {' '.join(command)}\n{capsys.readouterr().err}"
+            codes = [exit_code(command, block) for command in block.commands]
+            output = capsys.readouterr()
+            assert set(codes) == {block.exit_code}, f"{where}: {codes}\n{output.err}"
+            printed = output.out + output.err
 
 
-def exit_code(arguments) -> int:
-    """Of a command of stunet's; others are not run here."""
+def exit_code(command: list[str], block: Block) -> int:
+    """Of a command as the test runs it; commands that install, and nnU-Net's, are not run."""
+    if command[0] == "python":
+        return subprocess.run([sys.executable, *command[1:]], check=False).returncode
+    arguments = arguments_of(command)
     if arguments is None or arguments == ["--version"]:
         return 0
-    with contextlib.suppress(SystemExit):
-        return run(arguments)
-    return 1
+    try:
+        return run(block.shortened(arguments))
+    except SystemExit as end:
+        return int(end.code or 0)
 
 
 def test_what_is_run_is_counted(capsys):

@@ -1,4 +1,4 @@
-"""Random label pairs, and DSC, NSD and HD95 of them by other means than ours.
+"""Random label pairs, and an independent computation of their DSC, NSD and HD95.
 
 Surface elements are marked voxel corner by voxel corner with scipy's correlation, their areas are those of the
 published table (as MONAI carries it), and distances come from scipy's Euclidean distance transform of the whole grid.
@@ -23,7 +23,7 @@ class Pair:
 
 
 def random_pair(seed: int) -> Pair:
-    """Ragged or smooth, far or near, dense or sparse; every tenth has an empty prediction, reference or both."""
+    """Ragged or smooth, distant or close, dense or sparse; every tenth has an empty prediction, reference or both."""
     random = np.random.default_rng(seed)
     shape = random.integers(3, 15, 3)
     smoothness, share = random.uniform(0, 2.5), random.uniform(0.02, 0.7)
@@ -39,13 +39,13 @@ def random_pair(seed: int) -> Pair:
 
 
 def independent_dice(pair: Pair) -> float:
-    """By sets of voxels."""
+    """Computed with sets of voxels."""
     predicted, true = ({tuple(place) for place in np.argwhere(mask)} for mask in (pair.prediction, pair.reference))
     return 2 * len(predicted & true) / (len(predicted) + len(true)) if predicted or true else math.nan
 
 
 def independent_surface(mask, spacing):
-    """Which corners of voxels are on the surface, and the area of each."""
+    """The voxel corners on the surface, and the area of each."""
     padded = np.pad(mask, 2).astype(int)
     codes = ndimage.correlate(padded, np.array(ENCODING_KERNEL[3]), mode="constant")
     areas = np.asarray(create_table_neighbour_code_to_surface_area(spacing)[0], np.float64)
@@ -70,7 +70,7 @@ def independent_nsd(pair: Pair) -> float:
 
 
 def independent_hausdorff(pair: Pair, percent: float) -> float:
-    """Element by element, from the nearest on, until enough of the area is reached."""
+    """Add elements in order of distance until enough of the area is reached."""
     found = []
     for distances, areas in independent_distances(pair):
         wanted, reached = percent / 100 * areas.sum() * (1 - 1e-9), 0.0

@@ -1,4 +1,4 @@
-"""Evaluations of a few invented cases."""
+"""Evaluations of a few synthetic cases."""
 
 import math
 
@@ -17,7 +17,7 @@ SCORES = {
 
 
 def report(better_by: float = 0.0, metrics: tuple[str, ...] = ("dsc", "hd95")) -> EvaluationReport:
-    """Three cases; the aorta is in none of them."""
+    """Three cases, none with an aorta."""
     cases = tuple(
         CaseScore(case, {m: {label: score + better_by for label, score in scores[m].items()} for m in metrics})
         for case, scores in SCORES.items()

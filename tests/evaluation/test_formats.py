@@ -1,5 +1,6 @@
 import csv
 import json
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_markdown():
     assert "| group: organs |" in text and "| mean | 0.7100 [" in text
     assert "| mean | 0.7100 | 0.7000 | +0.0100 [+0.0100, +0.0100] | 0.250 |" in text
     assert "| s2 | 0.3600 | kidney_left | 0.0100 |" in text
-    assert "absent from one of them it counts 0." in text and "200 resamples, seed 0" in text and "Holm" in text
+    assert "if absent from one, it counts 0." in text and "200 resamples, seed 0" in text and "Holm" in text
 
 
 def test_latex_balances_and_escapes():
@@ -58,5 +59,13 @@ def test_json_is_the_dictionary(tmp_path):
 def test_paths_that_cannot_be_right(tmp_path):
     with pytest.raises(UserError, match=r"report\.xlsx: a report ends in \.json, \.csv, \.md, \.tex"):
         check_report_path(tmp_path / "report.xlsx")
-    with pytest.raises(UserError, match="no such folder"):
-        check_report_path(tmp_path / "lost" / "report.json")
+    with pytest.raises(UserError, match="cannot be written to"):
+        check_report_path(Path("/proc/none/report.json"))
+    with pytest.raises(UserError, match="is a folder"):
+        (tmp_path / "report.json").mkdir()
+        check_report_path(tmp_path / "report.json")
+
+
+def test_a_missing_folder_is_made(tmp_path):
+    write_report(result(), tmp_path / "new" / "er" / "report.json")
+    assert (tmp_path / "new" / "er" / "report.json").is_file()

@@ -39,7 +39,7 @@ def test_the_plain_mean_of_five_would_not_do():
 
 @pytest.mark.parametrize("system", TABLE_3)
 def test_scores_of_single_classes_give_the_table(system):
-    """Every class at its group's mean, give or take what cancels out."""
+    """Every class has its group's mean, plus deviations that cancel out."""
     per_class = {}
     for group, mean in zip(COLUMNS, TABLE_3[system], strict=False):
         names = GROUPS[group]

@@ -1,4 +1,4 @@
-"""Regions and the ignore label, against nnU-Net's own evaluation of the same files."""
+"""Regions and the ignore label, compared with nnU-Net's own evaluation of the same files."""
 
 import json
 
@@ -25,7 +25,7 @@ CASES = 3
 
 @pytest.fixture(scope="module")
 def folders(shared_data, tmp_path_factory):
-    """Real label maps; predictions that are shifted and noisy; references of which a part is not annotated."""
+    """Real label maps, shifted and noisy predictions, and references that are only partly annotated."""
     folder = tmp_path_factory.mktemp("evaluation")
     random = np.random.default_rng(0)
     for name in ("prediction", "reference", "ignoring"):
@@ -63,7 +63,7 @@ def test_scores_are_nnunets(folders, tmp_path, capsys, kind):
 
 
 def test_surfaces_end_where_nobody_annotated(folders, tmp_path, capsys):
-    """Distances as if the voxels to ignore were background in both maps."""
+    """Distances are computed as if ignored voxels were background in both maps."""
     cut = tmp_path / "cut"
     for name in ("prediction", "ignoring"):
         (cut / name).mkdir(parents=True)

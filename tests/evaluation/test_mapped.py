@@ -70,15 +70,15 @@ def test_scores_of_cases(tmp_path, amos):
 
 def test_labels_that_the_mapping_does_not_know(tmp_path, amos):
     odd = write(tmp_path / "odd.nii.gz", [6, 16, 0, 0])
-    with pytest.raises(UserError, match=r"odd\.nii\.gz: the label 16 is none that the mapping knows"):
+    with pytest.raises(UserError, match=r"odd\.nii\.gz: the label 16 is not in the mapping"):
         evaluate_mapped(amos, odd, load_mapping("amos_ct"), LABELS)
     odd = write(tmp_path / "odd.nii.gz", [105, 0, 0, 0])
-    with pytest.raises(UserError, match=r"odd\.nii\.gz: the label 105 is none that the mapping knows"):
+    with pytest.raises(UserError, match=r"odd\.nii\.gz: the label 105 is not in the mapping"):
         evaluate_mapped(odd, amos, load_mapping("amos_ct"), LABELS)
 
 
 def test_real_labels_in_three_numberings(shared_data):
-    """The same labels in two numberings agree; of version 2 the heart's parts and five others are missing."""
+    """The same labels in two numberings agree; version 2 lacks the heart's parts and five others."""
     example, ours = shared_data / "totalseg_example", load_mapping("totalsegmentator")
     reference = example / "labels_stunet104.nii.gz"
     for file, numbering in (

@@ -58,7 +58,7 @@ def test_other_metrics(folders):
 
 
 def test_the_spacing_is_the_files_own(tmp_path):
-    """One voxel of 2 mm too many along z, and none beside it."""
+    """One extra voxel of 2 mm along z, and no other difference."""
     for name, slices in (("prediction", 4), ("reference", 3)):
         array = np.zeros((5, 5, 8), np.uint8)
         array[1:4, 1:4, 1 : 1 + slices] = 1
@@ -77,7 +77,7 @@ def test_progress_and_workers(folders):
 
 
 def test_renumbered(folders):
-    """The predictions' labels 1 and the references' 1 and 2 are the same to whoever scores them."""
+    """Renumbering maps the predictions' label 1 and the references' labels 1 and 2 to the same label."""
     config = EvaluationConfig(renumber_prediction=lambda labels: labels * 7, renumber_reference=merge)
     report = evaluate(*folders, {7: "kidney"}, config)
     assert report.cases[1].dsc == {7: pytest.approx(4 / 5)}
@@ -102,7 +102,7 @@ def test_a_single_file(folders):
 
 
 def test_a_value_without_a_name(folders):
-    with pytest.raises(UserError, match=r"b\.nii\.gz holds the value 2, for which there is no name"):
+    with pytest.raises(UserError, match=r"b\.nii\.gz contains the value 2, which is not among the labels to score"):
         evaluate(*folders, names={1: "liver"})
 
 
@@ -131,10 +131,10 @@ def test_formats_and_capitals_may_differ(folders):
 def test_grids_that_differ(folders, tmp_path):
     predictions, _references = folders
     write(predictions / "a.nii.gz", [1] * 8, np.diag([1.0, 1.0, 2.1, 1.0]))
-    with pytest.raises(UserError, match=r"a\.nii\.gz and its reference .* lie differently in space"):
+    with pytest.raises(UserError, match=r"a\.nii\.gz and its reference .* have different positions in space"):
         evaluate(*folders)
     nibabel.save(nibabel.Nifti1Image(np.ones((2, 2, 3), np.uint8), AFFINE), predictions / "a.nii.gz")
-    with pytest.raises(UserError, match=r"a\.nii\.gz has \(3, 2, 2\) voxels, its reference .* \(2, 2, 2\)"):
+    with pytest.raises(UserError, match=r"a\.nii\.gz has \(3, 2, 2\) voxels, but its reference .* \(2, 2, 2\)"):
         evaluate(*folders)
 
 

@@ -15,7 +15,7 @@ def test_all_256_areas_are_those_of_the_published_table(spacing):
 
 def test_a_single_voxel_is_an_octahedron():
     elements = surface_elements(np.ones((1, 1, 1), bool), (2.0, 3.0, 5.0))
-    # eight triangles between the middles of three edges, each half a voxel long
+    # eight triangles between the midpoints of three edges, each half a voxel long
     one = 0.5 * np.linalg.norm(np.cross([1.0, -1.5, 0], [1.0, 0, -2.5]))
     assert elements.areas == pytest.approx([one] * 8)
     assert sorted(map(tuple, elements.points)) == [

@@ -1,4 +1,4 @@
-"""Names that a format would read as commands come out as they are."""
+"""Names with special characters of a format are shown unchanged."""
 
 import csv
 import io

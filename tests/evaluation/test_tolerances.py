@@ -34,7 +34,7 @@ def test_a_file_that_is_none(tmp_path, content):
 
 @pytest.mark.parametrize("text", ["much", "-1", "nan", "inf", ""])
 def test_no_tolerance(text):
-    with pytest.raises(UserError, match="is none: give millimetres, totalsegmentator, flare22"):
+    with pytest.raises(UserError, match="is not valid: give millimetres, totalsegmentator, flare22"):
         read_tolerances(text)
 
 

@@ -147,7 +147,7 @@ def test_resumed_predictions_are_kept_and_another_models_refused(dataset, models
     again = direct_inference(livers, mapping, predictor, predictions, resume=True)
     assert again.scores == first.scores
     assert (predictions / "back.nii.gz").stat().st_mtime_ns == times["back.nii.gz"]
-    with pytest.raises(UserError, match="holds predictions already: go on with --resume"):
+    with pytest.raises(UserError, match="already contains predictions: continue with --resume"):
         direct_inference(livers, mapping, predictor, predictions)
     other = Predictor(models["trained"], InferenceConfig(device="cpu"))
     with pytest.raises(UserError, match=r"predictions of another model than .*trained\.safetensors"):
@@ -176,7 +176,7 @@ def test_both_layouts(empty_files):
 
 
 def test_folders_that_are_no_datasets(empty_files, tmp_path):
-    with pytest.raises(UserError, match="holds no scans with label maps"):
+    with pytest.raises(UserError, match="has no scans with label maps"):
         find_annotated_cases(empty_files("imagesTr/a_0000.nii.gz"), 1)
     with pytest.raises(UserError, match=r"has label maps without a scan in .*imagesTr: lost"):
         find_annotated_cases(empty_files("labelsTr/a.nii.gz", "labelsTr/lost.nii.gz"), 1)
@@ -190,6 +190,6 @@ def test_what_a_run_needs(tmp_path):
     assert DirectInferenceRun("own model", "btcv").datasets == ("btcv", "model")
     trained_before = DirectInferenceRun("STU-Net, tiny", "btcv", after="pretraining", data="example")
     assert trained_before.key == "pretraining-btcv" and trained_before.datasets == ("example",)
-    with pytest.raises(UserError, match="model of the run pretraining is needed"):
+    with pytest.raises(UserError, match="model of the run pretraining is missing"):
         trained_before.measure(Workplace(tmp_path, {"example": tmp_path}))
     assert 0 < run.gpu_hours() < DirectInferenceRun("STU-Net-H", "btcv", "huge").gpu_hours()

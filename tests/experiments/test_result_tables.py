@@ -76,7 +76,7 @@ def test_settings_have_columns_and_what_the_paper_does_not_print_has_one_number(
 
 
 def test_two_numbers_for_one_place_are_refused():
-    with pytest.raises(UserError, match="two numbers for one place: s, all, DSC"):
+    with pytest.raises(UserError, match="two numbers for one cell: s, all, DSC"):
         table_of(results_of("x", [Measurement("s", "DSC", value, "all") for value in (0.1, 0.2)]))
 
 

@@ -37,7 +37,7 @@ def test_provenance_names_versions_machine_and_time():
     ("path", "value", "said"),
     [
         (("measurements", 0, "value"), "0.9", "value should not be '0.9'"),
-        (("measurements", 0, "cases"), {"a": "x"}, "no number"),
+        (("measurements", 0, "cases"), {"a": "x"}, "not a number"),
         (("measurements", 0, "surplus"), 1, "has no surplus"),
         (("measurements", 0), 3, "should be an object"),
         (("provenance",), None, "should be an object"),

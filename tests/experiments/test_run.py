@@ -52,7 +52,7 @@ def test_an_interrupted_experiment_goes_on_where_it_stopped(tmp_path):
     partial = read_results(tmp_path / "results.json")
     assert [m.system for m in partial.measurements] == ["a", "mean"]
     assert partial.remarks == ("Not done: b.",)
-    with pytest.raises(UserError, match=r"results of a\. Go on with --resume"):
+    with pytest.raises(UserError, match=r"results of a\. Continue with --resume"):
         run_experiment(asked, "full", Workplace(tmp_path, {}))
     whole = run_experiment(asked, "full", Workplace(tmp_path, {}, resume=True))
     assert CALLS == ["a", "b", "b"]

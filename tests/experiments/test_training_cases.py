@@ -78,6 +78,23 @@ def test_kept_labels_are_numbered_anew_and_others_are_background(dataset, tmp_pa
     np.testing.assert_array_equal(new == 0, (old == 0) | (old == 2))
 
 
+def test_files_that_dataset_json_names_become_those_of_folders(dataset, tmp_path):
+    """nnU-Net's `dataset`; the new dataset is made of links in nnU-Net's folders."""
+    names = [f"case_{number}" for number in range(10)]
+    content = json.loads((dataset / "dataset.json").read_text())
+    files = {name: {"images": [f"all/{name}_ct.nii.gz"], "label": f"all/{name}_seg.nii.gz"} for name in names}
+    (dataset / "all").mkdir()
+    for name in names:
+        (dataset / f"imagesTr/{name}_0000.nii.gz").rename(dataset / files[name]["images"][0])
+        (dataset / f"labelsTr/{name}.nii.gz").rename(dataset / files[name]["label"])
+    (dataset / "dataset.json").write_text(json.dumps({**content, "dataset": files}))
+    made = make_dataset(TrainingCases(7, "AMOS-CT", "x"), {"x": dataset}, tmp_path / "raw")
+    assert (made / "imagesTr/case_3_0000.nii.gz").resolve() == dataset / "all/case_3_ct.nii.gz"
+    assert (made / "labelsTr/case_3.nii.gz").resolve() == dataset / "all/case_3_seg.nii.gz"
+    assert "dataset" not in json.loads((made / "dataset.json").read_text())
+    assert set(validation_labels(made)) == {"case_8", "case_9"}
+
+
 def test_subsets_are_nested_and_found_by_their_share(dataset, tmp_path):
     cases = TrainingCases(7, "Shares", "x", fractions=(0.1, 0.25, 0.5, 1.0))
     made = make_dataset(cases, {"x": dataset}, tmp_path / "raw")

@@ -116,12 +116,9 @@ def test_nnunets_variables_are_put_back(done, monkeypatch):
     from stunet.experiments.training_run import nnunet_folders_at
 
     monkeypatch.setenv("nnUNet_raw", "before")
-    for variable in ("nnUNet_results", "nnUNet_n_proc_DA"):
-        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.delenv("nnUNet_results", raising=False)
     with nnunet_folders_at(done[0], done[0] / "models"):
         assert os.environ["nnUNet_results"] == str(done[0] / "models")
-        os.environ["nnUNet_n_proc_DA"] = "0"  # as a training without workers does
-    assert "nnUNet_n_proc_DA" not in os.environ
     assert os.environ["nnUNet_raw"] == "before" and "nnUNet_results" not in os.environ
 
 

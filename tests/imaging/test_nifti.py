@@ -149,7 +149,7 @@ def test_a_scan_without_orientation_is_a_guess_and_said_so(tmp_path: Path) -> No
     volume = read_nifti(tmp_path / "scan.nii")
     np.testing.assert_allclose(volume.affine, nibabel.load(tmp_path / "scan.nii").affine, atol=1e-5)
     (warning,) = volume.warnings
-    assert "scan.nii: the header does not say how the scan lies" in warning
+    assert "scan.nii: the header does not say how the scan is oriented" in warning
     assert orientation(volume.affine) == "LAS" and "read as LAS" in warning
     assert orientation(itk_affine(SimpleITK.ReadImage(str(tmp_path / "scan.nii")))) == "LPS" and "read LPS" in warning
 
@@ -463,7 +463,7 @@ def test_channels_of_a_4d_file_are_what_nibabel_cuts(tmp_path: Path, name: str, 
 
 def test_a_4d_file_with_other_channels_or_an_early_end(tmp_path: Path) -> None:
     path = four_channels(tmp_path / "image.nii")
-    with pytest.raises(UserError, match="holds 4 channels, but 2 are expected"):
+    with pytest.raises(UserError, match="has 4 channels, but 2 are expected"):
         split_nifti_channels(path, [tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"])
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UserError, match="cannot hold them"):

@@ -51,7 +51,7 @@ def test_real_scans(shared_data):
     [
         (SimpleITK.Image(4, 5, SimpleITK.sitkInt16), "2D image"),
         (SimpleITK.Image([4, 5, 6, 2], SimpleITK.sitkInt16), "4D image"),
-        (SimpleITK.Image([4, 5, 6], SimpleITK.sitkVectorFloat32, 3), "3 numbers in each voxel"),
+        (SimpleITK.Image([4, 5, 6], SimpleITK.sitkVectorFloat32, 3), "3 numbers per voxel"),
         (SimpleITK.Image([4, 5, 6], SimpleITK.sitkComplexFloat32), "real numbers"),
         (None, "A SimpleITK image is needed, not NoneType"),
     ],

@@ -73,3 +73,18 @@ def test_a_segmentation_without_names_or_labels(tmp_path: Path) -> None:
     labels[0] = 7
     write_labels(labels, like, tmp_path / "one.seg.nrrd")
     assert [segment["Name"] for segment in segments(tmp_path / "one.seg.nrrd")] == ["label 7"]
+
+
+def test_the_104_structures_have_their_codes_in_slicers_own_notation(tmp_path: Path) -> None:
+    labels = np.arange(4, dtype=np.uint8).reshape(1, 2, 2)
+    names = {1: "kidney_left", 2: "aorta", 3: "a tumour of mine"}
+    write_labels(labels, Volume(np.zeros((1, 1, 2, 2)), np.eye(4)), tmp_path / "labels.seg.nrrd", names)
+    kidney, aorta, tumour = (segment["Tags"] for segment in segments(tmp_path / "labels.seg.nrrd"))
+    entry = (
+        "TerminologyEntry:Segmentation category and type - 3D Slicer General Anatomy list"
+        "~SCT^123037004^Anatomical Structure~SCT^64033007^Kidney~SCT^7771000^Left"
+        "~Anatomic codes - DICOM master list~^^~^^"
+    )
+    assert kidney.split("|")[:-1] == ["Segmentation.Status:completed", entry] and kidney.endswith("|")
+    assert "~SCT^15825003^Aorta~^^~Anatomic" in aorta
+    assert tumour == "Segmentation.Status:completed|"

@@ -106,7 +106,7 @@ def test_channels_of_different_grids_are_refused() -> None:
         stack_channels([first, Volume(np.zeros((1, 3, 5, 6)), np.eye(4), source="other.nii")])
     moved = np.eye(4)
     moved[0, 3] = 2.0
-    with pytest.raises(UserError, match=r"other\.nii: lies up to 2 mm away"):
+    with pytest.raises(UserError, match=r"other\.nii: is up to 2 mm away"):
         stack_channels([first, Volume(np.zeros((1, 4, 5, 6)), moved, source="other.nii")])
     with pytest.raises(ValueError, match="no volume"):
         stack_channels([])

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,19 +15,19 @@ from stunet.networks.registry import build, network_spec
 from stunet.networks.stunet import STUNet
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 from stunet.weights.model import Model
-from stunet.weights.model_file import ModelCard
+from stunet.weights.model_file import ModelCard, save_model
 
 EXACT = InferenceConfig(backend="torch", precision="float32")
-"""The same arithmetic on every machine."""
+"""Reproducible random values on every machine."""
 
 STRIDES = ((1, 1, 1), (2, 2, 2), (1, 2, 2), (1, 1, 1), (1, 1, 1), (1, 1, 1))
-"""Strides with which windows of 8 x 16 x 16 voxels are possible."""
+"""Strides that allow windows of 8 x 16 x 16 voxels."""
 
 WINDOW = (8, 16, 16)
 
 
 def tiny_network(num_classes: int = 12, input_channels: int = 1, seed: int = 0) -> STUNet:
-    """A `tiny` STU-Net with random weights and a head strong enough that many classes appear."""
+    """A `tiny` STU-Net with random weights and a scaled head, so that many classes appear."""
     torch.manual_seed(seed)
     network = build(network_spec("tiny", input_channels, num_classes, strides=STRIDES)).eval()
     torch.nn.init.normal_(network.head.weight)
@@ -80,6 +81,13 @@ def tiny_model(num_classes: int = 12, input_channels: int = 1, folds: int = 1, *
     return Model(networks, card(networks[0], preprocessing), "sample")
 
 
+def save_tiny_model(path: Path) -> Path:
+    """A tiny network with random weights and three classes, as a model file."""
+    network = tiny_network(num_classes=3)
+    save_model(path, network.state_dict(), card(network, plan()))
+    return path
+
+
 @torch.inference_mode()
 def plain_logits(
     image_CZYX: torch.Tensor,
@@ -88,9 +96,9 @@ def plain_logits(
     step: float = 0.5,
     mirror_axes: Sequence[Sequence[int]] = ((),),
 ) -> torch.Tensor:
-    """Mean logits (K, Z, Y, X) over windows, mirrored copies and networks, in float64, with nothing clever about it.
+    """Mean logits (K, Z, Y, X) over windows, mirrored copies and networks in float64, computed naively.
 
-    `mirror_axes` lists every set of axes that is mirrored, () among them.
+    `mirror_axes` lists every set of mirrored axes, including ().
     """
     shape = image_CZYX.shape[1:]
     missing = [max(window - size, 0) for window, size in zip(window_size, shape, strict=True)]
@@ -113,7 +121,7 @@ def plain_logits(
 
 
 def assert_labels_follow(labels: np.ndarray, logits_KZYX: np.ndarray, tolerance: float) -> None:
-    """Labels are the highest class everywhere, but where it leads by less than `tolerance` of the logits' spread."""
+    """Labels must be the highest class, except where it leads by less than `tolerance` times the logits' spread."""
     chosen = np.take_along_axis(logits_KZYX, labels[None].astype(np.int64), axis=0)[0]
     behind = (logits_KZYX.max(axis=0) - chosen) / logits_KZYX.std()
     print(f"{(behind > 0).sum()} of {labels.size} voxels differ, by {behind.max():.2g} of the logits' spread at most")

@@ -25,15 +25,15 @@ from tests.inference.samples import EXACT
 pytest.importorskip("nnunetv2")
 
 EQUAL_VOXELS = 0.9999
-"""Must agree with nnU-Net in single precision: the rest are ties to the last digit."""
+"""The share that must agree with nnU-Net in single precision; the others are ties to the last digit."""
 
 HALF_PRECISION = 1e-4
-"""How much more we may differ from nnU-Net as it is than nnU-Net in single precision does."""
+"""How much more we may differ from unmodified nnU-Net than nnU-Net in single precision does."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A scan of the shared data and a model for it, which is trained for nothing but has varied answers."""
+    """A scan of the shared data and an untrained model with varied outputs."""
 
     file: str
     num_classes: int
@@ -158,7 +158,7 @@ def random_weights(case: Case, seed: int) -> dict[str, torch.Tensor]:
 
 
 def scan_of(case: Case, shared_data: Path, folder: Path) -> Path:
-    """The scan itself, or a copy with every `step_z`-th slice."""
+    """The scan, or a copy with every `step_z`-th slice."""
     if case.step_z == 1:
         return shared_data / case.file
     image = nibabel.load(shared_data / case.file)

@@ -1,4 +1,4 @@
-"""Batches that fit: the same features in the same order, whatever the memory."""
+"""Batches give the same features in the same order, regardless of memory."""
 
 import weakref
 from types import SimpleNamespace
@@ -6,8 +6,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from stunet.errors import UserError
-from stunet.inference.batching import MOST_BYTES, FittedBatches, WindowBatches, fitting_size, window_batches
+from stunet.errors import NotEnoughMemoryError, UserError
+from stunet.inference.batching import (
+    MOST_BYTES,
+    FittedBatches,
+    WindowBatches,
+    explaining_full_memory,
+    fitting_size,
+    window_batches,
+)
 from stunet.inference.head import identity_head
 from stunet.inference.sliding import Sliding, feature_planes
 from tests.inference.samples import WholeImage
@@ -18,7 +25,7 @@ GIB = 2**30
 
 
 class SmallMemoryBackend:
-    """Fulfils `Backend`; runs out of memory above so many windows, and remembers what it was given."""
+    """A `Backend` that runs out of memory above a number of windows, and records its inputs."""
 
     name, precision, device, allocates_by_torch = "small", "float32", CPU, True
     head = identity_head(2, CPU)
@@ -83,7 +90,7 @@ def test_one_window_at_a_time_unless_asked(image):
 
 
 def test_no_memory_for_one_window(image):
-    with pytest.raises(UserError, match=r"too little memory for one window.*smaller model"):
+    with pytest.raises(UserError, match=r"Not enough memory for one window.*smaller model"):
         planes_of(image, most=0, batch_size=8)
 
 
@@ -148,7 +155,7 @@ def test_fitting_size(free, window, size):
 
 
 def fake_gpu(monkeypatch, free, window):
-    """Let torch report a GPU with so much free memory, on which each window takes so much."""
+    """Make torch report a GPU with this free memory and this memory per window."""
     memory = SimpleNamespace(allocated=3 * GIB, reserved=4 * GIB, peak=60 * GIB, resets=0)
 
     def reset(device):
@@ -186,7 +193,7 @@ def test_the_first_window_is_measured(monkeypatch, free, window, sizes):
 
 def test_too_small_a_gpu(monkeypatch):
     run, _ = fake_gpu(monkeypatch, free=GIB, window=2 * GIB)
-    with pytest.raises(UserError, match="too little free memory"):
+    with pytest.raises(UserError, match="Not enough free GPU memory"):
         next(window_batches(run, backend_on(GPU), None).features([torch.ones(1, 2, 2, 2)]))
 
 
@@ -198,7 +205,7 @@ def test_too_small_a_gpu(monkeypatch):
         (backend_on(CPU), 3, WindowBatches, 3),
         (backend_on(GPU), 3, WindowBatches, 3),
         (backend_on(GPU), None, FittedBatches, 1),
-        (backend_on(GPU, allocates_by_torch=False), None, WindowBatches, 1),  # torch's counters say nothing of it
+        (backend_on(GPU, allocates_by_torch=False), None, WindowBatches, 1),  # torch's counters do not include it
     ],
 )
 def test_the_size_that_was_asked_for(backend, size, kind, first):
@@ -212,3 +219,24 @@ def test_a_machine_without_room_for_a_window_is_told_so():
 
     with pytest.raises(UserError, match="Close other programs"):
         next(WindowBatches(run, CPU, 1).features([torch.ones(1, 2, 2, 2)]))
+
+
+def test_apples_gpus_have_no_exception_of_their_own(monkeypatch):
+    """There, a lack of memory raises a plain RuntimeError, and another function empties the cache."""
+    emptied = []
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: emptied.append(True))
+
+    def run(windows):
+        if len(windows) > 2:
+            raise RuntimeError("MPS backend out of memory (MPS allocated: 5.00 GB, other allocations: 1.00 GB)")
+        return windows.movedim(1, -1)
+
+    batches = WindowBatches(run, torch.device("mps"), 8)
+    windows = list(torch.randn(5, 1, *WINDOW))
+    assert torch.equal(torch.stack(list(batches.features(windows))), torch.stack(windows).movedim(1, -1))
+    assert (batches.size, len(emptied)) == (2, 1)
+    with (
+        pytest.raises(NotEnoughMemoryError, match="memory on mps"),
+        explaining_full_memory(torch.device("mps")),
+    ):
+        run(torch.zeros(3, 1))

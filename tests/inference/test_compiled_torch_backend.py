@@ -1,4 +1,4 @@
-"""Compiled by torch, the network answers as before; here by the C++ compiler, on the CPU."""
+"""The compiled network gives the same results; tested with the C++ compiler on the CPU."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """A new STUNET_HOME's folder of compiled code, which the user did not choose."""
+    """The default folder of compiled code in a new STUNET_HOME."""
     monkeypatch.setenv("STUNET_HOME", str(tmp_path))
     torch.compiler.reset()
     monkeypatch.setenv(CACHE_VARIABLE, "restored afterwards")
@@ -44,7 +44,7 @@ def counted(what):
 @pytest.mark.slow
 @needs_compiler
 def test_equals_eager_and_compiles_once(cache):
-    """Batches of every size, mirrored copies, other threads and other callers' tensors share one graph."""
+    """One graph serves batches of all sizes, mirrored copies, several threads and tensors of any origin."""
     from torch._dynamo.utils import counters
 
     counters.clear()

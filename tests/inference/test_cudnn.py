@@ -1,4 +1,4 @@
-"""cuDNN's settings while networks run, and the user's own before and after. Every torch has them, with CUDA or not."""
+"""cuDNN's settings while networks run, and the user's own before and after. They exist even without CUDA."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Every backend fulfils the contract of `backends/base.py`."""
+"""Every backend implements the interface of `backends/base.py`."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 PACKAGES = {"torch": "torch", "openvino": "openvino", "onnx": "onnxruntime"}
-"""What each backend needs."""
+"""The packages that each backend needs."""
 
 
 def make(name, networks, precision="float32"):
@@ -90,7 +90,7 @@ def test_openvino_is_compiled_once(monkeypatch):
 
 def test_what_a_backend_does_not_offer():
     network = tiny_network(3)
-    with pytest.raises(UserError, match="does not compute in float16 on 'cpu'; it offers float32, bfloat16"):
+    with pytest.raises(UserError, match="does not support float16 on 'cpu', only float32, bfloat16"):
         TorchBackend([network], CPU, "float16")
     with pytest.raises(UserError, match="runs on the CPU"):
         OpenVinoBackend([network], torch.device("cuda"), "float32", WINDOW)
@@ -98,7 +98,7 @@ def test_what_a_backend_does_not_offer():
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(UserError, match=r"pip install 'stunet\[cpu\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[cpu\]'"):
         OpenVinoBackend([tiny_network(3)], CPU, "float32", WINDOW)
 
 
@@ -111,5 +111,5 @@ def test_a_copy_goes_to_another_device_and_the_original_stays():
 def test_devices():
     assert torch_device("cpu") == CPU
     assert torch_device("auto").type in ("cpu", "cuda")
-    with pytest.raises(UserError, match=r"no device 'gpu'.* Known are: auto, cpu"):
+    with pytest.raises(UserError, match=r"no device 'gpu'.* Known names: auto, cpu"):
         torch_device("gpu")

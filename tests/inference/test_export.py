@@ -115,7 +115,7 @@ def test_a_wrong_file_does_not_appear(tmp_path, monkeypatch, to, damage):
 def test_weights_that_are_not_numbers_are_refused(tmp_path):
     model = tiny_model()
     torch.nn.init.constant_(model.networks[0].head.weight, float("nan"))
-    with pytest.raises(UserError, match="weights sound"):
+    with pytest.raises(UserError, match="weights damaged"):
         export_model(model, "onnx", tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -131,7 +131,9 @@ def test_an_earlier_file_is_replaced(tmp_path):
     [
         ("onnx", "model.xml", "is a .onnx file"),
         ("openvino", "model.onnx", "is a .xml file"),
-        ("onnx", "lost/model.onnx", "no such folder"),
+        ("onnx", "m\udce4del/model.onnx", "take only paths in UTF-8"),
+        ("onnx", "/proc/none/model.onnx", "cannot be written to"),
+        ("onnx", f"{'x' * 250}.onnx", "the name of this output would have"),
     ],
 )
 def test_paths_that_cannot_be_right(tmp_path, to, path, sentence):

@@ -1,4 +1,4 @@
-"""The card's numbers and formulas, applied here anew, give what stunet itself does."""
+"""An independent implementation of the card's numbers and formulas gives stunet's results."""
 
 import json
 from math import ceil

@@ -34,7 +34,7 @@ def test_of_equal_logits_the_first_wins():
 
 @pytest.mark.parametrize("classes", [2, 105, 255, 256, 1000])
 def test_the_highest_is_numpys_argmax(classes):
-    """Whole numbers from 0 to 20 are full of ties."""
+    """Integers from 0 to 20 contain many ties."""
     logits = np.random.default_rng(classes).integers(0, 20, (classes, 3000)).astype(np.float32)
     labels = identity_head(classes).labels(torch.from_numpy(logits.T))
     assert labels.dtype == torch.int16

@@ -1,4 +1,4 @@
-"""The labels are those of the full interpolation: of every logit, at every voxel."""
+"""The labels equal those of the full interpolation of every logit at every voxel."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,8 @@ def test_equals_full_interpolation(name, smooth):
 
 @pytest.mark.parametrize("name", ["double", "half", "equal"])
 def test_ties_go_to_the_first_class(name):
-    """Classes with equal logits, whole numbers, weights of quarters: ties abound, arithmetic is exact, all agree."""
+    """Integers, equal logits and weights of quarters: there are many ties, the arithmetic is exact, and all must
+    agree."""
     shape, output_shape = SHAPES[name]
     rng = np.random.default_rng(1)
     features = torch.from_numpy(rng.integers(-1, 2, (3, *shape))).float()
@@ -82,7 +83,7 @@ def test_ties_go_to_the_first_class(name):
 
 
 def painted(logits_RZYX, labels):
-    """As nnU-Net's LabelManager.convert_probabilities_to_segmentation does it."""
+    """As in nnU-Net's LabelManager.convert_probabilities_to_segmentation."""
     segmentation = np.zeros(logits_RZYX.shape[1:], dtype=np.int16)
     for logits_ZYX, label in zip(logits_RZYX, labels, strict=True):
         segmentation[1 / (1 + np.exp(-logits_ZYX)) > 0.5] = label
@@ -103,7 +104,7 @@ def test_regions_are_painted_one_over_the_other(name, smooth):
 
 
 def test_background_between_two_regions():
-    """Logits 1 - 3x and 3x - 2 of x from 0 to 1: halfway both are below 0, though at each corner one is above."""
+    """Logits 1 - 3x and 3x - 2 for x from 0 to 1: at 0.5 both are below 0, although one is above 0 at each corner."""
     features = torch.tensor([[0.0, 1.0]]).view(1, 1, 1, 2)
     head = RegionHead(torch.tensor([[-3.0], [3.0]]), torch.tensor([1.0, -2.0]), (1, 2))
     assert streamed(features, head, (1, 1, 5)).ravel().tolist() == [1, 1, 0, 2, 2]
@@ -134,7 +135,7 @@ def test_some_classes_are_labelled_as_if_all_were(name, smooth, asked):
 
 
 def test_a_class_that_wins_between_two_others_only():
-    """Logits 1 - 2x, 0.3 - 0.1x and 2x - 1 of x from 0 to 1: the second is highest halfway, and at no corner."""
+    """Logits 1 - 2x, 0.3 - 0.1x and 2x - 1 for x from 0 to 1: the second is highest at 0.5, but at no corner."""
     features = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
     head = LinearHead(torch.tensor([[-2.0], [-0.1], [2.0]]), torch.tensor([1.0, 0.3, -1.0]))
     assert streamed(features, head, (1, 1, 5)).ravel().tolist() == [0, 0, 1, 2, 2]

@@ -65,8 +65,8 @@ def test_as_many_threads_as_torch():
 @pytest.mark.parametrize(
     ("device", "precision", "sentence"),
     [
-        ("cpu", "bfloat16", "does not compute in bfloat16 on 'cpu'"),
-        ("meta", "float32", "cannot run on 'meta' here, for this ONNX Runtime has .*CPUExecutionProvider"),
+        ("cpu", "bfloat16", "does not support bfloat16 on 'cpu'"),
+        ("meta", "float32", "cannot run on 'meta' here, because this ONNX Runtime has .*CPUExecutionProvider"),
     ],
 )
 def test_what_it_does_not_offer(device, precision, sentence):
@@ -76,5 +76,5 @@ def test_what_it_does_not_offer(device, precision, sentence):
 
 def test_a_missing_package_is_asked_for(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"pip install 'stunet\[onnx\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[onnx\]'"):
         OnnxBackend([tiny_network()], CPU, "float32", WINDOW)

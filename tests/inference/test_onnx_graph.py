@@ -33,7 +33,7 @@ def test_every_kind_of_network(downsampling, upsampling):
     options = {"strides": STRIDES, "downsampling": downsampling, "upsampling": upsampling}
     network = build(network_spec("tiny", 1, 3, **options)).eval()
     for parameter in network.parameters():
-        nn.init.normal_(parameter, 0.1, 0.2)  # biases and norms that do something
+        nn.init.normal_(parameter, 0.1, 0.2)  # biases and norms with an effect
     image = torch.randn(2, 1, *WINDOW)
     model = build_graph(fuse(network), OPEN, "features", ("batch", 8, "Z", "Y", "X")).model()
     onnx.checker.check_model(model, full_check=True)
@@ -63,7 +63,7 @@ def run_openvino(model, image):
 @torch.no_grad()
 @pytest.mark.parametrize("run", [run, run_openvino])
 def test_instance_norm_of_a_large_map_is_exact(run):
-    convolution = nn.Conv3d(1, 16, 1)  # after which OpenVINO has channels last
+    convolution = nn.Conv3d(1, 16, 1)  # afterwards OpenVINO uses channels last
     nn.init.ones_(convolution.weight)
     nn.init.ones_(convolution.bias)
     image = 0.5 * torch.randn(1, 1, 96, 96, 96)

@@ -1,4 +1,4 @@
-"""OpenVINO's runtime within a larger program."""
+"""OpenVINO's runtime in a larger program."""
 
 import signal
 import subprocess

@@ -16,14 +16,15 @@ pytestmark = pytest.mark.skipif(not cpu_computes_bfloat16(), reason="this CPU ha
 CPU = torch.device("cpu")
 
 WINDOW = (32, 64, 64)
-"""The published strides leave 2 x 4 x 4 of it, one part in 16 ** 3."""
+"""The published strides reduce it to 2 x 4 x 4 voxels, 1 / 16 ** 3 of the window."""
 
 OFFSET = 1000.0
-"""Of the residual stream before the last stage: such values appeared in a network fitted to a CT."""
+"""Size of the residual stream before the last stage, as in a network fitted to a CT."""
 
 
 def network_with_a_strong_stream() -> STUNet:
-    """What the last block but one adds, normalised, is small beside its stream; the next convolution sees it again."""
+    """The normalised output of the second-to-last block is small compared with its stream, and the next convolution
+    reads it."""
     torch.manual_seed(3)
     network = STUNet(1, 40, width=8, strides=PUBLISHED_STRIDES).eval()
     with torch.no_grad():

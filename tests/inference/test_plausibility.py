@@ -1,4 +1,4 @@
-"""No alarm where scan and model suit each other, one where they plainly do not: real CT, MR and PET."""
+"""There is a warning only if scan and model clearly do not match: real CT, MR and PET."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def test_what_may_be_right(shared_data, file, channel):
 
 @pytest.mark.parametrize(
     ("file", "channel", "sentence"),
-    [(CT, "MRI", "as a CT does"), (CT_CROP, "T1", "as a CT does"), (MR, "CT", "not a CT in Hounsfield units")],
+    [(CT, "MRI", "like a CT"), (CT_CROP, "T1", "like a CT"), (MR, "CT", "not a CT in Hounsfield units")],
 )
 def test_what_is_plainly_wrong(shared_data, file, channel, sentence):
     (said,) = doubts(read_volume(shared_data / file), model_for(channel))

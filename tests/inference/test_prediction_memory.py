@@ -1,4 +1,4 @@
-"""The memory of a prediction against formulas and a real window."""
+"""The memory of a prediction, compared with formulas and a real window."""
 
 import pytest
 import torch
@@ -27,10 +27,8 @@ def test_a_wider_scan_takes_a_wider_slab():
 
 
 def test_a_real_window_takes_what_was_predicted(tmp_path):
-    """Against torch's own record of its allocations, those inside of operations included.
-
-    In bfloat16 that record does not say what is taken: convolutions ask for memory that they never touch. What is
-    resident then, the benchmark measures.
+    """Compared with torch's record of allocations, including those inside operations. In bfloat16 that record is not
+    meaningful, because convolutions request memory that they never use; the benchmark measures resident memory instead.
     """
     window = (96, 96, 96)
     backend = TorchBackend([build(CONFIG).eval()], torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""The streaming predictor equals a plain one that holds every logit at every voxel."""
+"""The streaming predictor equals a simple one that stores every logit at every voxel."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,7 +12,7 @@ import SimpleITK
 import torch
 from scipy import ndimage
 
-from stunet.errors import UserError
+from stunet.errors import NotEnoughMemoryError, UserError
 from stunet.imaging.box import body_box
 from stunet.imaging.preprocess import cropped_view, preprocess
 from stunet.imaging.volume import Volume
@@ -137,8 +137,8 @@ def test_predicting_changes_nothing():
         ({"step": 0.0}, "step"),
         ({"step": 1.5}, "step"),
         ({"batch_size": 0}, "batch size"),
-        ({"backend": "tensorflow"}, r"no backend 'tensorflow'.* Known are: auto, torch"),
-        ({"precision": "float64"}, r"no precision 'float64'.* Known are: auto, float32"),
+        ({"backend": "tensorflow"}, r"no backend 'tensorflow'.* Known names: auto, torch"),
+        ({"precision": "float64"}, r"no precision 'float64'.* Known names: auto, float32"),
     ],
 )
 def test_impossible_settings(settings, sentence):
@@ -152,7 +152,7 @@ def test_a_device_that_is_not_here():
 
 
 def test_memory_does_not_grow_with_the_classes(monkeypatch):
-    """The largest tensor that labelling makes is bounded by the chunk, for 12 classes as for 3000."""
+    """The largest tensor of labelling is bounded by the chunk size, for 12 as for 3000 classes."""
     from stunet.inference import head
 
     monkeypatch.setattr(head, "CHUNK_BYTES", 2**16)
@@ -191,7 +191,7 @@ def test_some_classes_only():
 
 
 def test_regions_are_predicted_alone_or_together():
-    """One model with outputs for two regions, the second painted over the first."""
+    """A model with outputs for two regions, the second written over the first."""
     model = tiny_model(num_classes=2)
     regions = (Region(1, (1, 2)), Region(2, (2,)))
     model = replace(model, card=replace(model.card, labels=("whole", "back"), regions=regions))
@@ -253,13 +253,13 @@ def ct_model():
 
 
 def test_air_is_background_and_fewer_windows_are_needed():
-    array = np.full((1, 16, 60, 70), -1000, dtype=np.int16)
-    array[0, :, 20:40, 15:45] = np.random.default_rng(0).integers(-100, 200, (16, 20, 30))
+    array = np.full((1, 4, 60, 70), -1000, dtype=np.int16)
+    array[0, :, 20:40, 15:45] = np.random.default_rng(0).integers(-100, 200, (4, 20, 30))
     volume, model = Volume(array, np.diag([3.0, 3.0, 3.0, 1.0])), ct_model()
     windows = {}
     for skip_air in (False, True):
         seen: list[tuple[int, int]] = []
-        predictor = Predictor(model, replace(EXACT, skip_air=skip_air))
+        predictor = Predictor(model, replace(EXACT, step=1.0, skip_air=skip_air))
         labels = predictor.predict(volume, lambda *numbers, seen=seen: seen.append(numbers)).labels
         windows[skip_air] = seen[-1][1]
     (_, rows, columns) = body_box(array, (3.0, 3.0, 3.0))
@@ -271,7 +271,7 @@ def test_air_is_background_and_fewer_windows_are_needed():
 
 def test_air_is_told_from_the_body_in_ct_only():
     model = ct_model()
-    with pytest.raises(UserError, match=r"Hounsfield units, and model .* is for MR"):
+    with pytest.raises(UserError, match=r"Air can only be found in a CT's Hounsfield units, but model .* is for MR"):
         Predictor(replace(model, card=replace(model.card, channels=("MR",))), replace(EXACT, skip_air=True))
 
 
@@ -305,3 +305,15 @@ def test_voxels_that_are_no_numbers_are_refused_from_memory_too(bad):
 def test_an_array_is_no_scan():
     with pytest.raises(UserError, match=r"Volume\.from_array"):
         Predictor(tiny_model(), EXACT).predict(scan().array)
+
+
+@pytest.mark.parametrize("stage", ["weights", "labels"])
+def test_a_gpu_that_is_full_outside_the_windows(monkeypatch, stage):
+    def fill(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model, volume = tiny_model(), scan()
+    name = "_make_backend" if stage == "weights" else "_labels"
+    monkeypatch.setattr(Predictor, name, fill)
+    with pytest.raises(NotEnoughMemoryError, match="Not enough memory on cpu for this model and scan"):
+        Predictor(model, EXACT).predict(volume)

@@ -35,7 +35,7 @@ REGIONS = (Region(2, (1, 2)), Region(3, (3,)), Region(1, (1,)))
 
 @pytest.fixture
 def scan(tmp_path):
-    """Stored as (left, posterior, superior), with a border of zeros, and along x smaller than a window."""
+    """A scan stored as (left, posterior, superior), with a border of zeros, and smaller than a window along x."""
     image = np.pad(smooth_scan((10, 28, 20)), ((0, 0), (2, 0), (0, 3)))
     affine = np.diag([-1.1, -1.3, 1.9, 1.0])
     affine[:3, 3] = (40.0, 30.0, -20.0)

@@ -35,7 +35,7 @@ def test_a_structure_of_some_that_was_not_found():
 
 
 def test_what_is_painted_over_a_region_still_lies_in_it(tmp_path):
-    """The liver is made of labels 1 and 3, and the aorta of 3 alone: 23 and 20 voxels of 3 mm3."""
+    """The liver has labels 1 and 3, the aorta only 3: 23 and 20 voxels of 3 mm3."""
     regions = replace(segmentation(), members={1: (1, 3), 3: (3,)})
     assert regions.volumes_mm3() == pytest.approx({"liver": 69.0, "spleen": 0.0, "aorta": 60.0})
     assert {name: one.voxels for name, one in regions.statistics().items()} == {"liver": 23, "aorta": 20}
@@ -106,7 +106,7 @@ def test_a_structure_that_does_not_exist(tmp_path):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "masks").write_text("a file")
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be created"):
         segmentation().save_structures(tmp_path / "masks")
 
 

@@ -1,4 +1,4 @@
-"""Streaming equals a plain implementation that holds everything."""
+"""Streaming equals a simple implementation that keeps everything in memory."""
 
 import pytest
 import torch

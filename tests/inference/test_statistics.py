@@ -37,7 +37,7 @@ def itk_image(array_ZYX: np.ndarray, affine: np.ndarray) -> SimpleITK.Image:
 
 
 def assert_equals_simpleitk(volume: Volume, labels_ZYX: np.ndarray, names: dict[int, str]) -> None:
-    """Every number of every structure against SimpleITK's filter, and nothing more or less than what is there."""
+    """All statistics of exactly the structures that are present, compared with SimpleITK's filter."""
     statistics = structure_statistics(labels_ZYX, volume, names)
     itk = SimpleITK.LabelIntensityStatisticsImageFilter()
     itk.Execute(itk_image(labels_ZYX, volume.affine), itk_image(volume.array[0].astype(np.float64), volume.affine))
@@ -90,7 +90,7 @@ def test_the_first_channel_counts():
 
 
 def test_a_small_spread_on_a_large_offset_keeps_its_digits():
-    """A float64 sum of squares of such values is off by more than the variance itself."""
+    """For such values, the error of a float64 sum of squares is larger than the variance."""
     spread = np.random.default_rng(0).integers(0, 4, SHAPE)
     volume = Volume((spread + 10.0**9)[None], np.eye(4))
     std = structure_statistics(np.ones(SHAPE, dtype=np.uint8), volume, {1: "all"})["all"].std

@@ -1,4 +1,4 @@
-"""A prediction that is stopped writes nothing, leaves no thread behind, and the predictor works on."""
+"""A stopped prediction writes nothing and leaves no thread behind, and the predictor can be used again."""
 
 import threading
 

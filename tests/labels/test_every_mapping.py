@@ -1,4 +1,4 @@
-"""Every mapping in the folder against Table 9 of the paper, and a perfect prediction of a dataset in its own labels."""
+"""Every mapping is compared with Table 9 of the paper and scored with a perfect prediction."""
 
 import math
 import re
@@ -28,10 +28,10 @@ TABLE_9 = {
     "word": (16, 120),
     "segthor": (3, 40),
 }
-"""Name -> number of targets and of annotated scans, typed off the paper."""
+"""Name -> number of targets and of annotated scans, copied from the paper."""
 
 WITH_SIDES = ("btcv", "flare22", "amos_ct", "word")
-"""The datasets that tell left from right."""
+"""The datasets that distinguish left and right."""
 
 MAPPINGS = list_mappings()
 
@@ -49,7 +49,7 @@ def of_sides(mapping):
 
 
 def synthetic_reference(mapping, seed):
-    """Blobs of each of the dataset's own labels, the unused ones too: (Z, Y, X), 2 x 2 x 4 voxels a label."""
+    """Blobs of all labels of the dataset, including unused ones: (Z, Y, X), 2 x 2 x 4 voxels per label."""
     labels = [label for target in mapping.targets for label in target.labels] + list(mapping.unused_labels)
     order = np.random.default_rng(seed).permutation(labels)
     reference_ZYX = np.zeros((3, 2, 4 * len(order)), np.uint8)
@@ -58,7 +58,7 @@ def synthetic_reference(mapping, seed):
 
 
 def perfect_prediction(mapping, reference_ZYX, swap=False):
-    """The same in our 104 structures; a target of several is filled by all of them, one beside the other."""
+    """The same in our 104 structures; a target of several structures is filled by all of them, side by side."""
     prediction_ZYX = np.zeros_like(reference_ZYX)
     for target in mapping.targets:
         names = [other_side(name) if swap and other_side(name) in LABELS else name for name in target.structures]
@@ -70,7 +70,7 @@ def perfect_prediction(mapping, reference_ZYX, swap=False):
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Writes two cases of a mapping, and what predicts them."""
+    """Write two cases of a mapping and their predictions."""
 
     def write(mapping, swap=False):
         for case in range(2):

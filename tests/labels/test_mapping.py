@@ -1,4 +1,4 @@
-"""Lookup tables, and mapping files that are wrong."""
+"""Lookup tables, and invalid mapping files."""
 
 import numpy as np
 import pytest
@@ -44,9 +44,9 @@ def test_remapping_equals_voxel_by_voxel(dtype):
 
 
 def test_labels_without_an_entry():
-    with pytest.raises(ValueError, match="label 4 is none"):
+    with pytest.raises(ValueError, match="label 4 is not in the mapping"):
         remap_labels(np.array([0, 1, 4]), {1: 1, 9: 2})
-    with pytest.raises(ValueError, match="label 300, 301 is none"):
+    with pytest.raises(ValueError, match="label 300, 301 is not in the mapping"):
         remap_labels(np.array([301, 1, 300]), {1: 1})
     with pytest.raises(ValueError, match="-1 is negative"):
         remap_labels(np.array([0, -1]), {1: 1})
@@ -67,14 +67,14 @@ def test_a_file_of_ones_own(mine):
     [
         ("cases = 2\n", "", "the file lacks cases"),
         ("cases = 2", 'cases = "2"', "cases of the file should be of type int, not str"),
-        ("cases = 2", "cases = 2\ncase = 3", "the file has 'case', which means nothing here"),
+        ("cases = 2", "cases = 2\ncase = 3", "the file has the unknown entry 'case'"),
         ("cases = 2", "cases = ", "Invalid value"),
         ("[1, 2]", '[1, "2"]', r"labels of target 1 \(kidney\) should all be of type int"),
         ("[1, 2]", "[]", "the target kidney has no label"),
         ("[1, 2]", "[1, 0]", "labels are 1 to 65535"),
-        ("[1, 2]", "[1, 9]", "the label 9 stands there twice"),
-        ("kidney_right", "kidney_up", "kidney_up is none of the 104 structures"),
-        ("kidney_right", "kidney_left", "the structure kidney_left stands there twice"),
+        ("[1, 2]", "[1, 9]", "the label 9 is listed twice"),
+        ("kidney_right", "kidney_up", "kidney_up is not one of the 104 structures"),
+        ("kidney_right", "kidney_left", "the structure kidney_left is listed twice"),
         ('name = "kidney"\n', "", "target 1 lacks name"),
         (VALID[VALID.index("[[targets]]") :], "[targets]", "targets of the file should be of type list"),
         ("tumour = 9", 'tumour = "9"', "unused_labels should all be of type int"),
@@ -82,13 +82,14 @@ def test_a_file_of_ones_own(mine):
 )
 def test_files_that_are_wrong(mine, old, new, sentence):
     assert old in VALID
-    with pytest.raises(UserError, match=rf"mine\.toml is no valid mapping: .*{sentence}"):
+    with pytest.raises(UserError, match=rf"mine\.toml is not a valid mapping: .*{sentence}"):
         load_mapping(mine(VALID.replace(old, new)))
 
 
 def test_unknown_names(tmp_path):
     with pytest.raises(
-        UserError, match=r"no mapping 'bctv'\. Did you mean 'btcv'\? Known are: msd_liver, .*segthor, totalsegmentator"
+        UserError,
+        match=r"no mapping 'bctv'\. Did you mean 'btcv'\? Known names: msd_liver, .*segthor, totalsegmentator",
     ):
         load_mapping("bctv")
     with pytest.raises(UserError, match=r"lost\.toml cannot be read \(No such file"):

@@ -1,4 +1,4 @@
-"""The 104 structures against the files that they were taken from."""
+"""The 104 structures, compared with the files that they were taken from."""
 
 import json
 from itertools import combinations
@@ -14,6 +14,8 @@ from stunet.labels.ontology import (
     TOTALSEGMENTATOR_V2_LABELS,
     colour_of,
 )
+
+ANATOMY = {"bones": 59, "muscles": 10, "heart": 5, "vessels": 8, "organs": 22}
 
 
 def test_both_numberings_hold_the_same_104_names():
@@ -52,6 +54,15 @@ def test_groups_share_out_all_structures():
         "ribs": 24,
     }
     assert sorted(name for names in GROUPS.values() for name in names) == list(LABELS[1:])
+
+
+def test_every_structure_is_found_where_people_look_for_it():
+    found = {kind: [one.name for one in STRUCTURES if one.anatomy == kind] for kind in ANATOMY}
+    assert {kind: len(names) for kind, names in found.items()} == ANATOMY
+    assert {"rib_left_1", "vertebrae_C1", "hip_left", "sacrum"} <= set(found["bones"])
+    assert all(name.startswith("heart_") for name in found["heart"])
+    assert {"aorta", "iliac_vena_left", "pulmonary_artery", "inferior_vena_cava"} <= set(found["vessels"])
+    assert {"liver", "brain", "colon", "trachea"} <= set(found["organs"])
 
 
 def test_structures_carry_both_numbers():

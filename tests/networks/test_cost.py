@@ -1,4 +1,4 @@
-"""Counts against the paper's Tables 2, 6 and 7, and against the real torchinfo."""
+"""Counts compared with the paper's Tables 2, 6 and 7, and with torchinfo."""
 
 import pytest
 import torch

@@ -17,16 +17,16 @@ WINDOWS = {
     "swin_unetr": (64, 32, 32),
     "nnformer": (32, 64, 64),
 }
-"""Two of a size (Z, Y, X) that each kind of network takes, or one of the slowest kind."""
+"""Two images of a size (Z, Y, X) that the network accepts, or one for the slowest kind."""
 
 OPTIONS = {
     "nnunet": {"strides": [[1, 1, 1], [2, 2, 2], [1, 2, 2], [2, 2, 2]], "kernel_sizes": [[1, 3, 3]] + [[3, 3, 3]] * 3},
     "unetr": {"window_size": [32, 32, 32]},
 }
-"""What a plan would decide."""
+"""The arguments that a plan would set."""
 
 TINY = ["tiny", "nnunet_tiny", "unet3d_tiny", "unetr_tiny", "swin_unetr_tiny", "nnformer_tiny"]
-"""One of each kind, small enough to run."""
+"""One network of each kind, small enough to run."""
 
 
 def class_of(name: str) -> type[Network]:
@@ -141,7 +141,7 @@ def test_the_body_goes_under_another_head(name):
     missing, unexpected = target.load_state_dict(body, strict=False)
     assert unexpected == [] and missing and all(key.startswith(target.head_keys) for key in missing)
     if isinstance(source.head, torch.nn.Identity):
-        return  # its features are the logits: see the test of its own
+        return  # its features are the logits, which another test checks
     image = image_for(name, 1)
     with torch.no_grad():
         torch.testing.assert_close(target.forward_features(image), source.forward_features(image))
@@ -177,5 +177,5 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
 
 def test_a_missing_package_is_asked_for_by_its_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "monai.networks.nets.unetr", None)
-    with pytest.raises(UserError, match=r"monai.*stunet\[baselines\]"):
+    with pytest.raises(UserError, match=r"monai.*'\.\[baselines\]'"):
         build_network("unetr_tiny", 1, 2)

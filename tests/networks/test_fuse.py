@@ -1,4 +1,4 @@
-"""The rewritten network gives the features of the original."""
+"""The rewritten network computes the features of the original."""
 
 import pytest
 import torch

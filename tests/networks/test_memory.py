@@ -1,4 +1,4 @@
-"""The ledger against what real tensors take."""
+"""The ledger compared with the memory of real tensors."""
 
 import pytest
 import torch
@@ -12,12 +12,12 @@ MEBIBYTE = 2**20
 
 
 def tiny() -> STUNet:
-    """Of two channels and five classes, for patches of 32 voxels."""
+    """A network for two channels, five classes and patches of 32 voxels."""
     return build(network_spec("tiny", 2, 5, strides=PUBLISHED_STRIDES), deep_supervision=True)
 
 
 def kept_bytes(network: STUNet, image_BCZYX: torch.Tensor) -> int:
-    """Of real memory: what autograd keeps of a forward pass for the backward pass, and the logits."""
+    """Real memory: tensors that autograd saves for the backward pass, and the logits."""
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -35,7 +35,7 @@ def kept_bytes(network: STUNet, image_BCZYX: torch.Tensor) -> int:
 
 @pytest.mark.parametrize(("precision", "tolerance"), [(torch.float32, 0), (torch.bfloat16, 5e-4)])
 def test_what_a_forward_pass_keeps_is_counted_to_the_byte(precision, tolerance):
-    """But for the statistics of norms, of which torch thinks that they were bfloat16, and which are float32."""
+    """Except for the statistics of norms, which are float32, but which torch reports as bfloat16."""
 
     def autocast():
         return torch.autocast("cpu", precision, enabled=precision != torch.float32, cache_enabled=False)

@@ -1,4 +1,4 @@
-"""nnFormer against the counts of Table 3 of the STU-Net paper, and shapes that follow from its description."""
+"""nnFormer compared with the counts of Table 3 of the STU-Net paper and with shapes from its description."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def small_network(**options) -> NNFormer:
 
 @pytest.fixture(scope="module")
 def published() -> NNFormer:
-    """The configuration of Table 3, without memory."""
+    """The configuration of Table 3, on the meta device."""
     with torch.device("meta"):
         return NNFormer(1, 105, deep_supervision=True).eval()
 
@@ -25,7 +25,7 @@ PATCH = torch.empty(1, 1, 128, 128, 128, device="meta")
 
 
 def test_counts_equal_table_3_to_its_last_digit(published):
-    """153.97 M, and 2.04 T by torchinfo; the true 0.4735 T is what the official code was measured to execute."""
+    """153.97 M, and 2.04 T by torchinfo; 0.4735 T was measured with the official code."""
     assert f"{count_parameters(published) / 1e6:.2f}" == "153.97"
     assert f"{count_torchinfo_mult_adds(published, PATCH) / 1e12:.2f}" == "2.04"
     assert count_parameters(published) / 1e6 == pytest.approx(153.968, abs=5e-4)
@@ -72,7 +72,8 @@ def test_parameters_follow_from_a_formula(published):
     [((2, 4, 4), (128, 128, 128)), ((2, 4, 4), (16, 96, 160)), ((4, 4, 4), (64, 32, 96)), ((1, 2, 4), (40, 16, 64))],
 )
 def test_every_part_answers_in_the_shape_that_the_description_gives(token, size):
-    """Stage s works on maps of the image's size / (token x 2^s) with C 2^s features; heads give tokens' voxels back."""
+    """Stage s works on maps of the image's size / (token x 2^s) with C 2^s features; heads turn tokens back into
+    voxels."""
     c, k = 48, 5
     with torch.device("meta"):
         network = NNFormer(1, k, width=c, heads=3, token_size=token, deep_supervision=True)

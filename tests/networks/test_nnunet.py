@@ -1,4 +1,4 @@
-"""nnU-Net's system against nnU-Net's own class."""
+"""Our nnU-Net compared with nnU-Net's own class."""
 
 import pytest
 import torch

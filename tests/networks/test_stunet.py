@@ -1,4 +1,4 @@
-"""STU-Net against an independent forward pass written from the description of the published weights."""
+"""STU-Net compared with an independent forward pass, written from the description of the published weights."""
 
 import pytest
 import torch
@@ -91,7 +91,7 @@ def test_depth_three_agrees_with_the_independent_forward():
 
 
 def test_wrong_strides_load_without_a_complaint_and_answer_otherwise():
-    """The first silent failure of the published weights: strides leave no trace in the weights."""
+    """Wrong strides fail silently, because the weights do not contain them."""
     torch.manual_seed(0)
     published = STUNet(1, 3, 4, strides=PUBLISHED_STRIDES).eval()
     isotropic = STUNet(1, 3, 4, strides=ISOTROPIC_STRIDES).eval()
@@ -113,7 +113,7 @@ def test_evaluation_answers_as_training_does(upsampling):
 
 
 def test_convolution_before_nearest_upsampling_is_equal_to_the_bit():
-    """Each output voxel of a 1x1x1 convolution is one dot product, wherever the voxel came from."""
+    """Each output voxel of a 1x1x1 convolution is one dot product, so the order of the operations does not matter."""
     torch.manual_seed(0)
     x = torch.randn(1, 64, 8, 8, 8)
     convolution = torch.nn.Conv3d(64, 32, 1).double()

@@ -1,4 +1,4 @@
-"""3D U-Net against the number of parameters that its paper states."""
+"""3D U-Net compared with the number of parameters in its paper."""
 
 import pytest
 from torch import nn

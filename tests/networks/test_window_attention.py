@@ -1,4 +1,4 @@
-"""Attention within windows against attention among all tokens of a map, of which a loop says which may meet."""
+"""Window attention compared with attention among all tokens of a map, masked by a loop over all pairs."""
 
 from itertools import product
 
@@ -20,14 +20,15 @@ CASES = [
 
 
 def window_of(place: int, size: int, window: int, shifted: bool) -> int:
-    """The window in which a place on an axis lies; shifted ones begin at w // 2 and after, what is before is one."""
+    """The window index of a position along an axis. Shifted windows start at w // 2; positions before it form one
+    window."""
     if not shifted or size <= window:
         return place // window
     return 0 if place < window // 2 else 1 + (place - window // 2) // window
 
 
 def may_meet(size, window, shifted) -> torch.Tensor:
-    """Pairs of a map's tokens, in the order of the flattened map, that lie in one window."""
+    """Pairs of tokens in the same window, in the order of the flattened map."""
     places = list(product(*(range(n) for n in size)))
     homes = [
         tuple(window_of(p, n, w, shifted) for p, n, w in zip(place, size, window, strict=True)) for place in places
@@ -93,7 +94,7 @@ def test_skip_attention_takes_queries_from_the_decoder_and_the_rest_from_the_enc
 
 @pytest.mark.parametrize(("size", "window", "shifted"), CASES)
 def test_windows_connect_each_pair_of_a_map_that_a_loop_connects_once(size, window, shifted):
-    """Each token carries its number plus 1 through the cut; 0 is filling, and meets no token."""
+    """Each token has its number plus 1 as its value; 0 is padding and attends to no token."""
     grid = WindowGrid.over(size, window, shifted)
     numbers = torch.arange(1, torch.Size(size).numel() + 1).view(1, *size, 1)
     cut_WN = grid.cut(numbers).squeeze(2)

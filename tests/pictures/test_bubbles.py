@@ -1,4 +1,4 @@
-"""Figure 1 holds each system once, where its numbers are, as large as its parameters, with its name beside it."""
+"""Figure 1 shows each system once, at its values, with an area for its parameters and its name next to it."""
 
 from dataclasses import replace
 from itertools import combinations

@@ -1,4 +1,4 @@
-"""Curves go through the values of the results; each seed is drawn, and each system told apart without colour."""
+"""Curves pass through the results; each seed is drawn, and systems can be distinguished without colour."""
 
 from dataclasses import replace
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Figure 3 shows the right slice the right way round, from the files that the results name."""
+"""Figure 3 shows the correct slice in the correct orientation, from the files named in the results."""
 
 from dataclasses import replace
 

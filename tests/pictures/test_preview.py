@@ -15,11 +15,11 @@ from stunet.pictures.preview import save_preview
 SHAPE, SPACING = (20, 24, 28), (2.0, 1.5, 1.0)
 NAMES = {0: "background", 1: "corner"}
 BLOCK = (slice(14, 18), slice(17, 22), slice(20, 26))
-"""Where the label lies in a RAS scan: to the patient's right, in front, above."""
+"""Position of the label in a RAS scan: to the patient's right, in front, above."""
 
 
 def corner_phantom() -> tuple[Volume, np.ndarray]:
-    """A grey RAS scan with one labelled block; what is black and white lies off the planes."""
+    """A grey RAS scan with one labelled block; the black and white voxels are outside the planes."""
     image = np.full(SHAPE, 100, dtype=np.int16)
     image[2:6, 2:6, 2:12], image[8:12, 2:6, 2:12] = 0, 300
     labels = np.zeros(SHAPE, dtype=np.uint8)
@@ -28,7 +28,7 @@ def corner_phantom() -> tuple[Volume, np.ndarray]:
 
 
 def turned(volume: Volume, labels_ZYX: np.ndarray, axes: str) -> tuple[Volume, np.ndarray]:
-    """The same patient stored in another orientation, by nibabel."""
+    """The same scan, reoriented by nibabel."""
     moves = nibabel.orientations.ornt_transform(
         nibabel.orientations.io_orientation(volume.affine), nibabel.orientations.axcodes2ornt(axes)
     )
@@ -47,7 +47,7 @@ IN_A_SQUARE = ("coronal", "sagittal", "axial", "projection")
 
 
 def views_of(picture: np.ndarray, names: tuple[str, ...] = IN_A_ROW) -> dict[str, np.ndarray]:
-    """The four views, from the upper left: the largest areas that do not have the sheet's colour."""
+    """The four views from the upper left: the largest areas that do not have the background colour."""
     components, _ = ndimage.label((picture != picture[0, 0]).any(axis=-1))
     largest = np.argsort(np.bincount(components.ravel())[1:])[-4:]
     boxes = sorted(
@@ -61,7 +61,7 @@ def is_coloured(plane: np.ndarray) -> np.ndarray:
 
 
 def letter_at(plane: np.ndarray, side: str) -> str:
-    """The letter that looks most like what is drawn at the middle of a side."""
+    """The letter most similar to the picture at the middle of a side."""
     rows, columns = plane.shape[:2]
     y, x = {"left": (0.5, 0), "right": (0.5, 1), "top": (0, 0.5), "bottom": (1, 0.5)}[side]
     top, left = (int(np.clip(f * n - 30, 0, n - 60)) for f, n in ((y, rows), (x, columns)))

@@ -10,13 +10,13 @@ COLOUR_OF = {label: np.array(COLOURS[name]) / 255 for label, name in enumerate(L
 
 
 def legend(structures: int, dsc: float | None = None, mm3: float = 1_234_567.0, has_reference: bool = False) -> Legend:
-    """The first structures of a body, each one mm³ smaller than the one before."""
+    """The first structures, each one mm³ smaller than the previous one."""
     rows = (Row(label, LABELS[label].replace("_", " "), mm3 - label, dsc) for label in range(1, structures + 1))
     return Legend(tuple(rows), has_reference)
 
 
 def texts(one: Legend, width: float, height: float) -> tuple[list[str], np.ndarray]:
-    """What is written, and the boxes (left, bottom, right, top) of the words in inches from the lower left corner."""
+    """The texts, and their boxes (left, bottom, right, top) in inches from the lower left corner."""
     blocks = one.blocks(width, height)
     size = (width, max(height, one.height(blocks)))
     figure = Figure(figsize=size, dpi=100)

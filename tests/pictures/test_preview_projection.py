@@ -14,7 +14,7 @@ ONE_DOT_PER_VOXEL = 0.01
 def scene(
     labels_ZYX: np.ndarray, image_ZYX: np.ndarray | None = None, axes_xyz: tuple[int, int, int] = (1, 1, 1)
 ) -> Scene:
-    """A scan of one value, as a rule, in RAS orientation with voxels of 1 mm."""
+    """A scan in RAS orientation with voxels of 1 mm, of one value by default."""
     image = np.zeros(labels_ZYX.shape, dtype=np.int16) if image_ZYX is None else image_ZYX
     return make_scene(Volume(image[None], np.diag([*map(float, axes_xyz), 1.0])), labels_ZYX, None, NAMES)
 
@@ -57,7 +57,7 @@ def test_right_is_left_and_above_is_up():
 
 
 def colour_distances(labels: np.ndarray, picture: np.ndarray) -> list[np.ndarray]:
-    """For each of the structures 1 and 2, how far each dot is from its hue."""
+    """For structures 1 and 2, the distance of each dot from their hue."""
     colours = scene(labels).colours
     norm = np.linalg.norm(picture, axis=-1, keepdims=True)
     hues = np.divide(picture, norm, out=np.zeros_like(picture), where=norm > 0.1)
@@ -85,7 +85,7 @@ def test_a_single_voxel_is_seen_through_a_large_structure(y):
 
 
 def test_the_more_it_hides_the_clearer_the_glass():
-    """The same plate in front lets through more where four structures lie behind it."""
+    """The same plate in front is more transparent where four structures are behind it."""
     alone = nothing()
     alone[2:14, 18, 2:22] = 1
     before_others = alone.copy()

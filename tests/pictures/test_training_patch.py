@@ -35,3 +35,9 @@ def test_a_patch_without_contrast_or_labels(tmp_path):
     empty = np.zeros((4, 6, 6))
     draw_patch(tmp_path / "empty.png", "case", empty, empty.astype(int), empty.astype(int))
     assert imread(tmp_path / "empty.png").ndim == 3
+
+
+def test_a_name_that_is_no_text_is_drawn(tmp_path):
+    empty = np.zeros((4, 6, 6))
+    draw_patch(tmp_path / "odd.png", "c\udce4se $x_$", empty, empty.astype(int), empty.astype(int))
+    assert imread(tmp_path / "odd.png").ndim == 3

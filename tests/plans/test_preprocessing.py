@@ -1,4 +1,4 @@
-"""Plans: nnU-Net's own dictionaries in, JSON out and in, and what is not supported refused by name."""
+"""Plans are read from nnU-Net's dictionaries, written to JSON and read again; unsupported ones are refused by name."""
 
 import json
 from collections import OrderedDict
@@ -18,7 +18,7 @@ RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": Non
 
 
 def v1_plans(**changes: Any) -> dict[str, Any]:
-    """The entries that preprocessing needs of an nnU-Net v1 plans file, in the types they have there."""
+    """The entries of an nnU-Net v1 plans file that preprocessing needs, with their original types."""
     pooling = {"pool_op_kernel_sizes": [[2, 2, 2]] * 5}
     stage = {"current_spacing": np.array([1.5, 1.5, 1.5]), "patch_size": np.array([128, 128, 128]), **pooling}
     coarse = {"current_spacing": np.array([3.0, 3.0, 3.0]), "patch_size": np.array([96, 96, 96]), **pooling}
@@ -39,7 +39,7 @@ def test_the_plan_of_the_published_weights() -> None:
 
 
 def test_the_catalogues_plan_is_the_same_but_for_the_orientation() -> None:
-    """nnU-Net takes scans as stored; the catalogue may know how those of the training set were stored."""
+    """nnU-Net v1 uses scans as stored; the orientation of the published models is known from elsewhere."""
     assert replace(PUBLISHED_PLAN, orientation=None) == plans_from(v1_plans()).preprocessing
 
 
@@ -69,8 +69,9 @@ def test_v2_is_read_with_inheritance() -> None:
     assert (plan.image_order, plan.logits_order, plan.force_separate_z, plan.orientation) == (3, 1, None, None)
 
 
-def test_a_reader_that_reorients_is_noticed() -> None:
-    plans = v2_plans() | {"image_reader_writer": "NibabelIOWithReorient"}
+@pytest.mark.parametrize("reader", ["NibabelIOWithReorient", "SimpleITKIOWithReorient"])
+def test_a_reader_that_reorients_is_noticed(reader: str) -> None:
+    plans = v2_plans() | {"image_reader_writer": reader}
     assert plans_from(plans).preprocessing.orientation == "RAS"
 
 

@@ -21,7 +21,9 @@ LONGEST = 120
 """Seconds that a function may take."""
 
 
-def run_ranks(world_size: int, function: Callable, *arguments: Any, local_world_size: int | None = None) -> list[Any]:
+def run_ranks(
+    world_size: int, function: Callable, *arguments: Any, local_world_size: int | None = None, device: str = "cpu"
+) -> list[Any]:
     """What `function(process, *arguments)` returns on each rank; the first error of a rank is raised here.
 
     Args:
@@ -29,6 +31,7 @@ def run_ranks(world_size: int, function: Callable, *arguments: Any, local_world_
         function: at the top of a module.
         arguments: what can be pickled.
         local_world_size: processes of a node; all of them by default.
+        device: "cpu" or "cuda".
     """
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))
@@ -40,7 +43,9 @@ def run_ranks(world_size: int, function: Callable, *arguments: Any, local_world_
         who = {"RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": rank % local, "LOCAL_WORLD_SIZE": local}
         variables = address | {name: str(value) for name, value in who.items()}
         homes = {name: value for name, value in os.environ.items() if name.startswith(("STUNET", "nnUNet"))}
-        process = START.Process(target=_one_rank, args=(there, variables | homes, function, arguments), daemon=True)
+        process = START.Process(
+            target=_one_rank, args=(there, variables | homes, device, function, arguments), daemon=True
+        )
         process.start()
         there.close()
         processes.append(process)
@@ -62,11 +67,13 @@ def _received(end: Connection, rank: int) -> Any:
     return value
 
 
-def _one_rank(end: Connection, variables: dict[str, str], function: Callable, arguments: tuple[Any, ...]) -> None:
+def _one_rank(
+    end: Connection, variables: dict[str, str], device: str, function: Callable, arguments: tuple[Any, ...]
+) -> None:
     os.environ.update(variables)
     torch.set_num_threads(1)
     try:
-        with process_group("cpu") as process:
+        with process_group(device) as process:
             end.send(("result", function(process, *arguments)))
     except BaseException:
         end.send(("error", traceback.format_exc()))

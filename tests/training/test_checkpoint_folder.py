@@ -109,7 +109,7 @@ def test_another_network(tmp_path):
     with pytest.raises(UserError, match="another network"):
         checkpoint_folder.load_into(checkpoint, other, optimizer)
     with pytest.raises(
-        UserError, match=r"optimiser belongs to another network: it holds (weight|bias)::momentum_buffer"
+        UserError, match=r"optimiser belongs to another network: it contains (weight|bias)::momentum_buffer"
     ):
         load_optimizer_tensors(optimizer, other, checkpoint.optimizer)
 

@@ -25,7 +25,7 @@ from tests.training.options import changed
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_no_number(loss):
     require_finite(0.5, 7, ("case_1",), None)
-    with pytest.raises(UserError, match=rf"{loss} in step 7, whose batch holds case_1, case_2. Start again"):
+    with pytest.raises(UserError, match=rf"{loss} in step 7 \(cases case_1, case_2\)\. Start again"):
         require_finite(loss, 7, ("case_1", "case_2"), None)
     with pytest.raises(UserError, match=r"last good checkpoint is run.stunet_checkpoint; .*--lr"):
         require_finite(loss, 7, ("case_1",), Path("run/stunet_checkpoint"))
@@ -41,16 +41,17 @@ def test_a_training_stops_at_such_a_loss(build, monkeypatch, tmp_path):
     batch = {**random_batch(trainer), "keys": ["case_1", "case_2"]}
     batch["data"][1, 0, 3, 3, 3] = math.inf
     trainer.save_state()
-    with pytest.raises(UserError, match=rf"nan in step 1, .*case_1, case_2.*{checkpoint_folder.NEWEST}; go on"):
+    said = rf"nan in step 1 \(cases case_1, case_2\).*{checkpoint_folder.NEWEST}; continue"
+    with pytest.raises(UserError, match=said):
         trainer.train_step(batch)
 
 
 def test_memory_that_does_not_suffice(build):
     advice = "Try less."
-    here = pytest.raises(UserError, match=r"This machine's memory does not suffice.*Try less")
+    here = pytest.raises(UserError, match=r"This machine's memory is too small.*Try less")
     with here, explaining_lack_of_memory(lambda: advice):
         torch.empty(2**60, dtype=torch.uint8)
-    with pytest.raises(UserError, match="The GPU's memory does not suffice"), explaining_lack_of_memory(lambda: advice):
+    with pytest.raises(UserError, match="The GPU's memory is too small"), explaining_lack_of_memory(lambda: advice):
         raise torch.OutOfMemoryError("CUDA out of memory")
     with pytest.raises(RuntimeError, match="else"), explaining_lack_of_memory(lambda: pytest.fail("asked in vain")):
         raise RuntimeError("something else")

@@ -122,9 +122,7 @@ def test_regions_and_odd_plans_do_not_stand_in_the_way(fine_tuner, monkeypatch):
 def test_a_size_that_does_not_fit_is_refused(fine_tuner, tmp_path):
     file = samples.write_v1(tmp_path / "small_ep4k.model", samples.network("small", 1, 105).state_dict())
     assert (size_of(str(file)), size_of("hippocampus")) == ("small", "tiny")
-    with pytest.raises(
-        UserError, match=r"for the size small \(width 16, depth 1\), and this network is tiny \(width 8"
-    ):
+    with pytest.raises(UserError, match=r"for size small \(width 16, depth 1\), but this network is tiny \(width 8"):
         start_from(fine_tuner(FINETUNE), StartSettings(str(file)))
 
 

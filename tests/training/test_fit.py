@@ -80,7 +80,7 @@ def test_nothing_fits():
 
 def test_a_step_that_should_have_fitted():
     said = suggest_fit(STEP, 10**12)
-    assert "Something else holds the rest." in said
+    assert "Other programs use the rest." in said
     assert gigabytes(said) and all(number < needed_bytes(STEP) / 1e9 for number in gigabytes(said))
 
 
@@ -91,3 +91,12 @@ def test_what_was_tried_is_not_proposed_again():
 
 def test_the_memory_of_this_machine():
     assert device_bytes(torch.device("cpu")) == psutil.virtual_memory().total
+
+
+def test_a_system_that_does_not_say_how_much_memory_there_is(monkeypatch):
+    """As Windows."""
+    monkeypatch.delattr("os.sysconf")
+    assert device_bytes(torch.device("cpu")) is None
+    said = suggest_fit(STEP, None)
+    assert "there are" not in said and "What fits: " in said
+    assert gigabytes(said) and all(number <= needed_bytes(STEP) / 1e9 for number in gigabytes(said))

@@ -94,5 +94,5 @@ def test_tensorboard_that_is_not_there(tmp_path, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(UserError, match=r"pip install 'stunet\[tensorboard\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[tensorboard\]'"):
         TensorBoard(tmp_path)

@@ -16,10 +16,11 @@ from stunet.errors import UserError
 from stunet.folders import nnunet_folders
 from stunet.training import checkpoint_folder
 from stunet.training.parallel import Process, whole_weights
-from stunet.training.run import build_trainer, trainer_class
+from stunet.training.run import build_trainer
 from stunet.training.settings import TrainingSettings
 from stunet.training.start import start_from
 from stunet.training.stopping import TrainingStopped
+from stunet.training.trainers import STUNetTrainer_tiny_ft
 from stunet.weights.checkpoint import read_checkpoint
 from stunet.weights.import_model import import_model
 from stunet.weights.model import load_model
@@ -39,7 +40,7 @@ def run(process: Process, results: str, settings: TrainingSettings, stop_at: int
     """
     os.environ["nnUNet_results"] = results
     os.environ["nnUNet_n_proc_DA"] = "0"
-    trainer = trainer_class(settings)
+    trainer = STUNetTrainer_tiny_ft
     build = trainer.build_network_architecture
 
     def double(plans_manager, *more):
@@ -177,8 +178,8 @@ def test_a_network_in_parts_starts_with_a_models_weights(home, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"batch_size": 3}, "batch of 3 cannot be shared out evenly over 2 processes"),
-        ({"accumulate": 3}, "has 2 of the batch's 4 images, which cannot be cut into 3 parts"),
+        ({"batch_size": 3}, "batch of 3 cannot be divided evenly among 2 processes"),
+        ({"accumulate": 3}, "has 2 of the batch's 4 images, which cannot be divided into 3 parts"),
     ],
 )
 def test_batches_that_cannot_be_shared_out(home, tmp_path, changes, sentence):
@@ -230,7 +231,7 @@ def test_gpus_within_torchrun_are_refused(home, monkeypatch):
     with pytest.raises(UserError, match="leave --gpus out"):
         parse(["train", *OPTIONS, "--gpus", "2"]).run()
     monkeypatch.delenv("RANK")
-    with pytest.raises(UserError, match="--gpus is 1 or more"):
+    with pytest.raises(UserError, match="--gpus must be 1 or more"):
         parse(["train", *OPTIONS, "--gpus", "0"]).run()
 
 

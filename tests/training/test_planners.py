@@ -1,13 +1,19 @@
 import json
+import os
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 
+from stunet.errors import UserError
 from stunet.networks.registry import find_class, find_network
 from stunet.networks.stunet import SIZES
 from stunet.training.planners import (
     STUNetPlanner,
+    Target,
     fitted_patch,
+    plan_dataset,
     planned_architecture,
     plans_name,
     require_fitting_plans,
@@ -87,3 +93,50 @@ def test_a_planner_of_a_class_of_its_own_name(home):
     planner = STUNetPlanner(4, size="huge")
     assert planner.plans_identifier == "STUNetPlans_huge"
     assert planner.generate_data_identifier("3d_lowres") == "STUNetPlans_3d_lowres"
+
+
+SPACING, MEMORY = (2.0, 1.5, 1.0), 3.0
+
+
+def test_a_spacing_and_a_memory_of_ones_own(home, plans):
+    """nnU-Net's planner, told the same, plans the same; the configuration is added to those that are there."""
+    STUNetPlanner(4, "base").plan_experiment()
+    before = plans("STUNetPlans_base")["configurations"]["3d_fullres"]
+    STUNetPlanner(4, "base", Target("3d_coarse", SPACING, MEMORY)).plan_experiment()
+    ExperimentPlanner(4, MEMORY, plans_name="Coarse", overwrite_target_spacing=list(SPACING)).plan_experiment()
+    configurations = plans("STUNetPlans_base")["configurations"]
+    assert configurations["3d_fullres"] == before
+    ours, theirs = configurations["3d_coarse"], plans("Coarse")["configurations"]["3d_fullres"]
+    assert ours["spacing"] == list(SPACING) and ours["spacing"] != before["spacing"]
+    assert ours["data_identifier"] == "STUNetPlans_3d_coarse"
+    for key in set(theirs) - {"architecture", "data_identifier"}:
+        assert ours[key] == theirs[key], key
+
+
+def test_a_small_gpu_gets_a_small_patch(home, plans):
+    STUNetPlanner(4, "base", Target("mine", memory=0.1)).plan_experiment()
+    ExperimentPlanner(4, 0.1, plans_name="Small").plan_experiment()
+    mine = plans("STUNetPlans_base")["configurations"]["mine"]["patch_size"]
+    assert mine == plans("Small")["configurations"]["3d_fullres"]["patch_size"]
+    assert np.prod(mine) < np.prod(plans("nnUNetPlans")["configurations"]["3d_fullres"]["patch_size"])
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ({"configuration": "3d_fullres", "spacing": SPACING}, "name it, for example with -c 3d_coarse"),
+        ({"configuration": "mine", "spacing": (1.0, 0.0, 1.0)}, r"--spacing \(mm\) .* must be above 0"),
+        ({"configuration": "mine", "memory": -1.0}, r"--memory \(GB\) must be above 0"),
+    ],
+)
+def test_targets_that_cannot_be_planned_for(target, sentence):
+    with pytest.raises(UserError, match=sentence):
+        Target(**target)
+
+
+def test_planning_needs_a_thread_where_loading_needs_no_process(home, plans, monkeypatch):
+    """nnU-Net takes the number of processes that load images for a number of threads, too."""
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    plan_dataset(DATASET, "large", "nnunet", home / "preprocessed" / DATASET / "STUNetPlans_large.json")
+    assert "3d_fullres" in plans("STUNetPlans_large")["configurations"]
+    assert os.environ["nnUNet_n_proc_DA"] == "0"

@@ -28,7 +28,7 @@ def test_a_failure_costs_only_its_case(tmp_path, capfd, processes):
         "bad": "bad.nii.gz: is empty.",
         "good": None,
         "odd": "RuntimeError: something that a reader raised",
-        "huge": "there is not enough memory for this case; give a smaller number of --workers.",
+        "huge": "not enough memory for this case; use fewer --workers.",
         "fine": None,
     }
     assert {path.name for path in tmp_path.iterdir()} == {"good", "fine"}
@@ -36,5 +36,5 @@ def test_a_failure_costs_only_its_case(tmp_path, capfd, processes):
 
 
 def test_a_process_that_is_killed(tmp_path):
-    with pytest.raises(UserError, match=r"A process was killed.*smaller number of --workers"):
+    with pytest.raises(UserError, match=r"A process was killed.*fewer --workers"):
         list(each_case(work, {case: (case, tmp_path) for case in ("killed", "other")}, 2))

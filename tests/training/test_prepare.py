@@ -9,7 +9,7 @@ import pytest
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, preprocess_dataset
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from stunet.errors import UserError
+from stunet.errors import OutputError, UserError
 from stunet.networks.stunet import PUBLISHED_STRIDES
 from stunet.plans.nnunet import plans_from
 from stunet.training import fingerprint, preprocessing
@@ -203,11 +203,19 @@ def test_an_unknown_size_plan_or_dataset(home):
     ("changes", "sentence"),
     [
         ({"numTraining": 4}, r"states 4 training cases \(numTraining\), but there are 3: hippo"),
-        ({"numTraining": "3"}, r"numTraining as '3', which is no whole number"),
+        ({"numTraining": "3"}, r"numTraining as '3', which is not a whole number"),
+        ({"file_ending": ".nrrd"}, r"no training image that ends in \.nrrd"),
         ({"file_ending": ".png"}, r"end with \.png are 2D"),
         ({"labels": {"background": 0, "a": 2}}, "count from 0 without a gap"),
-        ({"labels": {"a": 1}}, "refuses the labels"),
-        ({"labels": None}, "refuses the labels"),
+        ({"labels": {"a": 1}}, "label 0 should be called background"),
+        ({"labels": None}, "no table of labels"),
+        ({"labels": {"background": 0, "a": 1, "b": 2, "c": 2}}, "b, c share one"),
+        ({"channel_names": ["MRI"]}, r'write "channel_names": \{"0": "MRI"\}'),
+        (
+            {"channel_names": {"0": "T1", "1": "T2"}},
+            r"channels 0000, 0001, but 3 of 3 cases have others: .*_001 \(0000\)",
+        ),
+        ({"file_ending": ".mhd"}, r"whose files end in \.nii\.gz, \.nii, \.nrrd, \.mha"),
     ],
 )
 def test_a_description_that_nnunet_cannot_use(few, changes, sentence):
@@ -247,8 +255,29 @@ def test_a_label_map_beside_its_image(few, axis, factor):
     affine[axis, 3] += 30 if factor > 0 else 0
     affine[axis, axis] *= factor
     nibabel.save(nibabel.Nifti1Image(np.asanyarray(label.dataobj), affine), path)
-    with pytest.raises(UserError, match=r"1 of 3 cases cannot be used\.\n.*lies up to .* mm away from"):
+    with pytest.raises(UserError, match=r"1 of 3 cases cannot be used\.\n.*is up to .* mm away from"):
         prepare("4", "tiny", processes=1)
+
+
+def test_files_that_dataset_json_names(few):
+    """nnU-Net's `dataset`: the same files elsewhere give the same fingerprint and the same images."""
+    prepare("4", "tiny", processes=1)
+    prepared, raw = few / "preprocessed" / DATASET, few / "raw" / DATASET
+    before = {path.name: blosc2.open(str(path))[:] for path in prepared.glob("STUNetPlans_3d_fullres/*.b2nd")}
+    fingerprint_before = (prepared / "dataset_fingerprint.json").read_text()
+    shutil.rmtree(prepared)
+    (few / "elsewhere").mkdir()
+    files = {}
+    for case in cases_of(few):
+        image, label = (path.rename(few / "elsewhere" / f"my{path.name}") for path in case.files)
+        files[case.name] = {"images": [str(image)], "label": f"../../elsewhere/{label.name}"}
+    described = json.loads((raw / "dataset.json").read_text())
+    (raw / "dataset.json").write_text(json.dumps({**described, "dataset": files}))
+    assert prepare("4", "tiny", processes=1).cases == 3
+    assert (prepared / "dataset_fingerprint.json").read_text() == fingerprint_before
+    for name, array in before.items():
+        np.testing.assert_array_equal(blosc2.open(str(prepared / "STUNetPlans_3d_fullres" / name))[:], array)
+    assert {path.name for path in (prepared / "gt_segmentations").iterdir()} == {f"{name}.nii.gz" for name in files}
 
 
 def test_hidden_files_of_macos(few):
@@ -262,7 +291,7 @@ def test_images_without_a_channel_number(few):
     for case in cases_of(few):
         image = case.files[0]
         image.rename(image.with_name(image.name.replace("_0000", "")))
-    with pytest.raises(UserError, match=r"3 of 3 images have no channel number.* Call them \S+_0000.nii.gz"):
+    with pytest.raises(UserError, match=r"3 images have no channel number.* Call them \S+_0000.nii.gz"):
         prepare("4", "tiny", processes=1)
 
 
@@ -283,7 +312,7 @@ def test_images_of_one_slice(few):
 
 def test_labels_without_any_foreground(few):
     each_file_becomes(few, lambda voxels, are_labels: np.zeros_like(voxels) if are_labels else voxels)
-    with pytest.raises(UserError, match=r"No label map of .* holds any foreground"):
+    with pytest.raises(UserError, match=r"No label map of .* has any foreground"):
         prepare("4", "tiny", processes=1)
 
 
@@ -311,8 +340,18 @@ def test_a_folder_that_may_not_be_written(few, monkeypatch):
         prepare("4", "tiny", processes=1)
 
 
+def test_a_full_disk_is_found_before_any_case_is_read(few, monkeypatch):
+    def refuse(folder):
+        raise OutputError(f"{folder}: cannot be written to")
+
+    monkeypatch.setattr("stunet.training.prepare.require_writable", refuse)
+    monkeypatch.setattr("stunet.training.prepare.extract_fingerprint", None)
+    with pytest.raises(OutputError, match=rf"preprocessed/{DATASET}: cannot be written to"):
+        prepare("4", "tiny", processes=1)
+
+
 def test_too_few_processes(home):
-    with pytest.raises(UserError, match="--processes is 1 or more"):
+    with pytest.raises(UserError, match="--workers must be 1 or more, not -1"):
         prepare("4", "tiny", processes=-1)
 
 
@@ -330,3 +369,20 @@ def test_another_size_leaves_the_images_alone(home):
 def test_a_configuration_that_nnunet_does_not_plan(home):
     with pytest.raises(UserError, match="no '3d_lowres' for Dataset004_Hippocampus, only: 3d_fullres"):
         prepare("4", "tiny", "3d_lowres", processes=1)
+
+
+def test_a_configuration_of_ones_own(few):
+    """Its images are at its spacing, and nnU-Net's own configuration can be prepared beside it."""
+    prepared = prepare("4", "tiny", "3d_coarse", processes=1, spacing=(2.0, 2.0, 2.0))
+    plans = json.loads(prepared.plans_file.read_text())
+    assert list(plans["configurations"]) == ["3d_coarse"]
+    folder = prepared.plans_file.parent
+    assert len(list((folder / "STUNetPlans_3d_coarse").glob("*.pkl"))) == prepared.cases
+    prepare("4", "tiny", processes=1)
+    assert set(json.loads(prepared.plans_file.read_text())["configurations"]) == {"3d_coarse", "3d_fullres"}
+    assert (folder / "STUNetPlans_3d_fullres").is_dir()
+
+
+def test_the_published_plan_has_its_own_spacing(few):
+    with pytest.raises(UserError, match="leave --spacing and --memory out"):
+        prepare("4", "tiny", "mine", plan="published", memory=16.0)

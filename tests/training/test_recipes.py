@@ -1,9 +1,12 @@
 """The recipes against the paper's text."""
 
 import pytest
+import torch
+from nnunetv2.training.lr_scheduler.warmup import Lin_incr_LRScheduler, PolyLRScheduler_offset
 
 from stunet.errors import UserError
 from stunet.networks.registry import CLASSES
+from stunet.training.optimizer import LearningRateSchedule
 from stunet.training.recipes import RECIPES, Recipe, departures, find_recipe, recipe_of
 
 
@@ -35,7 +38,7 @@ def test_other_systems_are_trained_as_their_papers_say():
         r = recipe_of(network)
         assert (r.optimizer, r.learning_rate, r.schedule, r.warm_up, r.weight_decay) == numbers
         assert (r.epochs, r.iterations_per_epoch, r.momentum) == (1000, 250, 0.99)
-    assert set(RECIPES) == {"scratch", "pretrain", "finetune", *CLASSES} - {"stunet"}
+    assert set(RECIPES) == {"scratch", "pretrain", "finetune", "warmup", *CLASSES} - {"stunet"}
 
 
 def test_changes_leave_the_rest():
@@ -73,5 +76,35 @@ def test_numbers_with_which_nothing_is_learnt(numbers):
 
 
 def test_an_unknown_recipe():
-    with pytest.raises(UserError, match=r"no recipe 'quick'.*scratch, pretrain, finetune"):
+    with pytest.raises(UserError, match=r"no recipe 'quick'.*scratch, pretrain, finetune, warmup"):
         find_recipe("quick")
+
+
+@pytest.mark.parametrize("epochs", [1000, 160])
+def test_the_warm_up_of_nnunet(epochs):
+    """nnU-Net's trainers with a warm-up: linear for the first epochs, then its polynomial decay over the others."""
+    recipe = RECIPES["warmup"].with_changes(epochs=epochs)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    ours = LearningRateSchedule(torch.optim.SGD([{"params": [parameter], "lr": recipe.learning_rate}]), recipe, epochs)
+    warm_up = epochs // 20
+    theirs = torch.optim.SGD([parameter], lr=1.0)
+    rising = Lin_incr_LRScheduler(theirs, recipe.learning_rate, warm_up)
+    falling = PolyLRScheduler_offset(theirs, recipe.learning_rate, epochs, warm_up)
+    for epoch in range(epochs):
+        (rising if epoch < warm_up else falling).step(epoch)
+        ours.step(epoch)
+        assert ours.get_last_lr()[0] == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-9), epoch
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sentence"),
+    [
+        ({"foreground": 1.5}, "--foreground must be a fraction"),
+        ({"patience": 0}, "--patience must be 1 or more"),
+        ({"class_weights": (-1.0, 1.0)}, "--class-weights must be 0 or more"),
+        ({"class_weights": (0.0, 0.0)}, "not all of them 0"),
+    ],
+)
+def test_numbers_with_which_nothing_can_be_trained(numbers, sentence):
+    with pytest.raises(UserError, match=sentence):
+        RECIPES["scratch"].with_changes(**numbers)

@@ -186,7 +186,7 @@ def test_32_the_weights_of_another_network_are_named(tmp_path):
     """nnU-Net's own U-Net has none of these names."""
     other = {"encoder.stages.0.0.convs.0.conv.weight": torch.zeros(1), "decoder.seg_layers.0.weight": torch.zeros(1)}
     torch.save({"network_weights": other}, tmp_path / "plain.pth")
-    with pytest.raises(UserError, match=r"plain\.pth is not an STU-Net: it holds a U-Net of nnU-Net's own"):
+    with pytest.raises(UserError, match=r"plain\.pth is not an STU-Net: it contains one of nnU-Net's own U-Nets"):
         read_pretrained(tmp_path / "plain.pth")
 
 

@@ -138,7 +138,7 @@ def test_nnunets_own_checkpoint_is_never_opened(uninterrupted, results, monkeypa
     for name in (checkpoint_folder.NEWEST, checkpoint_folder.PREVIOUS):
         (folder.parent / name).rename(folder.parent / f"away_{name}")
     (folder.parent / "checkpoint_latest.pth").touch()
-    with pytest.raises(UserError, match=r"nnU-Net's checkpoint_latest.pth alone.*nnUNetv2_train"):
+    with pytest.raises(UserError, match=r"contains only nnU-Net's checkpoint_latest.pth.*nnUNetv2_train"):
         build_trainer(changed(SETTINGS, resume=True), nnunet_folders())
 
 

@@ -10,13 +10,16 @@ import pytest
 import torch
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 
-from stunet.errors import UserError
+from stunet.errors import NotEnoughMemoryError, OutputError, UserError
 from stunet.folders import nnunet_folders
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.training.planners import find_configuration
-from stunet.training.run import RECORD_NAME, build_trainer, read_result, train
+from stunet.training.precision import resolve_precision
+from stunet.training.run import RECORD_NAME, _check_machine, build_trainer, read_result, train
 from stunet.training.settings import TrainingSettings
+from stunet.training.trainer import STUNetTrainer
 from tests.training.conftest import DATASET, environment
 from tests.training.options import changed, settings_of
 
@@ -73,7 +76,7 @@ def test_nnunets_predictor_and_ours_agree_on_the_folder(run, home, shared_data, 
 
 
 def test_what_is_there_is_not_overwritten(run, home):
-    with pytest.raises(UserError, match=r"already holds stunet_checkpoint.*--resume"):
+    with pytest.raises(UserError, match=r"already contains stunet_checkpoint.*--resume"):
         train(SETTINGS)
 
 
@@ -91,7 +94,7 @@ def test_a_finished_run_goes_on_for_more_epochs(run, home):
 def test_a_run_goes_on_at_another_learning_rate(run, home, caplog):
     slower = changed(SETTINGS, resume=True, epochs=3, learning_rate=1e-4)
     trainer = build_trainer(slower, nnunet_folders())
-    assert "started with learning rate 0.01 and goes on with 0.0001" in caplog.text
+    assert "started with learning rate 0.01 and continues with 0.0001" in caplog.text
     trainer.on_train_epoch_start()
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(1e-4 * (1 - 2 / 3) ** 0.9)
     with pytest.raises(UserError, match="started with seed 0, not 1"):
@@ -128,13 +131,23 @@ def test_nothing_to_resume(home):
         ({"configuration": "2d"}, "no configuration '2d', only: 3d_fullres"),
         ({"epochs": 0}, "1 or more"),
         ({"fold": 7}, "no fold 7.*5 folds"),
-        ({"workers": -1}, "--workers is 0 or more"),
+        ({"workers": -1}, "--workers must be 0 or more"),
         ({"dataset": "9"}, "no folder Dataset009"),
     ],
 )
 def test_settings_with_which_nothing_can_be_trained(home, changes, sentence):
     with pytest.raises(UserError, match=sentence):
         train(changed(SETTINGS, **changes))
+
+
+def test_a_full_disk_is_found_before_anything_is_loaded(home, monkeypatch):
+    def refuse(folder):
+        raise OutputError(f"{folder}: cannot be written to")
+
+    monkeypatch.setattr("stunet.training.run.require_writable", refuse)
+    monkeypatch.setattr("stunet.training.run.build_trainer", None)
+    with pytest.raises(OutputError, match=f"{home / 'results'}: cannot be written to"):
+        train(SETTINGS)
 
 
 def test_too_few_cases_or_none(prepared_home, tmp_path):
@@ -168,7 +181,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(run, home, monkeypatch, tmp_p
     interrupted_run(changed(SETTINGS, save_every=1), after=3)
     fold = tmp_path / DATASET / "STUNetTrainer_tiny__STUNetPlans_tiny__3d_fullres" / "fold_0"
     assert not json.loads((fold / RECORD_NAME).read_text())["finished"]
-    with pytest.raises(UserError, match=r"already holds stunet_checkpoint"):
+    with pytest.raises(UserError, match=r"already contains stunet_checkpoint"):
         train(SETTINGS)
     for change, sentence in (
         ({"epochs": 1}, "started with epochs 2, not 1"),
@@ -205,11 +218,30 @@ def test_another_seed_gives_other_weights_and_an_interrupted_validation_is_made_
     assert announced == []
 
 
-def test_full_precision_is_not_promised_on_a_gpu(home, monkeypatch):
+def test_full_precision_is_possible_on_a_gpu(home, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UserError, match="float32 is for the CPU"):
-        train(changed(SETTINGS, device="cuda", precision="float32"))
+    settings = changed(SETTINGS, device="cuda", precision="float32")
+    _check_machine(settings.hardware)  # refuses what is not possible
+    assert resolve_precision(settings.hardware.precision, torch.device("cuda")) == "float32"
+    with pytest.raises(UserError, match="no device 'cuda:7'"):
+        _check_machine(changed(settings, device="cuda:7").hardware)
+
+
+@pytest.mark.parametrize(
+    ("stage", "remedy"), [("build_trainer", "smaller --size"), ("validation", "--validate-only last")]
+)
+def test_a_gpu_that_is_full_outside_the_steps(prepared_home, tmp_path, monkeypatch, stage, remedy):
+    def fill(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    target = "stunet.training.run.build_trainer"
+    if stage == "validation":
+        target = "stunet.training.trainer.STUNetTrainer.perform_actual_validation"
+    with environment(prepared_home), pytest.raises(NotEnoughMemoryError, match=remedy):
+        monkeypatch.setenv("nnUNet_results", str(tmp_path))
+        monkeypatch.setattr(target, fill)
+        train(changed(SETTINGS, epochs=1, iterations_per_epoch=1))
 
 
 def test_a_label_that_no_validation_case_holds(tmp_path):
@@ -218,7 +250,7 @@ def test_a_label_that_no_validation_case_holds(tmp_path):
     mean = {"1": {"Dice": 0.25}, "2": {"Dice": 0.75}, "3": {"Dice": math.nan}}
     summary = {"mean": mean, "foreground_mean": {"Dice": math.nan}}
     (tmp_path / "validation" / "summary.json").write_text(json.dumps(summary))
-    result = read_result(tmp_path, 1.0)
+    result = read_result(tmp_path / "validation" / "summary.json", 1.0)
     assert (result.validation_dsc, result.dsc_per_label) == (0.5, {"1": 0.25, "2": 0.75, "3": None})
 
 
@@ -242,3 +274,48 @@ def test_a_configuration_that_inherits(home, added, chosen, sentence):
         return
     with pytest.raises(UserError, match=sentence):
         find_configuration(plans, chosen, DATASET)
+
+
+def test_patience_ends_a_training_that_gets_no_better(prepared_home, tmp_path, monkeypatch):
+    """Of a network that hits nothing the pseudo-Dice stays 0: the first epoch, and two without a better one."""
+    validate = STUNetTrainer.validation_step
+
+    def nothing_hit(trainer, batch):
+        outputs = validate(trainer, batch)
+        return {**outputs, "tp_hard": 0 * outputs["tp_hard"]}
+
+    monkeypatch.setattr(STUNetTrainer, "validation_step", nothing_hit)
+    with environment(prepared_home):
+        monkeypatch.setenv("nnUNet_results", str(tmp_path))
+        settings = changed(SETTINGS, epochs=9, iterations_per_epoch=1, patience=2, picture_every=0)
+        fold = train(settings).model_folder / "fold_0"
+        averages = torch.load(fold / "checkpoint_final.pth", weights_only=False)["logging"]["ema_fg_dice"]
+        assert averages == [0, 0, 0]
+        with pytest.raises(UserError, match="is finished"):
+            train(changed(settings, resume=True))
+
+
+def test_weights_of_classes(home):
+    loss = build_trainer(changed(SETTINGS, class_weights=(0.5, 1.0, 2.0), fold=4), nnunet_folders()).loss
+    logits = torch.randn(2, 3, 8, 8, 8)
+    target = torch.randint(0, 3, (2, 1, 8, 8, 8)).float()
+    expected = torch.nn.functional.cross_entropy(logits, target[:, 0].long(), torch.tensor([0.5, 1.0, 2.0]))
+    parts = [module for module in loss.modules() if isinstance(module, DC_and_CE_loss)]
+    assert parts and all(part.ce(logits, target).item() == pytest.approx(expected.item()) for part in parts)
+
+
+@pytest.mark.parametrize(("weights", "sentence"), [((1.0, 2.0), "2 numbers; the dataset has 3")])
+def test_weights_of_other_classes(home, weights, sentence):
+    with pytest.raises(UserError, match=sentence):
+        build_trainer(changed(SETTINGS, class_weights=weights, fold=4), nnunet_folders())
+
+
+def test_as_much_foreground_as_nnunet(home):
+    trainer = build_trainer(changed(SETTINGS, fold=4), nnunet_folders())
+    assert trainer.recipe.foreground == trainer.oversample_foreground_percent == 0.33
+
+
+def test_more_foreground(home):
+    trainer = build_trainer(changed(SETTINGS, foreground=1.0, batch_size=4, fold=4), nnunet_folders())
+    batch = next(trainer.get_dataloaders()[0])
+    assert all((sample > 0).any() for sample in batch["target"][0])

@@ -130,7 +130,7 @@ def test_parts_that_are_missing_or_of_another_network(written, tmp_path):
         with pytest.raises(UserError, match="damaged"):
             reading(tmp_path)
     for reading in (join_shards, shapes_in):
-        with pytest.raises(UserError, match="holds no part"):
+        with pytest.raises(UserError, match="contains no checkpoint files"):
             reading(tmp_path / "nowhere")
 
 

@@ -47,7 +47,7 @@ def test_a_fold_that_does_not_fit(tmp_path, fold, sentence):
 
 @pytest.mark.parametrize("content", ["{", "{}x", "3", '["train"]', '[{"train": []}]', '[{"train": 3, "val": 4}]'])
 def test_a_file_that_is_no_split(tmp_path, content):
-    with pytest.raises(UserError, match="is no split of nnU-Net's"):
+    with pytest.raises(UserError, match="is not a split of nnU-Net"):
         check(tmp_path, content)
 
 

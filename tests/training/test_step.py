@@ -78,7 +78,7 @@ def test_parts_are_even_and_whole():
     assert [share for _, _, share in cut] == [0.6, 0.4]
     assert torch.equal(torch.cat([part for part, _, _ in cut]), image)
     assert torch.equal(torch.cat([scales[2] for _, scales, _ in cut]), target[2])
-    with pytest.raises(ValueError, match="batch of 5 cannot be cut into 6"):
+    with pytest.raises(ValueError, match="batch of 5 cannot be divided into 6"):
         list(parts_of(image, target, 6))
 
 

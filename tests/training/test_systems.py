@@ -132,7 +132,7 @@ def test_what_only_stunets_can_do_is_refused(home, runs, monkeypatch, tmp_path, 
 
 def test_other_backends_are_refused(runs):
     pytest.importorskip("onnxruntime")
-    with pytest.raises(UserError, match=r"'onnx' runs STU-Nets only.*--backend torch"):
+    with pytest.raises(UserError, match=r"'onnx' runs only STU-Nets.*--backend torch"):
         Predictor(runs("unet3d_tiny").model_folder, InferenceConfig(backend="onnx"))
 
 

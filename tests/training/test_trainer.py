@@ -16,7 +16,7 @@ from stunet.weights.checkpoint import read_checkpoint
 from tests.training.batches import random_batch, steps
 from tests.training.options import changed
 
-NAMES = [f"STUNetTrainer{size}{ft}" for size in ("", *(f"_{name}" for name in SIZES)) for ft in ("", "_ft")]
+NAMES = [f"STUNetTrainer{size}{ft}" for size in ("", *(f"_{name}" for name in SIZES)) for ft in ("", "_ft", "_warmup")]
 
 
 @pytest.fixture

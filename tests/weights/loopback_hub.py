@@ -1,4 +1,4 @@
-"""A server on this machine that answers as the Hugging Face Hub does, as far as a download needs, faults included."""
+"""A local server that behaves like the Hugging Face Hub for downloads, including failures."""
 
 import hashlib
 import threading
@@ -38,17 +38,17 @@ class LoopbackHub:
 
     @property
     def endpoint(self) -> str:
-        """What HF_ENDPOINT is to be."""
+        """The value for HF_ENDPOINT."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def etag(self) -> str:
-        """In quotes, as HTTP wants it."""
+        """In quotes, as HTTP requires."""
         digest = hashlib.sha256(self.content).hexdigest()
         return f'"{digest if self.sha256_as_etag else digest[:40]}"'
 
     def resolve_headers(self) -> dict[str, str]:
-        """What the Hub says of a file before it redirects."""
+        """The Hub's headers for a file before it redirects."""
         return {
             "X-Repo-Commit": COMMIT,
             "X-Linked-Etag": self.etag,
@@ -58,7 +58,7 @@ class LoopbackHub:
 
     @contextmanager
     def running(self) -> Iterator["LoopbackHub"]:
-        """Serves until the block ends."""
+        """Serve until the block ends."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), type("HubHandler", (Handler,), {"hub": self}))
         server.daemon_threads = True
         self.port = server.server_port
@@ -73,7 +73,7 @@ class LoopbackHub:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers for the hub that its class attribute names."""
+    """Handles requests for the hub in its class attribute."""
 
     hub: LoopbackHub
     protocol_version = "HTTP/1.1"

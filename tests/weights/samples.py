@@ -17,7 +17,7 @@ PUBLISHED_POOLING = [[2, 2, 2]] * 4 + [[1, 1, 2]]
 
 
 def network(size: str = "tiny", input_channels: int = 1, num_classes: int = 3) -> STUNet:
-    """A network with random weights, the same each time, in evaluation mode."""
+    """A network with reproducible random weights, in evaluation mode."""
     torch.manual_seed(0)
     return build(network_spec(size, input_channels, num_classes, strides=PUBLISHED_STRIDES)).eval()
 
@@ -39,7 +39,7 @@ def card(num_classes: int = 3, input_channels: int = 1, width: int = 8, **change
 
 
 def v1_content(state_dict: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """All that nnU-Net v1 stores in a `.model`, numpy scalars included."""
+    """Everything that nnU-Net v1 stores in a `.model`, including numpy scalars."""
     losses = [np.float64(0.5), np.float32(0.25)]
     return {
         "epoch": 4000,
@@ -53,13 +53,13 @@ def v1_content(state_dict: dict[str, torch.Tensor]) -> dict[str, Any]:
 
 
 def write_v1(path: Path, state_dict: dict[str, torch.Tensor], **options: Any) -> Path:
-    """Writes a `.model`; `options` are torch.save's."""
+    """Write a `.model`; `options` are passed to torch.save."""
     torch.save(v1_content(state_dict), path, **options)
     return path
 
 
 def v1_plans(pooling: Any = None, num_classes: int = 2) -> dict[str, Any]:
-    """Plans of nnU-Net v1, reduced to what matters, with numpy inside as in real ones."""
+    """Minimal plans of nnU-Net v1, with numpy values as in real ones."""
     stage = {
         "patch_size": np.array([128, 128, 128]),
         "current_spacing": np.array([1.5, 1.5, 1.5]),
@@ -118,7 +118,7 @@ def v2_content(
     trainer: str = "STUNetTrainer_small",
     configuration: str = "3d_fullres",
 ) -> dict[str, Any]:
-    """All that nnU-Net v2's `save_checkpoint` stores."""
+    """Everything that nnU-Net v2's `save_checkpoint` stores."""
     return {
         "network_weights": state_dict,
         "optimizer_state": {"state": {}, "param_groups": [{"lr": 0.01}]},

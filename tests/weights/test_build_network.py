@@ -1,4 +1,4 @@
-"""Networks for one's own training loop start with the weights of a model, all but the head."""
+"""Networks for your own training loop start with a model's weights, except the head."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""The card of the bundled model says how good it is: measured again."""
+"""The results on the bundled model's card are reproduced."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from stunet.inference.predictor import InferenceConfig, Predictor
 
 
 def test_the_figures_on_the_card_are_reached(shared_data):
-    """On all validation cases, none of which it was trained on, in float32."""
+    """All validation cases, which were not used in training, in float32."""
     dataset = shared_data / "Dataset004_Hippocampus"
     predictor = Predictor("hippocampus", InferenceConfig(backend="torch", precision="float32"))
     metrics = predictor.model.card.metrics

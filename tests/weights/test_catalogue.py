@@ -1,11 +1,13 @@
-"""The catalogue, against a server on loopback that plays the Hub: download, resume, checks, cache."""
+"""The catalogue with a local server as the Hub: download, resume, checks, cache."""
 
+import hashlib
 import io
 import json
 import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,7 +148,7 @@ def test_a_killed_download_goes_on_where_it_stopped(hub, published_bytes):
 
 
 def wait_for_bytes(folder, seconds=60):
-    """Until some of a download lies in `folder`; the rest of a block may still be on its way to the disk."""
+    """Wait until part of a download is in `folder`; the rest of a block may not be written yet."""
     for _ in range(10 * seconds):
         sizes = [path.stat().st_size for path in folder.glob("*.download")] if folder.exists() else []
         if sizes and sizes[0] > 0:
@@ -174,21 +176,21 @@ def test_a_damaged_download_is_deleted(hub, monkeypatch):
             file.write(b"damaged")
 
     monkeypatch.setattr(catalogue, "_download", damage)
-    with pytest.raises(UserError, match="damaged on its way"):
+    with pytest.raises(UserError, match="damaged in transfer"):
         get_model("small")
     assert not files_in(models_folder())
 
 
 def test_a_wrong_size_is_refused_before_it_is_downloaded(hub, monkeypatch):
     monkeypatch.setitem(CATALOGUE, "small", entry(2 * len(hub.content)))
-    with pytest.raises(UserError, match=r"small_ep4k.model of someone/STU-Net has [\d,]+ bytes where about"):
+    with pytest.raises(UserError, match=r"small_ep4k.model of someone/STU-Net has [\d,]+ bytes instead of about"):
         get_model("small")
     assert hub.ranges == []
 
 
 def test_a_disk_that_is_too_small_is_noticed_first(hub, monkeypatch):
     monkeypatch.setattr(catalogue.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 10}))
-    with pytest.raises(UserError, match="make room"):
+    with pytest.raises(UserError, match="free some space"):
         get_model("small")
     assert hub.ranges == []
 
@@ -199,10 +201,38 @@ def test_a_changed_publication_is_refused(hub, sha256_as_etag):
     remove_model_after(get_model("small"))
     hub.content = hub.content[:-1] + b"!"
     hub.ranges.clear()
-    with pytest.raises(UserError, match="no longer the file that was downloaded first"):
+    with pytest.raises(UserError, match="no longer the file that was first downloaded"):
         get_model("small")
     assert hub.ranges == ([] if sha256_as_etag else [0])
     assert files_in(models_folder()) == ["small.json"]
+
+
+@pytest.mark.parametrize("sha256_as_etag", [True, False])
+def test_a_file_that_is_not_the_one_in_the_catalogue_is_refused_before_it_is_imported(hub, monkeypatch, sha256_as_etag):
+    hub.sha256_as_etag = sha256_as_etag
+    monkeypatch.setitem(CATALOGUE, "small", replace(entry(len(hub.content)), sha256="ab" * 32))
+    monkeypatch.setattr(catalogue, "import_model", lambda *_: pytest.fail("it was imported"))
+    with pytest.raises(UserError, match=r"small_ep4k.model is not the file that this version of stunet knows .*abab"):
+        get_model("small")
+    assert hub.ranges == ([] if sha256_as_etag else [0])  # the Hub's checksum tells before the download
+    assert files_in(models_folder()) == []
+
+
+def test_a_file_is_downloaded_at_the_revision_in_the_catalogue(hub, monkeypatch):
+    known = replace(entry(len(hub.content)), revision=COMMIT, sha256=hashlib.sha256(hub.content).hexdigest())
+    monkeypatch.setitem(CATALOGUE, "small", known)
+    assert get_model("small").exists()
+    monkeypatch.setitem(CATALOGUE, "small", replace(known, revision="f" * 40))
+    remove_model("small")
+    with pytest.raises(UserError, match="could not be downloaded"):
+        get_model("small")
+
+
+def test_the_bundled_model_is_the_one_in_the_catalogue(monkeypatch):
+    assert verify_model("hippocampus").path.name == "hippocampus.safetensors"
+    monkeypatch.setitem(CATALOGUE, "hippocampus", replace(CATALOGUE["hippocampus"], sha256="ab" * 32))
+    with pytest.raises(UserError, match="is not the file that this version of stunet knows as model 'hippocampus'"):
+        verify_model("hippocampus")
 
 
 def remove_model_after(path):
@@ -295,7 +325,7 @@ def test_a_home_that_cannot_be_made(tmp_path, monkeypatch):
 def test_unknown_and_absent_models(tmp_path, monkeypatch):
     monkeypatch.setenv("STUNET_HOME", str(tmp_path))
     for function in (get_model, verify_model, remove_model):
-        with pytest.raises(UserError, match=r"no model 'bse'.* Known are: hippocampus, small, base"):
+        with pytest.raises(UserError, match=r"no model 'bse'.* Known names: hippocampus, small, base"):
             function("bse")
     for function in (verify_model, remove_model):
         with pytest.raises(UserError, match="`stunet weights get base`"):
@@ -312,9 +342,9 @@ def test_the_bundled_model(tmp_path, monkeypatch):
     missing = CatalogueEntry("hippocampus", "small", "MR", "", "", None, "absent.safetensors", 1)
     monkeypatch.setitem(CATALOGUE, "hippocampus", missing)
     for function in (get_model, verify_model):
-        with pytest.raises(UserError, match=r"should come with stunet, but this installation lacks .*absent"):
+        with pytest.raises(UserError, match=r"should be included in stunet, but .*absent.* is missing"):
             function("hippocampus")
-    with pytest.raises(UserError, match="part of stunet itself"):
+    with pytest.raises(UserError, match="is included in stunet and cannot be removed"):
         remove_model("hippocampus")
     path = tmp_path / "here.safetensors"
     save_model(path, network().state_dict(), card())

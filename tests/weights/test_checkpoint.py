@@ -1,4 +1,4 @@
-"""nnU-Net's checkpoints are read; hostile or broken files must do nothing but be refused."""
+"""nnU-Net's checkpoints are read; malicious or damaged files are refused without side effects."""
 
 import io
 import os
@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from torch.torch_version import TorchVersion
 
 from stunet.errors import UserError
 from stunet.weights.checkpoint import read_checkpoint
@@ -26,7 +27,7 @@ class Hostile:
 
 @pytest.fixture(autouse=True)
 def nothing_is_run(tmp_path, monkeypatch):
-    """Each test runs in an empty folder, where hostile files would leave a marker."""
+    """Each test runs in an empty folder, where malicious files would leave a marker."""
     folder = tmp_path / "working"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -48,6 +49,17 @@ def test_modules_of_numpy_1_are_known(tmp_path):
     assert read_checkpoint(path).epoch == 4000
 
 
+@pytest.mark.parametrize(("version", "is_safe"), [("2.9.1+cpu", False), ("2.10.0", True), ("2.13.0+cpu", True)])
+def test_an_unsafe_torch_reads_no_checkpoint(tmp_path, monkeypatch, version, is_safe):
+    path = write_v1(tmp_path / "tiny.model", network().state_dict())
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    if is_safe:
+        assert read_checkpoint(path).state_dict
+        return
+    with pytest.raises(UserError, match=r"torch 2.9.1\+cpu is not safe .*CVE-2026-24747.*Install torch 2.10 or newer"):
+        read_checkpoint(path)
+
+
 def test_zip_checkpoints_are_memory_mapped(tmp_path):
     path = write_v1(tmp_path / "tiny.model", network().state_dict())
     state_dict = read_checkpoint(path).state_dict
@@ -66,7 +78,7 @@ def test_a_trainer_without_mirroring_allows_none(tmp_path):
 
 
 def test_a_checkpoint_that_nnunet_wrote_is_read(tmp_path):
-    """What nnU-Net's own `save_checkpoint` writes, called on an object that has just the attributes that it reads."""
+    """A checkpoint from nnU-Net's own `save_checkpoint`, called on an object with only the attributes that it reads."""
     trainer_module = pytest.importorskip("nnunetv2.training.nnUNetTrainer.nnUNetTrainer")
     logger_module = pytest.importorskip("nnunetv2.training.logging.nnunet_logger")
     trainer = object.__new__(trainer_module.nnUNetTrainer)
@@ -95,11 +107,11 @@ def test_a_checkpoint_that_nnunet_wrote_is_read(tmp_path):
 
 
 def test_nothing_in_a_hostile_file_is_run(shared_data, tmp_path):
-    with pytest.raises(UserError, match=r"exec_plain.model.pkl wants to run io.open"):
+    with pytest.raises(UserError, match=r"exec_plain.model.pkl would run io.open"):
         read_checkpoint(shared_data / "bad_inputs" / "exec_plain.model.pkl")
     for options in ({}, {"_use_new_zipfile_serialization": False}):
         torch.save({"state_dict": network().state_dict(), "extra": Hostile()}, tmp_path / "x.model", **options)
-        with pytest.raises(UserError, match=r"x.model wants to run \S*open .* nothing was run"):
+        with pytest.raises(UserError, match=r"x.model would run \S*open .* nothing was run"):
             read_checkpoint(tmp_path / "x.model")
 
 
@@ -110,13 +122,13 @@ def test_other_functions_are_refused_by_name(tmp_path, function):
             return function, (f"touch {MARKER}",)
 
     torch.save({"state_dict": {"a": torch.zeros(1)}, "extra": Wants()}, tmp_path / "x.model")
-    with pytest.raises(UserError, match=rf"wants to run [\w.]*{function.__name__} "):
+    with pytest.raises(UserError, match=rf"would run [\w.]*{function.__name__} "):
         read_checkpoint(tmp_path / "x.model")
 
 
 def test_a_whole_pickled_network_is_refused(tmp_path):
     torch.save(network(), tmp_path / "x.model")
-    with pytest.raises(UserError, match=r"wants to run stunet.networks.stunet.STUNet"):
+    with pytest.raises(UserError, match=r"would run stunet.networks.stunet.STUNet"):
         read_checkpoint(tmp_path / "x.model")
 
 
@@ -152,16 +164,16 @@ def test_files_of_other_kinds_are_refused(tmp_path, shared_data):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ([1, 2], "holds no checkpoint, but a list"),
-        ({"state_dict": None}, "holds no weights"),
-        ({"state_dict": {}}, "holds no weights"),
-        ({"state_dict": {"a": 1, "b": torch.zeros(2)}}, "holds no weights"),
-        ({"epoch": 3}, "holds no weights"),
-        ({"state_dict": {"a": torch.zeros(2, dtype=torch.int64)}}, "a holds no real numbers"),
-        ({"state_dict": {"a": torch.zeros(1).expand(10**12)}}, "claims more weights than fit"),
-        ({"state_dict": {"a": torch.zeros(3, 3).to_sparse()}}, "a holds no real numbers"),
+        ([1, 2], "contains a list, not a checkpoint"),
+        ({"state_dict": None}, "contains no weights"),
+        ({"state_dict": {}}, "contains no weights"),
+        ({"state_dict": {"a": 1, "b": torch.zeros(2)}}, "contains no weights"),
+        ({"epoch": 3}, "contains no weights"),
+        ({"state_dict": {"a": torch.zeros(2, dtype=torch.int64)}}, "a does not contain real numbers"),
+        ({"state_dict": {"a": torch.zeros(1).expand(10**12)}}, "claims more weights than its size allows"),
+        ({"state_dict": {"a": torch.zeros(3, 3).to_sparse()}}, "a does not contain real numbers"),
         ({"state_dict": {"a": torch.zeros(1), "module.a": torch.zeros(1)}}, "some tensors twice"),
-        ({"state_dict": {"a": torch.zeros(1)}, "epoch": "many"}, "training cannot be read"),
+        ({"state_dict": {"a": torch.zeros(1)}, "epoch": "many"}, "training metadata cannot be read"),
         ({"network_weights": {"a": torch.zeros(1)}, "inference_allowed_mirroring_axes": (7,)}, "mirror axes"),
     ],
 )

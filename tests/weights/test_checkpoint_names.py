@@ -1,4 +1,4 @@
-"""Official names and ours, there and back."""
+"""Official names are converted to ours and back."""
 
 import re
 

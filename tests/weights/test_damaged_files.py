@@ -1,4 +1,4 @@
-"""Files with random bytes changed: each is read, or refused with a sentence; nothing else is ever raised."""
+"""Files with randomly changed bytes are either read or refused with a UserError."""
 
 import pickle
 import random
@@ -15,9 +15,9 @@ from stunet.weights.import_model import import_checkpoints
 from stunet.weights.model_file import build_network_from, read_model, save_model
 from tests.weights.samples import card, v1_plans, v2_content, v2_plans, write_v1
 
-DAMAGED_COPIES = 60
+DAMAGED_COPIES = 30
 HEAD_BYTES = 20_000
-"""Most changes fall here, where headers and pickles lie."""
+"""Most changes are in these bytes, which contain headers and pickles."""
 
 
 def read_any_checkpoint(path):
@@ -35,7 +35,7 @@ def read_any_plans(path):
 
 
 def write(kind, path):
-    """A sound file of a network of width 1, 0.25 MB."""
+    """A valid file of a network of width 1, 0.25 MB."""
     state_dict = STUNet(1, 3, 1, 1, strides=PUBLISHED_STRIDES).state_dict()
     if kind == "v1":
         write_v1(path, state_dict)
@@ -70,7 +70,7 @@ def test_a_damaged_file_is_read_or_refused(tmp_path, kind, read):
         for _ in range(choose.choice((1, 1, 2, 5))):
             end = len(content) if copy % 3 == 0 else min(len(content), HEAD_BYTES)
             damaged[choose.randrange(end)] = choose.randrange(256)
-        path = tmp_path / f"damaged_{copy}"  # a new file each time, for the last one may still be mapped
+        path = tmp_path / f"damaged_{copy}"  # a new file each time, because the last one may still be memory-mapped
         path.write_bytes(damaged)
         try:
             read(path)

@@ -1,4 +1,4 @@
-"""Checkpoints with official names, made here, become models of ours."""
+"""Synthetic checkpoints with official names are imported."""
 
 import json
 import pickle
@@ -42,7 +42,7 @@ def test_the_published_weights_need_no_plans(published, tmp_path):
 
 
 def test_plans_beside_the_published_weights_change_nothing_that_they_do_not_say(published, tmp_path):
-    """v1's plans know no orientation, and call the modality as they like."""
+    """v1's plans contain no orientation, and an arbitrary name of the modality."""
     with_plans = import_model(published, plans=v1_pickle(tmp_path, modalities={0: "noMod"}))[1]
     without = import_model(published)[1]
     assert with_plans.preprocessing.orientation == "RAS"
@@ -105,7 +105,7 @@ def test_a_model_folder(tmp_path):
 
 
 def test_folds_of_a_model_folder_become_one_file(tmp_path):
-    """All are there, and a training starts with the first."""
+    """All networks are imported, and a training starts with the first."""
     networks = [samples.network(), build(samples.network().spec).eval()]
     (tmp_path / "plans.json").write_text(json.dumps(samples.v2_plans()))
     (tmp_path / "dataset.json").write_text(json.dumps(samples.V2_DATASET))

@@ -1,4 +1,4 @@
-"""Official checkpoints become weights and a card: sizes, strides, plans, labels."""
+"""Official checkpoints are imported as weights and a card: sizes, strides, plans, labels."""
 
 import re
 from dataclasses import replace
@@ -18,7 +18,7 @@ from tests.weights.samples import network, v1_plans, v2_content, v2_plans, write
 
 
 def with_plans(path, plans=None):
-    """Import a checkpoint of nnU-Net v1 with the plans that its pickle would hold."""
+    """Import a checkpoint of nnU-Net v1 with the plans of its pickle."""
     return import_checkpoints([replace(read_checkpoint(path), plans=plans or v1_plans())])
 
 
@@ -63,7 +63,7 @@ def test_a_checkpoint_of_another_trainer_and_network_is_refused(tmp_path):
 
 
 def published(**changes):
-    """The state dict of a published `small`, as views of one zero, so that it costs nothing."""
+    """The state dict of a published `small`, as views of a single zero, to save memory."""
     arguments = {"input_channels": 1, "num_classes": 105, "width": 16, "strides": PUBLISHED_STRIDES, **changes}
     with torch.device("meta"):
         state_dict = STUNet(**arguments).state_dict()
@@ -106,7 +106,7 @@ def test_given_strides_override_those_of_the_published_plan(tmp_path):
 
 def test_preprocessing_is_not_guessed_either(tmp_path):
     path = write_v1(tmp_path / "mine.model", published(num_classes=10))
-    with pytest.raises(UserError, match=r"prepared.*--plans"):
+    with pytest.raises(UserError, match=r"preprocessing.*--plans"):
         import_model(path, strides=[(2, 2, 2)] * 5)
 
 

@@ -1,4 +1,4 @@
-"""Model folders of nnU-Net v2: what is there is read, what is missing or foreign is named."""
+"""Model folders of nnU-Net v2 are read; missing or unsupported parts are reported."""
 
 import json
 
@@ -17,7 +17,7 @@ PLAIN = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
 
 
 def write_folder(path, plans=None, dataset=None, folds=("0", "1"), checkpoint="checkpoint_final.pth", **content):
-    """A model folder as nnU-Net v2 leaves it."""
+    """A model folder as written by nnU-Net v2."""
     plans = plans or v2_plans()
     path.mkdir(exist_ok=True)
     (path / "plans.json").write_text(json.dumps(plans))
@@ -87,7 +87,7 @@ def test_absent_folds_are_named(tmp_path):
 
 
 def test_official_trainers_replace_the_network_of_the_plans(tmp_path):
-    """The official STUNetTrainer_* build an STU-Net although the plans say PlainConvUNet, and pad its strides."""
+    """The official STUNetTrainer_* build an STU-Net although the plans name PlainConvUNet, and pad its strides."""
     plans = v2_plans(architecture={"network_class_name": PLAIN, "arch_kwargs": {"strides": [[1, 1, 1], [1, 2, 2]]}})
     state_dict = to_official_names(network().state_dict())
     folder = write_folder(tmp_path / "model", plans, state_dict=state_dict, trainer="STUNetTrainer_small_ft", folds="0")
@@ -116,7 +116,7 @@ def test_folds_of_different_networks_are_refused(tmp_path):
     (folder / "fold_1").mkdir()
     other = network(num_classes=4).state_dict()
     torch.save(v2_content(other, v2_plans()), folder / "fold_1" / "checkpoint_final.pth")
-    with pytest.raises(UserError, match=r"fold_1\S* holds another network than \S*fold_0"):
+    with pytest.raises(UserError, match=r"fold_1\S* and \S*fold_0\S* contain different networks"):
         import_folder(folder)
 
 

@@ -9,7 +9,7 @@ from stunet.errors import UserError
 from stunet.networks.registry import build, network_spec
 from stunet.networks.stunet import PUBLISHED_STRIDES
 from stunet.weights.catalogue import CATALOGUE
-from stunet.weights.model import load_model
+from stunet.weights.model import load_model, read_card
 from stunet.weights.model_file import save_model
 from stunet.weights.published import PUBLISHED_PLAN
 from tests.inference.samples import STRIDES, WINDOW, card, plan, tiny_network
@@ -98,7 +98,7 @@ def test_names_that_are_neither_file_nor_model(tmp_path):
     with pytest.raises(UserError, match=", ".join(CATALOGUE)):
         load_model("livr")
     (tmp_path / "scan.nii.gz").write_bytes(b"x")
-    with pytest.raises(UserError, match="is no model"):
+    with pytest.raises(UserError, match="is not a model"):
         load_model(tmp_path / "scan.nii.gz")
     with pytest.raises(UserError, match=r"plans\.json"):
         load_model(tmp_path)
@@ -128,5 +128,22 @@ def test_a_card_without_preprocessing(tmp_path):
     network = samples.network()
     broken = samples.card(preprocessing=None)
     save_model(tmp_path / "m.safetensors", network.state_dict(), broken)
-    with pytest.raises(UserError, match="does not say how images are prepared"):
+    with pytest.raises(UserError, match="does not contain the preprocessing of images"):
         load_model(tmp_path / "m.safetensors")
+
+
+def test_weights_have_a_digest_whatever_their_file_is(tmp_path):
+    digests = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        network = tiny_network(num_classes=3, seed=seed)
+        save_model(tmp_path / f"{name}.safetensors", network.state_dict(), card(network, plan()))
+        digests.append(load_model(tmp_path / f"{name}.safetensors").weights_sha256)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_card_is_read_without_its_network(tmp_path):
+    network = tiny_network(num_classes=3, input_channels=1)
+    save_model(tmp_path / "m.safetensors", network.state_dict(), card(network, plan()))
+    assert read_card(tmp_path / "m.safetensors") == load_model(tmp_path / "m.safetensors").card
+    with pytest.raises(UserError, match="nowhere"):
+        read_card("nowhere")

@@ -1,4 +1,4 @@
-"""Our own file: what is written is read again, and what is damaged is refused with a sentence."""
+"""Model files are written and read again; damaged ones are refused with a clear message."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def model_path(tmp_path):
 
 
 def with_header(path, change):
-    """Rewrites the JSON header of a safetensors file; `change` edits it in place."""
+    """Rewrite the JSON header of a safetensors file; `change` edits it in place."""
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
@@ -46,7 +46,7 @@ def with_header(path, change):
 
 
 def with_card(path, **changes):
-    """Rewrites fields of the card in a model file."""
+    """Rewrite fields of the card in a model file."""
 
     def change(header):
         fields = {**json.loads(header["__metadata__"]["stunet"]), **changes}
@@ -187,8 +187,8 @@ def test_tensors_without_a_card_are_refused(tmp_path):
     [
         ({"card_version": CARD_VERSION + 1}, "update stunet"),
         ({"card_version": None}, "update stunet"),
-        ({"labels": ["background"]}, "1 labels are named for 3 classes"),
-        ({"channels": []}, "0 channels are named for 1 inputs"),
+        ({"labels": ["background"]}, "there are 1 labels for 3 classes"),
+        ({"channels": []}, "there are 0 channels for 1 inputs"),
         ({"mirror_axes": [3]}, "mirror axes"),
         (
             {
@@ -200,7 +200,7 @@ def test_tensors_without_a_card_are_refused(tmp_path):
                     "arguments": {"width": 8, "depth": 1},
                 },
             },
-            "32,768 classes at most",
+            "at most 32,768 classes",
         ),
         ({"labels": 7}, "incomplete or damaged"),
         ({"network": {"kind": "stunet"}}, "incomplete or damaged"),
@@ -253,8 +253,8 @@ def test_another_kind_of_network_is_refused(model_path, changes, reason):
         ({"arguments": {"width": 8, "stages": 3}}, "not those of the network on its card"),
         ({"arguments": {"width": 4, "stages": 10**9}}, "claims 1000000000 layers"),
         ({"arguments": {"width": 10**12, "stages": 3}}, "cannot be used"),
-        ({"arguments": {"width": [4], "stages": 3}}, "no unet3d can have the arguments"),
-        ({"arguments": {"colour": "blue"}}, "no unet3d can have the arguments"),
+        ({"arguments": {"width": [4], "stages": 3}}, "invalid arguments for unet3d"),
+        ({"arguments": {"colour": "blue"}}, "invalid arguments for unet3d"),
         ({"arguments": {"width": {"a": 1}}}, "numbers, text and lists"),
         ({"arguments": "width"}, "cannot be used"),
         ({"kind": "nnunet", "arguments": {"strides": [[1, 1, 1]] * 10**4}}, "claims 10000 layers"),
@@ -272,7 +272,7 @@ def test_another_network_that_the_tensors_do_not_have_is_refused(tmp_path, chang
 
 @pytest.mark.parametrize("dtype", [None, "float16"])
 def test_numbers_that_count_keep_their_type(tmp_path, dtype):
-    """Batch norm's number of batches, and the indices of Swin UNETR, are no weights."""
+    """Batch norm's batch count and Swin UNETR's indices are not weights."""
     unet = build_network("unet3d", 1, 3, width=4, stages=3)
     path = tmp_path / "unet.safetensors"
     save_model(path, unet.state_dict(), replace(card(), network=unet.spec), dtype)
@@ -284,12 +284,12 @@ def test_numbers_that_count_keep_their_type(tmp_path, dtype):
 
 def test_what_is_for_stunets_names_the_other_network():
     other = replace(card(), network=NetworkSpec("unet3d", 1, 3))
-    with pytest.raises(UserError, match=r"is a unet3d.*STU-Nets only"):
+    with pytest.raises(UserError, match=r"is a unet3d.*only possible for STU-Nets"):
         stunet_on(other)
 
 
 def test_cards_of_version_1_say_the_same(model_path):
-    """The arguments of an STU-Net stood beside its name, and members were called networks."""
+    """In version 1, the arguments of an STU-Net were next to its name, and members were called networks."""
 
     def change(header):
         fields = json.loads(header["__metadata__"]["stunet"])
@@ -331,3 +331,9 @@ def test_long_tables_are_cut():
     table = mismatches({f"t{i}": (1,) for i in range(40)}, {})
     assert len(table.splitlines()) == 14
     assert table.endswith("... and 28 more")
+
+
+@pytest.mark.parametrize("changes", [{"mirror_axes": [float("inf")]}, {"members": float("inf")}], ids=str)
+def test_a_card_with_infinite_numbers_is_damaged(changes):
+    with pytest.raises(ValueError, match="its card is incomplete or damaged"):
+        ModelCard.from_dict({**card().to_dict(), **changes})

@@ -1,4 +1,4 @@
-"""Weights to start with: each kind of source, and files that don't say how they were trained."""
+"""Weights to start a training: all kinds of sources, and files with unknown preprocessing."""
 
 import json
 import pickle
@@ -39,8 +39,11 @@ def test_our_own_file(tmp_path):
 def test_our_own_file_with_a_card_that_makes_no_sense(tmp_path):
     path = tmp_path / "m.safetensors"
     for preprocessing, sentence in (
-        (None, "does not say how images are prepared"),
-        (replace(PUBLISHED_PLAN, normalization=PUBLISHED_PLAN.normalization * 2), "normalises other channels"),
+        (None, "does not contain the preprocessing of images"),
+        (
+            replace(PUBLISHED_PLAN, normalization=PUBLISHED_PLAN.normalization * 2),
+            "normalisation and its network have different channels",
+        ),
     ):
         save_model(path, samples.network().state_dict(), replace(samples.card(), preprocessing=preprocessing))
         with pytest.raises(UserError, match=sentence):
@@ -56,7 +59,7 @@ def test_a_published_model(tmp_path):
 
 
 def test_a_checkpoint_that_says_nothing_of_its_training(tmp_path):
-    """Prediction refuses to guess; a start needs the weights alone."""
+    """Prediction needs the preprocessing; starting a training only needs the weights."""
     network = samples.network(num_classes=10)
     path = samples.write_v1(tmp_path / "abdomen.model", network.state_dict())
     with pytest.raises(UserError, match="--strides"):
@@ -75,7 +78,7 @@ def test_the_plans_beside_a_checkpoint_are_read(tmp_path):
 
 @pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod."])
 def test_a_v2_checkpoint_with_official_names_and_wrappers(tmp_path, prefix):
-    """What the official code for nnU-Net v2 writes, DDP's and torch.compile's prefixes included."""
+    """A checkpoint of the official code for nnU-Net v2, with the prefixes of DDP and torch.compile."""
     network = samples.network()
     named = {prefix + key: value for key, value in to_official_names(network.state_dict()).items()}
     torch.save(samples.v2_content(named, samples.v2_plans("PlainConvUNet")), tmp_path / "checkpoint_final.pth")
@@ -96,5 +99,5 @@ def test_of_a_model_folder_the_first_fold_that_is_trained(tmp_path):
 
 
 def test_what_is_no_model(tmp_path):
-    with pytest.raises(UserError, match=r"no model 'bse'. Did you mean 'base'\? Known are: hippocampus"):
+    with pytest.raises(UserError, match=r"no model 'bse'. Did you mean 'base'\? Known names: hippocampus"):
         read_pretrained("bse")

@@ -1,4 +1,4 @@
-"""The file for nnU-Net's `-pretrained_weights`; that nnU-Net takes it: tests/training/test_reported_failures.py."""
+"""The file for nnU-Net's `-pretrained_weights`. That nnU-Net accepts it: tests/training/test_reported_failures.py."""
 
 import pytest
 import torch
@@ -21,5 +21,5 @@ def test_it_holds_the_weights_in_float32_and_we_read_it_too(tmp_path):
 
 
 def test_another_ending(tmp_path):
-    with pytest.raises(UserError, match=r"end in \.pth, and tiny\.model does not"):
+    with pytest.raises(UserError, match=r"end in \.pth, but tiny\.model does not"):
         save_for_nnunet(tmp_path / "tiny.model", {})

@@ -1,4 +1,4 @@
-"""A forked process says why it can't predict; a spawned one predicts."""
+"""A forked process explains why it cannot predict; a spawned one predicts."""
 
 import multiprocessing
 import subprocess

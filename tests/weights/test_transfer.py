@@ -1,4 +1,4 @@
-"""Transfer: what is loaded, replicated, kept and new, against plain indexing and the network's own answers."""
+"""Transfer: loaded, replicated, kept and new weights, compared with plain indexing and the networks' outputs."""
 
 import json
 from dataclasses import asdict, replace
@@ -34,14 +34,14 @@ def task(labels=("background", "liver", "tumour"), channels=("CT",), **preproces
 
 
 def target(task, strides=PUBLISHED_STRIDES, size="tiny", **options):
-    """A new network for a task, its weights unlike those of `samples.network`."""
+    """A new network for a task, with other weights than `samples.network`."""
     torch.manual_seed(99)
     spec = network_spec(size, len(task.channels), len(task.labels), strides=strides, **options)
     return build(spec).apply(STUNet.initialize).eval()
 
 
 def card_of_two():
-    """The card of a source that saw CT and PET."""
+    """The card of a source trained on CT and PET."""
     plan = replace(PUBLISHED_PLAN, normalization=(ZSCORE, ZSCORE))
     return card(input_channels=2, channels=("CT", "PET"), preprocessing=plan)
 
@@ -92,7 +92,7 @@ def features(model, image):
 
 @pytest.mark.parametrize("divide", [True, False])
 def test_replicated_channels(divide):
-    """Divided: equal channels give the source's features. Not divided: so does the sum of the channels."""
+    """If divided, equal channels give the source's features; if not, channels that sum to the source's do."""
     source, wanted = network("tiny", 1, 3), task(channels=("T1", "T2", "T3"))
     new = target(wanted)
     report = transfer(source.state_dict(), card(), new, wanted, TransferOptions(divide_channels=divide))
@@ -108,7 +108,7 @@ def test_replicated_channels(divide):
 
 
 def test_channels_of_the_same_name_find_each_other():
-    """PET and CT in another order, and one that the source has not."""
+    """PET and CT in another order, and a channel that the source does not have."""
     source = network("tiny", 2, 3)
     wanted = task(channels=("PET", "ct", "T1"))
     new = target(wanted)
@@ -134,7 +134,7 @@ def test_shares_are_counted_for_each_channel():
 
 
 def test_thirteen_of_104_classes_start_with_their_rows():
-    """AbdomenAtlas-like names in another order: every head, and the answers for these classes."""
+    """AbdomenAtlas-like names in another order: all heads, and the outputs for these classes."""
     names = ("background", *reversed(LABELS[1:14]))
     source, wanted = network("tiny", 1, 105), task(labels=names)
     new = target(wanted)
@@ -176,7 +176,7 @@ def test_rows_of_same_name_knows_background_whatever_it_is_called():
 def test_no_class_in_common_is_said():
     wanted = task(labels=("background", "anterior", "posterior"))
     source_card = card(105, labels=LABELS, channels=("CT",))
-    with pytest.raises(UserError, match=r"No class here has the name .* adrenal_gland_left.*anterior, posterior"):
+    with pytest.raises(UserError, match=r"No class has the same name .* adrenal_gland_left.*anterior, posterior"):
         transfer(
             network("tiny", 1, 105).state_dict(), source_card, target(wanted), wanted, TransferOptions(keep_head=True)
         )
@@ -195,7 +195,7 @@ def test_regions_have_no_rows_to_keep_but_can_be_learnt():
     [
         (
             "small",
-            r"'sample' are for the size tiny \(width 8, depth 1\), and this network is small \(width 16, depth 1\)",
+            r"'sample' are for size tiny \(width 8, depth 1\), but this network is small \(width 16, depth 1\)",
         )
     ],
 )
@@ -207,7 +207,7 @@ def test_another_size_is_refused_with_both_sizes_named(size, sentence):
 def test_a_size_without_a_name_is_refused_by_its_numbers():
     wanted = task()
     other = build(network_spec("tiny", 1, 3, depth=2))
-    with pytest.raises(UserError, match=r"this network is width 8, depth 2: widths and depths must agree"):
+    with pytest.raises(UserError, match=r"this network is width 8, depth 2: widths and depths must match"):
         transfer(network().state_dict(), card(), other, wanted)
 
 
@@ -244,12 +244,12 @@ def test_nothing_to_remark():
 def test_a_source_that_says_little():
     report = transfer(network().state_dict(), card(preprocessing=None), target(task()), task())
     assert report.source_strides is None
-    assert "does not say with which strides and preprocessing" in report.remarks[0]
+    assert "does not contain the strides and preprocessing" in report.remarks[0]
     assert dict(report.rows())["strides of source"] == "unknown"
 
 
 def test_what_the_network_has_otherwise_starts_anew():
-    """Transposed up-convolutions are other tensors than the source's 1x1x1."""
+    """Transposed up-convolutions have other tensors than the source's 1x1x1 convolutions."""
     wanted = task()
     new = target(wanted, upsampling="transposed")
     before = {key: value.clone() for key, value in new.state_dict().items()}

@@ -1,7 +1,7 @@
 """Made the files beside it, with the code of commit 95875af, and the answers that this code gave for them.
 
 They are never made again: their point is that an older stunet wrote them. To check how they were made, run in a
-checkout of 95875af, with stunet[train] installed: python PATH/OF/make_them.py FOLDER
+checkout of 95875af, with the extra `train` installed: python PATH/OF/make_them.py FOLDER
 """
 
 import json

@@ -1,1 +1,1 @@
-"""Files in, label files out, for one scan or for many. Torch is not loaded before the first scan is being read."""
+"""Segment scans, one or thousands, and write labels. Torch is not loaded before the first scan is read."""

@@ -1,66 +1,62 @@
-"""What a user asks for, a scan or many: checked before any work, then segmented and recorded."""
+"""A user's request to segment one scan or many: checked first, then segmented and recorded."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stunet.batch.find_scans import (
-    Case,
-    ScanFile,
-    is_folder_of_scans,
-    join_channels,
-    require_scans,
-    scan_files,
-    scan_name,
-)
+from stunet.batch.dicom_scans import Channel, DicomChoice
+from stunet.batch.find_scans import Case, ScanFile, is_folder_of_scans, join_channels, scan_name
+from stunet.batch.formats import is_result
+from stunet.batch.label_record import hashed_outputs
+from stunet.batch.named_scans import dicom_left_out, scans_named
 from stunet.batch.outputs import Outputs, beside
-from stunet.batch.predict_cases import CaseResult, predict_cases
-from stunet.batch.prediction_record import answer_key, append_record, read_records, run_record, scan_record
-from stunet.errors import FileError, OutputError, UserError
-from stunet.files import made_folder, require_short_name, require_writable, write_json
-from stunet.imaging.formats.registry import WRITERS, has_suffix, without_suffix
+from stunet.batch.predict_cases import CaseResult
+from stunet.batch.prediction_record import FOLDER_REPORT, RECORD_ENDING, answer_key, read_records, scan_record
+from stunet.batch.segmenter import Segmenter
+from stunet.errors import OutputError, UserError, listed
+from stunet.files import append_json_line, made_folder, require_short_name, require_writable, write_json
 
 if TYPE_CHECKING:
-    from stunet.inference.predictor import Predictor
     from stunet.inference.sliding import OnWindow
 
-FOLDER_REPORT = "stunet_report.json"
-"""The report that a folder of predictions gets; a single prediction's lies beside its labels."""
+logger = logging.getLogger(__name__)
 
 CASE_RECORDS = "stunet_cases.jsonl"
-"""One line for each case of a folder, written when it is done and kept when the run is resumed."""
+"""One line per case of a folder, written when it is done and kept when the run is resumed."""
 
 
 @dataclass(frozen=True)
 class PredictionSummary:
-    """How a request ended.
+    """The outcome of a request.
 
     Attributes:
-        report: what the report file holds.
-        failed: cases that could not be segmented.
-        internal_errors: how many of these failed by an error of stunet's own and not of the input.
-        kept: cases whose outputs were there already.
+        report: the content of the report file.
+        failed: number of cases that could not be segmented in this run.
+        internal_errors: how many of these failed because of a bug in stunet rather than bad input.
+        made: number of cases segmented in this run; the report may include more from an earlier run.
     """
 
     report: dict[str, Any]
     failed: int
     internal_errors: int
-    kept: int = 0
+    made: int
 
 
 @dataclass(frozen=True)
 class PredictionRequest:
-    """Scans to segment; `request_for` makes one from what a user names.
+    """Scans to segment, created by `request_for` from the user's arguments.
 
     Attributes:
-        scans: files by name. Those of a folder are joined to cases once the model's channels are known; otherwise they
-            are the channels of one case.
-        output: the label map, or the folder of masks, of one case; or the folder for those of many.
-        is_folder: whether there are many cases, and a failure costs only its own case. A single scan's is raised.
+        scans: the files. Those of a folder are joined to cases once the model's channels are known; otherwise they are
+            the channels of one case.
+        output: the label map, or the folder of masks, of one case; or the folder for many cases.
+        is_folder: whether there are many cases. A failure then affects only its own case; otherwise it is raised.
         outputs: what to write.
-        resume: skip cases of which all outputs are there.
+        resume: skip cases whose outputs all exist.
+        remarks: sentences about inputs that are not segmented.
+        called: names that users gave to what only passes through this machine, by path; for the record.
     """
 
     scans: tuple[ScanFile, ...]
@@ -68,60 +64,98 @@ class PredictionRequest:
     is_folder: bool
     outputs: Outputs
     resume: bool
+    remarks: tuple[str, ...] = ()
+    called: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def report(self) -> Path:
-        """Where the report goes."""
-        return self.output / FOLDER_REPORT if self.is_folder else beside(self.output, "report.json")
+        """The path of the report."""
+        return self.output / FOLDER_REPORT if self.is_folder else beside(self.output, RECORD_ENDING)
 
-    def destinations(self, channels: int) -> dict[Case, Path]:
-        """Each case and the path of its labels, for a model with so many channels."""
-        if not self.is_folder:
-            return {Case(self.scans[0].name, tuple(scan.path for scan in self.scans)): self.output}
-        cases = join_channels(self.scans, channels)
-        return {case: self.outputs.main_path(self.output, case.name) for case in cases}
+    def _destinations(self, segmenter: Segmenter) -> dict[Case, Path]:
+        """Case -> path of its labels. The model determines how many files make up a case.
+
+        Raises:
+            UserError: a single label map has more or fewer files than the model has channels.
+        """
+        files = tuple(scan.path for scan in self.scans)
+        first = self.scans[0]
+        name = scan_name(first.path) if isinstance(first.path, Path) else first.name
+        if len(files) == 1 and not self.is_folder:  # a single scan is read before the model is loaded
+            return {Case(name, files): self.output}
+        channels = segmenter.channels
+        if self.is_folder:
+            cases = join_channels(self.scans, len(channels))
+            return {case: self.outputs.main_path(self.output, case.name) for case in cases}
+        if len(files) != len(channels):
+            raise UserError(
+                f"{self.output} is one label map, so {listed(map(str, files))} are {len(files)} channels of one scan, "
+                f"but the model takes {len(channels)} ({', '.join(channels)}). To segment each file as a scan, give "
+                f"-o a folder. To segment channels, give -m a model with {len(files)} channels."
+            )
+        return {Case(name, files): self.output}
+
+    def _require_short_names(self, destinations: Mapping[Case, Path]) -> None:
+        require_short_name(self.report)
+        for path in destinations.values():
+            self.outputs.require_short_names(path)
 
     def predict(
         self,
-        load_predictor: "Callable[[], Predictor]",
+        segmenter: Segmenter,
         on_window: "OnWindow | None" = None,
         on_result: Callable[[CaseResult, int], None] = lambda result, total: None,
     ) -> PredictionSummary:
-        """Segment all cases and write the report. What is done is recorded at once, case by case.
+        """Segment all cases and write the report. Each case is recorded as soon as it is done.
 
         Args:
-            load_predictor: called once; of a single scan, when it has been read.
+            segmenter: what segments; see `stunet.batch.segmenter`.
             on_window: see `Predictor.predict`.
-            on_result: told of each case once its files are written, and how many cases there are.
+            on_result: called with each case after its files are written, and the number of cases.
 
         Raises:
-            UserError: what `load_predictor` raises, an output that cannot be written, a folder that another model or
-                other settings filled, or a single scan that cannot be segmented.
+            UserError: an output cannot be written, the folder was filled with another model or other settings, or a
+                single scan cannot be segmented.
         """
-        load = cache(load_predictor)
-        destinations = self.destinations(len(load().model.card.channels) if self.is_folder else 0)
-        records = self._earlier_records(load) if self.is_folder else {}
-        internal_errors = kept = 0
-        results = predict_cases(load, destinations, self.outputs, self.resume, on_window, keep_going=self.is_folder)
-        for result in results:
+        for remark in self.remarks:
+            logger.warning(remark)
+        destinations = self._destinations(segmenter)
+        self._require_short_names(destinations)
+        records = self._earlier_records(segmenter) if self.is_folder else {}
+        failed = internal_errors = made = 0
+        unknown = []
+        for result in segmenter.results(destinations, self.outputs, self.resume, on_window, keep_going=self.is_folder):
             on_result(result, len(destinations))
-            kept += result.is_kept
+            made += result.segmentation is not None
+            failed += result.error is not None
             internal_errors += result.is_internal_error
-            records[result.case.name] = self._record(result, records.get(result.case.name), load)
-        report = self._report(list(records.values()), load)
+            if result.is_kept and "answer" not in records.get(result.case.name, {}):
+                unknown.append(result.case.name)
+            records[result.case.name] = self._record(result, records.get(result.case.name), segmenter)
+        report = self._report(list(records.values()), self._said_of(unknown), segmenter)
         made_folder(self.report.parent)
         write_json(self.report, report)
-        failed = sum("error" in record for record in records.values())
-        return PredictionSummary(report, failed, internal_errors, kept)
+        return PredictionSummary(report, failed, internal_errors, made)
 
-    def _earlier_records(self, load: "Callable[[], Predictor]") -> dict[str, dict[str, Any]]:
-        """Of the cases that an earlier run finished, if this one goes on with it."""
+    def _said_of(self, unknown: Sequence[str]) -> list[str]:
+        """All remarks, including one on cases that have labels but no record from an earlier run."""
+        if not unknown:
+            return [*self.remarks]
+        sentence = (
+            f"{self.output}: the labels of {listed(unknown)} were there, without a record of the model that made them. "
+            "They are kept. Remove them to segment these scans again."
+        )
+        logger.warning(sentence)
+        return [*self.remarks, sentence]
+
+    def _earlier_records(self, segmenter: Segmenter) -> dict[str, dict[str, Any]]:
+        """The records of the cases that an earlier run finished, if this run resumes it."""
         path = self.output / CASE_RECORDS
         if not self.resume:
             path.unlink(missing_ok=True)
             return {}
         records = read_records(path)
-        now = answer_key(run_record(load()))
+        now = answer_key(segmenter.run_record())
         for record in records.values():
             if "answer" in record and record["answer"] != now:
                 raise UserError(
@@ -130,80 +164,79 @@ class PredictionRequest:
                 )
         return records
 
-    def _record(
-        self, result: CaseResult, earlier: dict[str, Any] | None, load: "Callable[[], Predictor]"
-    ) -> dict[str, Any]:
-        """What the report says of one case; of a folder's it is written down at once."""
+    def _record(self, result: CaseResult, earlier: dict[str, Any] | None, segmenter: Segmenter) -> dict[str, Any]:
+        """The report's entry for one case. For a folder, it is written to disk at once."""
         record = _record_of(result, self.is_folder, earlier)
+        record |= {key: self.called.get(record[key], record[key]) for key in ("input", "output") if key in record}
         if self.is_folder and not result.is_kept:
             made_folder(self.output)
-            answer = {} if result.error is not None else {"answer": answer_key(run_record(load()))}
-            append_record(self.output / CASE_RECORDS, {**record, **answer})
+            answer = {} if result.error is not None else {"answer": answer_key(segmenter.run_record())}
+            append_json_line(self.output / CASE_RECORDS, {**record, **answer})
         return record
 
-    def _report(self, records: Sequence[Mapping[str, Any]], load: "Callable[[], Predictor]") -> dict[str, Any]:
+    def _report(
+        self, records: Sequence[Mapping[str, Any]], said: Sequence[str], segmenter: Segmenter
+    ) -> dict[str, Any]:
         plain = [{name: value for name, value in record.items() if name != "answer"} for record in records]
-        return {**run_record(load()), **({"cases": plain} if self.is_folder else plain[0])}
+        if self.is_folder:
+            return {**segmenter.run_record(), "warnings": list(said), "cases": plain}
+        return {**segmenter.run_record(), **plain[0], "warnings": [*said, *plain[0]["warnings"]]}
 
 
 def request_for(
-    scans: Path | Sequence[Path], output: Path, outputs: Outputs, resume: bool = False
+    scans: Path | Sequence[Path],
+    output: Path,
+    outputs: Outputs,
+    resume: bool = False,
+    dicom: DicomChoice = DicomChoice(),  # noqa: B008 (frozen)
+    channel: Channel = lambda: None,
 ) -> PredictionRequest:
-    """What is to be done with a scan, the channels of a scan, several scans, or folders of scans.
+    """Create a request for a scan, the channels of a scan, several scans, or folders of scans.
 
-    Whether `output` is called as a label map or as a folder says whether several files are the channels of one scan or
+    The name of `output`, a label map or a folder, determines whether several files are the channels of one scan or
     several scans.
 
     Args:
-        scans: files, folders with one DICOM series, or folders of scans; one of these or several.
+        scans: files, folders or zips with DICOM, or folders of scans; one of these or several.
         output: the label map; for several scans, or for separate masks, a folder.
         outputs: what to write.
-        resume: skip cases of which all outputs are there.
+        resume: skip cases whose outputs all exist.
+        dicom: which DICOM series, and how to read them.
+        channel: the model's name for its first channel; used only if DICOM series have several modalities.
 
     Raises:
-        UserError: paths or options that do not suit each other, or an output that cannot be written.
+        UserError: paths or options contradict each other, or an output cannot be written.
     """
     paths = [scans] if isinstance(scans, Path) else list(scans)
-    found = _scans_in(paths)
+    found = scans_named(paths, dicom, channel, into_folder=not _is_label_map(output))
     many = _are_many(paths, found, output, outputs)
     _require_other_place(paths, output)
     if not many:
         outputs.require_main_path(output)
         if resume:
             raise UserError("--resume is for a folder of scans. Leave it out for a single scan.")
+    outputs.require_consistent(outputs.main_path(output, "case") if many else output, many)
     require_writable(output if many else output.parent)
-    request = PredictionRequest(tuple(found), output, many, outputs, resume)
-    require_short_name(request.report)
-    return request
+    return PredictionRequest(tuple(found), output, many, outputs, resume, tuple(dicom_left_out(paths, dicom)))
 
 
 def _are_many(paths: Sequence[Path], found: Sequence[ScanFile], output: Path, outputs: Outputs) -> bool:
-    """Whether each file is a scan, or scans' channels are joined by name, and `output` is a folder for all.
+    """Whether there are many cases: each file is a scan, or channels are joined by name, and `output` is a folder.
 
     Raises:
-        UserError: a folder of several scans, and an output that is called as one label map.
+        UserError: a folder of several scans, but an output named like one label map.
     """
     folders = [path for path in paths if is_folder_of_scans(path)]
-    if not (has_suffix(output, WRITERS) or output.is_file()):
+    if not _is_label_map(output):
         return bool(folders) or len(found) > 1 or (output.is_dir() and not outputs.separate)
     if folders and len(found) > 1:
         raise OutputError(f"{output}: {folders[0]} is a folder of {len(found)} scans, so -o must be a folder, too.")
     return False
 
 
-def _scans_in(paths: Sequence[Path]) -> list[ScanFile]:
-    """The scans that are named, and those in the folders that are named."""
-    found: list[ScanFile] = []
-    for path in paths:
-        if not path.exists():
-            raise FileError(f"{path}: no such file or folder.")
-        if path.is_dir():
-            require_scans(path)
-        inside = scan_files(path) if path.is_dir() else []
-        found += inside if len(inside) > 1 or not inside else [ScanFile(scan_name(inside[0].path), inside[0].path)]
-        if not inside:
-            found.append(ScanFile(without_suffix(path) if len(paths) > 1 else scan_name(path), path))
-    return found
+def _is_label_map(output: Path) -> bool:
+    """Whether an output is named like one label map."""
+    return is_result(output) or output.is_file()
 
 
 def _require_other_place(paths: Sequence[Path], output: Path) -> None:
@@ -214,7 +247,7 @@ def _require_other_place(paths: Sequence[Path], output: Path) -> None:
 
 
 def _difference(record: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What of two runs' answers differs, in words."""
+    """A sentence on how the results of two runs differ."""
     before = record["answer"]
     names = [name for name in now if before.get(name) != now[name]]
     return ", ".join(
@@ -223,13 +256,15 @@ def _difference(record: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _record_of(result: CaseResult, is_folder: bool, earlier: dict[str, Any] | None) -> dict[str, Any]:
-    """What the report says of one case."""
+    """The report's entry for one case."""
     if result.error is not None:
         return {"case": result.case.name, "error": result.error}
     output = str(result.output)
     if result.segmentation is None:
-        return {**(earlier or {}), "case": result.case.name, "output": output, "resumed": True}
-    record = scan_record(result.segmentation)
+        known = earlier if earlier and "error" not in earlier else {}
+        return {**known, "case": result.case.name, "output": output, "resumed": True}
+    assert result.output is not None  # where there is a segmentation
+    record = {**scan_record(result.segmentation), "outputs": hashed_outputs(result.output)}
     if is_folder:
         return {"case": result.case.name, "output": output, **record}
     return {**record, "output": output, "files": [str(path) for path in result.files]}

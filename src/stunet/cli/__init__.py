@@ -1,1 +1,1 @@
-"""The command line: a door that only calls the rooms. One file for each command, a dataclass with `run()`."""
+"""The command line, a thin layer over the other packages. Each command has one file, with a dataclass and `run()`."""

@@ -1,9 +1,11 @@
-"""What a command is: the options that all have, and how its errors become a sentence and an exit code."""
+"""The base of all commands: shared options, and how errors become a message and an exit code."""
 
+import errno
 import logging
 import os
 import sys
 import traceback
+import warnings
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
@@ -14,14 +16,14 @@ from stunet.cli.output import MESSAGES, RESULTS, Switch
 from stunet.errors import UserError
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes: all that was asked for was done; a failure of ours; bad input or usage; Ctrl-C."""
+"""Exit codes: success; internal error; bad input or usage; Ctrl-C."""
 
 EXIT_CODES = "Exit codes: 0 all done, 1 failure, 2 bad input or usage, 130 interrupted."
 
 
 @dataclass(kw_only=True)
 class Options:
-    """What every command can be told."""
+    """The options of every command."""
 
     json: Switch = False
     """Print the result as JSON on stdout."""
@@ -34,14 +36,14 @@ class Options:
 
 
 class Command(Protocol):
-    """What each command is: a dataclass whose fields are the options."""
+    """A command: a dataclass whose fields are its options."""
 
     def run(self) -> int:
-        """Do it, and return an exit code."""
+        """Run the command and return an exit code."""
 
 
 def carry_out(command: Command) -> int:
-    """Run a command that was parsed, and turn its errors into a sentence and an exit code."""
+    """Run a parsed command, and turn its errors into a message and an exit code."""
     options = _options_of(command)
     _speak(options)
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -53,27 +55,38 @@ def carry_out(command: Command) -> int:
             traceback.print_exc()
         errors.print(f"stunet: {error}", markup=False)
         return BAD_INPUT
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            return _internal_error(errors)
+        errors.print(f"stunet: {str(error.filename)[:60]}...: this path is longer than the system allows", markup=False)
+        return BAD_INPUT
     except KeyboardInterrupt:
         errors.print("stunet: interrupted")
         return INTERRUPTED
     except MemoryError:
         errors.print("stunet: not enough memory")
         return FAILED
-    except Exception:  # the last resort: nothing is hidden, only the exit code and a request are added
-        traceback.print_exc()
-        errors.print("stunet: internal error. Please report the traceback above.")
-        return FAILED
+    except Exception:  # everything else is a bug
+        return _internal_error(errors)
+
+
+def _internal_error(errors: Console) -> int:
+    """Print the full traceback, and ask the user to report it."""
+    traceback.print_exc()
+    errors.print("stunet: internal error. Please report the traceback above.")
+    return FAILED
 
 
 def _options_of(command: Command) -> Options:
-    """Those of the command itself, or of the action of a group of commands."""
+    """The options of the command itself, or of the chosen action of a command group."""
     chosen = getattr(command, "action", command)
     return chosen if isinstance(chosen, Options) else Options()
 
 
 def _speak(options: Options) -> None:
-    """How much is printed. What the rooms log, such as remarks on an odd file, goes to stderr as a line of ours."""
+    """Set how much is printed. Log messages of the package, such as remarks on an odd file, go to stderr."""
     MESSAGES.quiet = RESULTS.quiet = options.quiet
+    warnings.filterwarnings("ignore", module="pydicom")  # odd headers are common; stunet reports those that matter
     to_stderr = logging.StreamHandler()
     to_stderr.setFormatter(logging.Formatter("stunet: %(message)s"))
     logger = logging.getLogger("stunet")
@@ -82,11 +95,11 @@ def _speak(options: Options) -> None:
 
 
 def _compute_with(threads: int | None) -> None:
-    """Limit the threads of torch, and so of OpenVINO and ONNX Runtime, which are given as many."""
+    """Limit the threads of torch. OpenVINO and ONNX Runtime then use the same number."""
     if threads is None:
         return
     if threads < 1:
-        raise UserError(f"--threads is 1 or more, not {threads}.")
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # for torch that is not loaded yet, and for processes of ours
+        raise UserError(f"--threads must be 1 or more, not {threads}.")
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # if torch is not loaded yet, and for child processes
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)

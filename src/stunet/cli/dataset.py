@@ -34,9 +34,9 @@ class Convert(Options):
     only_labelled: Switch = False
     """Skip cases with an empty label map (autopet22: studies without lesions)."""
     link: Switch = False
-    """Link images instead of copying them, if they do not have to be changed."""
+    """Link images instead of copying them, if they need no change."""
     workers: int | None = None
-    """Cases to process at a time. Default: one per processor, at most eight."""
+    """Cases to process in parallel. Default: one per processor, at most eight."""
 
     def run(self) -> int:
         """Find the cases, compare numbers, convert."""
@@ -68,7 +68,7 @@ class Convert(Options):
 
 @dataclass
 class Check(Options):
-    """Read every training case of a dataset, and list what is wrong.
+    """Read every training case of a dataset, and list all problems.
 
     Example: stunet dataset check -d 4
     """
@@ -77,7 +77,7 @@ class Check(Options):
     """Number or name of a dataset in nnU-Net's raw folder (nnUNet_raw if set, else STUNET_HOME/raw)."""
 
     def run(self) -> int:
-        """Check; 2 if there is any problem."""
+        """Check the dataset. Returns 2 if there is any problem."""
         from stunet.datasets.check import check_dataset
 
         with progress_bar("checking") as on_case:
@@ -95,8 +95,8 @@ class Check(Options):
 class Subset(Options):
     """Draw nested, stratified subsets of the training cases as folds to train on.
 
-    A larger subset contains the smaller ones; the validation cases are those of the fold drawn from (a fifth of the
-    cases where the dataset has no split).
+    A larger subset contains the smaller ones. The validation cases are those of the fold drawn from (a fifth of the
+    cases if the dataset has no split).
 
     Example: stunet dataset subset -d 4 --cases 10 20 40
     """
@@ -108,10 +108,10 @@ class Subset(Options):
     seed: int = 0
     """Random seed."""
     fold: Annotated[int, tyro.conf.arg(aliases=["-f"])] = 0
-    """Draw from the training cases of this fold. Its validation cases stay."""
+    """Draw from the training cases of this fold. Its validation cases are kept."""
 
     def run(self) -> int:
-        """Read the label maps, draw, write the splits file."""
+        """Read the label maps, draw subsets, write the splits file."""
         from stunet.datasets.subset import write_subsets
         from stunet.folders import nnunet_folders
 

@@ -1,4 +1,4 @@
-"""`stunet demo`: segment a scan that comes with stunet, and show how well it went."""
+"""`stunet demo`: segment a scan that comes with stunet, and compare it with the reference."""
 
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 MODEL = "hippocampus"
 
 SCANS = ("hippocampus_289", "hippocampus_269", "hippocampus_222")
-"""Validation cases, which the model never trained on, nearest to the median size first; see `demo_scans/README.md`."""
+"""Validation cases that the model was not trained on, closest to the median size first; see `demo_scans/README.md`."""
 
 LABELS_NAME, REPORT_NAME, PREVIEW_NAME = "labels.nii.gz", "report.json", "preview.png"
 
 DATA_LICENCE = "CC-BY-SA-4.0, Medical Segmentation Decathlon, Task04 Hippocampus (http://medicaldecathlon.com/)"
 
 WHAT_NEXT = """
-Next, your own scan. The model that comes with stunet knows only MR scans cropped around a hippocampus:
+Next, your own scan. The model that comes with stunet works only on MR scans cropped around a hippocampus:
 
   stunet predict -i SCAN.nii.gz -o LABELS.nii.gz -m hippocampus
 
@@ -50,15 +50,16 @@ class Demo(Options):
     """Which scan: 1, 2 or 3, or its name."""
 
     def run(self) -> int:
-        """Segment, compare with the reference, write, show."""
+        """Segment, compare with the reference, write and show the results."""
         from stunet.batch.prediction_record import run_record, scan_record
         from stunet.evaluation.dice import dice_per_label
-        from stunet.files import made_folder, write_json
+        from stunet.files import made_folder, require_writable, write_json
         from stunet.imaging.formats.registry import read_labels, read_volume
         from stunet.inference.predictor import Predictor
         from stunet.pictures.preview import save_preview
 
         name = scan_name(self.scan)
+        require_writable(self.output)
         folder = made_folder(self.output)
         scan, reference = read_volume(scan_file(name)), read_labels(reference_file(name)).array[0]
         predictor = Predictor(MODEL)
@@ -88,10 +89,10 @@ class Demo(Options):
 
 
 def scan_name(choice: str) -> str:
-    """The bundled scan that a number from 1 or a name chooses.
+    """The bundled scan for a number from 1, or for a name.
 
     Raises:
-        UserError: none of them.
+        UserError: there is no such scan.
 
     >>> scan_name("2")
     'hippocampus_269'
@@ -108,19 +109,19 @@ def scan_name(choice: str) -> str:
 
 
 def scan_file(name: str) -> Path:
-    """Where a bundled scan lies."""
+    """Path of a bundled scan."""
     return Path(str(files(__package__) / "demo_scans" / f"{name}.nii.gz"))
 
 
 def reference_file(name: str) -> Path:
-    """Where a bundled scan's reference labels lie."""
+    """Path of a bundled scan's reference labels."""
     return scan_file(f"{name}_reference")
 
 
 def _demo_record(
     segmentation: "Segmentation", reference: "np.ndarray", dsc: dict[int, float], name: str
 ) -> dict[str, Any]:
-    """What the demo knows beyond any other prediction: the truth."""
+    """The prediction's record, plus the comparison with the reference."""
     from stunet.evaluation.dice import mean_ignoring_nan
 
     names = {label: structure for label, structure in segmentation.names.items() if label}

@@ -1,4 +1,4 @@
-"""`stunet evaluate`: predictions against references, and against another system's predictions."""
+"""`stunet evaluate`: compare predictions with references and with another system's predictions."""
 
 import os
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MetricName = Literal["dsc", "nsd", "hd95"]
 
 MOST_WORKERS = 8
-"""Cases at a time unless the command says otherwise; each holds two label maps in memory."""
+"""Default number of cases in parallel. Each needs memory for two label maps."""
 
 
 @dataclass
@@ -58,12 +58,12 @@ class Evaluate(Options):
     images: Path | None = None
     """Folder with the scans, as background of the pictures."""
     workers: int | None = None
-    """Cases to process at a time. Default: one per processor, at most eight."""
+    """Cases to process in parallel. Default: one per processor, at most eight."""
     seed: int = 0
     """Random seed of the bootstrap."""
 
     def run(self) -> int:
-        """Read, compare, print."""
+        """Evaluate, write the reports, print the result."""
         from stunet.evaluation.formats import write_report
         from stunet.evaluation.tables import tables
 
@@ -83,21 +83,32 @@ class Evaluate(Options):
         return 0
 
     def _check(self) -> None:
-        """Refuse what cannot be done, before anything is computed."""
+        """Refuse invalid options before anything is computed."""
+        self._check_options()
+        self._check_places()
+
+    def _check_places(self) -> None:
         from stunet.evaluation.formats import check_report_path
+        from stunet.files import require_writable
 
         for path in self.output:
             check_report_path(path)
+        if self.pictures is not None:
+            require_writable(self.pictures)
+        if self.images is not None and not self.images.is_dir():
+            raise UserError(f"{self.images}: there is no such folder with scans.")
+
+    def _check_options(self) -> None:
         refusals = (
             (self.pictures and self.worst < 1, "--pictures draws the worst cases; say how many with --worst 5."),
             (self.images and not self.pictures, "--images is for pictures; name their folder with --pictures."),
             (
                 self.mapping and (self.names or "dsc" not in self.metrics),
-                "--mapping brings its own names and counts DSC; leave --names out, and dsc among --metrics.",
+                "--mapping has its own names and computes DSC. Leave --names out, and keep dsc in --metrics.",
             ),
             (
                 min(self.worst, self.seed, 0 if self.workers is None else self.workers - 1) < 0,
-                "--worst and --seed count from 0, --workers from 1.",
+                "--worst and --seed must be 0 or more, --workers 1 or more.",
             ),
         )
         for is_refused, reason in refusals:
@@ -139,7 +150,7 @@ class Evaluate(Options):
         return config if mapping is None else merging(config, mapping, self._numbering())
 
     def _systems(self) -> tuple[str, str]:
-        """The names of both systems: those of their folders, or the whole paths where these are alike."""
+        """The names of both systems: those of their folders, or the full paths if these are equal."""
         from stunet.imaging.formats.registry import without_suffix
 
         ours, theirs = (without_suffix(path) for path in (self.prediction, self.against or Path()))
@@ -162,13 +173,13 @@ class Evaluate(Options):
         return None if self.mapping is None else load_mapping(self.mapping)
 
     def _numbering(self) -> tuple[str, ...] | None:
-        """Class names of the predictions by integer; None where they are numbered as the references."""
+        """Class names of the predictions by integer; None if they are numbered like the references."""
         from stunet.labels.mapping import NUMBERINGS
 
         return NUMBERINGS.get(self.numbering)
 
     def _labels(self) -> "LabelTable | None":
-        """What is scored; None for every value that occurs."""
+        """The labels to score; None for every value that occurs."""
         from stunet.labels.ontology import LABELS
         from stunet.plans.labels import LabelTable, read_label_table
 

@@ -1,4 +1,4 @@
-"""`stunet experiment`: the paper's tables and figures, rerun."""
+"""`stunet experiment`: rerun the paper's tables and figures."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ProfileOption = Literal["full", "mini"]
 
 TABLE_WIDTH = 140
-"""Letters in a line of results, at least."""
+"""Minimum width of a line of results, in characters."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class List(Options):
     """
 
     def run(self) -> int:
-        """One line each."""
+        """Print one line per experiment."""
         from stunet.experiments.registry import EXPERIMENTS
 
         rows = [(e.name, e.title, e.source, ", ".join(e.datasets("full")) or "nothing") for e in EXPERIMENTS.values()]
@@ -56,7 +56,7 @@ class Show(Options):
     """full: the paper's experiment. mini: the same code on little data."""
 
     def run(self) -> int:
-        """Count the cost and print."""
+        """Estimate the cost and print."""
         from stunet.experiments.registry import find_experiment
 
         experiment = find_experiment(self.name)
@@ -98,7 +98,7 @@ class Run(Options):
     """Keep finished runs, and continue with the others."""
 
     def run(self) -> int:
-        """Do what is left, write results and tables, print them."""
+        """Run what is left, write results and tables, print them."""
         from stunet.experiments.registry import find_experiment
         from stunet.experiments.result_tables import write_tables
         from stunet.experiments.run import RESULTS_NAME, run_experiment
@@ -128,9 +128,11 @@ class Run(Options):
         from stunet.experiments.experiment import Workplace
         from stunet.experiments.mini_data import data_with_minis
         from stunet.experiments.run import experiment_folder
-        from stunet.files import made_folder
+        from stunet.files import made_folder, require_writable
 
-        folder = made_folder(self.output or experiment_folder(experiment, self.profile))
+        folder = self.output or experiment_folder(experiment, self.profile)
+        require_writable(folder)
+        made_folder(folder)
         data = dict(map(_parsed_data, self.data))
         if self.profile == "mini":
             data = data_with_minis(data, folder)
@@ -152,7 +154,7 @@ class Plot(Options):
     """Folder of the experiment, as given to `stunet experiment run`."""
 
     def run(self) -> int:
-        """Read, draw, write."""
+        """Read the results, draw and write the figure."""
         from stunet.experiments.figures import plot
         from stunet.experiments.registry import find_experiment
         from stunet.experiments.run import RESULTS_NAME, experiment_folder
@@ -190,11 +192,11 @@ class ExperimentCommand:
 
 
 def print_results(results: "Results") -> None:
-    """The table, and on stderr what belongs beside it."""
+    """Print the table, and its remarks on stderr."""
     from stunet.experiments.result_tables import table_of
 
     table = table_of(results)
-    wide = Console(width=max(RESULTS.width, TABLE_WIDTH), highlight=False)  # no word is worth cutting
+    wide = Console(width=max(RESULTS.width, TABLE_WIDTH), highlight=False)  # so that no word is cut
     print_table(table.title, table.columns, table.rows, wide)
     for remark in table.notes:
         MESSAGES.print(remark, soft_wrap=True, markup=False)
@@ -213,9 +215,9 @@ def _parsed_data(text: str) -> tuple[str, Path]:
 
 
 def _gpus(experiment: "Experiment", profile: ProfileOption, asked: int | None) -> int:
-    """As many as were asked for; by default one where there is any and the experiment can use it."""
+    """The requested number of GPUs; by default one, if there is one and the experiment can use it."""
     if asked is not None and asked < 0:
-        raise UserError(f"--gpus is 0 or more, not {asked}.")
+        raise UserError(f"--gpus must be 0 or more, not {asked}.")
     if asked is not None or not experiment.datasets(profile):
         return asked or 0
     from stunet.training.run import default_device
@@ -224,7 +226,7 @@ def _gpus(experiment: "Experiment", profile: ProfileOption, asked: int | None) -
 
 
 def _claims(experiment: "Experiment", profile: ProfileOption) -> dict[str, Any]:
-    """What an experiment says of itself."""
+    """The description of an experiment."""
     from stunet.experiments.paper_data import data_source
 
     return {
@@ -252,7 +254,7 @@ def _claim_rows(experiment: "Experiment", profile: ProfileOption, hours: float) 
 
 
 def _shown_run(run: "ExperimentRun") -> dict[str, Any]:
-    """A run in a line, with what the paper prints for it."""
+    """A run as a line of text, with the paper's values."""
     from stunet.experiments.result_tables import paper_text
 
     expected = run.expected()

@@ -1,4 +1,4 @@
-"""`stunet models --fit`: what trains and what predicts in a given memory."""
+"""`stunet models --fit`: what can be trained and predicted in a given amount of memory."""
 
 import re
 from collections.abc import Sequence
@@ -9,42 +9,42 @@ from stunet.cli.output import MESSAGES, print_table
 from stunet.errors import UserError
 
 UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-"""1 GB is 10^9 bytes, and 1 GiB 2^30."""
+"""1 GB is 10^9 bytes, 1 GiB is 2^30."""
 
 BATCH = 2
-"""Images for which patches are looked for: the paper's batch (section 4)."""
+"""Batch size for the patch search: the paper's (section 4)."""
 
 NOTE = (
-    "GB are 10^9 bytes. Counted are tensors, and torch itself on a CPU; on a GPU leave a quarter free for what "
-    "convolutions and the allocator take beside them."
+    "GB are 10^9 bytes. Tensors are counted, and torch itself on a CPU. On a GPU, leave a quarter free for "
+    "convolutions and the allocator."
 )
 
 
 def parse_memory(text: str) -> int:
-    """Bytes of "24GB", "24 GiB" or "640MB"; 1 GB is 10^9 bytes, and 1 GiB 2^30.
+    """Bytes of "24GB", "24 GiB" or "640MB"; 1 GB is 10^9 bytes, 1 GiB is 2^30.
 
     Raises:
-        UserError: anything else.
+        UserError: the text is anything else.
 
     >>> parse_memory("24GB"), parse_memory("1.5 GiB")
     (24000000000, 1610612736)
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)", text.strip(), re.ASCII)
     if match is None or match[2] not in UNITS or float(match[1]) == 0:
-        raise UserError(f"A memory is a number and a unit ({', '.join(UNITS)}), such as 24GB; not {text!r}.")
+        raise UserError(f"Give a memory as a number and a unit ({', '.join(UNITS)}), such as 24GB; not {text!r}.")
     return int(float(match[1]) * UNITS[match[2]])
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is to fit.
+    """What must fit.
 
     Attributes:
         available: bytes.
         names: of sizes.
         patch: voxels (Z, Y, X).
         channels: of the image.
-        classes: background included.
+        classes: including background.
         precision: of convolutions.
     """
 
@@ -57,10 +57,10 @@ class Question:
 
 
 def training_rows(asked: Question) -> list[dict[str, Any]]:
-    """For each size, with activations kept and recomputed: what trains.
+    """What can be trained, for each size, with activations kept and recomputed.
 
     Raises:
-        UserError: nnU-Net is missing, or a patch that no STU-Net trains on.
+        UserError: nnU-Net is missing, or no STU-Net can be trained on this patch.
     """
     from stunet.networks.registry import network_spec
     from stunet.training.fit import fewest_ranks, largest_batch, largest_cube, needed_bytes
@@ -90,10 +90,10 @@ def training_rows(asked: Question) -> list[dict[str, Any]]:
 
 
 def prediction_rows(asked: Question) -> list[dict[str, Any]]:
-    """For each size: what predicts, one window at a time.
+    """What can be predicted, for each size, one window at a time.
 
     Raises:
-        UserError: a window that the strides do not divide.
+        UserError: the strides do not divide the window.
     """
     from stunet.inference.prediction_memory import largest_window, needed_bytes
     from stunet.networks.registry import network_spec
@@ -122,7 +122,7 @@ def _gigabytes(size: int) -> float:
 
 
 def print_fit(asked: Question, training: list[dict[str, Any]], prediction: list[dict[str, Any]]) -> None:
-    """Two tables, and a note on stderr."""
+    """Print two tables, and a note on stderr."""
     circumstances = f"in {_gigabytes(asked.available):g} GB: {asked.precision}, {asked.classes} classes"
     patch = _spoken(asked.patch)
     print_table(

@@ -1,4 +1,4 @@
-"""`stunet COMMAND ...`: parse, run, and turn errors into a sentence and an exit code."""
+"""`stunet COMMAND ...`: parse, run, and turn errors into a message and an exit code."""
 
 import sys
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from stunet.cli.batch import ACTIONS, Batch
 from stunet.cli.command import BAD_INPUT, DONE, EXIT_CODES, Command, carry_out
 from stunet.cli.dataset import Dataset
 from stunet.cli.demo import Demo
@@ -15,17 +16,26 @@ from stunet.cli.doctor import Doctor
 from stunet.cli.evaluate import Evaluate
 from stunet.cli.experiment import ExperimentCommand
 from stunet.cli.export import Export
+from stunet.cli.mcp import Mcp
 from stunet.cli.models import Models
 from stunet.cli.plain_help import make_plain
 from stunet.cli.predict import Predict
 from stunet.cli.prepare import Prepare
+from stunet.cli.report import Report
+from stunet.cli.series import SeriesCommand
+from stunet.cli.serve import Serve
 from stunet.cli.train import Train
+from stunet.cli.verify import Verify
 from stunet.cli.weights import Weights
 from stunet.errors import UnknownNameError
 
 COMMANDS: dict[str, type] = {
     "demo": Demo,
     "predict": Predict,
+    "batch": Batch,
+    "series": SeriesCommand,
+    "report": Report,
+    "verify": Verify,
     "models": Models,
     "weights": Weights,
     "dataset": Dataset,
@@ -34,6 +44,8 @@ COMMANDS: dict[str, type] = {
     "evaluate": Evaluate,
     "experiment": ExperimentCommand,
     "export": Export,
+    "serve": Serve,
+    "mcp": Mcp,
     "doctor": Doctor,
 }
 
@@ -47,13 +59,13 @@ Start with: stunet demo
 
 
 def _command_line() -> Any:
-    """A dataclass around the command: for a bare Union tyro reads the source of `typing`, a seventh of `--help`."""
+    """A dataclass around the command. For a bare Union, tyro reads the source of `typing`, a seventh of help's time."""
     members = (Annotated[command, tyro.conf.subcommand(name)] for name, command in COMMANDS.items())
     return make_dataclass("CommandLine", [("command", Union[tuple(members)])])  # noqa: UP007 (made from a table)
 
 
 def parse(arguments: Sequence[str] | None = None) -> Command:
-    """The command that the arguments describe; exits with 2 and a sentence where they describe none."""
+    """Parse the command from the arguments. On invalid arguments, print a message and exit with 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments:
         with suppress(SystemExit):
@@ -62,6 +74,8 @@ def parse(arguments: Sequence[str] | None = None) -> Command:
     if not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         sys.stderr.write(f"stunet: {UnknownNameError.of('command', arguments[0], COMMANDS)}\n")
         raise SystemExit(BAD_INPUT)
+    if arguments[0] == "batch" and len(arguments) > 1 and arguments[1] not in (*ACTIONS, "-h", "--help"):
+        arguments.insert(1, "run")
     config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone)
     for kind in COMMANDS.values():
         make_plain(kind)
@@ -71,14 +85,14 @@ def parse(arguments: Sequence[str] | None = None) -> Command:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; bad input costs a sentence, never a traceback."""
+    """Run one command and return its exit code. Bad input gives a message, never a traceback."""
     return carry_out(parse(arguments))
 
 
 def main() -> None:
-    """The console script."""
+    """Entry point of the console script."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # letters that a terminal does not have become escapes, not errors
+        if hasattr(stream, "reconfigure"):  # escape characters that the terminal cannot show, instead of failing
             stream.reconfigure(errors="backslashreplace")
     if len(sys.argv) > 1 and sys.argv[1] in ("--version", "-V"):
         from stunet import __version__

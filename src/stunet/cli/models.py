@@ -1,4 +1,4 @@
-"""`stunet models`: the sizes and what they cost, and the models that can be had by name."""
+"""`stunet models`: the sizes and their cost, and the models available by name."""
 
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
@@ -33,7 +33,7 @@ class Models(Options):
     """With --fit: the precision of the network. float16 needs as much as bfloat16, the default."""
 
     def run(self) -> int:
-        """Count without memory and print."""
+        """Count without allocating memory, and print."""
         from stunet.errors import UserError
 
         if self.systems and (self.name is not None or self.fit is not None):
@@ -41,7 +41,7 @@ class Models(Options):
         if self.fit is not None:
             return self._run_fit(self.fit)
         if self.precision is not None:
-            raise UserError("--precision is for --fit: what else is counted here does not depend on it.")
+            raise UserError("--precision is for --fit: the other numbers do not depend on it.")
         return self._run_costs()
 
     def _run_fit(self, memory: str) -> int:

@@ -1,5 +1,7 @@
-"""What commands print: results on stdout as a table or as JSON, all else on stderr."""
+"""Output of commands: results on stdout as a table or JSON, everything else on stderr."""
 
+import codecs
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,19 +17,20 @@ from rich.table import Table
 from stunet.files import as_json
 
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
-"""An option that is on where it is given; there is no --no-... of it."""
+"""An option without a value that turns something on. It has no --no-... form."""
 
 RESULTS = Console(highlight=False)
 MESSAGES = Console(stderr=True, highlight=False)
 
 
 def print_json(result: Any) -> None:
-    """A result for machines, on stdout."""
-    sys.stdout.write(as_json(result) + "\n")
+    """Print a result as JSON on stdout. If stdout is not UTF-8, non-ASCII characters are escaped."""
+    is_utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
+    sys.stdout.write((as_json(result) if is_utf8 else json.dumps(result, indent=2)) + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console = RESULTS) -> None:
-    """A result for people, on stdout unless another console is named; columns of numbers are aligned to the right."""
+    """Print a table on stdout or another console. Columns of numbers are right-aligned."""
     console.print(title, style="bold", soft_wrap=True, markup=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
@@ -39,12 +42,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def print_summary(title: str, summary: Mapping[str, Any], as_json: bool) -> None:
-    """What a command did, as JSON for machines or as a table of names and values for people."""
+    """Print a command's outcome as JSON or as a table of names and values."""
     print_result(summary, as_json, title, ("", "value"), [(name, str(value)) for name, value in summary.items()])
 
 
 def print_result(result: Any, as_json: bool, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """What a command found, as JSON for machines or as a table for people."""
+    """Print a command's result as JSON or as a table."""
     if as_json:
         print_json(result)
     else:
@@ -52,7 +55,7 @@ def print_result(result: Any, as_json: bool, title: str, columns: Sequence[str],
 
 
 def print_sentence(result: Any, as_json: bool, sentence: str) -> None:
-    """What a command did, as JSON for machines or as a sentence on stderr for people."""
+    """Print a command's outcome as JSON, or as a sentence on stderr."""
     if as_json:
         print_json(result)
     else:
@@ -61,10 +64,10 @@ def print_sentence(result: Any, as_json: bool, sentence: str) -> None:
 
 @contextmanager
 def progress_bar(description: str) -> Iterator[Callable[..., None]]:
-    """A bar with time left, on stderr; silent where stderr is no terminal.
+    """A progress bar with time left on stderr; silent if stderr is not a terminal.
 
     Yields:
-        To be called with how much is done, how much there is in all and, where it changes, a new description.
+        A function to call with the amount done, the total and, if it changes, a new description.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -80,12 +83,12 @@ def progress_bar(description: str) -> Iterator[Callable[..., None]]:
 
 @contextmanager
 def stdout_to_stderr() -> Iterator[None]:
-    """Send all that is printed meanwhile to stderr, child processes' lines included; nnU-Net prints a lot."""
+    """Redirect everything printed to stderr, including output of child processes. nnU-Net prints a lot."""
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
     try:
-        with redirect_stdout(sys.stderr):  # sys.stdout need not be file descriptor 1
+        with redirect_stdout(sys.stderr):  # sys.stdout may not be file descriptor 1
             yield
     finally:
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Help as people write it: `-i PATH...` and no word where there is no default, instead of what a type is called."""
+"""Readable help: `-i PATH...` instead of type names, and no hint for options without a default."""
 
 import inspect
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import tyro
 
 METAVARS: dict[type, str] = {Path: "PATH", str: "NAME", int: "N", float: "NUMBER"}
-"""What stands for a value of a type, unless the option says otherwise."""
+"""The placeholder for a value of a type, unless the option has its own."""
 
 NO_DEFAULT = ("None", "False", "True", "")
-"""Defaults that say nothing to a reader: the option is left out, or a switch is off or on."""
+"""Defaults not worth printing: the option is unset, or a switch is off or on."""
 
 
 def make_plain(command: Any) -> None:
-    """Give every option of a command, and of what it nests, a plain placeholder and hint; types change in place."""
+    """Give every option of a command and its nested dataclasses a plain placeholder and hint, in place."""
     for kind in _dataclasses_in(command):
         hints = inspect.get_annotations(kind)
         for name, annotation in hints.items():
@@ -27,7 +27,7 @@ def make_plain(command: Any) -> None:
 
 
 def _dataclasses_in(annotation: Any) -> Iterator[type]:
-    """The dataclasses that a type consists of, and those that they inherit from, which were not seen before."""
+    """All dataclasses within a type, and their base classes, that were not processed before."""
     if isinstance(annotation, type) and is_dataclass(annotation):
         for kind in annotation.__mro__:
             if is_dataclass(kind) and "_has_plain_help" not in kind.__dict__:
@@ -43,7 +43,7 @@ def _hint(default: str) -> str:
 
 
 def _metavar(annotation: Any) -> str | None:
-    """A placeholder; None where the type's own is plain, or the option has one."""
+    """A placeholder; None if the type's default is readable, or the option has its own."""
     if get_origin(annotation) is Annotated:
         inner, *details = get_args(annotation)
         return None if any(getattr(detail, "metavar", None) for detail in details) else _metavar(inner)

@@ -1,180 +1,189 @@
-"""`stunet predict`: a scan, or a folder of scans, becomes label maps."""
+"""`stunet predict`: segment a scan, or a folder of scans."""
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import Field, asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from stunet.cli.command import BAD_INPUT, DONE, FAILED, Options
 from stunet.cli.output import MESSAGES, Switch, print_json, print_table, progress_bar
+from stunet.cli.segmenting import Segmenting, which_model
 from stunet.errors import UserError
 
 if TYPE_CHECKING:
+    from stunet.batch.dicomweb import Local
     from stunet.batch.predict_cases import CaseResult
     from stunet.batch.request import PredictionSummary
+    from stunet.batch.segmenter import Segmenter
+    from stunet.imaging.formats.dicom.series import Series
     from stunet.inference.predictor import Predictor
-    from stunet.weights.catalogue import CatalogueEntry
 
-FAST_MM = 3.0
-"""The grid of `--fast`, as coarse as TotalSegmentator's."""
+ONLY_HERE = (
+    *("folds", "probabilities", "resume", "strict_geometry", "suv", "device", "backend", "precision", "compile"),
+    *("whole_scan", "step", "skip_air", "fast"),
+)
+"""Options that `--server` does not take."""
+
+QUICKLY_READ = 50_000_000
+"""Files up to this size (in bytes) are read in a few seconds."""
+
+RETRIEVED_A_LINE = 200
+"""Files from a server after which a line says how far the retrieval is."""
 
 
-@dataclass
-class Predict(Options):
+@dataclass(kw_only=True)
+class ScansAndLabels(Options):
+    """What is segmented, and where the labels go: the first options in the help."""
+
+    input: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-i"], metavar="PATH...")]
+    """A scan, a folder or zip with DICOM, a series on a DICOMweb server, a folder of scans, or several of these. If -o
+    is a label map, several files are the channels of one scan. If -o is a folder, they are separate scans, and channels
+    are joined by name (case_0000, case_0001)."""
+    output: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="PATH")]
+    """Label map to write; a folder for several scans or with --separate; or a DICOMweb server (dicomweb://HOST), which
+    gets a DICOM segmentation."""
+
+
+@dataclass(kw_only=True)
+class Predict(Segmenting, ScansAndLabels):
     """Segment a scan, or many.
 
     Examples: stunet predict -i scan.nii.gz -o labels.nii.gz -m base
               stunet predict -i dicom_folder -o labels.nii.gz -m base --statistics --preview
               stunet predict -i scans/ -o labels/ -m base
+              stunet predict -i dicom_folder -o labels.dcm -m base
+              stunet predict -i dicomweb://HOST/studies/UID/series/UID -o dicomweb://HOST -m base
     """
 
-    input: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["-i"], metavar="PATH...")]
-    """A scan, a folder with one DICOM series, or a folder of scans; or several of these. Several files are the channels
-    of one scan where -o is a label map. Where -o is a folder they are scans; channels are joined by their names
-    (case_0000, case_0001)."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="PATH")]
-    """Label map to write; a folder for several scans or with --separate."""
-    model: Annotated[str | None, tyro.conf.arg(aliases=["-m"], metavar="MODEL")] = None
-    """A trained model: a name (`stunet models` lists them), a .safetensors or .model file, or a model folder of nnU-Net
-    v2."""
-    folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f"], metavar="FOLD...")] = ()
-    """Folds of a model folder to average. Default: all trained folds."""
-    classes: tuple[str, ...] = ()
-    """Only these structures. Default: all."""
-    separate: Switch = False
-    """Write one mask per structure into the folder -o."""
-    statistics: Switch = False
-    """Write volume, intensity, centroid and bounding box of each structure (.statistics.json)."""
-    preview: Switch = False
-    """Write a picture (.preview.png)."""
-    itksnap: Switch = False
-    """Write names and colours for ITK-SNAP (.itksnap.txt)."""
-    slicer: Switch = False
-    """Write names and colours for 3D Slicer (.ctbl)."""
-    probabilities: Switch = False
-    """Write one probability map per structure into a folder (.probabilities). Large: use --classes."""
+    reference: Path | None = None
+    """For DICOM results: the series that the scan was made from, if the scan itself is not DICOM."""
     resume: Switch = False
     """Skip scans that already have all outputs."""
-    device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
-    """auto, cpu, cuda, cuda:N or mps. auto: a CUDA GPU if there is one, else the CPU."""
-    backend: Literal["auto", "torch", "openvino", "onnx"] = "auto"
-    """What runs the network. auto: the fastest that is installed."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision of the network. auto: float16 on CUDA, bfloat16 with OpenVINO if the CPU has it, else float32."""
-    compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the network with torch. The first start takes a minute or more, later ones seconds. auto: off."""
-    mirror: Switch = False
-    """Average over mirrored copies: up to eight times slower, slightly more accurate."""
-    step: float = 0.5
-    """Distance between windows as a fraction of the window. Larger is faster and changes the labels."""
-    skip_air: Switch = False
-    """Process only the body and 20 mm around it (CT only). Faster, and changes labels slightly."""
-    fast: Switch = False
-    """Work on a grid of 3 mm if the model's is finer. Up to eight times faster, and changes the labels."""
+    server: Annotated[str | None, tyro.conf.arg(metavar="URL")] = None
+    """Segment on a server (`stunet serve`), and write the same files here. A token, if the server needs one, is read
+    from the variable STUNET_TOKEN."""
 
     def run(self) -> int:
-        """Check the paths, segment, and show what came out."""
+        """Check the paths, segment, and print the result."""
         from stunet.allocator import keep_freed_memory
+        from stunet.batch.dicomweb import at_hand
         from stunet.batch.outputs import Outputs
-        from stunet.batch.request import request_for
+        from stunet.imaging.formats.dicom_results import DicomDetails
+        from stunet.imaging.formats.dicomweb.address import is_address
+        from stunet.labels.codes import read_codes
 
         keep_freed_memory()
-        outputs = Outputs(self.separate, self.statistics, self.preview, self.itksnap, self.probabilities, self.slicer)
-        request = request_for(self.input, self.output, outputs, self.resume)
-        if self.model is None:
-            raise UserError(_which_model())
-        scans = len(request.scans) if request.is_folder else 1
-        with progress_bar(f"{scans} scans" if request.is_folder else self.input[0].name) as update:
-            progress = _ScanProgress(update, scans)
-            try:
-                summary = request.predict(self._predictor, progress.within_scan, progress.after_scan)
-            except KeyboardInterrupt:
-                if request.is_folder:
-                    MESSAGES.print(f"{progress.done} scans are done and kept. Continue with --resume.", markup=False)
-                raise
-        self._show(summary)
+        segmenter = self._segmenter()
+        details = DicomDetails(read_codes(self.codes) if self.codes else {}, self.reference)
+        outputs = Outputs(**self.written, dicom=details)
+        if self.model is None and any(map(is_address, self.input)):
+            raise UserError(which_model())
+        with at_hand(self.input, self.output, outputs, self.dicom, _retrieving) as local:
+            summary = self._predict(local, segmenter)
+            stored = [asdict(one) for one in local.store()]
+        self._show(summary, stored)
         if not summary.failed:
             return DONE
         return FAILED if summary.internal_errors else BAD_INPUT
 
+    def _predict(self, local: "Local", segmenter: "Segmenter") -> "PredictionSummary":
+        """Segment scans that are on this machine by now."""
+        from stunet.batch.request import request_for
+
+        asked = (local.inputs, local.output, local.outputs, self.resume, local.dicom)
+        request = replace(request_for(*asked, lambda: segmenter.channels[0]), called=local.called)
+        if self.model is None:
+            raise UserError(which_model(_kind_of(request.scans[0].path)))
+        scans = len(request.scans) if request.is_folder else 1
+        with progress_bar(f"{scans} scans" if request.is_folder else local.inputs[0].name) as update:
+            progress = _ScanProgress(update, scans)
+            try:
+                return request.predict(segmenter, progress.within_scan, progress.after_scan)
+            except KeyboardInterrupt:
+                if request.is_folder:
+                    MESSAGES.print(f"{progress.done} scans are done and kept. Continue with --resume.", markup=False)
+                raise
+
+    def _segmenter(self) -> "Segmenter":
+        """This machine, or a server."""
+        from stunet.batch.segmenter import OnThisMachine
+
+        if self.server is None:
+            return OnThisMachine(self._predictor)
+        given = [f"--{field.name.replace('_', '-')}" for field in fields(self) if self._is_only_here(field)]
+        if given:
+            raise UserError(f"{', '.join(given)}: not possible with --server. Leave out what is for this machine.")
+        from stunet.serve.client import Client
+        from stunet.serve.on_server import OnServer
+
+        client = Client(self.server, os.environ.get("STUNET_TOKEN"))
+        return OnServer(client, self.model or "", self.classes, self.mirror)
+
+    def _is_only_here(self, option: "Field[Any]") -> bool:
+        """Whether an option was given that a server does not take."""
+        return option.name in ONLY_HERE and getattr(self, option.name) != option.default
+
     def _predictor(self) -> "Predictor":
-        """Load the model, and say what will run it."""
+        """Load the model, and print what runs it."""
         from stunet.inference.predictor import InferenceConfig, Predictor
         from stunet.weights.model import load_model
 
-        assert self.model is not None
+        if self.model is None:
+            raise UserError(which_model())
         folds = [int(fold) if fold.isdigit() else fold for fold in self.folds] or None
-        config = InferenceConfig(
-            step=self.step,
-            mirror=self.mirror,
-            classes=self.classes,
-            skip_air=self.skip_air,
-            least_spacing=FAST_MM if self.fast else None,
-            device=self.device,
-            backend=self.backend,
-            precision=self.precision,
-            compiled=self.compile == "on",
-        )
-        predictor = Predictor(load_model(self.model, folds), config)
+        predictor = Predictor(load_model(self.model, folds), InferenceConfig(**self.inference))
         backend = predictor.backend
         how = f"{backend.name}, compiled" if self.compile == "on" else backend.name
         chosen = f"stunet: {self.model} by {how}, {backend.precision}, on {backend.device}"
         MESSAGES.print(chosen, soft_wrap=True, markup=False)
         return predictor
 
-    def _show(self, summary: "PredictionSummary") -> None:
-        report = summary.report
+    def _show(self, summary: "PredictionSummary", stored: list[dict[str, str]]) -> None:
+        report = {**summary.report, "stored": stored} if stored else summary.report
         if self.json:
             print_json(report)
         elif "cases" in report:
-            done = len(report["cases"]) - summary.failed - summary.kept
-            kept = f" {summary.kept} had their outputs already." if summary.kept else ""
-            MESSAGES.print(
-                f"{done} of {len(report['cases'])} scans segmented into {self.output}.{kept}",
-                markup=False,
-                soft_wrap=True,
-            )
+            done = sum("error" not in case for case in report["cases"])
+            earlier = f", {done - summary.made} of them before" if done > summary.made else ""
+            said = f"{done} of {len(report['cases'])} scans segmented into {self.output}{earlier}."
+            MESSAGES.print(said, markup=False, soft_wrap=True)
         else:
             found = [(name, f"{mm3:,.0f}") for name, mm3 in report["volumes_mm3"].items() if mm3 > 0]
             print_table(f"{self.output} ({report['seconds']['total']:.1f} s)", ("structure", "mm³"), found)
 
 
-def _which_model() -> str:
-    """What to answer when no model was named."""
-    from stunet.weights.catalogue import CATALOGUE
-
-    rows = [f"  -m {entry.name:<12} {entry.task}, {_origin(entry)}" for entry in CATALOGUE.values()]
-    return "\n".join(
-        [
-            "Which model? Add -m with one of these, a model file, or a model folder. For CT, start with -m base.",
-            "Larger models are more accurate and slower.",
-            *rows,
-        ]
-    )
+def _retrieving(done: int, total: int) -> None:
+    """Say now and then how far the retrieval is."""
+    if done == total or done % RETRIEVED_A_LINE == 0:
+        MESSAGES.print(f"{done} of {total} files retrieved", markup=False)
 
 
-def _origin(entry: "CatalogueEntry") -> str:
-    """Where a model comes from, and how large the download is."""
-    if entry.repository is None:
-        return "comes with stunet"
-    return f"{entry.approximate_bytes / 1e6:,.0f} MB to download"
+def _kind_of(scan: "Path | Series | None") -> str | None:
+    """A sentence on what a small file looks like, or that it is damaged."""
+    from stunet.imaging.formats.registry import read_volume
+    from stunet.inference.plausibility import apparent_kind
+
+    if not isinstance(scan, Path) or scan.stat().st_size > QUICKLY_READ:
+        return None
+    return apparent_kind(read_volume(scan))
 
 
 class _ScanProgress:
-    """Scans that are done, and the part of the present one; a line for each scan where there is no terminal."""
+    """Progress in scans, including the part done of the current one. Without a terminal, one line per scan."""
 
     def __init__(self, update: Callable[..., None], scans: int):
         self._update, self._total, self.done = update, scans, 0
         update(0, scans)
 
     def within_scan(self, done: int, total: int) -> None:
-        """Some windows of the present scan are done."""
+        """Report that some windows of the current scan are done."""
         self._update(min(self.done + done / total, self._total), self._total)
 
     def after_scan(self, result: "CaseResult", total: int) -> None:
-        """One more scan is done, or failed; say why."""
+        """Report that one more scan is done, or why it failed."""
         self.done, self._total = self.done + 1, total
         self._update(self.done, self._total)
         if result.error is not None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Get(Options):
-    """Download a model. Later predictions find it.
+    """Download a model for later predictions.
 
     Example: stunet weights get base
     """
@@ -46,18 +46,20 @@ class Import(Options):
     plans: Path | None = None
     """nnU-Net's plans: the .pkl next to a v1 .model, or v2's plans.json. Not needed for the published weights."""
     strides: tuple[tuple[int, int, int], ...] | None = None
-    """Strides of the five downsamplings, for example 2 2 2 2 2 2 2 2 2 2 2 2 1 1 2."""
+    """Strides of the five downsampling steps, for example 2 2 2 2 2 2 2 2 2 2 2 2 1 1 2."""
     folds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-f", "--fold"], metavar="FOLD...")] = ()
     """Folds of a model folder. Several become one model that averages them. Default: 0."""
     float16: Switch = False
     """Store the weights in half precision. The file is half as large."""
 
     def run(self) -> int:
-        """Read without running any of the file's code, then write."""
+        """Read without running any code from the file, then write."""
+        from stunet.files import require_output
         from stunet.networks.registry import size_of
         from stunet.weights.import_model import import_model
         from stunet.weights.model_file import save_model
 
+        require_output(self.output)
         state_dict, card = import_model(self.source, plans=self.plans, strides=self.strides, folds=self.folds)
         save_model(self.output, state_dict, card, "float16" if self.float16 else None)
         plan, strides = cast("PreprocessingPlan", card.preprocessing), card.network.arguments.get("strides")
@@ -94,12 +96,13 @@ class Export(Options):
     """Divide the repeated weights by the number of channels."""
 
     def run(self) -> int:
-        """Read without running any of the file's code, fit the channels, write."""
+        """Read without running any code from the file, adapt the channels, write."""
         from stunet.networks.registry import size_of
         from stunet.weights.model import read_pretrained
-        from stunet.weights.nnunet_file import save_for_nnunet
+        from stunet.weights.nnunet_file import require_nnunet_path, save_for_nnunet
         from stunet.weights.transfer import with_channels
 
+        require_nnunet_path(self.output)
         state_dict, card = read_pretrained(self.model)
         channels = len(card.channels) if self.channels is None else self.channels
         save_for_nnunet(self.output, with_channels(state_dict, card, channels, self.divide_channels))
@@ -116,7 +119,7 @@ class Export(Options):
 
 
 def _nnunet_command(size: str) -> str:
-    """How nnU-Net fine-tunes a size; one without a name needs plans of its own."""
+    """The nnU-Net command that fine-tunes a size. A network without a named size needs its own plans."""
     from stunet.networks.stunet import SIZES
 
     trainer, plans = (
@@ -130,7 +133,7 @@ class List(Options):
     """List the models on this machine."""
 
     def run(self) -> int:
-        """Look into the models folder."""
+        """List the models folder."""
         from stunet.weights.catalogue import stored_models
 
         models = stored_models()
@@ -148,7 +151,7 @@ class Verify(Options):
     """Name of a model (see `stunet weights list`)."""
 
     def run(self) -> int:
-        """Hash and compare."""
+        """Compute and compare the hash."""
         from stunet.weights.catalogue import verify_model
 
         model = verify_model(self.name)
@@ -165,7 +168,7 @@ class Remove(Options):
     """Name of a model (see `stunet weights list`)."""
 
     def run(self) -> int:
-        """Delete the file; the record of its hash stays."""
+        """Delete the file but keep the record of its hash."""
         from stunet.weights.catalogue import remove_model
 
         path = remove_model(self.name)

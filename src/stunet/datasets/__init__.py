@@ -1,6 +1,6 @@
-"""Datasets: published ones brought into nnU-Net's raw layout, checked, and cut into nested subsets."""
+"""Convert published datasets to nnU-Net's raw layout, check them, and draw subsets."""
 
 import os
 
 WORKERS = min(8, os.cpu_count() or 1)
-"""Cases that are read at a time, by threads; each may take some hundred megabytes."""
+"""Number of cases read in parallel, by threads. Each may take several hundred megabytes."""

@@ -1,15 +1,16 @@
 """AMOS22: CT and MR of the abdomen with 15 organs (Ji et al. 2022).
 
 - Layout (readme.md of the release doi:10.5281/zenodo.7262581): `imagesTr`, `labelsTr`, `imagesVa`, `labelsVa`,
-  `imagesTs` with files `amos_0001.nii.gz`, and a `dataset.json` of the Decathlon's form with `validation` besides.
-- Modality: by the number in the name. 1 to 500 are CT, 501 to 600 MR. The readme says "less than 500", but it also says
-  500 CT and 100 MR, and amos_0500 holds Hounsfield units.
-- Numbers: 200 CT and 40 MR to train, 100 CT and 20 MR to validate (readme; STU-Net paper, appendix B). Of test cases,
-  whose labels are not published, the readme names 120; what is left of 600 is 240. Both are accepted.
-- Split: the official one, as in the paper's fine-tuning (appendix B): fold 0 trains on `imagesTr`, validates on
+  `imagesTs` with files `amos_0001.nii.gz`, and a `dataset.json` in the Decathlon's format plus `validation`.
+- Modality: given by the number in the name. 1 to 500 are CT, 501 to 600 MR. The readme says "less than 500", but it
+  also says 500 CT and 100 MR, and amos_0500 is in Hounsfield units.
+- Numbers: 200 CT and 40 MR to train, 100 CT and 20 MR to validate (readme; STU-Net paper, appendix B). Labels of test
+  cases are not published. The readme names 120 test cases; the remainder of 600 is 240. Both are accepted.
+- Split: the official one, as in the paper's fine-tuning (appendix B): fold 0 trains on `imagesTr` and validates on
   `imagesVa`. The paper fine-tunes on CT, on MR and on both (Table 5).
 - Label names: those of the published `dataset.json`, which spells "arota" and "postcava".
-- Files are stored in several orientations, so nnU-Net's reorienting reader is asked for, as nnU-Net's conversion does.
+- Files have several orientations. The dataset therefore requests nnU-Net's reorienting reader, as nnU-Net's conversion
+  does.
 - Licence: CC BY 4.0 (the Zenodo record).
 """
 
@@ -64,12 +65,12 @@ _CHANNELS = {None: "CT or MR", "CT": "CT", "MR": "MR"}
 
 
 def find(source: Path, choice: Choice) -> SourceDataset:
-    """The cases that `dataset.json` lists, of one modality or of both.
+    """The cases listed in `dataset.json`, of one modality or both.
 
-    Both modalities together get the channel name "CT or MR", for which nnU-Net normalises each image by itself.
+    For both modalities, the channel is named "CT or MR", so that nnU-Net normalises each image by itself.
 
     Raises:
-        UserError: no such dataset, or a modality that it does not have.
+        UserError: the dataset does not exist, or lacks the modality.
     """
     modality = chosen_modality(choice, MODALITIES, "AMOS22")
     folder = find_folder(source, "dataset.json", ("amos22",))
@@ -95,13 +96,13 @@ def find(source: Path, choice: Choice) -> SourceDataset:
 
 
 def modality_of(case: str) -> str:
-    """The modality of a case, by the number in its name.
+    """The modality of a case, from the number in its name.
 
     >>> modality_of("amos_0500"), modality_of("amos_0501")
     ('CT', 'MR')
 
     Raises:
-        UserError: a name without a number.
+        UserError: the name has no number.
     """
     number = case.rpartition("_")[2]
     if not number.isdigit():

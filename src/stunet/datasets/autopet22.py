@@ -1,15 +1,15 @@
 """AutoPET22: whole-body FDG-PET/CT with tumour lesions (Gatidis et al. 2022).
 
-- Layout (FDG-PET-CT-Lesions, doi:10.7937/gkr0-xv29 and fdat.uni-tuebingen.de/records/wf9fy-txq84, as NIfTI): a folder
-  for each patient (`PETCT_0011f3deaf`), in it one for each study, whose name holds blanks, in it `SUV.nii.gz` (PET in
-  SUV), `CTres.nii.gz` (CT resampled to the PET), `SEG.nii.gz` (lesions), and `CT.nii.gz`, `PET.nii.gz`, which are on
+- Layout (FDG-PET-CT-Lesions, doi:10.7937/gkr0-xv29 and fdat.uni-tuebingen.de/records/wf9fy-txq84, as NIfTI): one folder
+  per patient (`PETCT_0011f3deaf`) with one folder per study, whose name contains blanks. A study has `SUV.nii.gz` (PET
+  in SUV), `CTres.nii.gz` (CT resampled to the PET) and `SEG.nii.gz` (lesions). `CT.nii.gz` and `PET.nii.gz` are on
   other grids or scales and are not used.
-- Numbers: 1014 studies of 900 patients, of which 501 studies have lesions (Gatidis et al.; STU-Net paper, appendix B).
-  The paper fine-tunes on 398 and tests on 103 studies with lesions and does not say which; leave empty studies out with
-  `--only-labelled`.
+- Numbers: 1014 studies of 900 patients; 501 studies have lesions (Gatidis et al.; STU-Net paper, appendix B). The paper
+  fine-tunes on 398 and tests on 103 studies with lesions, but does not list them. `--only-labelled` omits studies
+  without lesions.
 - Channels: CT, then PET. The paper fine-tunes on each and on both (Table 5).
-- Split: five folds in which all studies of a patient lie on the same side.
-- Licence: set by the record that the data comes from; The Cancer Imaging Archive asks for an agreement. The paper to
+- Split: five folds that keep all studies of a patient together.
+- Licence: set by the record that the data comes from; The Cancer Imaging Archive requires an agreement. The paper to
   cite is doi:10.1038/s41597-022-01718-3.
 """
 
@@ -28,7 +28,7 @@ from stunet.datasets.source import (
 from stunet.errors import UserError
 
 FILES = {"CT": "CTres.nii.gz", "PET": "SUV.nii.gz"}
-"""Channel -> file of a study."""
+"""Channel -> file name within a study."""
 
 LESIONS = "SEG.nii.gz"
 
@@ -39,7 +39,7 @@ def find(source: Path, choice: Choice) -> SourceDataset:
     """All studies of all patients.
 
     Raises:
-        UserError: no patient's folder, a modality that is not there, or two studies that would get one name.
+        UserError: there is no patient folder, the modality does not exist, or two studies would get the same name.
     """
     modality = chosen_modality(choice, tuple(FILES), "AutoPET22")
     channels = (modality,) if modality else tuple(FILES)
@@ -70,7 +70,7 @@ def find(source: Path, choice: Choice) -> SourceDataset:
 
 
 def case_name(study: Path) -> str:
-    """Patient and study in letters, digits, "_" and "-".
+    """Patient and study, using only letters, digits, "_" and "-".
 
     >>> case_name(Path("PETCT_0b57b247b6/05-02-2002-NA-PET-CT Ganzkoerper  primaer mit KM-42966"))
     'PETCT_0b57b247b6_05-02-2002-NA-PET-CT_Ganzkoerper_primaer_mit_KM-42966'

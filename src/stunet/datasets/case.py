@@ -1,4 +1,4 @@
-"""One case of a published dataset, read whole, checked and written whole."""
+"""Read, check and write one case of a published dataset, whole or not at all."""
 
 import shutil
 from dataclasses import replace
@@ -20,17 +20,17 @@ from stunet.imaging.volume import Volume
 def convert_case(
     source: SourceDataset, case: SourceCase, folder: Path, link: bool = False, only_labelled: bool = False
 ) -> CaseRecord:
-    """Write one case, the label map last; of a case that cannot be used nothing stays.
+    """Write one case, the label map last. Nothing is left of a case that cannot be used.
 
     Args:
         source: the dataset that it belongs to.
-        case: which.
+        case: the case.
         folder: of the new dataset.
-        link: link images that need not be changed.
-        only_labelled: leave the case out if its label map is empty.
+        link: link images that need no change.
+        only_labelled: skip the case if its label map is empty.
 
     Returns:
-        What became of it; an error is a sentence in it.
+        The outcome. An error is a sentence in it.
     """
     places = case_files(folder, case.name, len(source.published.channels), case.part == "test")
     try:
@@ -70,22 +70,22 @@ def _write_case(
 
 
 def _read_image(case: SourceCase, places: CaseFiles) -> Volume:
-    """All channels of a case; those of a 4D file are written to their places first."""
+    """Read all channels of a case. Those of a 4D file are first written to their places."""
     paths = case.images
     if len(case.images) < len(places.images):
         split_nifti_channels(case.images[0], places.images)
         paths = places.images
     image = read_volume(paths)
     if image.array.dtype.kind == "f" and not np.isfinite(image.array).all():
-        raise UserError(f"{image.source}: holds voxels that are no finite numbers.")
+        raise UserError(f"{image.source}: has voxels that are not finite.")
     return image
 
 
 def _labels_present(case: SourceCase, labels: LabelMap | None, classes: int) -> tuple[int, ...]:
-    """The integers of a label map, background left out.
+    """The integers in a label map, without background.
 
     Raises:
-        UserError: one that has no name.
+        UserError: an integer has no name.
     """
     if labels is None:
         return ()
@@ -93,7 +93,7 @@ def _labels_present(case: SourceCase, labels: LabelMap | None, classes: int) -> 
     unknown = [label for label in present if label >= classes]
     if unknown:
         raise UserError(
-            f"{case.label}: holds the label {listed(unknown)}, but the dataset has labels up to {classes - 1}."
+            f"{case.label}: contains the label {listed(unknown)}, but the dataset has labels up to {classes - 1}."
         )
     return tuple(present)
 
@@ -107,7 +107,7 @@ def _resampled(
 
 
 def _bring_images(case: SourceCase, places: CaseFiles, link: bool) -> None:
-    """Copy or link the files of a case, and compress what is not; the channels of a 4D file are there already."""
+    """Copy or link the files of a case, and compress uncompressed ones. Channels of a 4D file are already in place."""
     if len(case.images) < len(places.images):
         return
     for path, place in zip(case.images, places.images, strict=True):

@@ -1,7 +1,7 @@
-"""A published dataset becomes a dataset in nnU-Net's raw layout, case by case.
+"""Convert a published dataset to nnU-Net's raw layout, case by case.
 
-Each case is read whole, checked, and written: images first, labels last, then a line in a log. `dataset.json` is the
-last file, so what was interrupted is no dataset yet; started again, the conversion passes over the cases of the log.
+Each case is read whole, checked, and written: images first, then labels, then a line in a log. `dataset.json` is
+written last, so an interrupted conversion is not yet a dataset. When restarted, the conversion skips cases in the log.
 """
 
 from collections import Counter
@@ -13,11 +13,12 @@ from typing import Any, get_args
 
 from stunet.datasets import WORKERS, amos22, autopet22, flare22, msd, totalsegmentator
 from stunet.datasets.case import convert_case
-from stunet.datasets.raw import DESCRIPTION, SPLITS, Fold, case_files, dataset_description
+from stunet.datasets.raw import SPLITS, Fold, case_files, dataset_description
 from stunet.datasets.record import CASES_NAME, CaseRecord, append_case, finish_record, read_cases, start_record
 from stunet.datasets.source import Choice, SourceCase, SourceDataset, SplitPart
 from stunet.errors import UserError
-from stunet.files import made_folder, write_json
+from stunet.files import made_folder, require_writable, write_json
+from stunet.plans.raw_dataset import DESCRIPTION
 
 SOURCES: dict[str, Callable[[Path, Choice], SourceDataset]] = {
     "totalsegmentator": totalsegmentator.find,
@@ -26,23 +27,24 @@ SOURCES: dict[str, Callable[[Path, Choice], SourceDataset]] = {
     "flare22": flare22.find,
     "autopet22": autopet22.find,
 }
-"""Name on the command line -> what lists the cases of the published folder; a new dataset is one more line here."""
+"""Name on the command line -> function that lists the cases of the published folder. A new dataset adds one line
+here."""
 
 FOLDS = 5
-"""Parts into which cases with groups are split, as many as nnU-Net's."""
+"""Number of folds for cases with groups, as in nnU-Net."""
 
 
 @dataclass(frozen=True)
 class ConversionSettings:
-    """How a dataset is converted.
+    """Options of a conversion.
 
     Attributes:
         number: of the new dataset, 1 to 999.
         root: nnU-Net's raw folder.
-        partial: differences from what was published are reported, not refused.
-        only_labelled: leave cases out whose label map is empty.
-        link: images that need not be changed are linked to the source, not copied.
-        workers: cases at a time.
+        partial: report differences from the publication instead of refusing them.
+        only_labelled: skip cases whose label map is empty.
+        link: link images that need no change to the source instead of copying them.
+        workers: number of cases converted in parallel.
     """
 
     number: int
@@ -55,12 +57,12 @@ class ConversionSettings:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What became of a dataset.
+    """The result of a conversion.
 
     Attributes:
         folder: of the new dataset.
-        cases: one record each, in order of name.
-        differences: sentences on what differs from the publication.
+        cases: one record per case, sorted by name.
+        differences: sentences about differences from the publication.
     """
 
     folder: Path
@@ -74,7 +76,7 @@ class Conversion:
 
     @property
     def failed(self) -> tuple[CaseRecord, ...]:
-        """The cases whose files could not be used, without those of which that was known."""
+        """The cases whose files could not be used, except for known damage."""
         return tuple(case for case in self.cases if case.outcome == "failed")
 
     @property
@@ -84,14 +86,14 @@ class Conversion:
 
     @property
     def overlaps(self) -> Counter[str]:
-        """ "a under b" -> voxels that structure a lost to structure b in all cases together."""
+        """ "a under b" -> voxels that structure a lost to structure b, over all cases."""
         overlaps: Counter[str] = Counter()
         for case in self.cases:
             overlaps.update(case.overlaps)
         return overlaps
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: numbers of cases, overlaps of all cases together, and every case that is not as it should be."""
+        """For JSON: numbers of cases, overlaps over all cases, and every case with a problem."""
         parts = Counter(case.part for case in self.written)
         return {
             "dataset": self.folder.name,
@@ -110,23 +112,23 @@ class Conversion:
 def convert(
     source: SourceDataset, settings: ConversionSettings, on_case: Callable[[int, int], None] = lambda done, total: None
 ) -> Conversion:
-    """Write a dataset in nnU-Net's raw layout, or what is left of it to write.
+    """Write a dataset in nnU-Net's raw layout, or the rest of it if interrupted.
 
     A case that cannot be read is reported; the others are converted.
 
     Args:
         source: the cases.
-        settings: where to and how.
-        on_case: called with the number of cases done and of all.
+        settings: options.
+        on_case: called with the number of cases done and the total.
 
     Raises:
-        UserError: numbers or names that are not as published (unless `partial`), a number that another dataset has, or
-            a folder that holds another conversion.
+        UserError: numbers or names differ from the publication (unless `partial`), the number belongs to another
+            dataset, or the folder contains another conversion.
     """
     folder = _checked_folder(source, settings)
     about = {name: getattr(settings, name) for name in ("partial", "only_labelled", "link")}
     start_record(folder, {"source": str(source.folder.resolve()), "dataset": source.published.name, **about})
-    for leftover in folder.glob("*/.*.partial"):  # what a killed conversion had begun to write
+    for leftover in folder.glob("*/.*.partial"):  # files that a killed conversion left unfinished
         leftover.unlink(missing_ok=True)
     known = _whole_cases(folder, source)
     to_do = [case for case in source.cases if case.name not in known]
@@ -147,18 +149,19 @@ def _checked_folder(source: SourceDataset, settings: ConversionSettings) -> Path
     if not 1 <= settings.number <= 999:
         raise UserError(f"A dataset has a number from 1 to 999, not {settings.number}.")
     if not source.cases:
-        raise UserError(f"{source.folder} holds no case of {source.published.name}.")
+        raise UserError(f"{source.folder} has no case of {source.published.name}.")
     if source.differences and not settings.partial:
-        raise UserError(f"{' '.join(source.differences)} For a part of the dataset, or to convert it so: --partial")
+        raise UserError(f"{' '.join(source.differences)} To convert it anyway, or a part of it, add --partial.")
     folder = settings.root / f"Dataset{settings.number:03d}_{source.published.name}"
     others = [path.name for path in settings.root.glob(f"Dataset{settings.number:03d}_*") if path.name != folder.name]
     if others:
-        raise UserError(f"{settings.root} has another dataset of number {settings.number}: {others[0]}. Take another.")
+        raise UserError(f"{settings.root} already has dataset {settings.number}: {others[0]}. Choose another number.")
+    require_writable(folder)
     return made_folder(folder)
 
 
 def _whole_cases(folder: Path, source: SourceDataset) -> dict[str, CaseRecord]:
-    """The cases of the log whose files are there, or that were empty; failed and damaged ones are tried again."""
+    """Logged cases whose files exist or whose label map was empty. Failed and damaged cases are tried again."""
     logged = read_cases(folder / CASES_NAME)
     whole = {}
     for case in source.cases:
@@ -173,7 +176,7 @@ def _whole_cases(folder: Path, source: SourceDataset) -> dict[str, CaseRecord]:
 def _converted(
     source: SourceDataset, settings: ConversionSettings, folder: Path, cases: Sequence[SourceCase]
 ) -> Iterator[CaseRecord]:
-    """Convert some cases at a time; whatever ends this early, those begun are finished and the others not begun."""
+    """Convert several cases in parallel. On an early end, cases in progress are finished and no others are started."""
     pool = ThreadPoolExecutor(max(1, settings.workers), "stunet-convert")
     try:
         running = [
@@ -186,7 +189,7 @@ def _converted(
 
 
 def _checked_labelled(conversion: Conversion, source: SourceDataset) -> Conversion:
-    """The number of cases with labels against the published one; a difference is told, as the cases are there now."""
+    """Compare the number of labelled cases with the published one. A difference is only reported: the cases exist."""
     published, found = source.published.labelled, len(conversion.written)
     if published is None or found == published:
         return conversion
@@ -195,7 +198,7 @@ def _checked_labelled(conversion: Conversion, source: SourceDataset) -> Conversi
 
 
 def _finish(conversion: Conversion, source: SourceDataset) -> None:
-    """Splits, record, and `dataset.json` last.
+    """Write splits and record, and `dataset.json` last.
 
     Raises:
         UserError: no case could be converted.
@@ -223,9 +226,9 @@ def _finish(conversion: Conversion, source: SourceDataset) -> None:
 
 
 def make_splits(cases: Sequence[SourceCase]) -> list[Fold]:
-    """The folds of a dataset: its own split, or five that keep a patient's cases together, or none.
+    """The folds of a dataset: its own split, or five that keep each patient's cases together, or none.
 
-    Without any, nnU-Net makes five at random.
+    Without folds, nnU-Net creates five at random.
     """
     official = [case for case in cases if case.part == "val"]
     if official:

@@ -2,16 +2,15 @@
 
 - Layout (medicaldecathlon.com): `Task03_Liver/` with `dataset.json`, `imagesTr`, `labelsTr`, and `imagesTs` without
   labels. `dataset.json` has `modality` and `labels` (integer -> name), `numTraining`, `numTest` and the lists
-  `training` and `test`. Images of several channels are 4D files.
+  `training` and `test`. Images with several channels are 4D files.
 - Numbers, channels and label names: each task's published `dataset.json` (131, 281 and 41 training cases of liver,
-  pancreas and spleen are also in the STU-Net paper, appendix B). The website and the papers count 3 hippocampi and one
-  lung more to train on, and one hippocampus more to test on, in all 2633; both are accepted. Names are compared
-  whatever their case.
-- The lists say which files are cases; the archives also hold leftovers of macOS (`._*`).
+  pancreas and spleen are also in the STU-Net paper, appendix B). The website and the papers count 3 more hippocampi and
+  one more lung for training, and one more hippocampus for testing, 2633 in total; both counts are accepted. Names are
+  compared case-insensitively.
+- The lists define the cases. The archives also contain leftovers of macOS (`._*`), which are ignored.
 - Licence: CC-BY-SA 4.0 (medicaldecathlon.com).
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,8 @@ from stunet.datasets.source import (
     number_differences,
     refuse_modality,
 )
-from stunet.errors import UserError
+from stunet.errors import FileError, UserError
+from stunet.files import read_json_object
 from stunet.imaging.formats.registry import without_suffix
 
 LICENCE = "CC-BY-SA 4.0"
@@ -41,7 +41,7 @@ class Task:
     """A task as it was published.
 
     Attributes:
-        training, test: numbers of cases, in the archive and (where that differs) on the website.
+        training, test: numbers of cases in the archive and, if different, on the website.
         channels: names of the modalities.
         labels: class names by integer, background first.
     """
@@ -69,22 +69,24 @@ TASKS: dict[str, Task] = {
     "Spleen": Task((41,), (20,), ("CT",), ("background", "spleen")),
     "Colon": Task((126,), (64,), ("CT",), ("background", "colon cancer primaries")),
 }
-"""Name of the task's folder, without its number, -> what was published."""
+"""Name of the task's folder, without its number -> the published numbers and names."""
 
 _FOLDER = re.compile(r"Task\d+_(?P<name>\w+)")
 
 
 def find(source: Path, choice: Choice) -> SourceDataset:
-    """The training and test cases that the task's own `dataset.json` lists.
+    """The training and test cases listed in the task's `dataset.json`.
 
     Raises:
-        UserError: no task's folder, or a `dataset.json` that is none of the Decathlon's.
+        UserError: there is no task folder, or its `dataset.json` is not in the Decathlon's format.
     """
     refuse_modality(choice, "A task of the Decathlon")
     folder = find_folder(source, "dataset.json")
     named = _FOLDER.fullmatch(folder.resolve().name)
     if named is None or named["name"] not in TASKS:
-        raise UserError(f"{folder} is no task of the Decathlon: its name should be Task01_BrainTumour to Task10_Colon.")
+        raise UserError(
+            f"{folder} is not a task of the Decathlon: its name should be Task01_BrainTumour to Task10_Colon."
+        )
     name, task = named["name"], TASKS[named["name"]]
     description = read_description(folder / "dataset.json")
     channels = in_order(description["modality"])
@@ -111,7 +113,7 @@ def find(source: Path, choice: Choice) -> SourceDataset:
 
 
 def listed_cases(folder: Path, entries: Sequence[str | dict[str, str]], part: SplitPart) -> list[SourceCase]:
-    """The cases of one list of `dataset.json`; of test cases no labels are published, whatever it names.
+    """The cases of one list in `dataset.json`. Labels of test cases are ignored, because none are published.
 
     An entry is {"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}, or "./imagesTs/b.nii.gz".
     """
@@ -125,17 +127,22 @@ def listed_cases(folder: Path, entries: Sequence[str | dict[str, str]], part: Sp
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """The Decathlon's `dataset.json`, whose form AMOS22 shares.
+    """Read a `dataset.json` in the Decathlon's format, which AMOS22 shares.
 
     Raises:
-        UserError: not JSON, or without the entries of the Decathlon's.
+        UserError: it is not JSON, or lacks entries.
     """
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("modality", "labels", "training", "test"):
-            description[key]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no dataset.json of the Decathlon's form ({error!r}).") from error
+    description = read_json_object(path)
+    if "channel_names" in description:
+        raise FileError(
+            f"{path} is in nnU-Net v2's raw layout already. Put its folder into STUNET_HOME/raw (or nnUNet_raw) as "
+            "Dataset001_NAME, and run `stunet dataset check`."
+        )
+    missing = [key for key in ("modality", "labels", "training", "test") if key not in description]
+    if missing:
+        raise FileError(
+            f"{path} is not a dataset.json in the Decathlon's format: it has no {' and no '.join(missing)}."
+        )
     return description
 
 
@@ -143,8 +150,12 @@ def in_order(names: Mapping[str, str]) -> tuple[str, ...]:
     """{"0": "background", "1": "liver"} -> names by integer.
 
     Raises:
-        UserError: integers that do not run from 0.
+        UserError: the integers do not count from 0 without a gap.
     """
+    if not (isinstance(names, Mapping) and all(str(key).isdigit() for key in names)):
+        raise FileError(
+            f'The labels or modalities of dataset.json should have numbers first, {{"1": "liver"}}: {names}.'
+        )
     integers = sorted(int(key) for key in names)
     if integers != list(range(len(names))):
         raise UserError(f"The labels or modalities of dataset.json should count from 0 without a gap, not {integers}.")

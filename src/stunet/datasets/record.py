@@ -1,35 +1,34 @@
-"""What a conversion leaves behind: its settings, and a line for each case, from which it is resumed."""
+"""The record of a conversion: its settings, and a line for each case. Conversions are resumed from it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from stunet.datasets.raw import DESCRIPTION
 from stunet.datasets.source import SplitPart
 from stunet.errors import UserError
-from stunet.files import read_json_object, write_json
+from stunet.files import append_json_line, read_json_lines, read_json_object, write_json
+from stunet.plans.raw_dataset import DESCRIPTION
 
 RECORD_NAME = "conversion.json"
 CASES_NAME = "conversion_cases.jsonl"
 
 ConversionOutcome = Literal["written", "failed", "damaged", "empty"]
-"""Damaged cases are known to be so in the publication; empty ones are left out where only labelled ones are wanted."""
+"""Damaged cases are known from the publication. Empty ones are skipped only with `only_labelled`."""
 
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """What became of one case.
+    """The outcome of one case.
 
     Attributes:
         name, part: of the case.
         outcome: whether it is in the new dataset, and if not, why.
-        error: a sentence where it is not.
-        labels: the integers that its label map holds, background left out.
+        error: a sentence if it is not.
+        labels: the integers in its label map, without background.
         overlaps: "a under b" -> voxels that structure a lost to structure b.
         missing: structures without a mask.
-        spacing: (Z, Y, X) mm that it had, where it was resampled.
+        spacing: its original spacing (Z, Y, X) in mm, if it was resampled.
     """
 
     name: str
@@ -43,15 +42,15 @@ class CaseRecord:
 
 
 def start_record(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write the settings of a conversion, or find that they are those of the one that is to be resumed.
+    """Write the settings of a conversion, or check that they equal those of the conversion to resume.
 
     Raises:
-        UserError: the folder holds a dataset that was not converted, or converted with other settings.
+        UserError: the folder has a dataset that was not converted, or was converted with other settings.
     """
     path = folder / RECORD_NAME
     if not path.is_file():
         if (folder / DESCRIPTION).exists():
-            raise UserError(f"{folder} holds a dataset that this conversion did not make. Take another number.")
+            raise UserError(f"{folder} contains a dataset that this conversion did not make. Choose another number.")
         write_json(path, {"settings": dict(settings), "finished": False})
         return
     started = read_settings(folder)
@@ -59,17 +58,17 @@ def start_record(folder: Path, settings: Mapping[str, Any]) -> None:
         if started.get(name) != value:
             raise UserError(
                 f"{folder} was begun with {name.replace('_', ' ')} {started.get(name)!r}, not {value!r}. Give the same "
-                "to go on, or remove the folder."
+                "to continue, or remove the folder."
             )
 
 
 def finish_record(folder: Path, result: Mapping[str, Any]) -> None:
-    """Write what came out beside the settings."""
+    """Write the result next to the settings."""
     write_json(folder / RECORD_NAME, {"settings": read_settings(folder), "finished": True, **result})
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """The settings that a conversion was started with."""
+    """The settings of a conversion that was started."""
     path = folder / RECORD_NAME
     try:
         return dict(read_json_object(path)["settings"])
@@ -83,22 +82,17 @@ def append_case(path: Path, record: CaseRecord) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    append_json_line(path, asdict(record))
 
 
 def read_cases(path: Path) -> dict[str, CaseRecord]:
-    """Name -> newest line of each case; a line that was cut off, when the conversion was killed, does not count."""
+    """Name -> newest line of each case. A line cut off by a killed conversion is ignored."""
     records: dict[str, CaseRecord] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for fields in read_json_lines(path):
         try:
-            fields = json.loads(line)
             lists = {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
             record = CaseRecord(**{**fields, **lists})
-        except (ValueError, TypeError, AttributeError):
+        except (TypeError, AttributeError):
             continue
         records[record.name] = record
     return records

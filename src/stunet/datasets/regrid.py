@@ -1,4 +1,4 @@
-"""A scan and its labels brought to another spacing, to be stored."""
+"""Resample a scan and its labels to another spacing for storage."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from stunet.imaging.resample import Interpolation, resample
 from stunet.imaging.volume import Volume
 
 SPACING_TOLERANCE = 0.01
-"""Relative difference up to which a spacing counts as the one that is wanted."""
+"""Relative difference below which two spacings count as equal."""
 
 
 def has_spacing(volume: Volume, spacing: Sequence[float]) -> bool:
@@ -17,13 +17,13 @@ def has_spacing(volume: Volume, spacing: Sequence[float]) -> bool:
 
 
 def at_spacing(volume: Volume, labels_ZYX: np.ndarray, spacing: Sequence[float]) -> tuple[Volume, np.ndarray]:
-    """Resample a scan with cubic splines and its labels to the nearest voxel.
+    """Resample a scan with cubic splines, and its labels to the nearest voxel.
 
-    The extent stays exactly what it was, so the spacing comes out as close to the wanted one as a whole number of
-    voxels allows; that is how nnU-Net resamples.
+    The extent stays exactly the same, so the new spacing is as close to the requested one as a whole number of voxels
+    allows. nnU-Net resamples in the same way.
 
     Args:
-        volume: integers are rounded to their own type again.
+        volume: integers are rounded to their original type.
         labels_ZYX: (Z, Y, X), on the scan's grid.
         spacing: (Z, Y, X) mm.
 
@@ -41,7 +41,7 @@ def at_spacing(volume: Volume, labels_ZYX: np.ndarray, spacing: Sequence[float])
 
 
 def _affine_of_grid(volume: Volume, shape: Sequence[int]) -> np.ndarray:
-    """The place of the new grid: its corner is the old one's, its voxels are larger by the ratio of the sizes."""
+    """The affine of the new grid: same corner, with voxels scaled by the ratio of the sizes."""
     ratio_xyz = np.array([old / new for old, new in zip(volume.shape, shape, strict=True)])[::-1]
     affine = np.array(volume.affine, dtype=np.float64)
     affine[:3, 3] += affine[:3, :3] @ (ratio_xyz / 2 - 0.5)

@@ -1,4 +1,4 @@
-"""What a published dataset is: the cases in its folder, and the numbers and names that it was published with."""
+"""A published dataset: the cases in its folder, and its published numbers and names."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,20 +12,20 @@ from stunet.imaging.formats.registry import read_labels
 from stunet.imaging.volume import Volume, check_same_grid
 
 SplitPart = Literal["train", "val", "test"]
-"""Which part of its dataset's own split a case belongs to."""
+"""The part of the dataset's own split that a case belongs to."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a dataset's authors say of it.
+    """Published facts about a dataset.
 
     Attributes:
-        name: what "Dataset004_" is followed by.
+        name: the part after "Dataset004_".
         description, reference, licence: for `dataset.json`.
-        channels: what each input channel shows; nnU-Net chooses the normalisation by it ("CT" is clipped).
+        channels: content of each input channel; nnU-Net chooses the normalisation by it ("CT" is clipped).
         labels: class names by integer, background first.
-        cases: number of cases of each part; several numbers where publications differ.
-        labelled: number of cases whose label map is not empty, where that was published.
+        cases: number of cases of each part; several numbers if publications differ.
+        labelled: number of cases whose label map is not empty, if published.
         reader: nnU-Net's reader class; None leaves the choice to nnU-Net.
     """
 
@@ -42,14 +42,14 @@ class Published:
 
 @dataclass(frozen=True)
 class SourceCase:
-    """One case, where it lies.
+    """One case and its files.
 
     Attributes:
         name: in the new dataset; letters, digits, "_" and "-".
-        images: one file for each channel, or one 4D file with all of them.
-        label: a label map or a folder of masks; None where none was published.
+        images: one file per channel, or one 4D file with all channels.
+        label: a label map or a folder of masks; None if none was published.
         part: of the dataset's own split.
-        group: the patient, where a patient has several cases that should not be on both sides of a split.
+        group: the patient, if a patient has several cases that must stay on one side of a split.
     """
 
     name: str
@@ -65,7 +65,7 @@ class LabelMap:
 
     Attributes:
         array: (Z, Y, X) uint8 or uint16, on the grid of the image.
-        overlaps: "a under b" -> voxels that structure a lost to structure b, where labels come as one mask each.
+        overlaps: "a under b" -> voxels that structure a lost to structure b, if each label has its own mask.
         missing: structures without a mask; they count as absent.
     """
 
@@ -78,7 +78,7 @@ def read_label_map(case: SourceCase, image: Volume) -> LabelMap:
     """Read the label map of a case.
 
     Raises:
-        UserError: unreadable, no label map, or not on the image's grid.
+        UserError: the file is unreadable, not a label map, or not on the image's grid.
     """
     assert case.label is not None
     labels = read_labels(case.label)
@@ -88,15 +88,15 @@ def read_label_map(case: SourceCase, image: Volume) -> LabelMap:
 
 @dataclass(frozen=True)
 class SourceDataset:
-    """The cases that were found, and what of them differs from the publication.
+    """The cases that were found, and how they differ from the publication.
 
     Attributes:
-        folder: where they lie.
+        folder: with the cases.
         published: numbers and names.
-        cases: in order of name.
-        differences: sentences, each on a number or name that is not as published.
-        known_damage: case name -> why its files are known to be unreadable; such a case costs no failure.
-        spacing: (Z, Y, X) mm to which cases are resampled that have another; None leaves all as they are.
+        cases: sorted by name.
+        differences: one sentence for each number or name that differs from the publication.
+        known_damage: case name -> why its files are known to be unreadable; such a case is not a failure.
+        spacing: (Z, Y, X) mm to which cases with another spacing are resampled; None resamples none.
         read_labels: reads the labels of a case, given its image.
     """
 
@@ -111,10 +111,10 @@ class SourceDataset:
 
 @dataclass(frozen=True)
 class Choice:
-    """What of a published dataset is wanted.
+    """The requested part of a published dataset.
 
     Attributes:
-        modality: one of those that a dataset of several has, e.g. "MR"; None takes all.
+        modality: one modality of a dataset with several, e.g. "MR"; None takes all.
         partial: accept a part of the dataset, or a miniature; differences from the publication are only reported.
     """
 
@@ -123,16 +123,16 @@ class Choice:
 
 
 def refuse_modality(choice: Choice, dataset: str) -> None:
-    """Raise UserError where a modality is asked of a dataset that has one only."""
+    """Raise UserError if a modality is requested of a dataset that has only one."""
     if choice.modality is not None:
         raise UserError(f"{dataset} has one modality; leave --modality out.")
 
 
 def chosen_modality(choice: Choice, known: Sequence[str], dataset: str) -> str | None:
-    """The modality that is asked for, spelt as in `known`; None for all.
+    """The requested modality, spelt as in `known`; None for all.
 
     Raises:
-        UserError: one that the dataset does not have.
+        UserError: the dataset does not have it.
     """
     if choice.modality is None:
         return None
@@ -143,19 +143,19 @@ def chosen_modality(choice: Choice, known: Sequence[str], dataset: str) -> str |
 
 
 def find_folder(source: Path, marker: str, places: Sequence[str] = ()) -> Path:
-    """The folder that holds `marker`: `source` or one of its subfolders `places`, as archives unpack in several ways.
+    """The folder with `marker`: `source` or one of its subfolders `places`, since archives unpack in several ways.
 
     Raises:
-        UserError: none of them does.
+        UserError: none of them has it.
     """
     for folder in (source, *(source / place for place in places)):
         if (folder / marker).exists():
             return folder
-    raise UserError(f"{source} holds no {marker}. Give the folder into which the published archive was unpacked.")
+    raise UserError(f"{source} has no {marker}. Give the folder into which the published archive was unpacked.")
 
 
 def number_differences(cases: Sequence[SourceCase], published: Published) -> tuple[str, ...]:
-    """A sentence for each part that has another number of cases than was published."""
+    """A sentence for each part whose number of cases differs from the published one."""
     sentences = []
     for part, expected in published.cases.items():
         found = sum(case.part == part for case in cases)
@@ -166,7 +166,7 @@ def number_differences(cases: Sequence[SourceCase], published: Published) -> tup
 
 
 def name_differences(found: Sequence[str], published: Sequence[str], what: str, dataset: str) -> tuple[str, ...]:
-    """A sentence where names of labels or channels are not the published ones, whatever their case."""
+    """A sentence if names of labels or channels differ from the published ones, ignoring case."""
     if [name.casefold() for name in found] == [name.casefold() for name in published]:
         return ()
     return (f"{dataset}: the {what} are {', '.join(found)}; published were {', '.join(published)}.",)

@@ -1,11 +1,11 @@
-"""Nested, stratified subsets of the training cases, as further folds of nnU-Net's splits file.
+"""Nested, stratified subsets of the training cases, as additional folds in nnU-Net's splits file.
 
-All cases are put into one order, of which every beginning holds each label about as often as the whole does; a subset
-is a beginning of it. So a larger subset contains the smaller ones, as in the paper (section 4.3.4), and all are
-validated on the same cases.
+All cases are ordered so that every prefix contains each label about as often as the whole does. A subset is such a
+prefix. So a larger subset contains the smaller ones, as in the paper (section 4.3.4), and all are validated on the same
+cases.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,28 +13,29 @@ from pathlib import Path
 import numpy as np
 
 from stunet.datasets import WORKERS
-from stunet.datasets.raw import SPLITS, Fold, read_dataset_description, read_splits, training_files
+from stunet.datasets.raw import SPLITS, Fold, read_splits
 from stunet.errors import UserError, listed
-from stunet.files import write_json
+from stunet.files import require_writable, write_json
 from stunet.imaging.formats.registry import read_labels
+from stunet.plans.raw_dataset import LABEL, read_raw_dataset
 
 CANDIDATES = 10
-"""Random cases of which the one is taken next that keeps the labels closest to their share."""
+"""Number of random candidates; the next case is the one that keeps the label counts closest to their share."""
 
 VALIDATION_FRACTION = 0.2
-"""Cases kept apart where the dataset has no split of its own, as many as in nnU-Net's five folds."""
+"""Fraction of cases kept for validation if the dataset has no split of its own, as in nnU-Net's five folds."""
 
 RECORD_NAME = "subsets.json"
 
 
 @dataclass(frozen=True)
 class Subsets:
-    """What was written.
+    """The subsets that were written.
 
     Attributes:
-        folds: number of the fold -> names of the cases to train on, from small to large.
-        validation: names of the cases kept apart, the same for all.
-        base: number of the fold whose training cases the subsets are taken from.
+        folds: number of the fold -> names of its training cases, from small to large.
+        validation: names of the validation cases, the same for all.
+        base: number of the fold from whose training cases the subsets are drawn.
     """
 
     folds: Mapping[int, tuple[str, ...]]
@@ -52,27 +53,27 @@ def write_subsets(
 ) -> Subsets:
     """Add a fold for each size to the splits file of a dataset.
 
-    Where there is no splits file, fold 0 gets a fifth of the cases to validate on and all others to train on.
+    Without a splits file, fold 0 validates on a fifth of the cases and trains on all others.
 
     Args:
-        folder: the dataset's, in nnU-Net's raw layout.
+        folder: of the dataset, in nnU-Net's raw layout.
         sizes: numbers of training cases.
         seed: of the order; the same seed gives the same subsets.
-        base: the fold whose training cases are drawn from and whose validation cases are kept.
-        preprocessed: the dataset's preprocessed folder; if it has a splits file, that gets the folds, too.
-        on_case: called with the number of label maps read and of all.
+        base: the fold from whose training cases subsets are drawn, and whose validation cases are kept.
+        preprocessed: the dataset's preprocessed folder; if it has a splits file, the folds are added there, too.
+        on_case: called with the number of label maps read and the total.
 
     Raises:
-        UserError: a size that is not there, a fold that is not there, or a preprocessed splits file with other folds.
+        UserError: a size is impossible, the fold does not exist, or the preprocessed splits file has other folds.
     """
-    description = read_dataset_description(folder)
-    parts = training_files(folder, description["file_ending"])
-    files = {case: found["label"] for case, found in parts.items() if "label" in found}
+    dataset = read_raw_dataset(folder)
+    files = {case: found[LABEL] for case, found in dataset.training_files().items() if LABEL in found}
     folds = read_splits(folder / SPLITS)
     prepared = read_splits(preprocessed / SPLITS) if preprocessed else []
     _require_same_start(folds, prepared, preprocessed)
     folds = max(folds, prepared, key=len)
-    holds = _labels_of_cases(files, on_case)
+    require_writable(folder)
+    holds = _labels_of_cases(files, {0, dataset.labels.ignored}, on_case)
     if not folds:
         folds = [_first_fold(holds, seed)]
     _require_possible(folds, sizes, base, holds)
@@ -85,17 +86,17 @@ def write_subsets(
 
 
 def stratified_order(holds: Mapping[str, frozenset[int]], seed: int) -> list[str]:
-    """Put cases into an order of which every beginning holds each label about as often as all cases do.
+    """Order cases so that every prefix contains each label about as often as all cases do.
 
-    One after the other, of `CANDIDATES` random cases that are left the one is taken that keeps the numbers of labels
-    closest to their share: the sum over labels of (found - expected)² / share is smallest.
+    The next case is chosen from `CANDIDATES` random remaining cases. It is the one that keeps the label counts closest
+    to their share: the sum over labels of (found - expected)² / share is smallest.
 
     Args:
-        holds: case -> the labels that it holds.
+        holds: case -> its labels.
         seed: of the random candidates.
 
     Returns:
-        All names; the same ones for the same seed.
+        All names. The same seed gives the same order.
     """
     random = np.random.default_rng(seed)
     names = sorted(holds)
@@ -115,12 +116,14 @@ def stratified_order(holds: Mapping[str, frozenset[int]], seed: int) -> list[str
     return order
 
 
-def _labels_of_cases(files: Mapping[str, Path], on_case: Callable[[int, int], None]) -> dict[str, frozenset[int]]:
-    """Case -> the labels that its map holds, background left out."""
+def _labels_of_cases(
+    files: Mapping[str, Path], uncounted: Set[int | None], on_case: Callable[[int, int], None]
+) -> dict[str, frozenset[int]]:
+    """Case -> the labels in its map, without the uncounted ones."""
 
     def labels_in(path: Path) -> frozenset[int]:
-        """The labels of one map."""
-        return frozenset(int(label) for label in np.unique(read_labels(path).array) if label > 0)
+        """The labels in one map."""
+        return frozenset(np.unique(read_labels(path).array).tolist()) - uncounted
 
     holds: dict[str, frozenset[int]] = {}
     with ThreadPoolExecutor(WORKERS, "stunet-subset") as pool:
@@ -131,14 +134,14 @@ def _labels_of_cases(files: Mapping[str, Path], on_case: Callable[[int, int], No
 
 
 def _first_fold(holds: Mapping[str, frozenset[int]], seed: int) -> Fold:
-    """A stratified fifth to validate on, all others to train on."""
+    """A fold with a stratified fifth to validate on, and all others to train on."""
     order = stratified_order(holds, seed)
     kept_apart = max(1, round(VALIDATION_FRACTION * len(order)))
     return {"train": sorted(order[kept_apart:]), "val": sorted(order[:kept_apart])}
 
 
 def _require_same_start(raw: Sequence[Fold], prepared: Sequence[Fold], folder: Path | None) -> None:
-    """What both splits files have must be equal; nnU-Net demands it, too."""
+    """Require folds that both splits files have to be equal, as nnU-Net does."""
     for ours, theirs in zip(raw, prepared, strict=False):
         if any(set(ours[part]) != set(theirs[part]) for part in ("train", "val")):
             raise UserError(
@@ -155,7 +158,7 @@ def _require_possible(
     training = folds[base]["train"]
     missing = [case for case in training if case not in holds]
     if missing:
-        raise UserError(f"Fold {base} trains on {listed(missing)}, of which there is no label map.")
+        raise UserError(f"Fold {base} trains on cases without a label map: {listed(missing)}.")
     wrong = [size for size in sizes if not 1 <= size <= len(training)]
     if wrong or not sizes:
         raise UserError(f"Subsets of 1 to {len(training)} cases can be drawn from fold {base}, not {wrong or 'none'}.")

@@ -1,18 +1,18 @@
 """TotalSegmentator, version 1: CT of 1204 subjects with 104 structures (Wasserthal et al. 2023).
 
-- Layout (README of the repository wasserth/TotalSegmentator, archive of doi:10.5281/zenodo.6802614): a folder for each
-  subject, `s0000/ct.nii.gz` and `s0000/segmentations/<structure>.nii.gz` (104 binary masks), and `meta.csv`, separated
-  by semicolons, with the columns `image_id` and `split` (train, val, test).
+- Layout (README of the repository wasserth/TotalSegmentator, archive of doi:10.5281/zenodo.6802614): one folder per
+  subject, with `s0000/ct.nii.gz` and `s0000/segmentations/<structure>.nii.gz` (104 binary masks), and `meta.csv`,
+  separated by semicolons, with the columns `image_id` and `split` (train, val, test).
 - Numbers: 1082, 57 and 65 cases (arXiv:2208.05868). The STU-Net paper (section 4) has 1081, 57 and 65: the
   `ct.nii.gz` of s0864, a training case, is damaged in the archive (wasserth/TotalSegmentator issue 92).
 - Numbering: STU-Net's, alphabetical (`stunet.labels.ontology.LABELS`).
-- nnU-Net's reorienting reader is asked for, as TotalSegmentator's conversion does.
-- Grid: the images were published at 1.5 mm; a case that has another spacing is resampled to it (the paper's section 4).
+- The dataset requests nnU-Net's reorienting reader, as TotalSegmentator's conversion does.
+- Grid: the images were published at 1.5 mm. Cases with another spacing are resampled to it (the paper's section 4).
 - Licence: CC BY 4.0 (the Zenodo record).
 
-**Overlaps.** Masks are laid on each other in the order of the numbering, so where two overlap the later label wins, as
-in TotalSegmentator's own conversion (resources/convert_dataset_to_nnunet.py, in its own order). How many voxels each
-structure lost to which other is counted and recorded for each case.
+**Overlaps.** Masks are merged in the order of the numbering, so the later label wins where two overlap, as in
+TotalSegmentator's own conversion (resources/convert_dataset_to_nnunet.py, in its own order). The number of voxels that
+each structure loses to another is recorded for each case.
 """
 
 import csv
@@ -51,16 +51,16 @@ PUBLISHED = Published(
 
 SPACING_MM = (1.5, 1.5, 1.5)
 
-KNOWN_DAMAGE = {"s0864": "the published archive holds a damaged ct.nii.gz (wasserth/TotalSegmentator issue 92)"}
+KNOWN_DAMAGE = {"s0864": "the published archive contains a damaged ct.nii.gz (wasserth/TotalSegmentator issue 92)"}
 
 _PARTS: dict[str, SplitPart] = {"train": "train", "val": "val", "test": "test"}
 
 
 def find(source: Path, choice: Choice) -> SourceDataset:
-    """The subjects that `meta.csv` lists.
+    """The subjects listed in `meta.csv`.
 
     Raises:
-        UserError: no `meta.csv`, or one without the columns of the published one.
+        UserError: there is no `meta.csv`, or it lacks the published columns.
     """
     refuse_modality(choice, PUBLISHED.name)
     folder = find_folder(source, "meta.csv", ("Totalsegmentator_dataset",))
@@ -99,12 +99,12 @@ def _read_split(path: Path) -> dict[str, SplitPart]:
 
 
 def merge_masks(case: SourceCase, image: Volume, allow_missing: bool = False) -> LabelMap:
-    """One label map of the binary masks of a subject; where masks overlap the later label wins.
+    """Merge the binary masks of a subject into one label map. The later label wins where masks overlap.
 
     Args:
         case: its `label` is the folder of masks.
         image: the grid that all masks must have.
-        allow_missing: a mask that is not there counts as an absent structure.
+        allow_missing: treat a missing mask as an absent structure.
 
     Raises:
         UserError: a mask is missing, unreadable or on another grid.
@@ -115,7 +115,7 @@ def merge_masks(case: SourceCase, image: Volume, allow_missing: bool = False) ->
     if len(missing) == len(paths) or (missing and not allow_missing):
         raise UserError(
             f"{folder}: {len(missing)} of {len(paths)} masks are missing ({listed(missing, 8)}). Version 1 of the "
-            "dataset has all; --partial takes missing ones for absent."
+            "dataset has all; --partial treats missing ones as absent."
         )
     merged_ZYX = np.zeros(image.shape, dtype=np.uint8)
     overlaps: Counter[str] = Counter()
@@ -132,7 +132,7 @@ def _read_mask(path: Path, image: Volume) -> np.ndarray:
 
 
 def _lay(merged_ZYX: np.ndarray, mask_ZYX: np.ndarray, label: int) -> dict[str, int]:
-    """Lay a mask over what is there; says which structure lost how many voxels."""
+    """Add a mask over the earlier ones. Returns how many voxels each structure lost."""
     covered, counts = np.unique(merged_ZYX[mask_ZYX], return_counts=True)
     merged_ZYX[mask_ZYX] = label
     return {

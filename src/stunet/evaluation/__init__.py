@@ -1,1 +1,1 @@
-"""Evaluation: two label maps give numbers."""
+"""Scores of label maps, and their statistics."""

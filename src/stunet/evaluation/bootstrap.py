@@ -1,4 +1,4 @@
-"""How far a mean over cases could be another's: intervals by resampling the cases (Efron's percentile bootstrap)."""
+"""Confidence intervals of means by resampling the cases (Efron's percentile bootstrap)."""
 
 import math
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 CHUNK = 500
-"""Resamples that are weighed at a time, which bounds memory."""
+"""The number of resamples computed at a time, to limit memory."""
 
 
 class Interval(NamedTuple):
-    """A range; nan where there is none."""
+    """A range; nan if there is none."""
 
     low: float
     high: float
@@ -19,12 +19,12 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals are found.
+    """Settings of the bootstrap.
 
     Attributes:
-        resamples: of the cases, with replacement.
-        confidence: the share of them whose means lie in the interval.
-        seed: of the random numbers; two systems' scores resampled with one seed have the same cases in each resample.
+        resamples: number of resamples of the cases, with replacement.
+        confidence: share of resamples whose means are in the interval.
+        seed: random seed; with the same seed, two systems have the same cases in each resample.
     """
 
     resamples: int = 10_000
@@ -32,10 +32,10 @@ class Bootstrap:
     seed: int = 0
 
     def label_means(self, scores: np.ndarray) -> np.ndarray:
-        """The mean of each label in each resample: (resamples, labels), nan where the label is in none of its cases.
+        """The mean of each label in each resample: (resamples, labels), nan if none of its cases has the label.
 
         Args:
-            scores: (cases, labels), nan where a label says nothing.
+            scores: (cases, labels), nan if a case has no score of a label.
         """
         random = np.random.default_rng(self.seed)
         cases = len(scores)
@@ -50,11 +50,11 @@ class Bootstrap:
         return means
 
     def interval(self, statistics: np.ndarray, cases: int) -> Interval:
-        """The central range of a statistic of all resamples; those where it is nan say nothing.
+        """The central range of a statistic over all resamples, ignoring nan.
 
         Args:
             statistics: (resamples,).
-            cases: how many it is made of; a single one leaves nothing to resample, and there is no interval.
+            cases: number of cases behind it; with a single case there is no interval.
         """
         known = statistics[np.isfinite(statistics)]
         if not known.size or cases < 2:
@@ -65,7 +65,7 @@ class Bootstrap:
 
 
 def mean_over_labels(label_means: np.ndarray) -> np.ndarray:
-    """The mean of each row over what is not nan; nan where all is."""
+    """The mean of each row, ignoring nan; nan if all values are nan."""
     is_known = np.isfinite(label_means)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(is_known, label_means, 0.0).sum(axis=1) / is_known.sum(axis=1))

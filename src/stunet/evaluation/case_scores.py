@@ -1,4 +1,4 @@
-"""The cases that are scored: which files belong together, and one pair of them read, checked and measured."""
+"""Find pairs of prediction and reference, and read, check and score a pair."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +15,10 @@ from stunet.imaging.formats.registry import SUFFIXES, is_image_file, read_labels
 from stunet.imaging.volume import Volume, count_labels
 
 AFFINE_TOLERANCE_MM = 1e-2
-"""Two grids are the same if no entry of their affines differs by more."""
+"""Two grids are the same if no entry of their affines differs by more than this."""
 
 Renumber = Callable[[np.ndarray], np.ndarray]
-"""Labels of any shape to other labels of that shape; raises ValueError for a label that it does not know."""
+"""Maps labels of any shape to other labels of the same shape; raises ValueError for unknown labels."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class CasePair:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What is measured, and how.
+    """Settings of an evaluation.
 
     Attributes:
         metrics: names in `METRICS`; the first one ranks the cases.
-        tolerances: of the normalised surface distance.
-        renumber_prediction: brings the predictions' labels to those that are scored; None if they are that already.
+        tolerances: tolerances of the normalised surface distance.
+        renumber_prediction: maps the predictions' labels to the scored labels; None if they are the same.
         renumber_reference: the same for the references.
-        members: label to the values that lie in its structure, where that is not the label alone (regions).
-        ignored: value of the reference whose voxels count for nothing; None if there is none.
-        workers: cases at a time; each holds two label maps in memory.
+        members: label to the values that belong to its structure, if there are others than the label (regions).
+        ignored: value of ignored voxels in the reference; None if there is none.
+        workers: cases at a time; each needs memory for two label maps.
     """
 
     metrics: tuple[str, ...] = ("dsc",)
@@ -61,25 +61,25 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class CaseScore:
-    """One case: metric to label to value, nan where the label is absent from prediction and reference."""
+    """The scores of one case: metric to label to value, nan if the label is absent from prediction and reference."""
 
     case: str
     scores: Mapping[str, Mapping[int, float]]
 
     @property
     def dsc(self) -> Mapping[int, float]:
-        """Label to DSC, where it was measured."""
+        """Label to DSC, if measured."""
         return self.scores["dsc"]
 
     def filled(self, labels: Sequence[int]) -> "CaseScore":
-        """The same with nan for those of `labels` that it does not have."""
+        """A copy with nan for missing labels among `labels`."""
         full = {
             metric: {label: values.get(label, math.nan) for label in labels} for metric, values in self.scores.items()
         }
         return CaseScore(self.case, full)
 
     def mean_of(self, metric: str) -> float:
-        """Mean over the labels that are in the prediction or in the reference."""
+        """The mean over the labels that are in the prediction or the reference."""
         return mean_ignoring_nan(list(self.scores[metric].values()))
 
     @property
@@ -89,13 +89,15 @@ class CaseScore:
 
 
 def pair_files(prediction: Path, reference: Path) -> list[CasePair]:
-    """A file and a file, or the files of the same name in two folders, in order of name.
+    """Pair two files, or the files with the same names in two folders, sorted by name.
 
     Raises:
-        UserError: nothing there, or a reference without its prediction.
+        UserError: files are missing, a reference has no prediction, or a folder has two files with the same name.
     """
     if prediction.is_dir() != reference.is_dir():
-        raise FileError(f"Give two files or two folders; {prediction} and {reference} are one of each, or missing.")
+        raise FileError(
+            f"Give two files or two folders; {prediction} and {reference} are a file and a folder, or one is missing."
+        )
     if not prediction.is_dir():
         return [CasePair(without_suffix(reference), prediction, reference)]
     references, predictions = _label_maps(reference), _label_maps(prediction)
@@ -109,21 +111,27 @@ def pair_files(prediction: Path, reference: Path) -> list[CasePair]:
 
 
 def _label_maps(folder: Path) -> dict[str, Path]:
-    return {without_suffix(path): path for path in sorted(folder.iterdir()) if is_image_file(path)}
+    """Label maps by name. A.nii and A.nii.gz have the same name, which is an error."""
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if is_image_file(path)):
+        other = found.setdefault(without_suffix(path), path)
+        if other is not path:
+            raise FileError(f"{folder}: {other.name} and {path.name} have the same case name; keep one of them.")
+    return found
 
 
 def read_pair(pair: CasePair, config: EvaluationConfig) -> tuple[Volume, Volume]:
-    """Prediction and reference, renumbered, on one grid.
+    """Read prediction and reference, renumber them, and check that they are on the same grid.
 
     Raises:
-        UserError: a file that is missing or unreadable, a label that cannot be renumbered, or grids that differ.
+        UserError: a file is missing or unreadable, a label cannot be renumbered, or the grids differ.
     """
     prediction = _read(pair.prediction, config.renumber_prediction)
     reference = _read(pair.reference, config.renumber_reference)
     if prediction.shape != reference.shape:
-        wrong = f"has {prediction.shape} voxels, its reference {pair.reference} {reference.shape} (Z, Y, X)"
+        wrong = f"has {prediction.shape} voxels, but its reference {pair.reference} has {reference.shape} (Z, Y, X)"
     elif np.abs(prediction.affine - reference.affine).max() > AFFINE_TOLERANCE_MM:
-        wrong = f"and its reference {pair.reference} lie differently in space (their affines differ)"
+        wrong = f"and its reference {pair.reference} have different positions in space (their affines differ)"
     else:
         return prediction, reference
     raise FileError(f"{pair.prediction} {wrong}. Bring the prediction to the reference's grid first.")
@@ -140,15 +148,16 @@ def _read(path: Path, renumber: Renumber | None) -> Volume:
 
 
 def score_case(pair: CasePair, names: Mapping[int, str] | None, config: EvaluationConfig) -> CaseScore:
-    """Measure one case.
+    """Score one case.
 
     Args:
-        pair: its files.
-        names: label to name, background left out, of what is scored; None: every label that occurs, named by itself.
-        config: what is measured.
+        pair: files of the case.
+        names: label to name of the scored structures, without background; None scores every label that occurs, named by
+            its number.
+        config: settings.
 
     Raises:
-        UserError: as for `read_pair`, and labels that `names` does not hold.
+        UserError: as for `read_pair`, or a label is not in `names`.
     """
     prediction, reference = read_pair(pair, config)
     if config.ignored is not None:
@@ -160,9 +169,7 @@ def score_case(pair: CasePair, names: Mapping[int, str] | None, config: Evaluati
     for path, values in found.items():
         foreign = sorted(values - known)
         if foreign:
-            raise FileError(
-                f"{path} holds the value {listed(foreign)}, for which there is no name among those to score."
-            )
+            raise FileError(f"{path} contains the value {listed(foreign)}, which is not among the labels to score.")
     tolerances = {label: config.tolerances.of(name) for label, name in names.items()}
     arrays = prediction.array[0], reference.array[0]
     scores = score_structures(*arrays, reference.spacing, tolerances, config.metrics, config.members)
@@ -170,7 +177,7 @@ def score_case(pair: CasePair, names: Mapping[int, str] | None, config: Evaluati
 
 
 def _without_ignored(prediction: Volume, reference: Volume, ignored: int) -> tuple[Volume, Volume]:
-    """Both with background wherever the reference has the ignored value."""
+    """Set both to background where the reference has the ignored value."""
     is_counted = reference.array != ignored
     counted = (replace(volume, array=volume.array * is_counted) for volume in (prediction, reference))
     return next(counted), next(counted)

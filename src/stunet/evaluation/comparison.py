@@ -1,4 +1,4 @@
-"""Two systems on the same cases: how much one is better, and whether chance could make it so."""
+"""Compare two systems on the same cases: differences, their intervals, and tests of significance."""
 
 import math
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ class Difference:
     """The first system's mean minus the second's.
 
     Attributes:
-        value: nan if one of them has none.
-        interval: by resampling the cases, the same for both systems.
-        p_value: of Wilcoxon's signed-rank test, two-sided, over the cases where both have a score; nan if none has.
-            For a label it is corrected for the number of labels (Holm).
-        cases: how many those are.
+        value: the difference; nan if one of them has no mean.
+        interval: interval from resampling the same cases for both systems.
+        p_value: p value of Wilcoxon's two-sided signed-rank test over the cases where both have a score; nan if there
+            are none. For labels it is corrected for their number (Holm).
+        cases: number of these cases.
     """
 
     value: float
@@ -36,9 +36,9 @@ class Comparison:
     """One metric of two systems.
 
     Attributes:
-        name: of the metric.
-        mean: the difference of the foreground means; its test is over the means of the cases.
-        per_label: label's name to the difference of its means.
+        name: name of the metric.
+        mean: difference of the foreground means; its test uses the means of the cases.
+        per_label: name of the label to the difference of its means.
     """
 
     name: str
@@ -50,16 +50,16 @@ def compare(first: EvaluationReport, second: EvaluationReport, metric: str, boot
     """Test one system against another.
 
     Args:
-        first: scores of one.
-        second: of the other, for the same cases.
-        metric: which scores.
-        bootstrap: how intervals are found.
+        first: scores of one system.
+        second: scores of the other system, for the same cases.
+        metric: name of the metric.
+        bootstrap: settings of the intervals.
 
     Raises:
-        ValueError: reports of different cases.
+            ValueError: the reports have different cases.
     """
     if [case.case for case in first.cases] != [case.case for case in second.cases]:
-        raise ValueError("the two reports are of different cases")
+        raise ValueError("the two reports have different cases")
     both = {**second.names, **first.names}
     names = {label: both[label] for label in sorted(both)}
     ours, theirs = (ResampledScores(replace(report, names=names), metric, bootstrap) for report in (first, second))
@@ -72,7 +72,7 @@ def compare(first: EvaluationReport, second: EvaluationReport, metric: str, boot
 
 
 def _difference(ours: ResampledScores, theirs: ResampledScores, column: int) -> Difference:
-    """Of one label."""
+    """The difference for one label."""
     first, second = ours.scores[:, column], theirs.scores[:, column]
     value = mean_ignoring_nan(first.tolist()) - mean_ignoring_nan(second.tolist())
     p_value, cases = wilcoxon(first, second)
@@ -91,7 +91,7 @@ def _difference_of_means(ours: ResampledScores, theirs: ResampledScores) -> Diff
 def wilcoxon(first: np.ndarray, second: np.ndarray) -> tuple[float, int]:
     """The two-sided p value of Wilcoxon's signed-rank test and the number of pairs.
 
-    Pairs of which one is nan are left out. Systems that never differ have a p value of 1; without a pair it is nan.
+    Pairs with a nan are left out. The p value is 1 if the systems never differ, and nan if there are no pairs.
     """
     is_pair = np.isfinite(first) & np.isfinite(second)
     differences = (first - second)[is_pair]
@@ -103,7 +103,7 @@ def wilcoxon(first: np.ndarray, second: np.ndarray) -> tuple[float, int]:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """P values that stand for as many tests as there are (Holm 1979); nan stays nan and counts for none.
+    """P values corrected for multiple tests (Holm 1979); nan stays nan and does not count as a test.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]

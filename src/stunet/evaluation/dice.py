@@ -8,8 +8,7 @@ import numpy as np
 def dice_per_label(prediction: np.ndarray, reference: np.ndarray, labels: list[int]) -> dict[int, float]:
     """DSC of each label: 2 |P and R| / (|P| + |R|).
 
-    The empty cases, as nnU-Net counts them: a label absent from both is nan (it says nothing), a label absent from
-    one of them is 0.
+    Empty cases are as in nnU-Net: a label absent from both is nan, and a label absent from one of them is 0.
 
     Args:
         prediction: integers, of any shape.
@@ -17,7 +16,7 @@ def dice_per_label(prediction: np.ndarray, reference: np.ndarray, labels: list[i
         labels: the values to score.
 
     Raises:
-        ValueError: shapes that differ.
+        ValueError: the shapes differ.
 
     >>> prediction = np.array([0, 1, 1, 2, 0])
     >>> reference = np.array([0, 1, 0, 0, 3])
@@ -35,7 +34,7 @@ def dice_per_label(prediction: np.ndarray, reference: np.ndarray, labels: list[i
 
 
 def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """DSC of two masks: 2 |P and R| / (|P| + |R|); 0 where one of them is empty, nan where both are.
+    """DSC of two masks: 2 |P and R| / (|P| + |R|); 0 if one of them is empty, nan if both are.
 
     Args:
         prediction: booleans, of any shape.
@@ -46,19 +45,19 @@ def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
 
 
 def _counts(values: np.ndarray, labels: list[int]) -> dict[int, int]:
-    """How often each label occurs."""
+    """The number of voxels of each label."""
     present, counts = np.unique(values, return_counts=True)
     found = dict(zip(present.tolist(), counts.tolist(), strict=True))
     return {label: found.get(label, 0) for label in labels}
 
 
 def none_if_nan(value: float) -> float | None:
-    """The value as results, JSON and CSV have it: None stands for nan."""
+    """The value, or None for nan, as in JSON and CSV."""
     return None if math.isnan(value) else value
 
 
 def mean_ignoring_nan(values: list[float]) -> float:
-    """The mean of the values that are numbers; nan if none is.
+    """The mean of the values, ignoring nan; nan if there are none.
 
     >>> mean_ignoring_nan([1.0, math.nan, 0.0])
     0.5

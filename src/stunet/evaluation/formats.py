@@ -1,26 +1,25 @@
-"""An evaluation as a file: JSON holds everything, CSV every score, Markdown and LaTeX the tables to print."""
+"""Write an evaluation to a file: JSON contains everything, CSV all scores, Markdown and LaTeX the tables."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 
+from stunet import files
 from stunet.errors import OutputError
 from stunet.evaluation.dice import none_if_nan
 from stunet.evaluation.metrics import METRICS
 from stunet.evaluation.result import EvaluationResult
 from stunet.evaluation.tables import notes, tables
 from stunet.evaluation.text_tables import to_csv, to_latex, to_markdown
-from stunet.files import replacing
 
 
 def as_json(result: EvaluationResult) -> str:
     """Every score, mean, interval, test and setting; nan is null."""
-    return json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    return files.as_json(result.to_dict()) + "\n"
 
 
 def as_csv(result: EvaluationResult) -> str:
-    """One line for each system, case and label, with its metrics; empty where the label is absent from both."""
+    """One line per system, case and label, with all metrics; empty if the label is absent from both."""
     metrics = result.report.config.metrics
     systems = [(result.system, result.report)]
     if result.opponent is not None:
@@ -35,12 +34,12 @@ def as_csv(result: EvaluationResult) -> str:
 
 
 def as_markdown(result: EvaluationResult) -> str:
-    """The tables, and how to read them."""
+    """The tables and notes on how to read them."""
     return to_markdown(tables(result), notes(result))
 
 
 def as_latex(result: EvaluationResult) -> str:
-    """The tables, for a document that loads `booktabs` and `longtable`, and as comments how to read them."""
+    """The tables, for a document that loads `booktabs` and `longtable`, and notes as comments."""
     return to_latex(tables(result), notes(result))
 
 
@@ -50,27 +49,27 @@ WRITERS: dict[str, Callable[[EvaluationResult], str]] = {
     ".md": as_markdown,
     ".tex": as_latex,
 }
-"""Suffix of the file to what is written there."""
+"""Suffix of the file to its writer."""
 
 
 def check_report_path(path: Path) -> None:
-    """Refuse a report that could not be written, before anything is computed.
+    """Check before any computation that a report can be written.
 
     Raises:
-        UserError: unknown suffix, or no such folder.
+        UserError: the suffix is unknown, or the file cannot be written.
     """
     if path.suffix.lower() not in WRITERS:
         raise OutputError(f"{path}: a report ends in {', '.join(WRITERS)}.")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path.parent}: there is no such folder to write the report to. Make it first.")
+    files.require_output(path)
 
 
 def write_report(result: EvaluationResult, path: Path) -> None:
-    """Write an evaluation in the format that the suffix names.
+    """Write an evaluation in the format of the suffix. The folder is created if missing.
 
     Raises:
-        UserError: as for `check_report_path`, and a file that cannot be written.
+        UserError: as for `check_report_path`, or the file cannot be written.
     """
     check_report_path(path)
-    with replacing(path) as temporary:
+    files.made_folder(path.parent)
+    with files.replacing(path) as temporary:
         temporary.write_text(WRITERS[path.suffix.lower()](result), encoding="utf-8")

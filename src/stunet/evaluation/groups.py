@@ -1,7 +1,7 @@
 """The five groups of the paper's Table 3, and means over them.
 
-The table's last column is the mean of the groups' columns weighted by the number of their classes, that is the mean
-over all 104 classes: so computed, it follows for all of its 12 rows to the last digit. The plain mean of five does not.
+The table's last column is the mean of the groups weighted by their number of classes, that is, the mean over all 104
+classes. This reproduces all 12 rows to the last digit; the plain mean of the five groups does not.
 """
 
 import math
@@ -20,7 +20,7 @@ def class_weighted_mean(means: Mapping[str, float], classes: Mapping[str, int]) 
 
     Args:
         means: group to the mean of its classes; nan if it has none.
-        classes: group to the number of classes that its mean is of.
+        classes: group to the number of classes in its mean.
 
     >>> class_weighted_mean({"organs": 1.0, "ribs": 0.25}, {"organs": 2, "ribs": 1})
     0.75
@@ -31,10 +31,10 @@ def class_weighted_mean(means: Mapping[str, float], classes: Mapping[str, int]) 
 
 
 def group_means(per_class: Mapping[str, float]) -> dict[str, float]:
-    """The columns of Table 3: the mean of each group and of "all"; classes that are nan say nothing.
+    """The columns of Table 3: the mean of each group and of "all", ignoring nan.
 
     Args:
-        per_class: TotalSegmentator v1's name of a class to its mean; classes of no group are passed over.
+        per_class: class name of TotalSegmentator v1 to its mean; classes without a group are ignored.
 
     Raises:
         UserError: no class belongs to a group.
@@ -47,10 +47,10 @@ def group_means(per_class: Mapping[str, float]) -> dict[str, float]:
 
 
 def classes_by_group(names: Iterable[str]) -> dict[str, list[str]]:
-    """The groups that have classes among `names`, in the order of Table 3, and those classes.
+    """The groups with classes among `names`, in the order of Table 3, and these classes.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such group.
     """
     names = list(names)
     members = {group: [name for name in names if name in classes] for group, classes in GROUPS.items()}
@@ -58,6 +58,6 @@ def classes_by_group(names: Iterable[str]) -> dict[str, list[str]]:
     if not found:
         raise UserError(
             "None of the scored labels is one of TotalSegmentator v1's 104 structures, so there are no groups; "
-            "name the labels as that dataset does."
+            "use the label names of that dataset."
         )
     return found

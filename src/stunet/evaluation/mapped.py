@@ -1,4 +1,4 @@
-"""Predictions scored on another dataset: both label maps are merged into the dataset's targets and then compared."""
+"""Score predictions on another dataset: both label maps are merged into the dataset's targets and then compared."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from stunet.evaluation.report import EvaluationReport, evaluate
 from stunet.labels.mapping import DatasetMapping, remap_labels
 
 METRIC = "dsc"
-"""What the paper's means are of."""
+"""The metric of the paper's means."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class MappedReport:
     """Scores of the targets of a dataset.
 
     Attributes:
-        mapping: the dataset's.
-        report: scores by the integers of `mapping.target_names`, of all targets; DSC is among its metrics.
-        evaluable: names of the targets that the classes of the predictions can give.
+        mapping: mapping of the dataset.
+        report: scores of all targets, by the integers of `mapping.target_names`; includes DSC.
+        evaluable: names of the targets that the predictions have classes for.
     """
 
     mapping: DatasetMapping
@@ -39,7 +39,7 @@ class MappedReport:
         return {name: per_target[name] for name in self.evaluable}
 
     def cases_of(self, target: str) -> dict[str, float]:
-        """Name of a case -> DSC of a target, nan where neither prediction nor reference has it."""
+        """Name of a case -> DSC of a target, nan if neither prediction nor reference has it."""
         labels = {name: label for label, name in self.report.names.items()}
         return {case.case: case.scores[METRIC].get(labels[target], math.nan) for case in self.report.cases}
 
@@ -50,19 +50,19 @@ class MappedReport:
 
     @property
     def not_evaluable(self) -> tuple[str, ...]:
-        """Targets that the predictions have no class for; they score 0 where a case has them."""
+        """Targets that the predictions have no class for; they score 0 if a case has them."""
         return tuple(target.name for target in self.mapping.targets if target.name not in self.evaluable)
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What one should know of the scores: of the dataset, of single targets, of the number of cases."""
+        """Notes on the scores: on the dataset, on single targets, and on the number of cases."""
         of_targets = [f"{target.name}: {target.remark}." for target in self.mapping.targets if target.remark]
         found = len(self.report.cases)
         of_cases = [f"Cases scored: {found}; {self.mapping.title} has {self.mapping.cases} in the paper."]
         return (*self.mapping.remarks, *of_targets, *(of_cases if found != self.mapping.cases else ()))
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: what the mapping adds to the scores; nan becomes null."""
+        """What the mapping adds to the scores, for JSON; nan becomes null."""
         return {
             "mapping": self.mapping.name,
             "title": self.mapping.title,
@@ -82,22 +82,22 @@ def evaluate_mapped(
     """Score predictions on a dataset's own reference labels.
 
     Args:
-        prediction: NIfTI label map, or a folder of them.
+        prediction: label map in any format that stunet reads, or a folder of them.
         reference: the same, with the dataset's own labels.
-        mapping: the dataset's.
+        mapping: mapping of the dataset.
         names: class names of the predictions by integer, background first; None if the predictions have the dataset's
             own labels.
-        config: what is measured, DSC among it; by default DSC.
+        config: settings; the metrics must include DSC, the default.
 
     Raises:
-        UserError: as `evaluate`, or a label that the predictions' names or the dataset do not have.
+        UserError: as `evaluate`, or a label is not in `names` or in the dataset.
     """
     config = merging(config or EvaluationConfig(), mapping, names)
     return as_mapped(evaluate(prediction, reference, mapping.target_names, config), mapping, names)
 
 
 def merging(config: EvaluationConfig, mapping: DatasetMapping, names: Sequence[str] | None) -> EvaluationConfig:
-    """What is measured, after both label maps were merged into targets; arguments as of `evaluate_mapped`."""
+    """Settings that merge both label maps into targets before scoring; arguments as in `evaluate_mapped`."""
     of_reference = mapping.reference_table()
     of_prediction = of_reference if names is None else mapping.prediction_table(names)
     return replace(
@@ -108,6 +108,6 @@ def merging(config: EvaluationConfig, mapping: DatasetMapping, names: Sequence[s
 
 
 def as_mapped(report: EvaluationReport, mapping: DatasetMapping, names: Sequence[str] | None) -> MappedReport:
-    """A report of merged label maps, with what the mapping says of it; arguments as of `evaluate_mapped`."""
+    """Combine a report of merged label maps with its mapping; arguments as in `evaluate_mapped`."""
     evaluable = tuple(mapping.target_names.values()) if names is None else mapping.evaluable(names)
     return MappedReport(mapping, report, evaluable)

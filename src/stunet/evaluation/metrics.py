@@ -1,4 +1,4 @@
-"""The metrics by name, and all of them for every structure of one case; a new one is one more line in `METRICS`."""
+"""The metrics by name, and the scores of every structure of a case. A new metric is one more line in `METRICS`."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,14 +23,14 @@ Box = tuple[slice, ...]
 
 @dataclass(frozen=True, eq=False)
 class StructurePair:
-    """One structure as it was predicted and as it should be, cut to the box around both.
+    """Prediction and reference of one structure, cropped to the box around both.
 
     Attributes:
-        prediction: (Z, Y, X) booleans.
-        reference: (Z, Y, X) booleans.
-        spacing: (Z, Y, X) in mm.
-        tolerance_mm: of the normalised surface distance.
-        diagonal_mm: of the whole scan, the largest distance there can be.
+        prediction: booleans (Z, Y, X).
+        reference: booleans (Z, Y, X).
+        spacing: mm (Z, Y, X).
+        tolerance_mm: tolerance of the normalised surface distance.
+        diagonal_mm: diagonal of the whole scan, the largest possible distance.
     """
 
     prediction: np.ndarray
@@ -41,22 +41,22 @@ class StructurePair:
 
     @cached_property
     def surfaces(self) -> SurfaceDistances:
-        """Measured once for all metrics that ask for them."""
+        """The surface distances, computed once for all metrics that need them."""
         return surface_distances(self.prediction, self.reference, self.spacing)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number for how well a structure was found; nan where it is absent from prediction and reference.
+    """A score of a structure; nan if it is absent from prediction and reference.
 
     Attributes:
-        title: as tables head it.
+        title: heading in tables.
         measure: computes it for a structure that is present in at least one of the two.
         unit: "" or "mm".
-        decimals: that tables show.
+        decimals: decimals in tables.
         is_higher_better: whether a perfect prediction has the highest value.
         has_tolerance: whether it depends on the structure's tolerance.
-        if_missed: what a structure counts that is absent from one of the two, in words.
+        if_missed: description of the score if the structure is absent from one of the two.
     """
 
     title: str
@@ -98,21 +98,21 @@ def score_structures(
     metrics: Sequence[str],
     members: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
 ) -> dict[str, dict[int, float]]:
-    """Every metric of every structure of a case.
+    """Compute every metric of every structure of a case.
 
     Args:
-        prediction_ZYX: (Z, Y, X) labels of any unsigned type.
-        reference_ZYX: (Z, Y, X), likewise.
-        spacing: (Z, Y, X) in mm.
-        tolerances_mm: label to tolerance; its labels are scored, in its order.
+        prediction_ZYX: labels (Z, Y, X) of any unsigned type.
+        reference_ZYX: labels (Z, Y, X) of any unsigned type.
+        spacing: mm (Z, Y, X).
+        tolerances_mm: label to tolerance; these labels are scored, in this order.
         metrics: names in `METRICS`.
-        members: label to the values that lie in its structure, where that is not the label alone.
+        members: label to the values that belong to its structure, if there are others than the label.
 
     Returns:
-        Metric to label to value; nan where the label is absent from both.
+        Metric to label to value; nan if the label is absent from both.
 
     Raises:
-        ValueError: shapes that differ.
+        ValueError: the shapes differ.
     """
     if prediction_ZYX.shape != reference_ZYX.shape:
         raise ValueError(f"prediction has shape {prediction_ZYX.shape}, reference {reference_ZYX.shape}")
@@ -131,7 +131,7 @@ def score_structures(
 def _boxes_of(
     values_of: Mapping[int, Sequence[int]], prediction_ZYX: np.ndarray, reference_ZYX: np.ndarray
 ) -> dict[int, Box]:
-    """The smallest box around each structure that is present in either, in both arrays together."""
+    """The smallest box around each structure in both arrays together."""
     highest = max(chain.from_iterable(values_of.values()), default=0)
     boxes = _boxes(prediction_ZYX, reference_ZYX, highest)
     found = {
@@ -141,7 +141,7 @@ def _boxes_of(
 
 
 def _boxes(prediction_ZYX: np.ndarray, reference_ZYX: np.ndarray, highest: int) -> dict[int, Box]:
-    """The smallest box around each label that is present in either, in both arrays together."""
+    """The smallest box around each label in both arrays together."""
     found = (ndimage.find_objects(labels_ZYX, highest) for labels_ZYX in (prediction_ZYX, reference_ZYX))
     boxes = {}
     for label, pair in enumerate(zip(*found, strict=True), start=1):

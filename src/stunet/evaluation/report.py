@@ -1,6 +1,6 @@
-"""Predictions of many cases against their references: every metric of each case, each label and all."""
+"""Score the predictions of many cases: every metric of each case and label, and means."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stunet.evaluation.case_scores import CaseScore, EvaluationConfig, pair_files, score_case
+from stunet.evaluation.case_scores import CasePair, CaseScore, EvaluationConfig, pair_files, score_case
 from stunet.evaluation.dice import mean_ignoring_nan
 
 OnCase = Callable[[int, int], None]
-"""Called with the number of cases done and of all."""
+"""Called with the number of finished cases and the total."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class EvaluationReport:
     """Scores of all cases.
 
     Attributes:
-        names: label value to name; the labels that were scored.
-        cases: one score each, in order of name.
-        config: what was measured.
+        names: label value to name of the scored labels.
+        cases: scores of the cases, sorted by name.
+        config: settings.
     """
 
     names: Mapping[int, str]
@@ -30,26 +30,26 @@ class EvaluationReport:
     config: EvaluationConfig
 
     def matrix(self, metric: str) -> np.ndarray:
-        """One row for each case and one column for each of `names`; nan where the label is absent from both."""
+        """One row per case and one column per label in `names`; nan if the label is absent from both."""
         rows = [[case.scores[metric].get(label, np.nan) for label in self.names] for case in self.cases]
         return np.array(rows, dtype=np.float64).reshape(len(self.cases), len(self.names))
 
     def case_means(self, metric: str) -> dict[str, float]:
-        """Mean of each case over the labels that are in its prediction or in its reference."""
+        """The mean of each case over the labels that are in its prediction or reference."""
         return {case.case: case.mean_of(metric) for case in self.cases}
 
     def label_means(self, metric: str) -> dict[int, float]:
-        """Mean of each label over the cases where it is in the prediction or in the reference."""
+        """The mean of each label over the cases where it is in the prediction or reference."""
         columns = self.matrix(metric).T.tolist()
         return {label: mean_ignoring_nan(column) for label, column in zip(self.names, columns, strict=True)}
 
     def foreground_mean(self, metric: str) -> float:
-        """Mean of `label_means`, as nnU-Net has it."""
+        """The mean of `label_means`, as in nnU-Net."""
         return mean_ignoring_nan(list(self.label_means(metric).values()))
 
     @property
     def per_label(self) -> dict[int, float]:
-        """`label_means` of the first metric, which is DSC unless others were asked for."""
+        """`label_means` of the first metric, which is DSC by default."""
         return self.label_means(self.config.metrics[0])
 
     @property
@@ -68,24 +68,36 @@ def evaluate(
     """Score one file against one file, or a folder against a folder (same file names).
 
     Args:
-        prediction: NIfTI label map, or a folder of them.
-        reference: the same; in a folder, cases without a prediction are an error, not left out silently.
-        names: label value to name, background left out; by default every value that occurs, named by itself.
-        config: what is measured; by default DSC.
-        on_case: told of progress.
+        prediction: label map in any format that stunet reads, or a folder of them.
+        reference: the same. In a folder, references without a prediction are an error.
+        names: label value to name, without background; by default every value that occurs, named by its number.
+        config: settings; by default DSC only.
+        on_case: called after each case.
 
     Raises:
-        UserError: files that are missing or unreadable, grids that differ, or values that `names` does not hold.
+        UserError: files are missing or unreadable, grids differ, or a value is not in `names`.
     """
-    config = config or EvaluationConfig()
-    pairs = pair_files(Path(prediction), Path(reference))
+    return score_pairs(pair_files(Path(prediction), Path(reference)), names, config or EvaluationConfig(), on_case)
+
+
+def score_pairs(
+    pairs: Sequence[CasePair],
+    names: Mapping[int, str] | None,
+    config: EvaluationConfig,
+    on_case: OnCase = lambda done, total: None,
+) -> EvaluationReport:
+    """As `evaluate`, for given pairs of files.
+
+    Raises:
+        UserError: as `evaluate`.
+    """
     cases = []
     with ThreadPoolExecutor(max(1, config.workers), "stunet-evaluate") as pool:
         try:
             for score in pool.map(partial(score_case, names=names, config=config), pairs):
                 cases.append(score)
                 on_case(len(cases), len(pairs))
-        finally:  # the first case that cannot be scored ends it
+        finally:  # the first case that cannot be scored ends the evaluation
             pool.shutdown(cancel_futures=True)
     if names is None:
         labels = sorted({label for case in cases for scores in case.scores.values() for label in scores})

@@ -1,4 +1,4 @@
-"""All that an evaluation says of a system: its scores, their means and intervals, another system's, the worst cases."""
+"""The result of an evaluation: scores, means, intervals, comparison with another system, and worst cases."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -16,13 +16,13 @@ from stunet.evaluation.worst import WorstCase, worst_cases
 
 @dataclass(frozen=True)
 class Opponent:
-    """The system that another is compared with.
+    """The system to compare with.
 
     Attributes:
-        system: its name.
+        system: name of the system.
         report: its scores of the same cases.
-        summaries: one for each metric.
-        comparisons: the first system minus this one, one for each metric.
+        summaries: one per metric.
+        comparisons: first system minus this one, one per metric.
     """
 
     system: str
@@ -33,16 +33,16 @@ class Opponent:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What tables and files are made of.
+    """The content of tables and files.
 
     Attributes:
-        system: the name of what was evaluated.
+        system: name of the evaluated system.
         report: its scores.
-        bootstrap: how intervals were found.
-        summaries: one for each metric.
-        opponent: the system that it is compared with, if any.
+        bootstrap: settings of the intervals.
+        summaries: one per metric.
+        opponent: the system to compare with, if any.
         worst: its worst cases, the worst first.
-        mapped: the same scores as those of another dataset's targets, if they are.
+        mapped: the same scores with the mapping, if another dataset's targets were scored.
     """
 
     system: str
@@ -83,18 +83,18 @@ def conclude(
     with_groups: bool = False,
     worst: int = 0,
 ) -> EvaluationResult:
-    """Means, intervals, tests and worst cases of an evaluation.
+    """Compute means, intervals, tests and worst cases of an evaluation.
 
     Args:
-        system: what was evaluated.
+        system: name of the evaluated system.
         report: its scores.
-        against: the name and the scores of another system, of the same cases.
-        bootstrap: how intervals are found.
-        with_groups: also the groups of Table 3.
-        worst: how many cases to list.
+        against: name and scores of another system for the same cases.
+        bootstrap: settings of the intervals.
+        with_groups: include the groups of Table 3.
+        worst: number of worst cases to list.
 
     Raises:
-        UserError: groups of labels that belong to none.
+        UserError: `with_groups` is set, but no label belongs to a group.
     """
     bootstrap = bootstrap or Bootstrap()
     metrics = report.config.metrics
@@ -141,7 +141,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
 
 
 def _without_nan(content: Any) -> Any:
-    """For JSON: lists instead of tuples, and None instead of nan, at any depth."""
+    """Convert to JSON: lists instead of tuples, and None instead of nan, at any depth."""
     if isinstance(content, dict):
         return {key: _without_nan(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

@@ -1,4 +1,4 @@
-"""What a table of results shows: means of labels, groups and all, each with its interval."""
+"""Summarise scores for tables: means of labels, groups and all, with intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ class Estimate:
     """A mean over cases.
 
     Attributes:
-        value: nan if no case has one.
-        interval: what it could be with other cases of the kind.
-        cases: how many say something.
+        value: the mean; nan if no case has a score.
+        interval: confidence interval for other cases of the same kind.
+        cases: number of cases with a score.
     """
 
     value: float
@@ -31,10 +31,10 @@ class MetricSummary:
     """One metric of one system.
 
     Attributes:
-        name: of the metric in `METRICS`.
-        mean: of `per_label`, nnU-Net's foreground mean.
+        name: name of the metric in `METRICS`.
+        mean: mean of `per_label`, nnU-Net's foreground mean.
         per_label: name of the label to its mean.
-        groups: the columns of Table 3, where they were asked for.
+        groups: columns of Table 3, if requested.
     """
 
     name: str
@@ -44,21 +44,21 @@ class MetricSummary:
 
     @property
     def metric(self) -> Metric:
-        """What was measured."""
+        """The metric with this name."""
         return METRICS[self.name]
 
 
 def summarise(report: EvaluationReport, metric: str, bootstrap: Bootstrap, with_groups: bool = False) -> MetricSummary:
-    """Means and intervals of one metric.
+    """Compute means and intervals of one metric.
 
     Args:
         report: scores of all cases.
-        metric: its name.
-        bootstrap: how intervals are found.
-        with_groups: also for the groups of Table 3.
+        metric: name of the metric.
+        bootstrap: settings of the intervals.
+        with_groups: include the groups of Table 3.
 
     Raises:
-        UserError: groups of labels that belong to none.
+        UserError: `with_groups` is set, but no label belongs to a group.
     """
     resampled = ResampledScores(report, metric, bootstrap)
     means = dict(zip(report.names.values(), report.label_means(metric).values(), strict=True))
@@ -76,12 +76,12 @@ def summarise(report: EvaluationReport, metric: str, bootstrap: Bootstrap, with_
 
 
 class ResampledScores:
-    """A metric's scores, resampled once for all the means that are asked for.
+    """A metric's scores, resampled once for all requested means.
 
     Attributes:
-        report, metric, bootstrap: what is resampled, and how.
+        report, metric, bootstrap: the arguments.
         columns: name of a label to its column.
-        scores: (cases, labels), nan where a label is absent from both.
+        scores: (cases, labels), nan if a label is absent from both.
         label_means: (resamples, labels).
     """
 

@@ -1,10 +1,10 @@
-"""Distances between two surfaces: the normalised surface distance (NSD) and the 95th percentile (HD95), in mm.
+"""Surface metrics: the normalised surface distance (NSD) and the 95th percentile of distances (HD95), in mm.
 
-Distances are those from each element of one surface to the nearest element of the other (scipy's k-d tree, exact), and
-every element counts by its area, so that voxels longer along one axis do not distort the result.
+Distances are from each element of one surface to the nearest element of the other (scipy's k-d tree, exact). Elements
+are weighted by area, so that anisotropic voxels do not distort the result.
 
-The empty cases: a structure absent from both is nan everywhere; if it is absent from one of them, every distance is
-infinite, and NSD is 0.
+Empty cases: if a structure is absent from both, all metrics are nan; if it is absent from one, distances are infinite
+and NSD is 0.
 """
 
 import math
@@ -17,16 +17,16 @@ from scipy.spatial import cKDTree
 from stunet.evaluation.surface_elements import SurfaceElements, surface_elements
 
 ROUNDING_MM = 1e-6
-"""Distances on a grid often equal the tolerance; what rounding adds must not decide."""
+"""Distances on a grid often equal the tolerance, so rounding errors must not decide."""
 
 
 @dataclass(frozen=True, eq=False)
 class SurfaceDistances:
-    """How far the elements of each of two surfaces lie from the other.
+    """The distances of the elements of each of two surfaces to the other.
 
     Attributes:
-        distances: in mm, of the prediction's elements and of the reference's; infinite where the other has none.
-        areas: in mm², of the same.
+        distances: mm, of the prediction's and of the reference's elements; infinite if the other has none.
+        areas: mm², of the same elements.
     """
 
     distances: tuple[np.ndarray, np.ndarray]
@@ -43,15 +43,15 @@ def surface_distances(
 ) -> SurfaceDistances:
     """Compare the surfaces of two masks.
 
-    Memory follows the box that is given and the surfaces in it, so cut the masks to both of them first.
+    Memory depends on the size of the arrays and the surfaces, so crop the masks to the box around both first.
 
     Args:
         prediction_ZYX: booleans.
-        reference_ZYX: booleans, of the same shape.
-        spacing: (Z, Y, X) in mm.
+        reference_ZYX: booleans of the same shape.
+        spacing: mm (Z, Y, X).
 
     Raises:
-        ValueError: shapes that differ.
+            ValueError: the shapes differ.
     """
     if prediction_ZYX.shape != reference_ZYX.shape:
         raise ValueError(f"prediction has shape {prediction_ZYX.shape}, reference {reference_ZYX.shape}")
@@ -67,9 +67,9 @@ def _to_nearest(start: SurfaceElements, goal: SurfaceElements) -> np.ndarray:
 
 
 def normalised_surface_distance(surfaces: SurfaceDistances, tolerance_mm: float) -> float:
-    """The share of both surfaces that lies within the tolerance of the other: 0 to 1, or nan if there is none.
+    """The share of both surfaces within the tolerance of the other: 0 to 1, or nan if there is no surface.
 
-    It equals `compute_surface_dice_at_tolerance` of Nikolov et al. (2018), whose name for it is surface Dice.
+    It equals `compute_surface_dice_at_tolerance` of Nikolov et al. (2018), who call it surface Dice.
 
     >>> square = np.zeros((6, 6, 6), bool)
     >>> square[1:5, 1:5, 1:5] = True
@@ -87,10 +87,10 @@ def normalised_surface_distance(surfaces: SurfaceDistances, tolerance_mm: float)
 
 
 def hausdorff_distance(surfaces: SurfaceDistances, percent: float) -> float:
-    """The distance in mm within which `percent` of each surface's area lies from the other: the larger of the two.
+    """The percentile in mm of the area-weighted distances of each surface to the other; the larger of the two.
 
-    100 is the Hausdorff distance itself and 95 what is written HD95. Infinite where one is absent, nan where both are.
-    It equals `compute_robust_hausdorff` of Nikolov et al. (2018).
+    100 gives the Hausdorff distance and 95 gives HD95. Infinite if one is absent, nan if both are. It equals
+    `compute_robust_hausdorff` of Nikolov et al. (2018).
     """
     if surfaces.is_empty:
         return math.nan
@@ -103,7 +103,7 @@ def hausdorff_distance(surfaces: SurfaceDistances, percent: float) -> float:
 
 
 def _weighted_percentile(values: np.ndarray, weights: np.ndarray, percent: float) -> float:
-    """The smallest value that, with all below it, has `percent` of the weight."""
+    """The smallest value such that all values up to it have `percent` of the weight."""
     order = np.argsort(values)
     reached = np.cumsum(weights[order])
     wanted = percent / 100 * reached[-1]

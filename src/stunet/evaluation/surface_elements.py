@@ -1,9 +1,10 @@
-"""The surface of a structure as small elements, each with a place and an area in mm.
+"""The surface of a structure as small elements with position and area.
 
-An element lies at each corner of voxels where some of the eight voxels around it are inside and some are not. Between
-their centres the surface runs through the midpoints of the edges that join inside and outside, as marching cubes has
-it. Areas and places are those of the published normalised surface distance (Nikolov et al. 2018, arXiv:1809.04430,
-figure 10, and their `surface-distance`, which has a table of them; here they follow from the geometry).
+There is an element at each voxel corner where some of the eight voxels around it are inside and some are outside.
+Between the voxels' centres, the surface passes through the midpoints of the edges from inside to outside, as in
+marching cubes. Areas and positions are those of the published normalised surface distance (Nikolov et al. 2018,
+arXiv:1809.04430, figure 10, and their package `surface-distance`, which has a table of them; here they are computed
+from the geometry).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,13 +17,13 @@ from scipy import ndimage
 from scipy.linalg import null_space
 
 CORNERS = tuple(product((0, 1), repeat=3))
-"""Of a cube of eight voxel centres, (z, y, x); corner i is bit i of the cube's code."""
+"""Corners (z, y, x) of a cube of eight voxel centres; corner i is bit i of the cube's code."""
 
 INSIDE = 255
-"""The code of a cube whose corners are all inside."""
+"""The code of a cube with all corners inside."""
 
 MOST_TRIANGLES = 4
-"""In one cube."""
+"""The most triangles in one cube."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +31,8 @@ class SurfaceElements:
     """Elements of one surface.
 
     Attributes:
-        points: (N, 3) places (Z, Y, X) in mm from the centre of the first voxel.
-        areas: (N,) in mm².
+        points: (N, 3) positions (Z, Y, X) in mm from the centre of the first voxel.
+        areas: (N,) mm².
     """
 
     points: np.ndarray
@@ -39,11 +40,11 @@ class SurfaceElements:
 
 
 def surface_elements(mask_ZYX: np.ndarray, spacing: Sequence[float]) -> SurfaceElements:
-    """The elements of a mask's surface; where the mask touches the array's edge, it is closed there.
+    """The elements of a mask's surface, which is closed where the mask touches the array's edge.
 
     Args:
-        mask_ZYX: (Z, Y, X) booleans.
-        spacing: (Z, Y, X) in mm.
+        mask_ZYX: booleans (Z, Y, X).
+        spacing: mm (Z, Y, X).
     """
     padded = np.pad(mask_ZYX, 1).astype(np.uint8)
     z, y, x = (size + 1 for size in mask_ZYX.shape)
@@ -56,14 +57,14 @@ def surface_elements(mask_ZYX: np.ndarray, spacing: Sequence[float]) -> SurfaceE
 
 
 def element_areas(spacing: Sequence[float]) -> np.ndarray:
-    """The area in mm² for each of the 256 codes, for voxels of `spacing` (Z, Y, X) mm."""
+    """The area in mm² of each of the 256 codes, for voxels of `spacing` (Z, Y, X) mm."""
     z, y, x = spacing
     return np.linalg.norm(_area_vectors() * (y * x, z * x, z * y), axis=-1).sum(axis=-1)
 
 
 @cache
 def _area_vectors() -> np.ndarray:
-    """(256, triangles, 3): normals (Z, Y, X) in a cube of side 1, as long as the triangle's area; the rest is 0."""
+    """(256, triangles, 3): normals (Z, Y, X) in a unit cube, as long as the triangle's area; unused entries are 0."""
     vectors = np.zeros((INSIDE + 1, MOST_TRIANGLES, 3))
     for code in range(INSIDE + 1):
         triangles = [triangle for patch in _patches(code) for triangle in _triangles(patch)]
@@ -72,9 +73,9 @@ def _area_vectors() -> np.ndarray:
 
 
 def _patches(code: int) -> Iterator[np.ndarray]:
-    """The polygons (corners, 3) of a cube: each group of corners joined by edges is cut off from the others by one.
+    """The polygons (corners, 3) of a cube; each separates one connected group of corners from the others.
 
-    The groups are those inside, or those outside where these are fewer.
+    The groups are those inside, or those outside if these have fewer corners.
     """
     is_inside = np.array([code >> bit & 1 for bit in range(8)]).reshape(2, 2, 2)
     groups, count = ndimage.label(is_inside if is_inside.sum() <= 4 else 1 - is_inside)
@@ -83,7 +84,7 @@ def _patches(code: int) -> Iterator[np.ndarray]:
 
 
 def _polygon(is_in_group: np.ndarray) -> np.ndarray:
-    """The midpoints of the edges that leave a group of corners, in the order in which they surround it."""
+    """The midpoints of the edges that leave a group of corners, in order around it."""
     corners = np.argwhere(is_in_group)
     across = [(corner, np.abs(corner - axis)) for corner in corners for axis in np.eye(3, dtype=int)]
     midpoints = np.array([(corner + other) / 2 for corner, other in across if not is_in_group[tuple(other)]])
@@ -93,9 +94,9 @@ def _polygon(is_in_group: np.ndarray) -> np.ndarray:
 
 
 def _triangles(polygon: np.ndarray) -> np.ndarray:
-    """Area vectors of the triangles that a polygon is cut into: of all fans from one of its corners the largest.
+    """Area vectors of the triangles of a polygon: the fan from one of its corners with the largest area.
 
-    It matters for the two polygons that are not flat, and is how the published table folds them.
+    The choice of corner matters for the two polygons that are not flat; the published table makes the same choice.
     """
     fans = []
     for start in range(len(polygon)):

@@ -1,4 +1,4 @@
-"""The tables of an evaluation: the means, the differences to another system, the worst cases; and how to read them."""
+"""The tables of an evaluation: means, differences to another system, worst cases, and notes on how to read them."""
 
 import math
 
@@ -10,10 +10,10 @@ from stunet.evaluation.summary import Estimate, MetricSummary
 from stunet.evaluation.text_tables import TextTable
 
 ABSENT = "absent"
-"""Stands for the mean of a label that is in no case."""
+"""Shown as the mean of a label that no case has."""
 
 LEAST_P = 0.001
-"""Smaller p values are told as smaller than this."""
+"""Smaller p values are shown as smaller than this."""
 
 
 def tables(result: EvaluationResult) -> list[TextTable]:
@@ -44,7 +44,7 @@ def _means(result: EvaluationResult) -> TextTable:
 
 
 def _mean_cells(summary: MetricSummary) -> list[tuple[str, str]]:
-    """Name of a row and the text of its mean: labels, groups, all."""
+    """Name and mean of each row, as text: labels, groups, all."""
     groups = [(f"group: {name}", estimate) for name, estimate in summary.groups.items()]
     estimates = [*summary.per_label.items(), *groups, ("mean", summary.mean)]
     return [
@@ -57,7 +57,7 @@ def _differences(
     system: str, opponent: Opponent, ours: MetricSummary, theirs: MetricSummary, comparison: Comparison
 ) -> TextTable:
     def row(name: str, first: Estimate, second: Estimate, difference: Difference) -> tuple[str, ...]:
-        """One structure, or the mean: both systems, their difference, its p value."""
+        """The row of a structure or the mean: both systems, their difference and its p value."""
         values = (_value(estimate.value, ours.metric) for estimate in (first, second))
         interval = _interval(difference.interval, ours.metric, signed=True)
         return name, *values, f"{_value(difference.value, ours.metric, signed=True)}{interval}", _p(difference.p_value)
@@ -71,7 +71,7 @@ def _differences(
 
 
 def _interval(interval: Interval, metric: Metric, signed: bool = False) -> str:
-    """Nothing where there is none."""
+    """Empty if there is no interval."""
     if math.isnan(interval.low):
         return ""
     low, high = (_value(bound, metric, signed) for bound in interval)
@@ -96,11 +96,11 @@ def _cases(count: int) -> str:
 
 
 def notes(result: EvaluationResult) -> list[str]:
-    """What must be said of the numbers: empty cases, tolerances, intervals and tests."""
+    """Notes on the numbers: empty cases, tolerances, intervals and tests."""
     said = []
     for metric in (summary.metric for summary in result.summaries):
         said.append(
-            f"{metric.title}: a label absent from prediction and reference is not counted; absent from one of them it "
+            f"{metric.title}: a label absent from prediction and reference is not counted; if absent from one, it "
             f"counts {metric.if_missed}."
         )
         if metric.has_tolerance:
@@ -111,7 +111,7 @@ def notes(result: EvaluationResult) -> list[str]:
     said.append(f"Intervals: percentile bootstrap over cases, {bootstrap.resamples} resamples, seed {bootstrap.seed}.")
     if result.opponent is not None:
         said.append(
-            "p: Wilcoxon's signed-rank test over cases, two-sided; that of a label is corrected for the number of "
-            "labels by Holm's method."
+            "p: Wilcoxon's two-sided signed-rank test over cases; for labels it is corrected for their number by "
+            "Holm's method."
         )
     return [*said, *(result.mapped.remarks if result.mapped is not None else ())]

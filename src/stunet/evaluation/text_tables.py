@@ -1,6 +1,6 @@
-"""Tables of texts, written as Markdown, LaTeX or CSV: the one place that knows what each format reads as commands.
+"""Write tables of text as Markdown, LaTeX or CSV, and escape each format's special characters.
 
-It does not know what the tables are about.
+This file does not depend on the content of the tables.
 """
 
 import csv
@@ -9,11 +9,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from stunet.files import printable
+
 ROWS_OF_A_PAGE = 45
-"""Longer tables run over pages in LaTeX."""
+"""Longer tables span several pages in LaTeX."""
 
 _MARKDOWN_COMMANDS = re.compile(r"[\\|*`~]|(?<!\w)_|_(?!\w)|<(?=[\w/!?])|&(?=#?\w+;)|\](?=\()")
-"""What Markdown would not show as it is; an underscore or "<" only where it starts markup."""
+"""Characters that Markdown would interpret; an underscore or "<" only if it starts markup."""
 
 _LATEX_COMMANDS = str.maketrans(
     {letter: f"\\{letter}" for letter in "&%$#_{}"}
@@ -26,11 +28,11 @@ class TextTable:
     """Names and numbers as text.
 
     Attributes:
-        title: above it.
+        title: title above the table.
         columns: headings.
-        rows: cells, as many as there are columns.
-        labels: how many columns at the left name the row; the others are numbers.
-        notes: sentences to read with it.
+        rows: cells, one per column.
+        labels: number of columns at the left that name the row; the others are numbers.
+        notes: sentences below the table.
     """
 
     title: str
@@ -41,7 +43,7 @@ class TextTable:
 
 
 def to_markdown(tables: Iterable[TextTable], notes: Sequence[str] = ()) -> str:
-    """Each table with its title above and its notes below; then a paragraph for each note on all of them."""
+    """Each table with its title above and its notes below; then one paragraph per general note."""
     return "\n".join([*map(_markdown_table, tables), *(f"{_markdown(note)}\n" for note in notes)])
 
 
@@ -53,7 +55,7 @@ def _markdown_table(table: TextTable) -> str:
 
 
 def _markdown(text: str) -> str:
-    r"""One line that shows `text`.
+    r"""One line of Markdown that shows `text`.
 
     >>> print(_markdown("nnU-Net*, kidney_left\n_|_"))
     nnU-Net\*, kidney_left \_\|\_
@@ -62,9 +64,9 @@ def _markdown(text: str) -> str:
 
 
 def to_latex(tables: Iterable[TextTable], comments: Sequence[str] = ()) -> str:
-    """Each table with its notes in the caption, for a document that loads `booktabs`, and `longtable` for long ones.
+    """Each table with its notes in the caption, for a document that loads `booktabs`, and `longtable` for long tables.
 
-    Comments stand above all tables.
+    Comments come before all tables.
     """
     return "\n".join([*(f"% {_one_line(comment)}" for comment in comments), *map(_latex_table, tables)])
 
@@ -84,9 +86,10 @@ def _latex_table(table: TextTable) -> str:
 
 
 def _latex_row(cells: Sequence[str], labels: int) -> str:
-    """The signs of numbers are mathematics, so that a minus is no hyphen.
+    """One row. Signs of numbers are in math mode, so that a minus is not a hyphen.
 
-    A row does not begin with a star or bracket, which LaTeX would take for options of the end of the row before.
+    A star or bracket at the beginning is wrapped in braces, because LaTeX would read it as an option of the previous
+    row's end.
     """
     names = map(_latex, cells[:labels])
     numbers = (re.sub(r"(?<!\w)[-+](?=\d)", r"$\g<0>$", _latex(cell)) for cell in cells[labels:])
@@ -103,12 +106,12 @@ def _latex(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.splitlines())
+    return printable(" ".join(text.splitlines()))
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Lines of values, with all digits; what is None is empty."""
+    """Lines of values with all digits; None is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([columns, *rows])
-    return text.getvalue()
+    return printable(text.getvalue())

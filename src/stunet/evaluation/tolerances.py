@@ -1,4 +1,4 @@
-"""How far two surfaces may lie apart and still agree, in mm: the tolerances of the normalised surface distance."""
+"""The tolerances of the normalised surface distance in mm: how far apart two surfaces may be and still agree."""
 
 import csv
 import math
@@ -9,8 +9,8 @@ from pathlib import Path
 from stunet.errors import FileError, UnknownNameError
 
 TOLERANCE_MM = 3.0
-"""For structures without a tolerance of their own: what TotalSegmentator's published evaluation takes for all of its
-structures (Wasserthal et al. 2023, Radiology: Artificial Intelligence 5(5):e230024)."""
+"""For structures without their own tolerance; TotalSegmentator's published evaluation uses it for all structures
+(Wasserthal et al. 2023, Radiology: Artificial Intelligence 5(5):e230024)."""
 
 FLARE22_MM = {
     "liver": 5.0,
@@ -27,17 +27,17 @@ FLARE22_MM = {
     "duodenum": 7.0,
     "kidney_left": 3.0,
 }
-"""Of the FLARE 2022 challenge (its FLARE22_DSC_NSD_Eval.py), by TotalSegmentator's names."""
+"""Tolerances of the FLARE 2022 challenge (its FLARE22_DSC_NSD_Eval.py), by TotalSegmentator's names."""
 
 
 @dataclass(frozen=True)
 class Tolerances:
-    """One tolerance for each structure.
+    """The tolerance of each structure.
 
     Attributes:
-        default_mm: for structures that are not named.
+        default_mm: tolerance of structures that are not named.
         named_mm: structure to tolerance.
-        source: whose they are, told in reports.
+        source: where they come from, shown in reports.
     """
 
     default_mm: float = TOLERANCE_MM
@@ -50,7 +50,7 @@ class Tolerances:
         return named.get(_plain(name), self.default_mm)
 
     def told(self, names: Iterable[str]) -> str:
-        """The tolerances of some structures, and whose they are, in words.
+        """A description of the tolerances of some structures and their source.
 
         >>> Tolerances(3.0, {"liver": 5.0}, "ours").told(["liver", "spleen", "aorta"])
         'tolerance 3 mm (spleen, aorta), 5 mm (liver), by ours'
@@ -72,12 +72,12 @@ TOLERANCES: dict[str, Tolerances] = {
 
 
 def read_tolerances(text: str) -> Tolerances:
-    """Tolerances as a command takes them: mm for all, a name in `TOLERANCES`, or a CSV file.
+    """Parse the tolerances of a command: mm for all structures, a name in `TOLERANCES`, or a CSV file.
 
-    The file has one structure a line, `liver,5`; the line `default,3`, where there is one, is for all others.
+    The file has one structure per line, such as `liver,5`; an optional line `default,3` is for all others.
 
     Raises:
-        UserError: none of these.
+        UserError: the text is none of these.
     """
     if text in TOLERANCES:
         return TOLERANCES[text]
@@ -87,7 +87,7 @@ def read_tolerances(text: str) -> Tolerances:
         return Tolerances(_millimetres(text), source="choice")
     except ValueError as error:
         raise UnknownNameError(
-            f"The tolerance {text!r} is none: give millimetres, {', '.join(TOLERANCES)}, or a .csv file with a "
+            f"The tolerance {text!r} is not valid: give millimetres, {', '.join(TOLERANCES)}, or a .csv file with a "
             "structure and its millimetres on each line."
         ) from error
 
@@ -106,7 +106,7 @@ def _read_file(path: Path) -> Tolerances:
 def _millimetres(text: str) -> float:
     mm = float(text)
     if not 0 <= mm < math.inf:
-        raise ValueError(f"{text.strip()} is no distance")
+        raise ValueError(f"{text.strip()} is not a distance")
     return mm
 
 

@@ -1,4 +1,4 @@
-"""The worst cases of an evaluation, which say more than its mean."""
+"""The worst cases of an evaluation."""
 
 import math
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from stunet.evaluation.report import EvaluationReport
 
 @dataclass(frozen=True)
 class WorstCase:
-    """A case and what is worst in it, by the first metric of the report.
+    """A case and its worst label, by the first metric of the report.
 
     Attributes:
-        case: its name.
-        mean: over its labels.
-        label: the one with the worst score.
-        structure: that label's name.
-        score: that label's.
+        case: name of the case.
+        mean: mean over its labels.
+        label: the label with the worst score.
+        structure: name of that label.
+        score: score of that label.
     """
 
     case: str
@@ -28,7 +28,7 @@ class WorstCase:
 
 
 def worst_cases(report: EvaluationReport, count: int) -> tuple[WorstCase, ...]:
-    """The cases with the worst means, the worst first; those without any label are left out."""
+    """The cases with the worst means, the worst first, without cases that have no score."""
     metric = report.config.metrics[0]
     sign = 1 if METRICS[metric].is_higher_better else -1
     means = report.case_means(metric)

@@ -1,1 +1,1 @@
-"""Experiments: the paper's tables and figures as recipes, and what a rerun of them gives."""
+"""Experiments: the paper's tables and figures as recipes that can be rerun, and their results."""

@@ -1,4 +1,4 @@
-"""Runs that count what a network costs: the columns "Params" and "FLOPs" of the paper's tables."""
+"""Runs that compute the cost of a network: the columns "Params" and "FLOPs" of the paper's tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from stunet.experiments.experiment import Expected, Experiment, ExperimentRun, W
 from stunet.experiments.results import Measurement
 
 PARAMETERS, MULT_ADDS, MACS = "parameters (M)", "mult-adds (T)", "MACs (T)"
-"""Metrics: the paper's "Params"; its "FLOPs", which are torchinfo's mult-adds; what is really multiplied."""
+"""Metrics: the paper's "Params"; its "FLOPs", which are torchinfo's mult-adds; and true multiply-accumulates."""
 
 MULT_ADDS_REMARK = (
     "The paper's FLOPs are torchinfo's mult-adds. They count a transposed convolution at its output's size (eight "
@@ -17,11 +17,11 @@ MULT_ADDS_REMARK = (
 
 @dataclass(frozen=True)
 class NetworkCount(ExperimentRun):
-    """Counts one network, with 1 input channel, 105 classes and a patch of 128 x 128 x 128, as the paper does.
+    """Counts one network with 1 input channel, 105 classes and a patch of 128 x 128 x 128, as the paper does.
 
     Attributes:
-        system: as the table names it.
-        network: a name in `stunet.networks.registry.NETWORKS`, where the paper's numbers stand, too.
+        system: the name in the table.
+        network: a name in `stunet.networks.registry.NETWORKS`, which also has the paper's numbers.
         source: the table.
     """
 
@@ -35,14 +35,14 @@ class NetworkCount(ExperimentRun):
         return f"count-{self.network}"
 
     def expected(self) -> Sequence[Measurement]:
-        """The two numbers that the paper prints, if it has this network."""
+        """The two numbers that the paper prints, if it includes this network."""
         return self._measurements((None, None, None))
 
     def measure(self, workplace: Workplace) -> Sequence[Measurement]:
-        """Counts on the meta device.
+        """Count on the meta device.
 
         Raises:
-            UserError: a network whose package is not installed.
+            UserError: the network's package is not installed.
         """
         from stunet.networks.cost import cost_of
 
@@ -50,7 +50,7 @@ class NetworkCount(ExperimentRun):
         return self._measurements((cost.parameters / 1e6, cost.torchinfo_mult_adds / 1e12, cost.macs / 1e12))
 
     def _measurements(self, values: Sequence[float | None]) -> list[Measurement]:
-        """Parameters and mult-adds beside the paper's, where it has this network, and MACs, which it never has."""
+        """Parameters and mult-adds with the paper's values, if any, and MACs, for which the paper has none."""
         from stunet.networks.registry import find_network
 
         published = find_network(self.network).published
@@ -62,7 +62,7 @@ class NetworkCount(ExperimentRun):
 
 
 def cost_experiment(name: str, title: str, shows: str, source: str, systems: Sequence[tuple[str, str]]) -> Experiment:
-    """An experiment that only counts (system, network), in both profiles; texts as those of `Experiment`."""
+    """An experiment that only counts (system, network), in both profiles. The texts are those of `Experiment`."""
     table = source.split(",")[0]
     runs = tuple(NetworkCount(system, network, table) for system, network in systems)
     return Experiment(name, title, shows, source, runs, runs, remarks=(MULT_ADDS_REMARK,))

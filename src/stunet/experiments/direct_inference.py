@@ -1,4 +1,4 @@
-"""Direct inference: a model on a dataset that it was not trained on, scored on what both know (section 4.2.1)."""
+"""Direct inference: run a model on a dataset it was not trained on, and score the shared classes (section 4.2.1)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from stunet.inference.predictor import Predictor
 
 LAYOUTS = (("images", "labels"), ("imagesTs", "labelsTs"), ("imagesTr", "labelsTr"))
-"""Folders of scans and of label maps; the first pair that is there is taken, so labelled test cases before others."""
+"""Folders of scans and of label maps. The first existing pair is used, so labelled test cases come first."""
 
 MODEL_RECORD = "model.json"
-"""Beside predictions: which model made them."""
+"""Written next to predictions; names the model that made them."""
 
 OWN_MODEL = "model"
-"""What `--data` calls the file or folder of a model of one's own."""
+"""The name in `--data` for the user's own model, a file or folder."""
 
 WINDOWS_PER_CASE = 64
-"""Four windows of 128 voxels of 1.5 mm along each axis, half overlapping: a scan of 480 mm. A round guess."""
+"""Four windows of 128 voxels at 1.5 mm along each axis, overlapping by half: a scan of 480 mm. A rough guess."""
 
 SECONDS_PER_CASE = 10.0
-"""For reading, resampling, writing and scoring a scan. A round guess."""
+"""Time to read, resample, write and score a scan. A rough guess."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class AnnotatedCases:
     """The scans of a dataset that have a label map.
 
     Attributes:
-        cases: in order of name.
-        labels: the folder of their label maps, of the same names.
+        cases: sorted by name.
+        labels: the folder with their label maps, under the same file names.
     """
 
     cases: tuple["Case", ...]
@@ -49,16 +49,16 @@ class AnnotatedCases:
 
 
 def find_annotated_cases(dataset: Path, channels: int) -> AnnotatedCases:
-    """The cases of a folder in nnU-Net's raw layout, or with `images` and `labels`.
+    """Find the cases of a folder in nnU-Net's raw layout, or with `images` and `labels`.
 
-    Scans without a label map are left out.
+    Scans without a label map are skipped.
 
     Args:
         dataset: the folder.
-        channels: that the model takes.
+        channels: number of channels that the model takes.
 
     Raises:
-        UserError: neither layout, no label map, or label maps without a scan.
+        UserError: the folder has neither layout, no label map, or label maps without a scan.
     """
     from stunet.imaging.formats.registry import is_image_file, without_suffix
 
@@ -68,7 +68,7 @@ def find_annotated_cases(dataset: Path, channels: int) -> AnnotatedCases:
         if images.is_dir() and annotated:
             return AnnotatedCases(_scans_of(annotated, images, labels, channels), labels)
     pairs = ", ".join(f"{images} and {labels}" for images, labels in LAYOUTS)
-    raise FileError(f"{dataset} holds no scans with label maps (.nii.gz or .nii): it should have folders {pairs}.")
+    raise FileError(f"{dataset} has no scans with label maps (.nii.gz or .nii): it should have folders {pairs}.")
 
 
 def _scans_of(annotated: set[str], images: Path, labels: Path, channels: int) -> tuple["Case", ...]:
@@ -84,7 +84,7 @@ def _scans_of(annotated: set[str], images: Path, labels: Path, channels: int) ->
 def direct_inference(
     dataset: Path, mapping: DatasetMapping, predictor: "Predictor", folder: Path, resume: bool = False
 ) -> "MappedReport":
-    """Predict all annotated cases of a dataset, merge both label maps into targets, score.
+    """Predict all annotated cases of a dataset, map predictions and references to common targets, and score.
 
     Args:
         dataset: its folder, see `find_annotated_cases`.
@@ -94,8 +94,8 @@ def direct_inference(
         resume: skip cases that already have predictions.
 
     Raises:
-        UserError: no cases, cases that cannot be segmented, a model without any of the targets' classes, labels that
-            the mapping does not have, or a folder with predictions that are not to be kept.
+        UserError: there are no cases, cases cannot be segmented, the model has none of the targets' classes, the
+            mapping lacks a label, or the folder has predictions but `resume` is not set.
     """
     from stunet.evaluation.mapped import evaluate_mapped
 
@@ -109,25 +109,27 @@ def direct_inference(
 
 
 def _claim(folder: Path, predictor: "Predictor", resume: bool) -> None:
-    """Note which model's predictions a folder holds.
+    """Record which model's predictions a folder contains.
 
     Raises:
-        UserError: it holds some already, and they are not to be kept or are another model's.
+        UserError: it already contains predictions, and `resume` is not set or they are another model's.
     """
     from stunet.batch.prediction_record import run_record
 
     record, path = run_record(predictor)["model"], folder / MODEL_RECORD
     if path.is_file():
         if not resume:
-            raise UserError(f"{folder} holds predictions already: go on with --resume, or choose another folder.")
+            raise UserError(f"{folder} already contains predictions: continue with --resume, or choose another folder.")
         if read_json_object(path) != record:
-            raise UserError(f"{folder} holds predictions of another model than {record['source']}; choose another one.")
+            raise UserError(
+                f"{folder} contains predictions of another model than {record['source']}; choose another one."
+            )
     made_folder(folder)
     write_json(path, record)
 
 
 def _predict(predictor: "Predictor", cases: Sequence["Case"], folder: Path, resume: bool) -> None:
-    """Raises UserError, after all cases were tried, if some could not be segmented."""
+    """Raise UserError, after trying all cases, if some could not be segmented."""
     from stunet.batch.outputs import Outputs
     from stunet.batch.predict_cases import predict_cases
 
@@ -142,12 +144,12 @@ def _predict(predictor: "Predictor", cases: Sequence["Case"], folder: Path, resu
 
 
 def measurements_of(mapped: "MappedReport", system: str, expected: Expected | None = None) -> list[Measurement]:
-    """DSC of each evaluable target, with its cases, and the dataset's mean in each counting.
+    """DSC of each evaluable target, with its cases, and the dataset's mean under each counting rule.
 
     Args:
         mapped: scores.
-        system: as the paper names it.
-        expected: the mean that the paper prints; it does not say how it was counted, so it stands beside each.
+        system: name in the paper.
+        expected: the mean in the paper. The paper does not say how it was counted, so it is set for each counting rule.
     """
     of_targets = [
         measured(
@@ -181,12 +183,13 @@ class DirectInferenceRun:
     """One model on one dataset.
 
     Attributes:
-        system: as the paper names it.
+        system: name in the paper.
         dataset: name of its mapping.
-        model: a name of the catalogue, which is also the size of the network; None for another model.
-        printed: the mean DSC in percent that the paper prints, None if it has none.
-        after: key of the run of this experiment whose model it is; None for a model of the catalogue, or of one's own.
-        data: what `--data` calls the dataset's folder; by default as its mapping.
+        model: a name in the catalogue, which is also the size of the network; None for another model.
+        printed: the mean DSC in percent in the paper; None if there is none.
+        after: key of the run in this experiment that trains the model; None for a model from the catalogue or the
+            user's.
+        data: the dataset's name in `--data`; by default that of its mapping.
     """
 
     system: str
@@ -203,18 +206,18 @@ class DirectInferenceRun:
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """Names for `--data`."""
+        """Dataset names for `--data`."""
         is_own = self.model is None and self.after is None
         return (self._data, OWN_MODEL) if is_own else (self._data,)
 
     def gpu_hours(self) -> float:
-        """Of the prediction, roughly; 0 for a model whose size is not known."""
+        """Estimated hours of the prediction; 0 for a model of unknown size."""
         if self.model is None:
             return 0.0
         return load_mapping(self.dataset).cases * _seconds_per_case(self.model) / 3600
 
     def expected(self) -> Sequence[Measurement]:
-        """The mean that the paper prints, beside each counting."""
+        """The mean in the paper, for each counting rule."""
         from stunet.evaluation.countings import countings_of
 
         mapping = load_mapping(self.dataset)
@@ -224,10 +227,10 @@ class DirectInferenceRun:
         ]
 
     def measure(self, workplace: Workplace) -> Sequence[Measurement]:
-        """Predicts, merges, scores.
+        """Predict, map labels, and score.
 
         Raises:
-            UserError: as `direct_inference`, or a model that cannot be loaded.
+            UserError: as `direct_inference`, or the model cannot be loaded.
         """
         from stunet.inference.predictor import InferenceConfig, Predictor
 

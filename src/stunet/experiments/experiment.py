@@ -1,4 +1,4 @@
-"""What an experiment is: the runs that make a table or figure of the paper, and what the paper prints for them."""
+"""An experiment: the runs that make up a table or figure of the paper, and the paper's results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,21 +12,21 @@ from stunet.experiments.results import Measurement, Setting
 Profile = Literal["full", "mini"]
 
 PROFILES: tuple[Profile, ...] = ("full", "mini")
-"""`full` is the paper's experiment; `mini` runs the same code on little data for minutes on a CPU."""
+"""`full` is the paper's experiment. `mini` runs the same code on little data, in minutes on a CPU."""
 
 MINI_REMARK = (
-    "Profile mini: small networks, little data, few iterations. It shows the machinery, not the paper's claim."
+    "Profile mini: small networks, little data, few iterations. It shows that the code works, not the paper's claim."
 )
 
 
 @dataclass(frozen=True)
 class Expected:
-    """A number as the paper prints it.
+    """A number as printed in the paper.
 
     Attributes:
         printed: its digits, "87.12".
-        source: where: "Table 3".
-        percent: whether the paper prints percent of what we state as a fraction, as it does for DSC.
+        source: its place, "Table 3".
+        percent: whether the paper prints percent where we use a fraction, as for DSC.
     """
 
     printed: str
@@ -45,7 +45,7 @@ class Expected:
 
     @property
     def decimals(self) -> int:
-        """How many decimals it has in our unit.
+        """Number of decimals in our unit.
 
         >>> Expected("248.1", "Table 3").decimals, Expected("87.12", "Table 3", percent=True).decimals
         (1, 4)
@@ -62,7 +62,7 @@ def measured(
     setting: Setting | None = None,
     cases: Mapping[str, float | None] | None = None,
 ) -> Measurement:
-    """A measurement beside what the paper prints for it; fields as those of `Measurement`."""
+    """A measurement with the paper's value. The fields are those of `Measurement`."""
     measurement = Measurement(system, metric, value, target, setting or {}, cases=cases or {})
     if expected is None:
         return measurement
@@ -71,13 +71,13 @@ def measured(
 
 @dataclass(frozen=True)
 class Workplace:
-    """What a run is given.
+    """The inputs of a run.
 
     Attributes:
-        folder: of the experiment; a run may keep what it makes there, and finds what another run made.
-        data: name of a dataset to the folder where it lies.
-        gpus: how many GPUs to train on; 0 is the CPU.
-        resume: go on with what an interrupted run left.
+        folder: of the experiment. Runs store their files there and find those of other runs.
+        data: dataset name -> folder.
+        gpus: number of GPUs to train on; 0 is the CPU.
+        resume: continue an interrupted run.
     """
 
     folder: Path
@@ -87,35 +87,35 @@ class Workplace:
 
 
 class ExperimentRun(Protocol):
-    """One step of an experiment, after which it can be interrupted and resumed: a training, a count, a prediction."""
+    """One step of an experiment, such as a training, a count or a prediction. It can be interrupted and resumed."""
 
     @property
     def key(self) -> str:
-        """Its name among the runs of the experiment; letters that a file name may have."""
+        """Its unique name within the experiment, made of letters that are valid in file names."""
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """Names of the datasets that it needs, the keys of `Workplace.data`."""
+        """Names of the datasets it needs, the keys of `Workplace.data`."""
         return ()
 
     def gpu_hours(self) -> float:
-        """What it is expected to cost on one A100; 0 if it needs no GPU."""
+        """Estimated hours on one A100; 0 if it needs no GPU."""
         return 0.0
 
     def expected(self) -> Sequence[Measurement]:
-        """What the paper prints for it: measurements without a value."""
+        """The paper's values, as measurements without a value of ours."""
 
     def measure(self, workplace: Workplace) -> Sequence[Measurement]:
-        """Does it.
+        """Do the work.
 
         Raises:
-            UserError: data that are missing or bad.
-            Stopped: it was told to stop.
+            UserError: data are missing or bad.
+            Stopped: a signal stopped it.
         """
 
 
 def datasets_of(runs: Sequence[ExperimentRun]) -> tuple[str, ...]:
-    """Names of the datasets that some runs need, each once."""
+    """Names of the datasets that some runs need, without duplicates."""
     return tuple(dict.fromkeys(name for run in runs for name in run.datasets))
 
 
@@ -124,16 +124,16 @@ class Experiment:
     """A table or figure of the paper as an experiment.
 
     Attributes:
-        name: of the command, "table5".
+        name: for the command line, "table5".
         title: one line.
         shows: the paper's claim, in a sentence or two.
-        source: where in the paper, "Table 5, section 4.2.2".
+        source: place in the paper, "Table 5, section 4.2.2".
         full: the runs of the paper's experiment.
-        mini: the runs on little data; where they are the same, that is no mini.
-        elsewhere: where others published results to compare with, a sentence each.
-        remarks: sentences that belong beside its results.
-        derive: what the table shows besides, computed from what all runs measured: means of several rows.
-        pictures: which scans a qualitative figure shows, of the runs that are done, what they measured, and the
+        mini: the runs on little data; if they equal `full`, the results are not marked as mini.
+        elsewhere: results published by others, one sentence each.
+        remarks: sentences to print with the results.
+        derive: further rows of the table, computed from all measurements, such as means of several rows.
+        pictures: the scans of a qualitative figure, from the runs that are done, their measurements, and the
             experiment's folder.
     """
 
@@ -161,14 +161,14 @@ class Experiment:
         return self.full if profile == "full" else self.mini
 
     def gpu_hours(self, profile: Profile) -> float:
-        """What they are expected to cost together, in hours of one A100."""
+        """Estimated hours of all its runs on one A100."""
         return sum(run.gpu_hours() for run in self.runs(profile))
 
     def datasets(self, profile: Profile) -> tuple[str, ...]:
-        """Names of the datasets that a profile needs, each once."""
+        """Names of the datasets that a profile needs, without duplicates."""
         return datasets_of(self.runs(profile))
 
     def all_remarks(self, profile: Profile) -> tuple[str, ...]:
-        """What belongs beside the results of a profile."""
+        """The remarks to print with the results of a profile."""
         is_small = profile == "mini" and self.mini is not self.full
         return (*self.remarks, MINI_REMARK) if is_small else self.remarks

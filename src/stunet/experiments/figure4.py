@@ -3,10 +3,10 @@
 Command: `stunet experiment run figure4 --profile full --data totalsegmentator=FOLDER --gpus 8`;
 on a CPU: `stunet experiment run figure4 --profile mini --data hippocampus=FOLDER`.
 Cost: about 1,110 hours of an A100 in all; mini: about 12 minutes of one CPU thread.
-Expected: each larger STU-Net better at each share; H with 5 % better than S with 100 %. The figure prints no numbers;
-those of all cases are Table 3's.
+Expected: a larger STU-Net is better at every fraction; H with 5 % is better than S with 100 %. The figure prints no
+numbers; Table 3 has those for all cases.
 
-The subsets are nested and hold each label about as often as all cases do: `stunet.datasets.subset`.
+The subsets are nested and contain each label about as often as all cases do: `stunet.datasets.subset`.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ from stunet.experiments.scores import ScoredTarget
 from stunet.experiments.table3 import STUNETS
 
 FRACTIONS = (0.05, 0.1, 0.2, 0.5, 1.0)
-"""The paper names 5 and 20 % (section 4.3.4); the others are ours."""
+"""The paper names 5 and 20 % (section 4.3.4). The others are our choice."""
 
 
 def _key(key: str, fraction: float) -> str:
@@ -28,7 +28,7 @@ def _key(key: str, fraction: float) -> str:
 EXPERIMENT = Experiment(
     name="figure4",
     title="How many training cases STU-Nets of each size need",
-    shows="Larger STU-Nets are better whatever the number of cases, and more cases help all of them.",
+    shows="Larger STU-Nets are better with any number of cases, and more cases help all of them.",
     source="Figure 4, section 4.3.4",
     full=tuple(
         paper_training(

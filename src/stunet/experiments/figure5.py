@@ -1,13 +1,13 @@
-"""Figure 5: one STU-Net for all 104 structures against five experts, one for each group.
+"""Figure 5: one STU-Net for all 104 structures compared with five experts, one per group.
 
 Command: `stunet experiment run figure5 --profile full --data totalsegmentator=FOLDER --gpus 8`;
 on a CPU: `stunet experiment run figure5 --profile mini --data hippocampus=FOLDER`.
 Cost: about 1,330 hours of an A100 in all; mini: about 4 minutes of one CPU thread.
-Expected: of all structures, 90.06 % DSC for the universal STU-Net-H, 89.07 % for the best experts. The figure prints no
-other numbers; those of the universal models are Table 3's.
+Expected: over all structures, 90.06 % DSC for the universal STU-Net-H and 89.07 % for the best experts. The figure
+prints no other numbers; Table 3 has those of the universal models.
 
-The groups are the five part models of TotalSegmentator v1: `stunet.labels.ontology.GROUPS`. In the mini each of two
-labels is a group.
+The groups are the five part models of TotalSegmentator v1: `stunet.labels.ontology.GROUPS`. In the mini profile, each
+of two labels is a group.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,11 +25,11 @@ from stunet.labels.ontology import GROUPS
 MINI_GROUPS = {label: (label,) for label in HIPPOCAMPUS_LABELS}
 
 MODEL, UNIVERSAL, EXPERT = "model", "universal", "expert"
-"""The setting that tells the two apart, and its values."""
+"""The setting that distinguishes experts from universal models, and its values."""
 
 
 def _with_experts(training: TrainingRun, groups: Mapping[str, tuple[str, ...]]) -> list[TrainingRun]:
-    """The training as that of a universal model, and the same of an expert for the labels of each group."""
+    """The training of a universal model, and the same training of an expert for each group of labels."""
     cases = training.cases
     universal = replace(training, key=f"{training.key}-{UNIVERSAL}", setting={MODEL: UNIVERSAL})
     experts = [
@@ -57,7 +57,7 @@ MINI_EXPERTS_TOGETHER = MeanOverTargets(ALL, dict.fromkeys(HIPPOCAMPUS_LABELS, 1
 
 
 def experts_together(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """The experts' mean over all structures, of the groups of either profile."""
+    """The experts' mean over all structures, for the groups of either profile."""
     return [*EXPERTS_TOGETHER(measurements), *MINI_EXPERTS_TOGETHER(measurements)]
 
 

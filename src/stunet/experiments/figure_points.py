@@ -1,6 +1,6 @@
-"""The points of figures, from the measurements of a results file. Repeated runs make one point.
+"""Compute the points of figures from a results file. Repeated runs become one point.
 
-DSC is in per cent here. The paper's values are shown in the full profile only, not beside results of less data and
+DSC is in percent here. The paper's values are shown only in the full profile, not next to results from less data and
 smaller networks.
 """
 
@@ -19,16 +19,16 @@ from stunet.pictures.bubbles import Bubble
 from stunet.pictures.style import Point
 
 SEED = "seed"
-"""The setting in which repeated runs differ."""
+"""The setting that differs between repeated runs."""
 
 MODEL = "model"
-"""The setting that tells an expert from a universal model."""
+"""The setting that distinguishes experts from universal models."""
 
 WHOLE = ("all", "mean")
-"""Targets that stand for all others together."""
+"""Targets that summarise all others."""
 
 FEWEST_CASES = 3
-"""An interval needs at least so many cases."""
+"""The minimum number of cases for an interval."""
 
 RESAMPLES, COVERAGE_PERCENT = 2000, 95
 
@@ -36,17 +36,17 @@ _NUMBER = re.compile(r"^Dataset\d+_")
 
 
 def curves_of(results: Results, amount: str, scale: float = 1.0) -> dict[str, dict[str, dict[float, Point]]]:
-    """Panel to system to amount of data to DSC; amounts ascending, systems in the order of the results.
+    """Panel -> system -> amount of data -> DSC. Amounts ascend; systems keep the order of the results.
 
-    A panel is a dataset: the setting `dataset` without nnU-Net's number, "" where there is none.
+    A panel is a dataset: the setting `dataset` without nnU-Net's number, "" if unset.
 
     Args:
         results: measurements of DSC.
-        amount: name of the setting that holds the amount.
-        scale: by which that setting is multiplied.
+        amount: name of the setting with the amount.
+        scale: factor for that setting.
 
     Raises:
-        UserError: no DSC among the results, or an amount that is missing.
+        UserError: the results have no DSC, or an amount is missing.
     """
     curves: dict[str, dict[str, dict[float, Point]]] = {}
     measurements = _of_one_target(_dsc_in(results))
@@ -58,10 +58,10 @@ def curves_of(results: Results, amount: str, scale: float = 1.0) -> dict[str, di
 
 
 def bubbles_of(results: Results) -> dict[str, Bubble]:
-    """System to bubble, in the order of the results.
+    """System -> bubble, in the order of the results.
 
     Raises:
-        UserError: no DSC among the results, or a system with DSC but without parameters or mult-adds.
+        UserError: the results have no DSC, or a system with DSC has no parameters or mult-adds.
     """
     measurements = _of_one_target(_dsc_in(results))
     costs = {(m.system, m.metric): m.value for m in results.measurements if m.value is not None}
@@ -69,16 +69,16 @@ def bubbles_of(results: Results) -> dict[str, Bubble]:
     for system in dict.fromkeys(m.system for m in measurements):
         parameters, mult_adds = (costs.get((system, metric)) for metric in (PARAMETERS, MULT_ADDS))
         if parameters is None or mult_adds is None:
-            raise UserError(f"{system}: the results hold its DSC, but not its {PARAMETERS} and {MULT_ADDS}.")
+            raise UserError(f"{system}: the results have its DSC, but not its {PARAMETERS} and {MULT_ADDS}.")
         bubbles[system] = Bubble(parameters, mult_adds, point_of([m for m in measurements if m.system == system]))
     return bubbles
 
 
 def bars_of(results: Results) -> dict[tuple[str, str], dict[str, Point]]:
-    """Target and system to the DSC of both models, in the order of the results.
+    """Target and system -> DSC of both models, in the order of the results.
 
     Raises:
-        UserError: no DSC among the results, or without the setting `model`, "expert" or "universal".
+        UserError: the results have no DSC, or lack the setting `model`, "expert" or "universal".
     """
     runs: dict[tuple[str, str], dict[str, list[Measurement]]] = {}
     for m in _dsc_in(results):
@@ -90,7 +90,7 @@ def bars_of(results: Results) -> dict[tuple[str, str], dict[str, Point]]:
 
 
 def dsc_of_case(results: Results, case: str, target: str | None) -> dict[str, float]:
-    """System to the DSC of one case, a share: of a target, or the mean over the targets that the results hold."""
+    """System -> DSC of one case (a fraction) for a target, or the mean over all targets in the results."""
     values: dict[str, list[float]] = {}
     for m in results.measurements:
         value = m.cases.get(case)
@@ -100,10 +100,10 @@ def dsc_of_case(results: Results, case: str, target: str | None) -> dict[str, fl
 
 
 def point_of(measurements: Sequence[Measurement]) -> Point:
-    """Runs that differ in their seed only, as one point.
+    """Combine runs that differ only in their seed into one point.
 
     Raises:
-        UserError: runs that differ in something else.
+        UserError: the runs differ in something else.
     """
     first = measurements[0]
     for measurement in measurements:
@@ -124,7 +124,7 @@ def _without_seed(measurement: Measurement) -> tuple[object, ...]:
 
 
 def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean; the same values give the same interval."""
+    """95 % bootstrap interval of the mean. It is deterministic."""
     drawn = np.random.default_rng(0).choice(np.asarray(values), (RESAMPLES, len(values))).mean(axis=1)
     tail = (100 - COVERAGE_PERCENT) / 2
     low, high = np.percentile(drawn, (tail, 100 - tail))
@@ -132,20 +132,20 @@ def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _dsc_in(results: Results) -> list[Measurement]:
-    """The measurements of DSC that have a value; beside the paper's in the full profile only."""
+    """The measurements of DSC that have a value, with the paper's values only in the full profile."""
     found = [m for m in results.measurements if m.metric == "DSC" and m.value is not None]
     if not found:
-        raise UserError(f"The results of {results.experiment} hold no DSC, so there is nothing to draw.")
+        raise UserError(f"The results of {results.experiment} have no DSC, so there is nothing to draw.")
     return found if results.profile == "full" else [replace(m, paper=None) for m in found]
 
 
 def _of_one_target(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """Those of the target that stands for all, or of the only one."""
+    """The measurements of the target for all labels, or of the only target."""
     targets = list(dict.fromkeys(measurement.target for measurement in measurements))
     chosen = next((target for target in WHOLE if target in targets), targets[0])
     if chosen not in WHOLE and len(targets) > 1:
         listed = ", ".join(map(str, targets))
-        raise UserError(f"The figure shows one target, 'all' or 'mean'; the results hold only {listed}.")
+        raise UserError(f"The figure shows one target, 'all' or 'mean'; the results have only {listed}.")
     return [measurement for measurement in measurements if measurement.target == chosen]
 
 

@@ -1,4 +1,4 @@
-"""A results file becomes a figure, which `stunet.pictures` draws."""
+"""Turn a results file into a figure, drawn by `stunet.pictures`."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from stunet.pictures.panels import REFERENCE, PanelRow, draw_panels, read_row
 from stunet.pictures.style import Figure, figure_style, save_figure
 
 STAMPS = {"full": "", "mini": MINI_REMARK.replace(". ", ".\n", 1)}
-"""What is written above the figure of a profile; any other is stamped with its name."""
+"""The title above the figure of a profile. Other profiles are stamped with their name."""
 
 
 def plot(results_path: Path, output_folder: Path) -> list[Path]:
@@ -29,7 +29,7 @@ def plot(results_path: Path, output_folder: Path) -> list[Path]:
         The files.
 
     Raises:
-        UserError: no results file, results of which there is no figure, or a folder that cannot be written.
+        UserError: the results file does not exist, its experiment has no figure, or the folder cannot be written.
     """
     results = read_results(results_path)
     if results.experiment not in FIGURES:
@@ -43,53 +43,53 @@ def plot(results_path: Path, output_folder: Path) -> list[Path]:
 
 
 def draw_transfer(results: Results, path: Path) -> list[Path]:
-    """DSC against the number of cases (setting `cases`), for each system; every seed (setting `seed`) and their mean.
+    """DSC against the number of cases (setting `cases`) for each system: every seed (setting `seed`) and their mean.
 
     Args:
         results: measurements of DSC.
-        path: of the figure; its suffix is replaced, since both a PDF and a PNG file are written.
+        path: of the figure. Its suffix is replaced, since both a PDF and a PNG file are written.
 
     Returns:
         The files.
 
     Raises:
-        UserError: no such measurements, or a folder that cannot be written.
+        UserError: there are no such measurements, or the folder cannot be written.
     """
     with figure_style():
         return save_figure(draw_transfer_curve(results), path.parent, path.stem)
 
 
 def draw_table3(results: Results) -> Figure:
-    """Figure 1, which shows what Table 3 holds: DSC against what a network computes."""
+    """Figure 1, which shows the results of Table 3: DSC against computation."""
     return draw_bubbles(bubbles_of(results), _stamp_of(results))
 
 
 def draw_table5(results: Results, folder: Path) -> Figure:
-    """Figure 3, which shows cases of Table 5; relative paths of their files begin at `folder`."""
+    """Figure 3, which shows cases of Table 5. Relative paths of their files start at `folder`."""
     rows = [row_of(case, results) for case in panel_cases_of(results, folder)]
     return draw_panels(rows, _stamp_of(results))
 
 
 def row_of(case: PanelCase, results: Results) -> PanelRow:
-    """The slices of a case and what the results say of it.
+    """The slices of a case and its scores.
 
     Raises:
-        UserError: files that cannot be read, or label files on another grid than their scan.
+        UserError: files cannot be read, or label files are on another grid than their scan.
     """
     labels = {REFERENCE: case.reference, **case.predictions}
     return read_row(case.title, case.image, labels, case.names, dsc_of_case(results, case.case, case.target))
 
 
 def draw_data_size(results: Results) -> Figure:
-    """Figure 4: DSC of each system against the share of training cases (setting `fraction`, 0 to 1)."""
+    """Figure 4: DSC of each system against the fraction of training cases (setting `fraction`, 0 to 1)."""
     curves = curves_of(results, "fraction", scale=100)
     return draw_curves(curves, "Share of the training cases", " %", _stamp_of(results))
 
 
 def draw_transfer_curve(results: Results) -> Figure:
-    """DSC against the number of cases (setting `cases`), pre-trained and from scratch; each seed and their mean.
+    """DSC against the number of cases (setting `cases`), pre-trained and from scratch: each seed and their mean.
 
-    Several datasets (setting `dataset`) have a panel each.
+    Each dataset (setting `dataset`) has its own panel.
     """
     return draw_curves(curves_of(results, "cases"), "Training cases", stamp=_stamp_of(results))
 
@@ -107,4 +107,4 @@ FIGURES: Mapping[str, Callable[[Results, Path], Figure]] = {
     "figure5": lambda results, _: draw_bars(bars_of(results), _stamp_of(results)),
     "transfer": lambda results, _: draw_transfer_curve(results),
 }
-"""Experiment to what draws it from results and the folder where their file lies."""
+"""Experiment -> function that draws its figure from results and the folder of the results file."""

@@ -1,23 +1,23 @@
-"""What a training costs on one A100, from the arithmetic of its network.
+"""Estimate the hours of a training on one A100 from the operations of its network.
 
 DKFZ trained STU-Nets from scratch for 1000 epochs on one A100 (40 GB): S in 10, B in 15 and L in 51 hours
-(nnU-Net's documentation/resenc_presets.md). A fixed time for each iteration, in which data are loaded and augmented,
-and a rate at which the network's arithmetic is done give these three numbers to 7 %, and so an estimate of others.
+(nnU-Net's documentation/resenc_presets.md). A constant time per iteration for loading and augmentation, plus a constant
+rate of network operations, reproduces these three numbers to within 7 %. The same model estimates other trainings.
 """
 
 from functools import cache
 
 SECONDS_PER_ITERATION = 0.12
-"""Of any iteration, whatever the network."""
+"""Constant time per iteration, for any network."""
 
 TFLOPS = 75.0
-"""Achieved by the network's arithmetic: 10^12 multiplications and additions a second, of a peak of 312 (bfloat16)."""
+"""Achieved rate of the network: 10^12 multiplications and additions per second, of a peak of 312 (bfloat16)."""
 
 BATCH = 2
 """Images in a batch (section 4)."""
 
 OPERATIONS_PER_MAC = 6
-"""A multiplication and an addition, forwards once, backwards twice (for inputs and for weights)."""
+"""A multiplication and an addition, once forward and twice backward (for inputs and for weights)."""
 
 
 def training_hours(network: str, iterations: int, classes: int = 105, channels: int = 1) -> float:
@@ -25,8 +25,8 @@ def training_hours(network: str, iterations: int, classes: int = 105, channels: 
 
     Args:
         network: a name that `build_network` knows.
-        iterations: steps of the optimiser.
-        classes: of the dataset, background included.
+        iterations: number of optimiser steps.
+        classes: of the dataset, including background.
         channels: of the image.
     """
     tera_operations = OPERATIONS_PER_MAC * BATCH * _macs(network, classes, channels) / 1e12

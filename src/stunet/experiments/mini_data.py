@@ -1,11 +1,11 @@
-"""The data of the `mini` profile: real images, few of them, and what is trained on them."""
+"""The data of the `mini` profile: a few real images, and trainings on them."""
 
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stunet.datasets.raw import DESCRIPTION, SPLITS, dataset_description
+from stunet.datasets.raw import SPLITS, dataset_description
 from stunet.errors import FileError
 from stunet.experiments.paper_data import Downstream
 from stunet.experiments.scores import ScoredTarget
@@ -13,16 +13,17 @@ from stunet.experiments.training_cases import Split, TrainingCases
 from stunet.experiments.training_run import TrainingRun, TrainingSchedule
 from stunet.files import made_folder, replacing_files_in, write_json
 from stunet.labels.ontology import LABELS
+from stunet.plans.raw_dataset import DESCRIPTION
 
 VARIABLE = "STUNET_SHARED"
-"""Where it is set, a mini takes what `--data` does not name from the folder `data` in it."""
+"""If set, a mini run takes data that `--data` does not name from the folder `data` in it."""
 
 FOLDERS = {
     "hippocampus": "Dataset004_Hippocampus",
     "stspet": "Dataset901_STSPET",
     "totalseg_example": "totalseg_example",
 }
-"""Names for `--data`, and of the folders."""
+"""Name in `--data` -> folder name."""
 
 
 def _named(prefix: str, train: str, val: str) -> Split:
@@ -39,7 +40,7 @@ HIPPOCAMPUS = TrainingCases(
         "014 077 161 221 298 350",
     ),
 )
-"""MR of one hippocampus each, cropped, 1 mm; labels Anterior and Posterior."""
+"""MR crops around one hippocampus each, 1 mm; labels Anterior and Posterior."""
 
 HIPPOCAMPUS_LABELS = ("Anterior", "Posterior")
 
@@ -51,7 +52,7 @@ STSPET = TrainingCases(
 """PET of soft-tissue sarcoma; label GTV."""
 
 ABDOMEN = TrainingCases(104, "AbdomenCT", "totalseg_example", Split(("ct",), ("ct_crop",)))
-"""One CT, 3 mm, with the 104 labels, to pre-train on; a part of it, labelled by another model, to validate on."""
+"""One CT at 3 mm with the 104 labels for pre-training; a crop of it, labelled by another model, for validation."""
 
 _ABDOMEN_FILES = {
     "imagesTr/ct_0000.nii.gz": "ct.nii.gz",
@@ -61,23 +62,23 @@ _ABDOMEN_FILES = {
 }
 
 EPOCHS = 2
-"""Of every mini training."""
+"""Epochs of every mini training."""
 
 
 MINI_STUNETS = (("stunet-tiny", "STU-Net, tiny", "tiny"), ("stunet-s", "STU-Net-S", "small"))
 """Key of the run, name of the system, network."""
 
 MINI_DOWNSTREAM = (Downstream(HIPPOCAMPUS, 3), Downstream(STSPET, 2))
-"""To fine-tune on."""
+"""Datasets to fine-tune on."""
 
 
 def short(iterations: int, schedule: TrainingSchedule = TrainingSchedule()) -> TrainingSchedule:  # noqa: B008 (frozen)
-    """The schedule with so many iterations in all."""
+    """The schedule with this many iterations in total."""
     return replace(schedule, epochs=EPOCHS, iterations=iterations // EPOCHS)
 
 
 def mini_training(key: str, system: str, network: str, iterations: int, **more: Any) -> TrainingRun:
-    """A training on the hippocampi, scored on both labels; `more` are fields of `TrainingRun`."""
+    """A training on the hippocampi, scored on both labels. `more` are fields of `TrainingRun`."""
     fields: dict[str, Any] = {
         "cases": HIPPOCAMPUS,
         "targets": HIPPOCAMPUS_TARGETS,
@@ -89,17 +90,17 @@ def mini_training(key: str, system: str, network: str, iterations: int, **more: 
 
 
 def mini_pretraining(iterations: int, key: str = "pretraining", mirror: bool | None = None) -> TrainingRun:
-    """A tiny STU-Net that is trained on the single CT; its own score is not shown."""
+    """Train a tiny STU-Net on the single CT. Its own score is not shown."""
     schedule = short(iterations, TrainingSchedule(mirror=mirror, patch=(64, 64, 64)))
     return TrainingRun(key, "STU-Net, tiny", "tiny", ABDOMEN, (), schedule)
 
 
 def data_with_minis(given: dict[str, Path], folder: Path) -> dict[str, Path]:
-    """The data that were given, and for the rest those of `STUNET_SHARED`; the single CT becomes a dataset.
+    """The given data, completed by those in `STUNET_SHARED`. The single CT is converted to a dataset.
 
     Args:
-        given: name to folder, as `--data` gives them.
-        folder: of the experiment, in which the dataset of the single CT is put.
+        given: name -> folder, as from `--data`.
+        folder: of the experiment; the dataset of the single CT is created in it.
     """
     shared = os.environ.get(VARIABLE)
     places = {name: Path(shared) / "data" / place for name, place in FOLDERS.items()} if shared else {}
@@ -111,10 +112,10 @@ def data_with_minis(given: dict[str, Path], folder: Path) -> dict[str, Path]:
 
 
 def _abdomen_dataset(example: Path, place: Path) -> Path:
-    """The CT, its crop and their labels in nnU-Net's raw layout, as links.
+    """Link the CT, its crop and their labels into nnU-Net's raw layout.
 
     Raises:
-        UserError: a file that is missing.
+        UserError: a file is missing.
     """
     missing = [name for name in _ABDOMEN_FILES.values() if not (example / name).is_file()]
     if missing:

@@ -1,4 +1,4 @@
-"""Which scans and label files a qualitative figure shows, as a results file names them."""
+"""The scans and label files of a qualitative figure, as recorded in a results file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ from stunet.errors import FileError
 from stunet.experiments.results import Results
 
 PICTURES = "pictures"
-"""Where the settings of a results file's provenance hold them."""
+"""Key of the cases in the provenance settings of a results file."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,12 @@ class PanelCase:
 
     Attributes:
         case: its name among the cases of the measurements.
-        title: beside the row, such as the dataset and the modality.
+        title: printed next to the row, such as the dataset and the modality.
         image: the scan.
         reference: its labels by the experts.
-        predictions: system to label file.
-        names: label to structure; these are drawn.
-        target: whose DSC is told; None is the mean over all that the results hold of the case.
+        predictions: system -> label file.
+        names: label -> structure, for the structures to draw.
+        target: the target whose DSC is shown; None is the mean over all targets of the case.
     """
 
     case: str
@@ -35,7 +35,7 @@ class PanelCase:
     target: str | None = None
 
     def to_setting(self, folder: Path) -> dict[str, Any]:
-        """For the provenance of a results file in `folder`; paths below it are written relative to it."""
+        """An entry for the provenance of a results file in `folder`. Paths below it are made relative."""
         return {
             **asdict(self),
             "image": _told(self.image, folder),
@@ -46,20 +46,18 @@ class PanelCase:
 
 
 def panel_cases_of(results: Results, folder: Path) -> list[PanelCase]:
-    """The rows that a results file in `folder` names.
+    """The rows that a results file in `folder` lists.
 
     Raises:
-        UserError: it names none, or not as `PanelCase.to_setting` writes them.
+        UserError: it lists none, or not in the format of `PanelCase.to_setting`.
     """
     pictures = results.provenance.settings.get(PICTURES)
     if not isinstance(pictures, Sequence) or not pictures:
-        raise FileError(f"The results of {results.experiment} name no pictures to show (settings, '{PICTURES}').")
+        raise FileError(f"The results of {results.experiment} have no pictures to show (settings, '{PICTURES}').")
     try:
         return [_case(entry, folder) for entry in pictures]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise FileError(
-            f"The pictures in the results of {results.experiment} are not as they should be ({error})."
-        ) from error
+        raise FileError(f"The pictures in the results of {results.experiment} are damaged ({error}).") from error
 
 
 def _case(entry: Mapping[str, Any], folder: Path) -> PanelCase:
@@ -75,5 +73,5 @@ def _case(entry: Mapping[str, Any], folder: Path) -> PanelCase:
 
 
 def _told(path: Path, folder: Path) -> str:
-    absolute, base = path.absolute(), folder.absolute()  # a link stays the link that it is
+    absolute, base = path.absolute(), folder.absolute()  # does not resolve links
     return str(absolute.relative_to(base) if absolute.is_relative_to(base) else absolute)

@@ -1,4 +1,4 @@
-"""The datasets of the paper's trainings, as a full-size experiment is given them: in nnU-Net's raw layout."""
+"""The datasets of the paper's trainings, as a full experiment expects them: in nnU-Net's raw layout."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +16,8 @@ class DataSource:
     """Where a dataset comes from.
 
     Attributes:
-        says: what it is.
-        command: what brings it into nnU-Net's raw layout, "" where there is nothing to convert.
+        says: a description.
+        command: converts it to nnU-Net's raw layout; "" if there is nothing to convert.
     """
 
     says: str
@@ -40,7 +40,7 @@ DATA_SOURCES: dict[str, DataSource] = {
     "amos22_mr": DataSource("AMOS22: MR alone", f"{_CONVERT} amos22 FOLDER --id 25 --modality MR"),
     "autopet22": DataSource(
         "AutoPET22: CT and PET of the 501 studies with lesions; the paper's 398 and 103 are not published, so fold 0 "
-        "of a split by patients stands for them",
+        "of a split by patients is used instead",
         f"{_CONVERT} autopet22 FOLDER --id 26 --only-labelled",
     ),
     "autopet22_ct": DataSource(
@@ -61,11 +61,11 @@ DATA_SOURCES: dict[str, DataSource] = {
         "A CT of the abdomen with 57 of the 104 structures; from the tests of github.com/wasserth/TotalSegmentator"
     ),
 }
-"""By the names that `--data` takes."""
+"""By name in `--data`."""
 
 
 def data_source(name: str) -> DataSource:
-    """Where a dataset comes from that `--data` names; those of direct inference are read off their mappings."""
+    """The source of a dataset named in `--data`. For direct inference, it comes from the dataset's mapping."""
     if name in DATA_SOURCES:
         return DATA_SOURCES[name]
     mapping = load_mapping(name)
@@ -87,10 +87,10 @@ class Downstream:
     """A dataset to fine-tune on.
 
     Attributes:
-        cases: of it.
-        classes: background included.
+        cases: its cases.
+        classes: including background.
         channels: of its images.
-        learning_rate: the first one; None is the training recipe's 0.01 (section 4: AutoPET begins at 0.001).
+        learning_rate: the initial one; None is the training recipe's 0.01 (section 4: AutoPET starts at 0.001).
     """
 
     cases: TrainingCases
@@ -111,11 +111,11 @@ DOWNSTREAM: tuple[Downstream, ...] = (
     Downstream(AUTOPET_CT, 2, 1, AUTOPET_LEARNING_RATE),
     Downstream(AUTOPET_PET, 2, 1, AUTOPET_LEARNING_RATE),
 )
-"""The columns of Table 5, in its order."""
+"""The columns of Table 5, in order."""
 
 
 def dsc_expected(printed: str, source: str) -> tuple[Expected, ...]:
-    """The DSC of a row, percent as printed, separated by blanks.
+    """The DSC of a row, in percent as printed, separated by blanks.
 
     >>> [expected.value for expected in dsc_expected("87.45 86.97", "Table 3")]
     [0.8745, 0.8697]
@@ -131,12 +131,12 @@ def group_targets(printed: str) -> tuple[ScoredTarget, ...]:
 
 
 def mean_target(printed: str, source: str) -> tuple[ScoredTarget, ...]:
-    """The column of a table that shows only the mean DSC (%) of all structures."""
+    """The single column of a table that shows only the mean DSC (%) over all structures."""
     return (ScoredTarget(expected=Expected(printed, source, percent=True)),)
 
 
 def paper_training(key: str, system: str, network: str, targets: tuple[ScoredTarget, ...], **more: Any) -> TrainingRun:
-    """A training on TotalSegmentator with the published plan; `more` are fields of `TrainingRun`."""
+    """A training on TotalSegmentator with the published plan. `more` are fields of `TrainingRun`."""
     fields: dict[str, Any] = {"cases": TOTALSEGMENTATOR, "targets": targets, "plan": "published", **more}
     return TrainingRun(key, system, network, **fields)
 
@@ -150,7 +150,7 @@ def downstream_training(
     expected: Expected | None = None,
     **more: Any,
 ) -> TrainingRun:
-    """A training on a dataset to fine-tune on; `more` are fields of `TrainingRun`."""
+    """A training on a downstream dataset. `more` are fields of `TrainingRun`."""
     target = ScoredTarget(data.cases.name, (), expected)
     fields: dict[str, Any] = {"classes": data.classes, "channels": data.channels, **more}
     return TrainingRun(f"{key}-{data.cases.source}", system, network, data.cases, (target,), schedule, **fields)

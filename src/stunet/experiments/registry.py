@@ -1,4 +1,4 @@
-"""Names of experiments; a new table or figure is one more line here."""
+"""All experiments by name. A new table or figure is one more line here."""
 
 from stunet.errors import UnknownNameError
 from stunet.experiments import figure4, figure5, table2, table3, table4, table5, table6, table7, table8
@@ -21,14 +21,14 @@ EXPERIMENTS: dict[str, Experiment] = {
         figure5.EXPERIMENT,
     )
 }
-"""One file for each table or figure; its docstring says command, cost and expected result."""
+"""One module per table or figure. Its docstring has the command, the cost and the expected result."""
 
 
 def find_experiment(name: str) -> Experiment:
-    """The experiment of that name.
+    """The experiment with that name.
 
     Raises:
-        UserError: there is none.
+        UserError: it does not exist.
     """
     if name not in EXPERIMENTS:
         raise UnknownNameError.of("experiment", name, EXPERIMENTS)

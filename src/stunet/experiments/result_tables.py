@@ -1,4 +1,4 @@
-"""A results file becomes a table, the paper's numbers beside ours: Markdown and LaTeX to read, CSV to compute with."""
+"""Write tables of a results file with the paper's numbers next to ours: Markdown and LaTeX to read, CSV to process."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from stunet.experiments.results import Measurement, Results, file_name_of, read_
 from stunet.files import made_folder, replacing
 
 CSV_COLUMNS = ("target", "metric", "paper", "ours", "difference", "agrees", "source", "cases")
-"""After the system and its settings; `agrees` tells whether both are equal to the paper's last digit."""
+"""Columns after the system and its settings. `agrees` says whether both are equal to the paper's last digit."""
 
 PERCENT = ("DSC", "NSD")
-"""Metrics that results hold as shares, and that tables show in per cent."""
+"""Metrics stored as fractions and shown in percent."""
 
 MOST_BESIDE = 3
-"""So many columns of the paper have its number, ours and the difference side by side; more have them in three rows."""
+"""Up to this many columns show the paper's number, ours and the difference side by side; more use three rows."""
 
 NO_NUMBER = "-"
-"""Stands where there is no number."""
+"""Printed for a missing number."""
 
 MOST_ACROSS = 10
-"""Where targets are more, they lie below each other, and the systems across."""
+"""With more targets than this, targets become rows and systems become columns."""
 
 RowName = tuple[str, ...]
-"""A system and its settings, as texts."""
+"""A system and its settings, as text."""
 
 Column = tuple[str | None, str]
 """Target and metric."""
@@ -38,9 +38,9 @@ class _Grid:
     """Measurements in rows.
 
     Attributes:
-        names: of the columns that name a row.
-        titles: of the columns of numbers.
-        rows: name of a row to its measurements, None where there is none.
+        names: titles of the columns that name a row.
+        titles: titles of the number columns.
+        rows: row name -> its measurements, None if there is none.
     """
 
     names: RowName
@@ -53,13 +53,13 @@ def write_tables(results_path: Path, output_folder: Path) -> list[Path]:
 
     Args:
         results_path: of the results file.
-        output_folder: gets a .md, a .csv and a .tex file, named by `file_name_of`.
+        output_folder: for a .md, a .csv and a .tex file, named by `file_name_of`.
 
     Returns:
         The files.
 
     Raises:
-        UserError: no results file, one without measurements, or a folder that cannot be written.
+        UserError: the results file does not exist or has no measurements, or the folder cannot be written.
     """
     results = read_results(results_path)
     table = table_of(results)
@@ -76,7 +76,7 @@ def write_tables(results_path: Path, output_folder: Path) -> list[Path]:
 
 
 def csv_of(results: Results) -> str:
-    """One line for each measurement, in the units of the results file and with all digits."""
+    """One line per measurement, in the units of the results file and with all digits."""
     keys = _setting_keys(results)
     rows = (
         (
@@ -90,13 +90,13 @@ def csv_of(results: Results) -> str:
 
 
 def table_of(results: Results) -> TextTable:
-    """The results as a table: a row, or three, for each system and setting; columns are targets and metrics.
+    """The results as a table: one row, or three, per system and setting. The columns are targets and metrics.
 
     Raises:
-        UserError: no measurements, or two of one place in the table.
+        UserError: there are no measurements, or two for the same cell.
     """
     if not results.measurements:
-        raise UserError(f"The results of {results.experiment} hold no measurements yet.")
+        raise UserError(f"The results of {results.experiment} have no measurements yet.")
     grid = _grid(results)
     layout = _beside if len(grid.titles) <= MOST_BESIDE else _below
     header, rows = layout(grid)
@@ -106,7 +106,7 @@ def table_of(results: Results) -> TextTable:
 
 
 def _grid(results: Results) -> _Grid:
-    """Systems down and targets across, or the other way round where the targets are many."""
+    """Systems as rows and targets as columns, or the reverse if there are many targets."""
     keys = _setting_keys(results)
     cells = _cells(results, keys)
     columns = list(dict.fromkeys(column for _, column in cells))
@@ -129,13 +129,13 @@ def _cells(results: Results, keys: Sequence[str]) -> Cells:
         name = (m.system, *(_setting_text(m.setting.get(key, "")) for key in keys))
         if (name, (m.target, m.metric)) in cells:
             place = ", ".join(filter(None, (*name, m.target, m.metric)))
-            raise UserError(f"The results of {results.experiment} hold two numbers for one place: {place}.")
+            raise UserError(f"The results of {results.experiment} have two numbers for one cell: {place}.")
         cells[name, (m.target, m.metric)] = m
     return cells
 
 
 def _beside(grid: _Grid) -> tuple[list[str], list[RowName]]:
-    """Paper, ours and difference in columns; only ours where the paper prints nothing."""
+    """Paper, ours and difference as columns; only ours if the paper has no numbers."""
     header = list(grid.names)
     is_printed = [_is_printed(column) for column in zip(*grid.rows.values(), strict=True)]
     for title, printed in zip(grid.titles, is_printed, strict=True):
@@ -151,7 +151,7 @@ def _beside(grid: _Grid) -> tuple[list[str], list[RowName]]:
 
 
 def _below(grid: _Grid) -> tuple[list[str], list[RowName]]:
-    """Paper, ours and difference in rows; only ours where the paper prints nothing."""
+    """Paper, ours and difference as rows; only ours if the paper has no numbers."""
     rows = []
     for name, row in grid.rows.items():
         lines = zip(*(_three(measurement) for measurement in row), strict=True)
@@ -167,7 +167,7 @@ def _is_printed(measurements: Iterable[Measurement | None]) -> bool:
 
 
 def column_title(column: Column, columns: Iterable[Column]) -> str:
-    """Target and metric; the metric is left out where all columns have the same."""
+    """Target and metric. The metric is omitted if it is the same in all columns."""
     target, metric = column
     if target is None:
         return _metric_title(metric)
@@ -179,7 +179,7 @@ def _metric_title(metric: str) -> str:
 
 
 def _three(measurement: Measurement | None) -> list[str]:
-    """The paper's number, ours and the difference, as texts with as many decimals as the paper prints."""
+    """The paper's number, ours and the difference as text, with as many decimals as the paper prints."""
     if measurement is None:
         return [NO_NUMBER] * 3
     scale, decimals = 1, measurement.paper_decimals
@@ -191,12 +191,12 @@ def _three(measurement: Measurement | None) -> list[str]:
 
 
 def paper_text(measurement: Measurement) -> str:
-    """The paper's number as it prints it."""
+    """The paper's number as printed there."""
     return _three(measurement)[0]
 
 
 def number_text(number: float | None, decimals: int | None) -> str:
-    """With so many decimals, or with four significant digits where that is None.
+    """Format with this many decimals, or with four significant digits if None.
 
     >>> number_text(12.6, 2), number_text(0.0123412, None), number_text(None, 2)
     ('12.60', '0.01234', '-')
@@ -207,7 +207,7 @@ def number_text(number: float | None, decimals: int | None) -> str:
 
 
 def difference_text(number: float | None, decimals: int | None) -> str:
-    """The same with its sign; what is rounded to nothing has none.
+    """Format with a sign, unless it rounds to zero.
 
     >>> difference_text(0.251, 2), difference_text(-0.003, 2), difference_text(-1.5, 1)
     ('+0.25', '0.00', '-1.5')
@@ -229,7 +229,7 @@ def _setting_text(value: str | int | float | bool | None) -> str:
 
 
 def _notes(results: Results) -> tuple[str, ...]:
-    """The remarks, and where the numbers come from."""
+    """The remarks, and the provenance of the numbers."""
     provenance = results.provenance
     sources = ", ".join(dict.fromkeys(m.source for m in results.measurements if m.source))
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())

@@ -1,4 +1,4 @@
-"""The results file of an experiment: what was measured, beside what the paper prints, and where it comes from.
+"""The results file of an experiment: measurements, the paper's values, and the provenance.
 
 Tables and figures are made from this file alone.
 """
@@ -16,10 +16,10 @@ from stunet.errors import FileError
 from stunet.files import made_folder, read_json_object, write_json
 
 Setting = Mapping[str, str | int | float | bool | None]
-"""What distinguishes a measurement from the others of its system, e.g. {"fraction": 0.1}."""
+"""Distinguishes a measurement from others of the same system, e.g. {"fraction": 0.1}."""
 
 SYSTEM_VERSIONS = ("stunet", "torch", "numpy", "scipy", "nnunetv2", "monai")
-"""The packages whose versions a results file names; those that are not installed are left out."""
+"""Packages whose versions a results file records. Those that are not installed are left out."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Measurement:
     Attributes:
         system: what was measured, as the paper names it: "STU-Net-B", "STU-Net-S, fine-tuned".
         metric: "DSC", "NSD", "HD95 (mm)", "parameters (M)", "mult-adds (T)", "MACs (T)". DSC and NSD are fractions.
-        value: None where it is not defined (an absent structure), or not measured.
-        target: the structure, group of structures or dataset that it is of; None if of none.
-        setting: what else distinguishes it.
-        paper: the paper's number in the same unit (a DSC of 87.12 % is 0.8712), None if it prints none.
-        paper_decimals: how many decimals the paper prints in that unit (4 for 0.8712).
-        source: where in the paper, e.g. "Table 5".
-        cases: the value of each case, None where it is not defined; empty where there are none.
+        value: None if it is undefined (an absent structure) or not measured.
+        target: the structure, group of structures or dataset; None if not applicable.
+        setting: further distinctions.
+        paper: the paper's number in the same unit (a DSC of 87.12 % is 0.8712); None if it prints none.
+        paper_decimals: number of decimals in the paper in that unit (4 for 0.8712).
+        source: place in the paper, e.g. "Table 5".
+        cases: the value of each case, None if undefined; empty if there are no cases.
     """
 
     system: str
@@ -55,12 +55,12 @@ class Measurement:
 
     @property
     def difference(self) -> float | None:
-        """Ours minus the paper's, None if one of them is missing."""
+        """Ours minus the paper's; None if one of them is missing."""
         return None if self.value is None or self.paper is None else self.value - self.paper
 
     @property
     def agrees(self) -> bool | None:
-        """Whether it equals the paper's number to its last digit; None if there is nothing to compare."""
+        """Whether it equals the paper's number to its last digit; None without a number in the paper."""
         if self.difference is None or self.paper_decimals is None:
             return None
         return equals_as_printed(self.value or 0.0, self.paper or 0.0, self.paper_decimals)
@@ -68,14 +68,14 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a results file comes from.
+    """How a results file was made.
 
     Attributes:
-        versions: of the packages that matter.
+        versions: of the relevant packages.
         machine: processor, system, accelerator.
-        date: of the end, ISO 8601 with the zone.
-        settings: all that the experiment was given.
-        seconds: that it took; runs that were resumed included.
+        date: of the end, ISO 8601 with time zone.
+        settings: all settings of the experiment.
+        seconds: total time, including resumed runs.
     """
 
     versions: Mapping[str, str]
@@ -92,9 +92,9 @@ class Results:
     Attributes:
         experiment: the recipe's name, "table5".
         profile: "full" or "mini".
-        provenance: where they come from.
-        measurements: in the order in which tables show them.
-        remarks: sentences that belong beside every table or figure made of it.
+        provenance: how they were made.
+        measurements: in the order of the tables.
+        remarks: sentences to print with every table or figure.
     """
 
     experiment: str
@@ -105,12 +105,12 @@ class Results:
 
 
 def file_name_of(results: Results) -> str:
-    """What tables and figures are called, without suffix: "table5", or "table5_mini" where the profile is not full."""
+    """Name of tables and figures without suffix: "table5", or "table5_mini" for another profile than full."""
     return results.experiment if results.profile == "full" else f"{results.experiment}_{results.profile}"
 
 
 def equals_as_printed(value: float, printed: float, decimals: int) -> bool:
-    """Whether `value` is within half a unit of the last digit of a number that was printed with `decimals`.
+    """Whether `value` is within half a unit of the last digit of a number printed with `decimals`.
 
     >>> equals_as_printed(0.5071, 0.51, 2), equals_as_printed(0.4865, 0.54, 2)
     (True, False)
@@ -119,7 +119,7 @@ def equals_as_printed(value: float, printed: float, decimals: int) -> bool:
 
 
 def provenance_now(settings: Mapping[str, Any], seconds: float) -> Provenance:
-    """The provenance of what has just been measured here."""
+    """The provenance of results just measured on this machine."""
     import torch
 
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
@@ -139,7 +139,7 @@ def _versions() -> dict[str, str]:
 
 
 def write_results(path: Path, results: Results) -> None:
-    """Writes a results file, whole or not at all.
+    """Write a results file, whole or not at all.
 
     Raises:
         UserError: the folder cannot be written.
@@ -149,7 +149,7 @@ def write_results(path: Path, results: Results) -> None:
 
 
 def read_results(path: Path) -> Results:
-    """Reads a results file.
+    """Read a results file.
 
     Raises:
         UserError: it cannot be read, or is not a results file.
@@ -169,14 +169,14 @@ def read_results(path: Path) -> Results:
 
 
 def measurement_of(content: Any) -> Measurement:
-    """One entry of a results file.
+    """Parse one entry of a results file.
 
     Raises:
         ValueError: it is not a measurement.
     """
     known = _checked_fields(Measurement, content)
     if not all(isinstance(value, float | int | None) for value in known.get("cases", {}).values()):
-        raise ValueError(f"the cases of {known['system']!r} hold something that is no number")
+        raise ValueError(f"the cases of {known['system']!r} have a value that is not a number")
     return Measurement(**known)
 
 
@@ -190,11 +190,11 @@ _TYPES: dict[type, dict[str, Any]] = {
     Provenance: {"versions": dict, "machine": dict, "settings": dict, "date": str, "seconds": float | int},
     Results: {"experiment": str, "profile": str, "provenance": object, "measurements": list, "remarks": list},
 }
-"""What each field of a results file holds in JSON."""
+"""The JSON type of each field of a results file."""
 
 
 def _checked_fields(kind: type, content: Any) -> dict[str, Any]:
-    """`content`, if it is an object that holds no other names than the fields of `kind`, of the right types."""
+    """`content`, if it is an object whose names are all fields of `kind`, with the right types."""
     if not isinstance(content, dict):
         raise ValueError(f"a {kind.__name__} should be an object, not {content!r}")
     foreign = sorted(set(content) - set(_TYPES[kind]))

@@ -1,4 +1,4 @@
-"""An experiment becomes a results file, run by run; what was done is not done again."""
+"""Run an experiment and write its results file. Finished runs are not repeated."""
 
 import re
 import time
@@ -17,19 +17,19 @@ from stunet.files import home_folder, made_folder, read_json_object, write_json
 RESULTS_NAME = "results.json"
 
 OnRun = Callable[[str, int, int], None]
-"""Told the key of the run that begins, the number of runs done, and of all."""
+"""Called with the key of the run that starts, the number of runs done, and the total."""
 
 
 @dataclass(frozen=True)
 class DoneRun:
-    """What is kept of a run: its measurements, in the order of its table, and the seconds that it took."""
+    """The record of a run: its measurements, in table order, and its duration in seconds."""
 
     measurements: tuple[Measurement, ...]
     seconds: float
 
 
 def experiment_folder(experiment: Experiment, profile: Profile) -> Path:
-    """Where an experiment is kept unless another place is given: `STUNET_HOME/experiments/table5-mini`."""
+    """The default folder of an experiment: `STUNET_HOME/experiments/table5-mini`."""
     return home_folder() / "experiments" / f"{experiment.name}-{profile}"
 
 
@@ -40,21 +40,21 @@ def run_experiment(
     only: Sequence[str] = (),
     on_run: OnRun = lambda key, done, total: None,
 ) -> Results:
-    """Do the runs of an experiment, or those that are left, and write the results file after each.
+    """Do the unfinished runs of an experiment, and write the results file after each.
 
     Args:
         experiment: what to do.
         profile: "full" or "mini".
-        workplace: where, with which data and GPUs; `resume` keeps the runs that are done.
-        only: patterns of keys ("stunet-b*"); () are all runs whose data were given. The others are named in the
+        workplace: folder, data and GPUs; `resume` keeps finished runs.
+        only: patterns of keys ("stunet-b*"). () means all runs whose data are given; the others are named in the
             remarks.
-        on_run: told of each run that begins.
+        on_run: called when a run starts.
 
     Returns:
-        The results of all runs that are done, earlier ones included.
+        The results of all finished runs, including earlier ones.
 
     Raises:
-        UserError: no run to do, data that are missing or bad, runs that are done already and not to be resumed.
+        UserError: there is no run to do, data are missing or bad, or finished runs exist but `resume` is not set.
     """
     chosen = _chosen(experiment, profile, workplace, only)
     records = {run.key: workplace.folder / "runs" / f"{run.key}.json" for run in experiment.runs(profile)}
@@ -64,7 +64,7 @@ def run_experiment(
     repeated = [run.key for run in chosen if run.key in done]
     if repeated and not workplace.resume:
         raise UserError(
-            f"{workplace.folder} already holds the results of {listed(repeated, 4)}. Go on with --resume, or "
+            f"{workplace.folder} already contains the results of {listed(repeated, 4)}. Continue with --resume, or "
             "choose another folder with -o."
         )
     results = _write(experiment, profile, workplace, done)
@@ -82,10 +82,10 @@ def run_experiment(
 
 
 def _chosen(experiment: Experiment, profile: Profile, workplace: Workplace, only: Sequence[str]) -> list[ExperimentRun]:
-    """The runs that `only` names, or else those whose data were given.
+    """The runs that match `only`, or by default those whose data are given.
 
     Raises:
-        UserError: there is none, or data of a run that `only` names were not given.
+        UserError: there is none, or data are missing for a run that `only` selects.
     """
     asked = _named(experiment, profile, only)
     missing = [name for name in datasets_of(asked) if name not in workplace.data]
@@ -100,7 +100,7 @@ def _chosen(experiment: Experiment, profile: Profile, workplace: Workplace, only
 
 
 def _named(experiment: Experiment, profile: Profile, only: Sequence[str]) -> list[ExperimentRun]:
-    """The runs whose keys fit one of the patterns; all where there is no pattern."""
+    """The runs whose keys match one of the patterns; all if there are no patterns."""
     runs = experiment.runs(profile)
     named = [run for run in runs if not only or any(fnmatch(run.key, pattern) for pattern in only)]
     if not named:
@@ -139,10 +139,10 @@ def _not_done(runs: Sequence[ExperimentRun], done: Mapping[str, DoneRun]) -> lis
 
 
 def _read_done(run: ExperimentRun, path: Path) -> DoneRun:
-    """A run that was done in this folder before.
+    """Read a run that was finished in this folder before.
 
     Raises:
-        UserError: the record is damaged, or of a run that was another one then.
+        UserError: the record is damaged, or the run was defined differently.
     """
     content = read_json_object(path)
     if _without_class_names(str(content.get("run"))) != _without_class_names(repr(run)):
@@ -157,7 +157,7 @@ def _read_done(run: ExperimentRun, path: Path) -> DoneRun:
 
 
 def _without_class_names(text: str) -> str:
-    """What a run is, without the names of our classes, which may change between versions.
+    """The description of a run without our class names, which may change between versions.
 
     >>> _without_class_names("Run(key='a', cases=Cases(number=4), targets=(Target(name='Fat (CT)'),))")
     "(key='a', cases=(number=4), targets=((name='Fat (CT)'),))"

@@ -1,4 +1,4 @@
-"""DSC of a trained system for each target that a table shows, and means over targets."""
+"""DSC of a trained system for each target in a table, and means over targets."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from stunet.evaluation.report import EvaluationReport
 
 ALL = "all"
-"""The target that stands for all labels together."""
+"""The target for all labels together."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class ScoredTarget:
 
     Attributes:
         name: of the column: a structure, a group of structures, or a dataset.
-        labels: names of the labels that it is the mean of; () are all.
-        expected: what the paper prints for the system in question, None if nothing.
+        labels: names of the labels to average; () means all.
+        expected: the paper's value for this system, or None.
     """
 
     name: str = ALL
@@ -34,12 +34,12 @@ class ScoredTarget:
 def dsc_of_targets(
     report: "EvaluationReport", system: str, targets: Sequence[ScoredTarget], setting: Setting
 ) -> list[Measurement]:
-    """The mean DSC of each target over its labels, each label's being the mean over the cases that have it.
+    """The mean DSC of each target over its labels. The DSC of a label is the mean over the cases that have it.
 
-    Labels that no case has do not count, as in nnU-Net; a target of such labels alone has no value.
+    Labels that no case has do not count, as in nnU-Net. A target with only such labels has no value.
 
     Raises:
-        ValueError: a target with a label that was not scored.
+        ValueError: a target has a label that was not scored.
     """
     return [_dsc_of_target(report, system, target, setting) for target in targets]
 
@@ -61,12 +61,12 @@ def _dsc_of_target(report: "EvaluationReport", system: str, target: ScoredTarget
 
 @dataclass(frozen=True)
 class MeanOverTargets:
-    """The mean of a system's DSC over some targets, where all of them were measured.
+    """The mean of a system's DSC over several targets, if all of them were measured.
 
     Attributes:
         name: of the new target.
-        weights: target to its weight: 1 each for a mean over datasets, the number of classes for one over groups.
-        expected: system to what the paper prints.
+        weights: target -> weight: 1 each for a mean over datasets, the number of classes for a mean over groups.
+        expected: system -> the paper's value.
         setting: only measurements with these settings are averaged.
     """
 
@@ -76,7 +76,7 @@ class MeanOverTargets:
     setting: Setting = field(default_factory=dict)
 
     def __call__(self, measurements: Sequence[Measurement]) -> list[Measurement]:
-        """One mean for each system and setting that has all targets."""
+        """One mean for each system and setting that have all targets."""
         rows: dict[tuple[str, str], dict[str, Measurement]] = {}
         for measurement in measurements:
             target = measurement.target or ""

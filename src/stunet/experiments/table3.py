@@ -6,9 +6,9 @@ Cost: about 360 hours of an A100 in all, 14 for STU-Net-B, 148 for STU-Net-H;
 mini: about 10 minutes of one CPU thread.
 Expected: mean DSC of all 104 structures 87.12 % for STU-Net-B, 86.76 % for nnU-Net, 90.06 % for STU-Net-H.
 
-Its columns of parameters and FLOPs alone:
+Only its columns of parameters and FLOPs:
 Command: `stunet experiment run table3_cost`
-Cost: a minute of CPU; no data. UNETR and SwinUNETR need `pip install 'stunet[baselines]'`.
+Cost: a minute of CPU; no data. UNETR and SwinUNETR need the extra `baselines`.
 Expected: all 24 numbers equal to the paper's last digit.
 """
 
@@ -33,7 +33,7 @@ ROWS = (
     ("stunet-l", "STU-Net-L", "large", "88.92 88.71 89.66 87.61 88.79 88.71"),
     ("stunet-h", "STU-Net-H", "huge", "89.82 90.43 90.89 88.83 90.29 90.06"),
 )
-"""Key of the run, the paper's name, the network, and mean DSC (%) of organs, vertebrae, cardiac, muscles, ribs, all."""
+"""Run key, name in the paper, network, and mean DSC (%) of organs, vertebrae, cardiac, muscles, ribs, all."""
 
 STUNETS = ROWS[-4:]
 
@@ -46,7 +46,7 @@ MINI_ROWS = (
     ("stunet-tiny", "STU-Net, tiny", "tiny", 120),
     ("stunet-s", "STU-Net-S", "small", 120),
 )
-"""Key, name, network and iterations: of Swin UNETR fewer, since each takes as long as twenty of another."""
+"""Key, name, network and iterations. Swin UNETR gets fewer, since one of its iterations takes as long as twenty."""
 
 
 EXPERIMENT = Experiment(
@@ -78,7 +78,7 @@ EXPERIMENT = Experiment(
 COST = cost_experiment(
     name="table3_cost",
     title="Parameters and FLOPs of the systems compared on TotalSegmentator",
-    shows="STU-Net-B costs what nnU-Net costs, and the transformers cost more or segment worse.",
+    shows="STU-Net-B is as expensive as nnU-Net. The transformers are more expensive or segment worse.",
     source="Table 3, section 4.1",
     systems=[(system, network) for _, system, network, _ in ROWS],
 )

@@ -1,11 +1,12 @@
 """Table 4: direct inference on 14 datasets that the models were not trained on.
 
 Command: `stunet experiment run table4 --data btcv=FOLDER --data word=FOLDER --gpus 1` runs the published STU-Nets on
-the datasets that are given; with `--data model=FILE` a model of your own, too. On a CPU: `stunet experiment run table4
+the given datasets; add `--data model=FILE` for a model of your own. On a CPU: `stunet experiment run table4
 --profile mini --data totalseg_example=FOLDER` trains a small network on one CT first.
 Cost: 2494 scans for each of three models, about 41 hours of an A100 in all; mini: 9 minutes of a busy CPU, after which
 the network still finds nothing (DSC 0).
-Expected: the paper's values within what the three countings leave open; mean DSC 80.71, 82.83 and 84.02 % for B, L, H.
+Expected: the paper's values, within the range of the three counting rules; mean DSC 80.71, 82.83 and 84.02 % for B, L
+and H.
 """
 
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ PRINTED: dict[str, dict[str, str]] = {
     "word": {NNUNET: "78.73", "STU-Net-B": "76.07", "STU-Net-L": "78.08", "STU-Net-H": "77.42"},
     "segthor": {NNUNET: "81.79", "STU-Net-B": "84.02", "STU-Net-L": "85.59", "STU-Net-H": "85.91"},
 }
-"""Mean DSC in percent: dataset -> system -> as it is printed."""
+"""Mean DSC in percent, as printed: dataset -> system -> value."""
 
 PRINTED_MEAN = {NNUNET: "76.37", "STU-Net-B": "80.71", "STU-Net-L": "82.83", "STU-Net-H": "84.02"}
 """The last row: the mean over the datasets."""
@@ -49,7 +50,7 @@ MEAN = "mean of the datasets"
 
 
 def means_of_datasets(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """The last row of the table, for each system and counting of which all 14 datasets were measured."""
+    """The last row of the table, for each system and counting rule with all 14 datasets measured."""
     titles = {load_mapping(name).title: 1 for name in PRINTED}
     expected = {system: Expected(mean, SOURCE, percent=True) for system, mean in PRINTED_MEAN.items()}
     return MeanOverTargets(MEAN, titles, expected)([m for m in measurements if m.value is not None])

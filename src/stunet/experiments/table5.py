@@ -1,13 +1,13 @@
 """Table 5 (and Figure 3): from scratch and fine-tuned on FLARE22, AMOS22 (CT, MR, both), AutoPET22 (CT, PET, both).
 
-Command: `stunet experiment run table5 --profile full --data flare22=FOLDER --data flare22_validation=FOLDER`, and as
-much for amos22, amos22_ct, amos22_mr, autopet22, autopet22_ct, autopet22_pet; one dataset: `--only '*-flare22'`.
+Command: `stunet experiment run table5 --profile full --data flare22=FOLDER --data flare22_validation=FOLDER`, and the
+same for amos22, amos22_ct, amos22_mr, autopet22, autopet22_ct, autopet22_pet; one dataset: `--only '*-flare22'`.
 On a CPU: `stunet experiment run table5 --profile mini --data hippocampus=FOLDER --data stspet=FOLDER
 --data totalseg_example=FOLDER`.
 Cost: about 3,070 hours of an A100 in all; mini: about 10 minutes of one CPU thread.
 Expected: mean DSC over the seven columns 77.19 % for STU-Net-B from scratch, 79.23 % fine-tuned; H 77.64 and 80.69 %.
 
-Fine-tuning starts with the published weights; their licence and size: `stunet models`.
+Fine-tuning starts from the published weights. `stunet models` shows their licence and size.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ ROWS = (
     ("stunet-l-ft", "STU-Net-L-ft", "large", "large", "88.25 90.50 90.79 87.69 75.19 51.88 77.04", "80.19"),
     ("stunet-h-ft", "STU-Net-H-ft", "huge", "huge", "88.81 90.49 91.16 87.98 76.29 52.80 77.32", "80.69"),
 )
-"""Key, the paper's name, the network, the weights that it starts with, DSC (%) of the seven columns, their mean."""
+"""Run key, name in the paper, network, initial weights, DSC (%) of the seven columns, and their mean."""
 
 PRETRAINING = mini_pretraining(60)
 
@@ -42,7 +42,7 @@ MINI_ROWS = (
     ("stunet", "STU-Net, tiny", "tiny", None),
     ("stunet-ft", "STU-Net, tiny, ft", "tiny", PRETRAINING.key),
 )
-"""Key, name, network, and the run whose weights it starts with."""
+"""Key, name, network, and the run that provides the initial weights."""
 
 FIGURE_3_SYSTEMS = ("nnU-Net", "STU-Net-B-ft", "STU-Net-L-ft", "STU-Net-H-ft")
 
@@ -50,7 +50,7 @@ FIGURE_3_DATASETS = ("FLARE22", "AMOS-CT", "AMOS-MR", "AutoPET-CT", "AutoPET-PET
 
 
 def figure_3(runs: Sequence[ExperimentRun], measurements: Sequence[Measurement], folder: Path) -> list[PanelCase]:
-    """The rows of Figure 3, of either profile. The paper does not name its cases."""
+    """The rows of Figure 3, for either profile. The paper does not name its cases."""
     systems = (*FIGURE_3_SYSTEMS, *(system for _, system, *_ in MINI_ROWS))
     datasets = (*FIGURE_3_DATASETS, *(data.cases.name for data in MINI_DOWNSTREAM))
     return median_cases(runs, measurements, folder, systems, datasets)
@@ -94,7 +94,7 @@ EXPERIMENT = Experiment(
         "88.64 %: documentation/resenc_presets.md of MIC-DKFZ/nnUNet.",
     ),
     remarks=(
-        "The paper's 398 and 103 cases of AutoPET are not published; fold 0 of a split by patients stands for them.",
+        "The paper's 398 and 103 cases of AutoPET are not published; fold 0 of a split by patients is used instead.",
     ),
     derive=MeanOverTargets(
         "mean",

@@ -5,7 +5,7 @@ on a CPU: `stunet experiment run table6 --profile mini --data hippocampus=FOLDER
 Cost: about 84 hours of an A100 in all, 14 for each row; mini: meant for less than 15 minutes of a CPU.
 Expected: mean DSC 87.12 % for STU-Net-B, and 0.16 to 0.71 points less for its variants.
 
-Its columns of parameters and FLOPs alone:
+Only its columns of parameters and FLOPs:
 Command: `stunet experiment run table6_cost`
 Cost: a few seconds of CPU; no data.
 Expected: all 12 numbers equal to the paper's last digit.
@@ -24,7 +24,7 @@ ROWS = (
     ("transposed-up", "STU-Net-B (Replace w/ Transpose Conv US)", "base_transposed", "86.96"),
     ("trilinear-up", "STU-Net-B (Replace w/ Trilinear Interpolation US)", "base_trilinear", "86.67"),
 )
-"""Key of the run, the paper's name, the network, and mean DSC (%) of all structures."""
+"""Run key, name in the paper, network, and mean DSC (%) of all structures."""
 
 MINI_ROWS = (
     ("nnunet", "nnU-Net, tiny", "nnunet_tiny"),

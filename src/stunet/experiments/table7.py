@@ -3,10 +3,10 @@
 Command: `stunet experiment run table7 --profile full --data totalsegmentator=FOLDER --gpus 8`;
 on a CPU: `stunet experiment run table7 --profile mini --data hippocampus=FOLDER`.
 Cost: about 940 hours of an A100 in all; mini: about 6 minutes of one CPU thread.
-Expected: mean DSC 87.12 % for STU-Net-B, 88.71 % with twice, 90.06 % with three times its depth and width; deeper
-nnU-Net* falls from 86.94 to 81.45 %.
+Expected: mean DSC 87.12 % for STU-Net-B, 88.71 % with twice and 90.06 % with three times its depth and width; nnU-Net*
+falls from 86.94 to 81.45 % with depth.
 
-Its columns of parameters and FLOPs alone:
+Only its columns of parameters and FLOPs:
 Command: `stunet experiment run table7_cost`
 Cost: a minute of CPU; no data.
 Expected: all 36 numbers equal to the paper's last digit.
@@ -37,7 +37,7 @@ ROWS = (
     ("nnunet_star_d3_w3", "nnU-Net* compound scale (d=3.0, w=3.0)", "87.50"),
     ("huge", "STU-Net compound scale (d=3.0, w=3.0)", "90.06"),
 )
-"""The network, the paper's name, and mean DSC (%) of all structures."""
+"""Network, name in the paper, and mean DSC (%) of all structures."""
 
 MINI_ROWS = (
     ("nnunet_tiny", "nnU-Net, tiny", 1, 1),
@@ -47,7 +47,7 @@ MINI_ROWS = (
     ("nnunet_tiny_d2", "nnU-Net, tiny", 2, 1),
     ("tiny_d2", "STU-Net, tiny", 2, 1),
 )
-"""The network, its name, and by how much it is deeper and wider."""
+"""Network, name, and factors of depth and width."""
 
 EXPERIMENT = Experiment(
     name="table7",

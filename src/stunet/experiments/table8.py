@@ -1,4 +1,4 @@
-"""Table 8: STU-Net-L pre-trained for 1,000 to 8,000 epochs, with and without mirroring, fine-tuned with and without.
+"""Table 8: STU-Net-L pre-trained for 1,000 to 8,000 epochs and fine-tuned, each with and without mirroring.
 
 Command: `stunet experiment run table8 --profile full --data totalsegmentator=FOLDER --data flare22=FOLDER
 --data flare22_validation=FOLDER --data autopet22_pet=FOLDER --gpus 8`;
@@ -30,9 +30,9 @@ class Row:
     """One row of the table.
 
     Attributes:
-        epochs: thousands of pre-training; 0 is none.
-        pretrained_with_mirror: whether the pre-training mirrored; None where there was none.
-        mirror: whether the fine-tuning, or the training from scratch, did.
+        epochs: of pre-training, in thousands; 0 is none.
+        pretrained_with_mirror: whether the pre-training used mirroring; None without pre-training.
+        mirror: whether the fine-tuning, or the training from scratch, used mirroring.
         printed: DSC (%) on FLARE22 and on AutoPET-PET.
     """
 
@@ -43,12 +43,12 @@ class Row:
 
     @property
     def pretraining(self) -> str | None:
-        """Key of the run that pre-trains."""
+        """Key of the pre-training run."""
         return f"pretraining-{self.epochs}k{_spoken(self.pretrained_with_mirror)}" if self.epochs else None
 
     @property
     def key(self) -> str:
-        """Beginning of the keys of the runs that fine-tune."""
+        """Prefix of the keys of the fine-tuning runs."""
         start = f"{self.epochs}k{_spoken(self.pretrained_with_mirror)}" if self.epochs else "scratch"
         return f"{start}-then{_spoken(self.mirror)}"
 
@@ -68,12 +68,12 @@ ROWS = (
     Row(2, True, True, "87.63 76.89"),
     Row(8, True, True, "87.71 76.87"),
 )
-"""The paper shows the row of 4,000 epochs with mirroring twice."""
+"""The paper shows the row with 4,000 epochs and mirroring twice."""
 
 DATASETS = (Downstream(FLARE22, 14), Downstream(AUTOPET_PET, 2, 1, AUTOPET_LEARNING_RATE))
 
 MINI_ITERATIONS = 6
-"""For a thousand epochs of pre-training."""
+"""Iterations per thousand epochs of pre-training."""
 
 
 def _pretraining(row: Row, is_mini: bool) -> TrainingRun:

@@ -1,5 +1,6 @@
-"""Which cases a training run sees: a dataset of its own in nnU-Net's raw layout, made of links to the one given."""
+"""The cases of a training run: its own dataset in nnU-Net's raw layout, made of links to the given one."""
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,22 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from stunet.datasets.raw import (
-    DESCRIPTION,
-    SPLITS,
-    Fold,
-    label_values,
-    read_dataset_description,
-    read_splits,
-    training_files,
-)
+from stunet.datasets.raw import SPLITS, Fold, read_splits
 from stunet.datasets.subset import write_subsets
 from stunet.errors import FileError, UnknownNameError, UserError, listed
 from stunet.files import made_folder, replacing_files_in, write_json
 from stunet.imaging.formats.registry import read_labels, write_labels
+from stunet.plans.labels import LabelTable
+from stunet.plans.raw_dataset import DESCRIPTION, FILE_LIST, LABEL, Files, RawDataset, read_raw_dataset
 
 SUBSET_SEED = 0
-"""Of the nested subsets: the same cases in every rerun."""
+"""Seed of the nested subsets: every rerun uses the same cases."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +30,17 @@ class Split:
 
 @dataclass(frozen=True)
 class TrainingCases:
-    """A choice of cases and of labels.
+    """A selection of cases and labels.
 
     Attributes:
-        number: of the dataset that is made, 1 to 999; two choices of one recipe have two numbers.
-        name: that the paper's tables give it, "AMOS-CT".
-        source: what `--data` calls the dataset that the cases come from, "amos22_ct". It is in nnU-Net's raw layout.
-        split: which cases; None takes fold 0 of the dataset's own split.
-        validation: what `--data` calls a second dataset with the same labels: all cases of the first are then trained
-            on, and all of the second validated on.
-        labels: names of the labels that are kept, the others become background; () keeps all.
-        fractions: shares of the training cases, each a nested subset to train on.
+        number: of the new dataset, 1 to 999; unique within an experiment.
+        name: in the paper's tables, "AMOS-CT".
+        source: name in `--data` of the dataset that the cases come from, "amos22_ct". It is in nnU-Net's raw layout.
+        split: the cases; None uses fold 0 of the dataset's own split.
+        validation: name in `--data` of a second dataset with the same labels; the run then trains on all cases of the
+            first and validates on all cases of the second.
+        labels: names of the labels to keep, the others become background; () keeps all.
+        fractions: fractions of the training cases, each a nested subset to train on.
     """
 
     number: int
@@ -58,7 +53,7 @@ class TrainingCases:
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """Names for `--data`."""
+        """Dataset names for `--data`."""
         return (self.source,) if self.validation is None else (self.source, self.validation)
 
     @property
@@ -68,30 +63,31 @@ class TrainingCases:
 
 
 def make_dataset(cases: TrainingCases, data: Mapping[str, Path], raw: Path) -> Path:
-    """The dataset of a choice, made where it is not there yet; it appears whole.
+    """The dataset of a selection, created if it does not exist yet. It appears whole or not at all.
 
     Args:
-        cases: the choice.
-        data: name to folder, as `--data` gives them.
+        cases: the selection.
+        data: name -> folder, as from `--data`.
         raw: nnU-Net's raw folder.
 
     Raises:
-        UserError: a dataset that was not given or is none, cases or labels that it does not have, or no split.
+        UserError: a dataset is missing or not valid, lacks some cases or labels, or has no split.
     """
     folder = raw / cases.folder_name
     if (folder / DESCRIPTION).is_file():
         return folder
     sources = [_given(name, data) for name in cases.datasets]
-    description = read_dataset_description(sources[0])
-    files = {name: found for source in sources for name, found in _labelled(source, description).items()}
-    split = _split(cases, sources, description)
-    kept = _kept_labels(description, cases.labels)
+    labelled = [_labelled(source) for source in sources]
+    files = dict(ChainMap(*reversed(labelled)))
+    split = _split(cases, sources[0], labelled)
+    described = read_raw_dataset(sources[0])
+    chosen = (*split.train, *split.val)
+    content = _content(described.content, cases.labels, len(chosen))
     _require(cases, split, files)
     made_folder(raw)
     with replacing_files_in(folder) as temporary:
-        _link(temporary, {name: files[name] for name in (*split.train, *split.val)}, description, cases)
-        number = len(split.train) + len(split.val)
-        write_json(temporary / DESCRIPTION, {**description, "labels": kept, "numTraining": number})
+        _link(temporary, {name: files[name] for name in chosen}, described, cases)
+        write_json(temporary / DESCRIPTION, content)
         write_json(temporary / SPLITS, [{"train": list(split.train), "val": list(split.val)}])
         if cases.fractions:
             write_subsets(temporary, [cases_of(fraction, split) for fraction in cases.fractions], SUBSET_SEED)
@@ -99,7 +95,7 @@ def make_dataset(cases: TrainingCases, data: Mapping[str, Path], raw: Path) -> P
 
 
 def cases_of(fraction: float, split: Split | Fold) -> int:
-    """How many of the training cases a share is, one at least.
+    """Number of training cases in a fraction, at least one.
 
     >>> cases_of(0.05, Split(("a", "b", "c"), ("d",)))
     1
@@ -109,10 +105,10 @@ def cases_of(fraction: float, split: Split | Fold) -> int:
 
 
 def fold_of(fraction: float | None, folder: Path) -> int:
-    """The fold of a dataset that trains on a share of its cases; 0, all of them, where there is no share.
+    """The fold that trains on a fraction of a dataset's cases; 0, with all cases, if `fraction` is None.
 
     Raises:
-        UserError: the dataset was made without it.
+        UserError: the dataset was made without that fold.
     """
     if fraction is None:
         return 0
@@ -125,10 +121,10 @@ def fold_of(fraction: float | None, folder: Path) -> int:
 
 
 def validation_labels(folder: Path) -> dict[str, Path]:
-    """Name of each validation case of a dataset that `make_dataset` made -> its label map."""
+    """Validation case -> label map, for a dataset made by `make_dataset`."""
     fold = read_splits(folder / SPLITS)[0]
-    files = training_files(folder, read_dataset_description(folder)["file_ending"])
-    return {case: files[case]["label"] for case in fold["val"]}
+    files = read_raw_dataset(folder).training_files()
+    return {case: files[case][LABEL] for case in fold["val"]}
 
 
 def _given(name: str, data: Mapping[str, Path]) -> Path:
@@ -139,23 +135,23 @@ def _given(name: str, data: Mapping[str, Path]) -> Path:
     return data[name]
 
 
-def _labelled(folder: Path, description: Mapping[str, Any]) -> dict[str, dict[str, Path]]:
+def _labelled(folder: Path) -> dict[str, Files]:
     """The cases that have a label map and all channels."""
-    channels = {f"{int(channel):04d}" for channel in description["channel_names"]}
-    files = training_files(folder, description["file_ending"])
-    return {name: found for name, found in files.items() if set(found) == {*channels, "label"}}
+    dataset = read_raw_dataset(folder)
+    complete = {*dataset.channel_numbers, LABEL}
+    return {name: found for name, found in dataset.training_files().items() if set(found) == complete}
 
 
-def _split(cases: TrainingCases, sources: Sequence[Path], description: Mapping[str, Any]) -> Split:
+def _split(cases: TrainingCases, source: Path, labelled: Sequence[Mapping[str, Files]]) -> Split:
     if cases.split is not None:
         return cases.split
-    if len(sources) > 1:
-        train, val = (tuple(_labelled(source, description)) for source in sources)
+    if len(labelled) > 1:
+        train, val = (tuple(names) for names in labelled)
         return Split(train, val)
-    folds = read_splits(sources[0] / SPLITS)
+    folds = read_splits(source / SPLITS)
     if not folds:
         raise FileError(
-            f"{sources[0]} has no {SPLITS}, so the cases to validate on are not known. Write one, a list with "
+            f"{source} has no {SPLITS}, so the cases to validate on are not known. Write one, a list with "
             '{"train": [...], "val": [...]}.'
         )
     return Split(tuple(folds[0]["train"]), tuple(folds[0]["val"]))
@@ -171,36 +167,35 @@ def _require(cases: TrainingCases, split: Split, files: Mapping[str, Any]) -> No
         raise FileError(f"{cases.source}: {number} have no images or no label map: {listed(missing)}.")
 
 
-def _kept_labels(description: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The `labels` of the new `dataset.json`: all as they were, or those kept, numbered anew."""
-    if not names:
-        return dict(description["labels"])
-    unknown = [name for name in names if name not in description["labels"]]
+def _content(content: Mapping[str, Any], names: Sequence[str], number: int) -> dict[str, Any]:
+    """The content of the new `dataset.json`: all labels, or those of `names` renumbered, and no list of files."""
+    labels = content["labels"]
+    unknown = [name for name in names if name not in labels]
     if unknown:
         raise UnknownNameError(f"The dataset has no label {listed(unknown)}.")
-    return {"background": 0, **{name: number for number, name in enumerate(names, start=1)}}
+    kept = {"background": 0, **{name: integer for integer, name in enumerate(names, start=1)}} if names else labels
+    others = {key: value for key, value in content.items() if key != FILE_LIST}
+    return {**others, "labels": kept, "numTraining": number}
 
 
-def _link(
-    folder: Path, files: Mapping[str, Mapping[str, Path]], description: Mapping[str, Any], cases: TrainingCases
-) -> None:
+def _link(folder: Path, files: Mapping[str, Files], dataset: RawDataset, cases: TrainingCases) -> None:
     images, labels = made_folder(folder / "imagesTr"), made_folder(folder / "labelsTr")
-    ending = description["file_ending"]
     for name, found in files.items():
         for channel, path in found.items():
-            if channel != "label":
-                (images / f"{name}_{channel}{ending}").symlink_to(path.resolve())
+            if channel != LABEL:
+                (images / f"{name}_{channel}{dataset.file_ending}").symlink_to(path.resolve())
+        place = labels / f"{name}{dataset.file_ending}"
         if cases.labels:
-            _write_kept(found["label"], labels / f"{name}{ending}", description, cases.labels)
+            _write_kept(found[LABEL], place, dataset.labels, cases.labels)
         else:
-            (labels / f"{name}{ending}").symlink_to(found["label"].resolve())
+            place.symlink_to(found[LABEL].resolve())
 
 
-def _write_kept(path: Path, place: Path, description: Mapping[str, Any], names: Sequence[str]) -> None:
-    """The label map with the labels of `names` numbered from 1, and all others as background."""
+def _write_kept(path: Path, place: Path, table: LabelTable, names: Sequence[str]) -> None:
+    """Write a label map with the labels of `names` numbered from 1 and everything else as background."""
     labels = read_labels(path)
-    old = {name: value for value, name in label_values(description).items()}
-    new = np.zeros(max(int(labels.array.max()), *old.values()) + 1, dtype=np.uint8)
+    old = {name: label for label, name in table.names.items()}
+    new = np.zeros(max(int(labels.array.max()), *table.integers) + 1, dtype=np.uint8)
     for number, name in enumerate(names, start=1):
-        new[old[name]] = number
+        new[list(table.integers_of(old[name]))] = number
     write_labels(new[labels.array[0]], labels, place, dict(enumerate(names, start=1)))

@@ -1,4 +1,4 @@
-"""Runs that train one system on one choice of cases, validate it, and score what it predicted."""
+"""Runs that train one system on one selection of cases, validate it, and score its predictions."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -23,20 +23,17 @@ CONFIGURATION = "3d_fullres"
 
 FOLDER_VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
-KEPT_VARIABLES = (*FOLDER_VARIABLES, "nnUNet_n_proc_DA")
-"""What a training sets in the environment; the next run's planning would stumble over no workers."""
-
 
 @dataclass(frozen=True)
 class TrainingSchedule:
-    """How long and how fast; what is None is the training recipe's own, see `stunet.training.recipes`.
+    """Length and learning rate of a training. None uses the training recipe's value, see `stunet.training.recipes`.
 
     Attributes:
-        recipe: "pretrain" or "finetune"; None trains the network from scratch, by the recipe of its kind.
+        recipe: "pretrain" or "finetune"; None trains from scratch with the network's own recipe.
         epochs: each learning rate decays over them.
-        iterations: in an epoch.
-        learning_rate: the first one.
-        mirror: augment by mirrored copies.
+        iterations: per epoch.
+        learning_rate: the initial one.
+        mirror: augment by mirroring.
         patch: voxels (Z, Y, X) of an image in a batch.
     """
 
@@ -50,22 +47,22 @@ class TrainingSchedule:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """Trains a system and scores it on the validation cases, as nnU-Net's last validation predicts them.
+    """Trains a system and scores the predictions of nnU-Net's final validation.
 
     Attributes:
         key: name of the run.
-        system: as the paper names it.
+        system: name in the paper.
         network: a name that `build_network` knows.
-        cases: to train and to validate on.
+        cases: to train and validate on.
         targets: columns of the table.
-        schedule: how long and how fast.
-        start: a model to fine-tune: a name of the catalogue or a file; None starts with random weights.
-        after: key of the run of this experiment whose model is fine-tuned; None where it is not another run's.
-        fraction: share of the training cases, one of `cases.fractions`; None takes all.
-        setting: what the measurements say besides system and target.
+        schedule: length and learning rate.
+        start: a model to fine-tune: a name in the catalogue or a file; None starts from random weights.
+        after: key of the run in this experiment whose model is fine-tuned; None if there is none.
+        fraction: fraction of the training cases, one of `cases.fractions`; None uses all.
+        setting: settings of the measurements besides system and target.
         plan: "nnunet" or "published"; see `stunet.training.prepare`.
-        classes: of the dataset, background included, for the estimate of the cost.
-        channels: of the images, for the same.
+        classes: of the dataset, including background, to estimate the cost.
+        channels: of the images, to estimate the cost.
         seed: of weights and batches.
     """
 
@@ -86,26 +83,26 @@ class TrainingRun:
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """Names for `--data`."""
+        """Dataset names for `--data`."""
         return self.cases.datasets
 
     def gpu_hours(self) -> float:
-        """Of the training; see `stunet.experiments.gpu_hours`."""
+        """Estimated hours of the training; see `stunet.experiments.gpu_hours`."""
         iterations = self.schedule.epochs * self.schedule.iterations
         return training_hours(self.network, iterations, self.classes, self.channels)
 
     def expected(self) -> Sequence[Measurement]:
-        """What the paper prints for each target."""
+        """The paper's value for each target."""
         return [
             measured(self.system, "DSC", None, target.expected, target.name, self.setting) for target in self.targets
         ]
 
     def measure(self, workplace: Workplace) -> Sequence[Measurement]:
-        """Prepares, trains, validates, scores.
+        """Prepare, train, validate and score.
 
         Raises:
-            UserError: data that are missing or bad, or a run that must be done before.
-            TrainingStopped: SIGTERM or Ctrl-C came; a checkpoint was saved.
+            UserError: data are missing or bad, or a run that must come first was not done.
+            TrainingStopped: SIGTERM or Ctrl-C was received; a checkpoint was saved.
         """
         from stunet.training.prepare import prepare
 
@@ -114,14 +111,14 @@ class TrainingRun:
         with nnunet_folders_at(workplace.folder, results):
             prepare(dataset.name, self.network, CONFIGURATION, plan=self.plan)
             fold = fold_of(self.fraction, dataset)
-            summaries = results.glob(f"{dataset.name}/*/fold_{fold}/validation/summary.json")  # nnU-Net's last file
+            summaries = results.glob(f"{dataset.name}/*/fold_{fold}/validation/summary.json")  # nnU-Net writes it last
             if not (workplace.resume and any(summaries)):
                 _train(self.settings(dataset.name, fold, workplace), workplace.gpus)
         report = score_validation(dataset, fold_folder(results, dataset.name, fold), results)
         return dsc_of_targets(report, self.system, self.targets, self.setting)
 
     def settings(self, dataset: str, fold: int, workplace: Workplace) -> "TrainingSettings":
-        """What `stunet train` would be told."""
+        """The settings of `stunet train`."""
         from stunet.training import settings as options
         from stunet.training.recipes import recipe_of
 
@@ -144,38 +141,38 @@ class TrainingRun:
 
 
 def trained_model(folder: Path, key: str) -> Path:
-    """The model folder that a run of an experiment left.
+    """The model folder that a run of an experiment created.
 
     Raises:
-        UserError: it is not there.
+        UserError: it does not exist.
     """
     trained = sorted(run_folder(folder, key).glob("Dataset*/*/fold_*/checkpoint_final.pth"))
     if not trained:
-        raise FileError(f"The model of the run {key} is needed, which is not there: run it first.")
+        raise FileError(f"The model of the run {key} is missing: run it first.")
     return trained[0].parents[1]
 
 
 def run_folder(folder: Path, key: str) -> Path:
-    """Where a run of an experiment keeps its model and its predictions."""
+    """The folder with the model and predictions of a run."""
     return folder / "models" / key
 
 
 def fold_folder(results: Path, dataset: str, fold: int) -> Path:
-    """nnU-Net's folder of the one model that a run's folder holds.
+    """nnU-Net's fold folder of the only model in a run's folder.
 
     Raises:
         UserError: there is none.
     """
     found = sorted(results.glob(f"{dataset}/*/fold_{fold}"))
     if not found:
-        raise FileError(f"{results} holds no model of {dataset}, fold {fold}.")
+        raise FileError(f"{results} has no model of {dataset}, fold {fold}.")
     return found[0]
 
 
 @contextmanager
 def nnunet_folders_at(folder: Path, results: Path) -> Iterator[None]:
-    """Within, nnU-Net has raw and preprocessed data under `folder`, models in `results`; then all is as before."""
-    before = {name: os.environ.get(name) for name in KEPT_VARIABLES}
+    """Temporarily point nnU-Net to raw and preprocessed data under `folder` and to models in `results`."""
+    before = {name: os.environ.get(name) for name in FOLDER_VARIABLES}
     places = (folder / "raw", folder / "preprocessed", results)
     os.environ.update({name: str(place) for name, place in zip(FOLDER_VARIABLES, places, strict=True)})
     try:
@@ -187,23 +184,25 @@ def nnunet_folders_at(folder: Path, results: Path) -> Iterator[None]:
 
 
 def score_validation(dataset: Path, fold: Path, folder: Path) -> "EvaluationReport":
-    """Scores of what nnU-Net's validation predicted, computed anew from the label maps.
+    """Score the predictions of nnU-Net's validation anew from the label maps.
 
     Args:
         dataset: raw folder, made by `make_dataset`.
         fold: the fold's folder.
-        folder: in which links to the references are put.
+        folder: for links to the references.
     """
-    from stunet.datasets.raw import label_values, read_dataset_description
+    from stunet.evaluation.case_scores import EvaluationConfig
     from stunet.evaluation.report import evaluate
+    from stunet.plans.raw_dataset import read_raw_dataset
 
     references = made_folder(folder / "references")
     for path in validation_labels(dataset).values():
         link = references / path.name
         if not link.is_symlink():
             link.symlink_to(path.resolve())
-    names = label_values(read_dataset_description(dataset))
-    return evaluate(fold / "validation", references, {label: name for label, name in names.items() if label > 0})
+    labels = read_raw_dataset(dataset).labels
+    config = EvaluationConfig(members=labels.members, ignored=labels.ignored)
+    return evaluate(fold / "validation", references, labels.names, config)
 
 
 def _was_begun(results: Path, dataset: str, fold: int) -> bool:
@@ -213,12 +212,12 @@ def _was_begun(results: Path, dataset: str, fold: int) -> bool:
 
 
 def _train(settings: "TrainingSettings", gpus: int) -> None:
-    """Train in this process, or in as many as there are to be GPUs.
+    """Train in this process, or in one process per GPU.
 
     Raises:
         UserError: as `stunet.training.run.train`.
-        TrainingStopped: SIGTERM or Ctrl-C came; a checkpoint was saved.
-        RuntimeError: one of several processes failed; it has said why.
+        TrainingStopped: SIGTERM or Ctrl-C was received; a checkpoint was saved.
+        RuntimeError: one of several processes failed; it has printed why.
     """
     from stunet.training.launch import launch
     from stunet.training.stopping import EXIT_CODES, TrainingStopped
@@ -226,13 +225,13 @@ def _train(settings: "TrainingSettings", gpus: int) -> None:
     several = gpus > 1
     code = launch(train_and_exit, settings, processes=gpus) if several else train_and_exit(settings)
     if code in EXIT_CODES:
-        raise TrainingStopped("The training was told to stop and has saved itself. Continue with --resume.", code)
+        raise TrainingStopped("The training was stopped and is saved. Continue with --resume.", code)
     if code:
         raise RuntimeError(f"the training on {gpus} GPUs ended with exit code {code}")
 
 
 def train_and_exit(settings: "TrainingSettings") -> int:
-    """What this process, or each of several, does."""
+    """Train and return the exit code. Runs in this process, or in each of several."""
     from stunet.training.run import train
     from stunet.training.stopping import TrainingStopped
 

@@ -1,1 +1,1 @@
-"""A scan in, a label map out, and the grid between them."""
+"""Read scans, write label maps, and convert between their grids and the network's."""

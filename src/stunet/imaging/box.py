@@ -1,4 +1,4 @@
-"""The part of a scan that matters: what is not zero, or the body in a CT."""
+"""The relevant part of a scan: its nonzero voxels, or the body in a CT."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -10,20 +10,20 @@ Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Half-open ranges along three axes."""
 
 BODY_HU = -500.0
-"""Denser is body (or table, or clothes); the lungs, which are not, lie within it."""
+"""Voxels above this are body (or table, or clothes). The lungs are below it, but lie inside the body."""
 
 COARSE_MM = 4.0
-"""Spacing at which the body is looked for."""
+"""Spacing at which the body is searched."""
 
 SMALLEST_SHARE = 0.05
-"""A region counts that is at least so large, as a share of the largest: legs and arms do, instruments do not."""
+"""Regions at least this large, as a fraction of the largest, are kept: legs and arms are, instruments are not."""
 
 MARGIN_MM = 20.0
-"""Around the body; so much air may decide about the skin, and so much may have been taken for table."""
+"""Margin around the body: nearby air may affect the skin's labels, and some skin may be removed with the table."""
 
 
 def nonzero_box(array_CZYX: np.ndarray) -> Box:
-    """The smallest box around all voxels that are nonzero in any channel; the whole where there is none."""
+    """The smallest box around all voxels that are nonzero in any channel; the whole image if there are none."""
     ranges: list[tuple[int, int]] = []
     for axis in (1, 2, 3):
         planes = np.moveaxis(array_CZYX, axis, 0)
@@ -37,8 +37,8 @@ def nonzero_box(array_CZYX: np.ndarray) -> Box:
 def body_box(array_CZYX: np.ndarray, spacing: Sequence[float]) -> Box:
     """The box around the body in a CT, with `MARGIN_MM` of air.
 
-    Looked for on every few voxels: what is denser than `BODY_HU`, without what is thinner than three of them (the
-    table's shell, a blanket), in regions of some size. Where there is none, the whole.
+    The search uses every few voxels. It takes what is denser than `BODY_HU`, removes anything thinner than three of
+    these voxels (the table's shell, a blanket), and drops small regions. If nothing remains, the box is the whole scan.
 
     Args:
         array_CZYX: intensities in HU, in the first channel.

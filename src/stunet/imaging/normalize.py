@@ -1,4 +1,4 @@
-"""Intensities brought to the network's range, some planes at a time; what must be known of the whole comes first."""
+"""Normalise intensities plane by plane. Statistics of the whole channel are computed first."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from stunet.imaging.resample import PlaneReader, blocks
 from stunet.plans.preprocessing import ChannelNormalization, Convention
 
 EPSILON = 1e-8
-"""Smallest divisor, as in nnU-Net: a constant image becomes zeros."""
+"""Minimum divisor, as in nnU-Net: a constant image becomes zeros."""
 
 _DIVISORS: dict[Convention, Callable[[float], float]] = {
     "nnunet_v1": lambda std: std + EPSILON,
     "nnunet_v2": lambda std: max(std, EPSILON),
 }
-"""How each version of nnU-Net guards the z-score against a division by zero."""
+"""How each version of nnU-Net avoids division by zero in the z-score."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class IntensityMap:
     scale: float = 1.0
 
     def __call__(self, block: torch.Tensor) -> torch.Tensor:
-        """Map a float32 block in place and return it."""
+        """Apply the mapping to a float32 block in place, and return it."""
         return block.clamp_(self.lower, self.upper).sub_(self.shift).div_(self.scale)
 
 
@@ -49,13 +49,13 @@ def intensity_map(
     convention: Convention,
     mask: PlaneReader | None = None,
 ) -> IntensityMap:
-    """What a scheme does to one channel; schemes that look at the image itself read it through once.
+    """The intensity mapping of a scheme for one channel. Schemes that depend on the image read it once.
 
     Args:
         read: The channel's planes.
         shape: (Z, Y, X) of the channel.
         channel: The scheme.
-        convention: Whose guard against a division by zero.
+        convention: The nnU-Net version whose guard against division by zero is used.
         mask: Planes of 0 and 1, or False and True: voxels outside do not count. None: all are inside.
     """
     if channel.scheme == "ct":
@@ -70,7 +70,7 @@ def intensity_map(
 
 
 def normalized(read: PlaneReader, intensity: IntensityMap, mask: PlaneReader | None = None) -> PlaneReader:
-    """Normalise one channel as it is read, in any order; outside the mask, if there is one, it becomes zero."""
+    """Normalise one channel as it is read, in any order. Voxels outside the mask, if given, become zero."""
 
     def planes(start: int, stop: int) -> torch.Tensor:
         """The normalised planes start..stop - 1."""
@@ -83,7 +83,7 @@ def normalized(read: PlaneReader, intensity: IntensityMap, mask: PlaneReader | N
 def measure_intensities(
     read: PlaneReader, shape: Sequence[int], mask: PlaneReader | None = None
 ) -> IntensityStatistics:
-    """One pass over a channel (Z, Y, X), in float64, of the voxels in the mask; defaults where there are none."""
+    """Statistics of a channel (Z, Y, X) in the mask, in one pass and in float64; defaults if the mask is empty."""
     count, total, squares, origin = 0, 0.0, 0.0, None
     low, high = float("inf"), float("-inf")
     for start, stop in blocks(shape):
@@ -93,7 +93,7 @@ def measure_intensities(
         if not values.numel():
             continue
         low, high = min(low, float(values.min())), max(high, float(values.max()))
-        # a first value is taken from all others, so that squares of large numbers do not cancel
+        # the first value is subtracted from all others, so that squares of large numbers do not cancel
         origin = float(values.flatten()[0]) if origin is None else origin
         shifted = values.double().sub_(origin)
         count, total = count + shifted.numel(), total + float(shifted.sum())

@@ -1,4 +1,4 @@
-"""Large arrays on disk, of which memory holds only the pages that are looked at."""
+"""Large arrays on disk, with only the pages in use in memory."""
 
 import math
 import mmap
@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 LARGE_BYTES = 128 * 2**20
-"""Smaller arrays are in memory: 512 x 512 x 256 voxels of int16 are the smallest on disk."""
+"""Smaller arrays stay in memory. 512 x 512 x 256 voxels of int16 are the smallest on disk."""
 
 _PAGE_OUT = 21
-"""Linux' MADV_PAGEOUT, which Python has no name for: as MADV_DONTNEED, but private changes are kept."""
+"""Linux's MADV_PAGEOUT, for which Python has no constant. Like MADV_DONTNEED, but private changes are kept."""
 
 
 def zeros(shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
-    """Zeros, in memory, or if they are large in a temporary file without a name, which goes when the array goes.
+    """Zeros, in memory or, if they are large, in an unnamed temporary file that is deleted with the array.
 
-    The file lies where `tempfile` puts files (`TMPDIR` chooses); without room there the array is in memory after all.
+    The file is in `tempfile`'s folder (set by `TMPDIR`). If there is no space, the array is in memory instead.
     """
     if math.prod(shape) * np.dtype(dtype).itemsize >= LARGE_BYTES:
         try:
@@ -34,10 +34,10 @@ def zeros(shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
 
 
 def zeros_in(file: IO[bytes], shape: Sequence[int], dtype: DTypeLike) -> np.memmap:
-    """Zeros that fill an empty file; what is written to them is in the file.
+    """Zeros that fill an empty file. Writing to them writes to the file.
 
     Raises:
-        OSError: there is no room for all of them; found out now, for a later write without room kills a process.
+        OSError: there is not enough space; checked here, because a later write without space kills a process.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if hasattr(os, "posix_fallocate"):
@@ -50,10 +50,10 @@ def zeros_in(file: IO[bytes], shape: Sequence[int], dtype: DTypeLike) -> np.memm
 
 
 def release(array: np.ndarray) -> None:
-    """Give back the memory of an array that lies in a file: of all of it, also where `array` is a view of a part.
+    """Free the memory of an array that is mapped to a file, including all of it if `array` is a view of a part.
 
-    It stays as it is, and is read from the file again when it is looked at; what was written to a private map
-    (`numpy.memmap` with mode "c") stays in memory. Other arrays are left alone.
+    The contents stay valid and are read from the file again on access. Data written to a private map (`numpy.memmap`
+    with mode "c") stays in memory. Other arrays are not touched.
     """
     owner: object = array
     while isinstance(owner, np.ndarray) and not isinstance(owner, np.memmap):
@@ -61,5 +61,5 @@ def release(array: np.ndarray) -> None:
     while isinstance(owner, np.memmap) and isinstance(owner.base, np.memmap):
         owner = owner.base
     if isinstance(owner, np.memmap) and isinstance(owner.base, mmap.mmap) and sys.platform == "linux":
-        with suppress(OSError):  # an old kernel, or somebody else's file: its pages stay until others need the room
+        with suppress(OSError):  # old kernel, or another user's file: the pages stay until the system needs memory
             owner.base.madvise(_PAGE_OUT if owner.mode == "c" else mmap.MADV_DONTNEED)

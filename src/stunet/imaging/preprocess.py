@@ -1,8 +1,8 @@
-"""From a scan to the network's grid, with a record by which labels find back to the scan's grid.
+"""Bring a scan to the network's grid, with a record that maps labels back to the scan's grid.
 
-The order of steps is nnU-Net's: (orientation,) transpose, crop to what is not zero, normalise, resample; its version 1
-resamples before it normalises. Geometry is views until the last step. Intensities are made some planes at a time, so a
-scan is in memory once at most, in the type of its file, and of the network's image only what is asked for.
+The steps follow nnU-Net: (orientation,) transpose, crop to the nonzero box, normalise, resample. Version 1 resamples
+before it normalises. Geometry changes are views until the last step. Intensities are computed a few planes at a time.
+So memory holds at most one copy of the scan, in its file's type, and only the requested planes of the network's image.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,25 +30,25 @@ from stunet.imaging.volume import AxisMoves, Volume, axis_moves
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 
 MASK_THRESHOLD = 0.5 - 1e-6
-"""Resampled masks are true from one half on; the margin is float32's."""
+"""Resampled masks are true from one half up; the margin allows for float32 rounding."""
 
 PartFinder = Callable[[np.ndarray, Sequence[float]], Box]
-"""From a scan (C, Z, Y, X) in network axes, and its spacing in mm, to the box of it that matters."""
+"""Takes a scan (C, Z, Y, X) in network axes and its spacing in mm, and returns the box to process."""
 
 
 @dataclass(frozen=True)
 class GridRecord:
-    """How the network's grid lies in the scan's: all that is needed to bring labels back.
+    """The relation between the network's grid and the scan's; everything needed to map labels back.
 
     Attributes:
         scan_shape: (Z, Y, X) of the file.
-        reorientation: Moves that brought the file's axes to the plan's orientation.
+        reorientation: Moves from the file's axes to the plan's orientation.
         transpose_forward: Network axis a is the (reoriented) scan's axis transpose_forward[a].
-        crop_box: What was kept, in network axes: half-open ranges.
+        crop_box: The kept part, in network axes: half-open ranges.
         cropped_spacing: Spacing of the scan's voxels in mm, network axes.
         network_shape: Size of the network's grid, which covers the same extent as the crop.
-        image_separate_axis: Thick axis that was resampled on its own, network axes; None where all were alike.
-        logits_orders: Interpolation order per network axis on the way from the network's grid to the cropped one.
+        image_separate_axis: Thick axis that was resampled separately, network axes; None if there is none.
+        logits_orders: Interpolation order per network axis from the network's grid to the cropped one.
     """
 
     scan_shape: tuple[int, int, int]
@@ -69,15 +69,15 @@ class GridRecord:
 
 @dataclass(frozen=True, eq=False)
 class PreparedImage:
-    """A scan on the network's grid, of which some planes at a time are made.
+    """A scan on the network's grid, computed a few planes at a time.
 
-    Asked for from the first plane to the last, in whatever portions, each voxel of the scan is read once; any other
-    order works, and is slower. Not for several threads at once.
+    If planes are requested from first to last, in any portions, each voxel of the scan is read once. Any other order
+    works but is slower. Not thread-safe.
 
     Attributes:
         record: For `cropped_view`.
         channels: The source of each channel's planes.
-        device: Where planes are made.
+        device: Where planes are computed.
     """
 
     record: GridRecord
@@ -90,13 +90,13 @@ class PreparedImage:
         return len(self.channels), *self.record.network_shape
 
     def planes(self, start: int, stop: int) -> torch.Tensor:
-        """Make planes start..stop - 1.
+        """Compute planes start..stop - 1.
 
         Returns:
             (C, stop - start, Y, X) float32 on the device.
 
         Raises:
-            ValueError: If there are no such planes.
+            ValueError: There are no such planes.
         """
         channels, depth, rows, columns = self.shape
         if not 0 <= start <= stop <= depth:
@@ -110,22 +110,23 @@ class PreparedImage:
 def prepare(
     volume: Volume, plan: PreprocessingPlan, device: torch.device | str = "cpu", find_part: PartFinder | None = None
 ) -> PreparedImage:
-    """Bring a scan to the network's grid and intensities, plane by plane when they are asked for.
+    """Bring a scan to the network's grid and intensities, with planes computed on request.
 
-    What must be known of the whole scan (its nonzero box, its range or its mean) is found here, by reading it through
-    slab by slab. Only a plan with masks holds more: the scan's mask, a byte a voxel, and seven while it is found.
+    Properties of the whole scan (its nonzero box, its range or its mean) are computed here, by reading it slab by slab.
+    Only a plan with masks needs more memory: the scan's mask, one byte per voxel, and seven while it is computed.
 
     Args:
-        volume: Any orientation, any real type; its array is read again for each plane, so it must not be changed.
-        plan: What the network was trained with.
-        device: Where resampling runs and the planes lie.
-        find_part: Finds the part to bring, whose intensities are normalised as those of the whole; all by default.
+        volume: Any orientation, any real type. Its array is read again for each plane, so it must not change.
+        plan: The preprocessing that the network was trained with.
+        device: Where resampling runs and the planes are stored.
+        find_part: Finds the part to process; its intensities are normalised with the whole scan's statistics. Default:
+            everything.
 
     Returns:
-        The image, whose planes together are what `preprocess` gives, and the record of its grid.
+        The image, whose planes together equal the result of `preprocess`, and the record of its grid.
 
     Raises:
-        UserError: If the scan has another number of channels than the plan, voxels that are not finite, or would
+        UserError: The scan has another number of channels than the plan or voxels that are not finite, or it would
             shrink to nothing at the plan's spacing.
     """
     _check_channels(volume, plan)
@@ -145,10 +146,10 @@ def prepare(
 def preprocess(
     volume: Volume, plan: PreprocessingPlan, device: torch.device | str = "cpu"
 ) -> tuple[torch.Tensor, GridRecord]:
-    """Bring a scan to the network's grid and intensities, all of it at once; see `prepare`.
+    """Bring a whole scan to the network's grid and intensities at once; see `prepare`.
 
-    Equals nnU-Net v2's `DefaultPreprocessor.run_case_npy`, or nnU-Net v1's `GenericPreprocessor` where the plan's
-    convention says so. The result may be smaller than a patch; padding is the sliding window's matter.
+    Equals nnU-Net v2's `DefaultPreprocessor.run_case_npy`, or nnU-Net v1's `GenericPreprocessor` if the plan's
+    convention says so. The result may be smaller than a patch; the sliding window pads it.
 
     Returns:
         Image (C, Z, Y, X) float32 in network axes, and the record of its grid.
@@ -160,7 +161,7 @@ def preprocess(
 def cropped_view(array: np.ndarray, record: GridRecord) -> np.ndarray:
     """View an array on the scan's grid as the cropped grid in network axes.
 
-    Writing to the view of a label map writes to the map itself, so labels can be restored piece by piece.
+    Writing to the view of a label map writes to the map itself, so labels can be restored in parts.
 
     Args:
         array: (..., Z, Y, X) of `record.scan_shape`, axes as in the file.
@@ -175,7 +176,7 @@ def cropped_view(array: np.ndarray, record: GridRecord) -> np.ndarray:
 
 
 def _check_channels(volume: Volume, plan: PreprocessingPlan) -> None:
-    """Refuse another number of channels than the plan's, and RGB channels outside 0..255."""
+    """Refuse a number of channels other than the plan's, and RGB channels outside 0..255."""
     if len(volume.array) != len(plan.normalization):
         raise UserError(
             f"{volume.source}: has {len(volume.array)} channel(s), but the model needs {len(plan.normalization)}; "
@@ -190,7 +191,7 @@ def _check_channels(volume: Volume, plan: PreprocessingPlan) -> None:
 
 
 def _check_finite(volume: Volume) -> None:
-    """Refuse NaN and infinities, which resampling would spread over the whole scan."""
+    """Refuse NaN and infinity, which resampling would spread over the whole scan."""
     if volume.array.dtype.kind != "f":
         return
     count, first = 0, None
@@ -208,7 +209,7 @@ def _check_finite(volume: Volume) -> None:
 
 
 def _plan_grid(volume: Volume, plan: PreprocessingPlan) -> GridRecord:
-    """Work out every shape between the file and the network."""
+    """Compute all shapes from the file to the network."""
     moves = axis_moves(volume.affine, plan.orientation) if plan.orientation else AxisMoves()
     order = plan.transpose_forward
     oriented_spacing = [volume.spacing[axis] for axis in moves.transpose]
@@ -240,7 +241,7 @@ def _part_of(record: GridRecord, part: Box, plan: PreprocessingPlan, volume: Vol
 def _network_shape(box: Box, spacing: Sequence[float], plan: PreprocessingPlan, volume: Volume) -> tuple[int, int, int]:
     """Voxels (Z, Y, X) of the network's grid over a box."""
     z, y, x = (stop - start for start, stop in box)
-    # one division, then one product, then round half to even: the order decides the last voxel
+    # one division, one product, then round half to even: this order determines the last voxel
     network = [round(old / new * size) for old, new, size in zip(spacing, plan.spacing, (z, y, x), strict=True)]
     if min(network) < 1:
         raise FileError(
@@ -251,7 +252,7 @@ def _network_shape(box: Box, spacing: Sequence[float], plan: PreprocessingPlan, 
 
 
 def _nonzero_mask(array_CZYX: np.ndarray) -> np.ndarray:
-    """Voxels (Z, Y, X) that are nonzero in any channel, holes filled (of a crop, as of the whole image)."""
+    """Voxels (Z, Y, X) that are nonzero in any channel, with holes filled (the same for a crop and the whole)."""
     nonzero = np.zeros(array_CZYX.shape[1:], dtype=bool)
     for channel in array_CZYX:
         nonzero |= channel != 0
@@ -270,7 +271,7 @@ class _Source:
 
     Attributes:
         read: Its planes, as in the scan.
-        mask: Planes of what counts; None where all does.
+        mask: Planes of the voxels that count; None if all do.
         resampling: To the network's grid.
     """
 
@@ -283,7 +284,7 @@ class _Source:
         return ResampledPlanes(self.read, self.resampling)
 
     def resampled_mask(self) -> PlaneReader | None:
-        """The mask on the network's grid; a voxel is true where at least half of it is."""
+        """The mask on the network's grid. A voxel is true if at least half of it is."""
         if self.mask is None:
             return None
         linear = replace(self.resampling, interpolation=replace(self.resampling.interpolation, order=1))
@@ -292,7 +293,7 @@ class _Source:
 
 
 def _sources(volume: Volume, plan: PreprocessingPlan, record: GridRecord, device: torch.device) -> list[_Source]:
-    """The channels of the record's box."""
+    """The channels within the record's box."""
     cropped_CZYX = cropped_view(volume.array, record)
     interpolation = Interpolation(plan.image_order, record.image_separate_axis, plan.image_order_z)
     resampling = Resampling(record.cropped_shape, record.network_shape, interpolation, device)
@@ -311,7 +312,7 @@ def _normalize_then_resample(whole: _Source, part: _Source, channel: ChannelNorm
 
 
 def _resample_then_normalize(whole: _Source, part: _Source, channel: ChannelNormalization) -> PlaneReader:
-    """nnU-Net v1's order for one channel; statistics are those of the resampled image, in the resampled mask."""
+    """nnU-Net v1's order for one channel. Statistics come from the resampled image within the resampled mask."""
     shape = whole.resampling.new_shape
     intensity = intensity_map(whole.resampled(), shape, channel, "nnunet_v1", whole.resampled_mask())
     return normalized(part.resampled(), intensity, part.resampled_mask())

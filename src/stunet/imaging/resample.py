@@ -1,12 +1,12 @@
-"""Resampling as matrix products: splines are linear and separable, so one small matrix per axis is all there is.
+"""Resampling as matrix products. Splines are linear and separable, so one small matrix per axis is enough.
 
-The operator of an axis is what `scipy.ndimage.zoom` does to an identity matrix, prefilter and edges included. Applied
-along all three axes and clipped to the input's range it equals `skimage.transform.resize(mode="edge",
+The operator of an axis is the result of `scipy.ndimage.zoom` on an identity matrix, including prefilter and edges.
+Applied along all three axes and clipped to the input's range, it equals `skimage.transform.resize(mode="edge",
 anti_aliasing=False)`, which nnU-Net calls. Matrices are computed in float64, products in float32.
 
-The prefilter makes the matrix of a cubic spline dense, but its weights fall to 2 - sqrt(3) = 0.27 of themselves with
-each sample, and 16 samples away they drown in float32's rounding. So planes are resampled some rows and columns at a
-time, from those of the input that matter to them, and a volume some planes at a time.
+The prefilter makes the matrix of a cubic spline dense. But its weights fall by a factor of 2 - sqrt(3) = 0.27 with each
+sample, and 16 samples away they are below float32's rounding error. So planes are resampled some rows and columns at a
+time, from only the relevant part of the input, and a volume some planes at a time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,25 +20,25 @@ from scipy import ndimage
 from stunet.imaging.paging import release
 
 SLAB_VOXELS = 1 << 20
-"""Voxels converted to float32 or resampled at a time."""
+"""Number of voxels that are converted to float32 or resampled at a time."""
 
 NEGLIGIBLE = 2.0**-30
-"""Weights below this fraction of an operator's largest count as zero; a float32 is only good to 2^-24."""
+"""Weights below this fraction of an operator's largest weight count as zero. float32 has a precision of 2^-24."""
 
 BAND_SAMPLES = 32
-"""Rows or columns that are made at a time: few, so that few of the input matter to them, enough for fast products."""
+"""Rows or columns computed at a time: few, so that they depend on little input, but enough for fast products."""
 
 PlaneReader = Callable[[int, int], torch.Tensor]
-"""Gives planes start..stop - 1 of one channel as float32 (stop - start, Y, X) on the device of the computation.
+"""Returns planes start..stop - 1 of one channel as float32 (stop - start, Y, X) on the device of the computation.
 
-The tensor is the caller's own, to write to.
+The caller owns the tensor and may write to it.
 """
 
 
 def axis_operator(n_in: int, n_out: int, order: int) -> np.ndarray:
-    """Return the resampling of one axis, from n_in samples to n_out over the same extent, as a matrix.
+    """Return the matrix that resamples one axis from n_in samples to n_out over the same extent.
 
-    The order is that of the spline, 0 (nearest) to 5. The matrix is (n_out, n_in) float64.
+    `order` is that of the spline, 0 (nearest) to 5. The matrix is (n_out, n_in) float64.
     """
     if n_in == n_out:
         return np.eye(n_in)
@@ -49,7 +49,7 @@ def axis_operator(n_in: int, n_out: int, order: int) -> np.ndarray:
 
 
 def nearest_taps(n_in: int, n_out: int) -> np.ndarray:
-    """Return for each output sample (n_out,) the int64 index of the nearest input sample; of two, the upper."""
+    """Return the int64 index of the nearest input sample for each output (n_out,). Ties go to the upper one."""
     return np.clip(np.floor(_positions(n_in, n_out) + 0.5), 0, n_in - 1).astype(np.int64)
 
 
@@ -72,16 +72,16 @@ def _positions(n_in: int, n_out: int) -> np.ndarray:
 def separate_axis(
     spacing: Sequence[float], other_spacing: Sequence[float], force: bool | None, threshold: float
 ) -> int | None:
-    """Decide as nnU-Net does which thick axis is resampled on its own (`determine_do_sep_z_and_axis`).
+    """Decide as nnU-Net does whether a thick axis is resampled separately (`determine_do_sep_z_and_axis`).
 
     Args:
-        spacing: Of the grid looked at first, in mm.
-        other_spacing: Of the grid looked at when the first is not anisotropic.
-        force: True always (then by the first grid), False never, None by `threshold`.
+        spacing: Of the grid that is checked first, in mm.
+        other_spacing: Of the grid that is checked if the first is not anisotropic.
+        force: True always (using the first grid), False never, None by `threshold`.
         threshold: Ratio of the largest to the smallest spacing.
 
     Returns:
-        The axis, or None to treat all alike; also None when two axes are equally thick.
+        The axis, or None to treat all axes alike; also None if two axes are equally thick.
     """
     candidates = [spacing] if force else [] if force is False else [spacing, other_spacing]
     for candidate in candidates:
@@ -93,12 +93,12 @@ def separate_axis(
 
 @dataclass(frozen=True)
 class Interpolation:
-    """How a volume is interpolated.
+    """How to interpolate a volume.
 
     Attributes:
         order: Spline order, 0 (nearest) to 5; 1 is linear, 3 cubic.
-        separate_axis: The axis (0, 1 or 2 for Z, Y or X) resampled on its own after the others, as nnU-Net does for
-            thick slices: the planes across it come first, each clipped to its own range. None: all axes are alike
+        separate_axis: The axis (0, 1 or 2 for Z, Y or X) that is resampled separately, after the others, as nnU-Net
+            does for thick slices. Each plane across it is clipped to its own range. None: all axes are treated alike,
             and the result is clipped to the range of the whole.
         separate_order: Spline order along the separate axis.
     """
@@ -135,13 +135,13 @@ def read_block(array_ZYX: np.ndarray, start: int, stop: int, device: torch.devic
 
 
 def copy_planes(read: PlaneReader, output_ZYX: torch.Tensor, start: int = 0) -> None:
-    """Fill a tensor with as many planes as it has, from plane `start` on, slab by slab."""
+    """Fill a tensor with planes, starting at plane `start`, slab by slab."""
     for first, last in blocks(output_ZYX.shape):
         output_ZYX[first:last] = read(start + first, start + last)
 
 
 def blocks(shape: Sequence[int], start: int = 0) -> list[tuple[int, int]]:
-    """Cut planes start..start + Z - 1 of (Z, Y, X) into half-open ranges of about `SLAB_VOXELS` voxels."""
+    """Split planes start..start + Z - 1 of (Z, Y, X) into half-open ranges of about `SLAB_VOXELS` voxels."""
     depth, y, x = shape
     step = max(1, SLAB_VOXELS // max(1, y * x))
     return [(first, min(first + step, start + depth)) for first in range(start, start + depth, step)]
@@ -149,7 +149,7 @@ def blocks(shape: Sequence[int], start: int = 0) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, eq=False)
 class Resampling:
-    """From one grid to another over the same extent; what all channels share.
+    """A resampling from one grid to another over the same extent, shared by all channels.
 
     Attributes:
         shape, new_shape: (Z, Y, X) of the two grids.
@@ -169,7 +169,7 @@ class Resampling:
         return tuple(_axis(n_in, n_out, order, self.device) for n_in, n_out, order in sizes)
 
     def along(self, axis: int, block_ZYX: torch.Tensor) -> torch.Tensor:
-        """Resample the whole of one axis of a block; the block itself where that keeps its size."""
+        """Resample one axis of a block completely. Returns the block itself if the size does not change."""
         n_in, n_out = self.shape[axis], self.new_shape[axis]
         return block_ZYX if n_in == n_out else torch.cat(list(self._bands(axis, block_ZYX)), dim=axis)
 
@@ -182,20 +182,20 @@ class Resampling:
 
     @property
     def overshoots(self) -> bool:
-        """Whether values beyond the input's range can come out, which the clip then takes back."""
+        """Whether results can exceed the input's range, so that they must be clipped."""
         changed = [old != new for old, new in zip(self.shape, self.new_shape, strict=True)]
         return self.interpolation.order > 1 and any(changed)
 
 
 class ResampledPlanes:
-    """One channel on another grid, made some planes at a time: a `PlaneReader`.
+    """One channel on another grid, computed a few planes at a time: a `PlaneReader`.
 
-    Planes of the input are resampled within themselves, then those that matter to the planes asked for are put together
-    along Z. The former are kept for the next request: asked for from the first plane to the last, in whatever portions,
-    a channel is read and resampled once. Any other order gives the same planes for more work. In memory are the planes
-    of the input that matter to one request.
+    First, planes of the input are resampled in-plane. Then the planes needed for a request are combined along Z. The
+    former are kept for the next request: if planes are requested from first to last, in any portions, a channel is read
+    and resampled once. Any other order gives the same planes for more work. Memory holds the input planes of one
+    request.
 
-    Where the clip needs the range of the whole input, that is read through once in the beginning.
+    If clipping needs the range of the whole input, the input is first read once.
     """
 
     def __init__(self, read: PlaneReader, resampling: Resampling):
@@ -213,11 +213,11 @@ class ResampledPlanes:
         planes_ZYX = along_z.apply(self._input_planes(*along_z.inputs(start, stop)), 0, start, stop)
         if self._range:
             planes_ZYX.clamp_(*self._range)
-        # a separate Z is done, Y or X comes last
+        # a separate Z is already done; Y or X comes last
         return self._resampling.along(self._separate, planes_ZYX) if self._separate else planes_ZYX
 
     def _input_planes(self, first: int, last: int) -> torch.Tensor:
-        """Planes first..last - 1 of the input, resampled within the plane; those of the last call are at hand."""
+        """Planes first..last - 1 of the input, resampled in-plane. Those of the last call are reused."""
         if self._first <= first < self._last:
             kept_ZYX = self._held_ZYX[first - self._first : last - self._first]
         else:
@@ -229,7 +229,7 @@ class ResampledPlanes:
         return self._held_ZYX
 
     def _within_planes(self, first: int, last: int) -> torch.Tensor:
-        """Read planes and resample their axes, but not a separate one; clip them if each has its own range."""
+        """Read planes and resample their axes, except a separate one. Clip them if each has its own range."""
         planes_ZYX = block_ZYX = self._read(first, last)
         for axis in (1, 2):
             if axis != self._separate:
@@ -240,7 +240,7 @@ class ResampledPlanes:
 
 
 def _value_range(read: PlaneReader, shape: Sequence[int], axis: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Smallest and largest value of a channel, or of each of its planes across an axis that is not Z.
+    """Minimum and maximum of a channel, or of each of its planes across an axis other than Z.
 
     Returns:
         Two tensors that broadcast against (Z, Y, X).
@@ -251,38 +251,37 @@ def _value_range(read: PlaneReader, shape: Sequence[int], axis: int | None) -> t
 
 
 def _extremes(block_ZYX: torch.Tensor, axes: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Smallest and largest values over some axes, which stay with one entry."""
+    """Minimum and maximum over some axes, which are kept with length 1."""
     return block_ZYX.amin(axes, keepdim=True), block_ZYX.amax(axes, keepdim=True)
 
 
 @dataclass(frozen=True, eq=False)
 class _AxisTaps:
-    """Each sample of the new axis is one of the old.
+    """An axis operator where each new sample equals one of the old.
 
     Attributes:
-        taps: (n_out,) which, never decreasing.
+        taps: (n_out,) index of the old sample, never decreasing.
     """
 
     taps: np.ndarray
 
     def inputs(self, start: int, stop: int) -> tuple[int, int]:
-        """Half-open range of the input samples that matter to outputs start..stop - 1."""
+        """Half-open range of the input samples needed for outputs start..stop - 1."""
         return int(self.taps[start]), int(self.taps[stop - 1]) + 1
 
     def apply(self, block_ZYX: torch.Tensor, axis: int, start: int, stop: int) -> torch.Tensor:
-        """Outputs start..stop - 1 along an axis, from a block that has `inputs(start, stop)` along it; never a view."""
+        """Outputs start..stop - 1 along an axis, from a block with `inputs(start, stop)` along it; never a view."""
         positions = torch.from_numpy(self.taps[start:stop] - self.taps[start])
         return block_ZYX.index_select(axis, positions.to(block_ZYX.device))
 
 
 @dataclass(frozen=True, eq=False)
 class _AxisMatrix:
-    """Each sample of the new axis is a weighted sum of the old ones around it.
+    """An axis operator where each new sample is a weighted sum of old samples around it.
 
     Attributes:
         matrix: (n_out, n_in) float32.
-        first, last: (n_out,) half-open range that holds all inputs whose weight is not negligible; neither ever
-            decreases.
+        first, last: (n_out,) half-open range of all inputs with a non-negligible weight; neither ever decreases.
     """
 
     matrix: torch.Tensor
@@ -302,13 +301,13 @@ class _AxisMatrix:
 
 
 def _axis(n_in: int, n_out: int, order: int, device: torch.device) -> _AxisMatrix | _AxisTaps:
-    """The operator of an axis in the form that is least work."""
+    """The operator of an axis in its cheapest form."""
     if n_in == n_out or order == 0:
         return _AxisTaps(nearest_taps(n_in, n_out))
     operator = axis_operator(n_in, n_out, order).astype(np.float32)
     weights = np.abs(operator)
     matters = weights > NEGLIGIBLE * weights.max()
-    # an output that lies on an input needs that alone; its neighbours need more
+    # an output at an input sample needs only that sample; its neighbours need more
     first = np.minimum.accumulate(matters.argmax(axis=1)[::-1])[::-1]
     last = np.maximum.accumulate(n_in - matters[:, ::-1].argmax(axis=1))
     return _AxisMatrix(torch.from_numpy(operator).to(device), first, last)

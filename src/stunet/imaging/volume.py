@@ -1,4 +1,4 @@
-"""A scan in memory: voxels, the affine that places them in the patient, and moves between axis orders.
+"""A scan in memory: voxels, the affine that places them in the patient, and changes of axis order.
 
 Legend: C channel, Z slice, Y row, X column. Arrays are (C, Z, Y, X), the transpose of NIfTI's (i, j, k) = (x, y, z); an
 affine is 4x4 and maps the voxel index (x, y, z, 1) to world millimetres, RAS+ (x to the patient's Right, y to Anterior,
@@ -7,7 +7,7 @@ z to Superior). Spacings and shapes are in (Z, Y, X) order.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,19 +17,32 @@ if TYPE_CHECKING:
     import nibabel
     import SimpleITK
 
+    from stunet.imaging.formats.dicom.geometry import Stack
+
 MAX_VOXELS = 2**31
-"""Scans that claim more voxels are refused before anything is allocated: 512x512x8192 fits, no scanner makes more."""
+"""Scans that claim more voxels are refused before allocation. 512x512x8192 fits; no scanner makes more."""
 
 SPACING_LIMITS_MM = (0.01, 100.0)
-"""Voxel sizes outside this range are taken for a broken header; clinical and micro-CT scans lie well inside."""
+"""Voxel sizes outside this range indicate a broken header. Clinical and micro-CT scans are well inside."""
 
 SHEAR_TOLERANCE = 0.01
-"""Largest cosine between two voxel axes (0.6 degrees) that still counts as a right angle."""
+"""Maximum cosine between two voxel axes (0.6 degrees off) that counts as a right angle."""
 
 SAME_GRID_TOLERANCE_MM = 0.01
-"""Channels of one scan may place a corner voxel this far apart; headers round to float32."""
+"""Maximum distance between corners of the channels of one scan. Headers round to float32."""
 
 _AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
+
+
+class OnSlices(Protocol):
+    """Knows the DICOM slices of a volume; see `stunet.imaging.formats.dicom.series`."""
+
+    @property
+    def stack(self) -> "Stack":
+        """The slices, in order."""
+
+    def labels_on_slices(self, labels_ZYX: np.ndarray) -> np.ndarray:
+        """Labels (Z, Y, X) on the volume's grid, mapped to the original slices: (slices, rows, columns)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +52,14 @@ class Volume:
     Attributes:
         array: (C, Z, Y, X) real voxel values in the type of the file (int16 stays int16), else float32.
         affine: (4, 4) float64, voxel index (x, y, z, 1) to RAS+ millimetres.
-        nifti_header: The header bytes of the NIfTI file it came from, so that a label map can repeat its geometry to
-            the byte; None for other sources.
+        nifti_header: The header bytes of the original NIfTI file, so that a label map can copy its geometry byte for
+            byte; None for other sources.
         source: Path of the file or folder, for messages.
-        stated_spacing: (Z, Y, X) mm as the file writes it; None where only the affine knows. For oblique scans the
+        stated_spacing: (Z, Y, X) mm as written in the file; None if only the affine gives it. For oblique scans the
             affine's column lengths differ from it in the last digits, enough to change a rounded shape.
-        warnings: Sentences about what was guessed or passed over when it was read, each with the file's name.
+        warnings: Sentences about guesses and ignored content, each with the file's name.
+        slices: The original DICOM slices, to which it maps labels back; None for other sources, and after the axes were
+            moved.
     """
 
     array: np.ndarray
@@ -53,12 +68,13 @@ class Volume:
     source: str = "the scan"
     stated_spacing: tuple[float, float, float] | None = None
     warnings: tuple[str, ...] = ()
+    slices: "OnSlices | None" = None
 
     def __post_init__(self) -> None:
-        """Check what every volume must be, wherever it comes from; `from_array` makes other arrays fit.
+        """Check the requirements of every volume. `from_array` converts other arrays.
 
         Raises:
-            UserError: an array that is not (C, Z, Y, X) of real numbers, or an affine that places no scan.
+            UserError: the array is not (C, Z, Y, X) of real numbers, or the affine is not that of a scan.
         """
         if not isinstance(self.array, np.ndarray) or self.array.ndim != 4 or 0 in self.array.shape:
             raise FileError(f"{self.source}: needs an array (C, Z, Y, X) with voxels, not {np.shape(self.array)}.")
@@ -77,20 +93,20 @@ class Volume:
         spacing: Sequence[float] | None = None,
         source: str = "the array",
     ) -> "Volume":
-        """A scan from an array, and where its voxels lie.
+        """Create a scan from an array and its position.
 
         Args:
-            array: (Z, Y, X), or (C, Z, Y, X) with a channel axis: numpy, or what numpy makes an array of. nibabel's
-                arrays are (X, Y, Z): use `from_nibabel`, or transpose them. An array in the right type is not copied,
-                so it must not change while it is used. Booleans become uint8, fractions float32.
-            affine: (4, 4) voxel index (x, y, z, 1) to RAS+ millimetres, as nibabel has it.
+            array: (Z, Y, X), or (C, Z, Y, X) with a channel axis: a NumPy array or anything NumPy can convert.
+                nibabel's arrays are (X, Y, Z): use `from_nibabel`, or transpose them. An array of the right type is not
+                copied, so it must not change while in use. Booleans become uint8, fractions float32.
+            affine: (4, 4) voxel index (x, y, z, 1) to RAS+ millimetres, as in nibabel.
             spacing: (Z, Y, X) mm, instead of an affine. The voxel axes x, y, z then run to the patient's left, back and
-                head ("LPS"), and the first voxel lies at 0, as in an image of SimpleITK with this spacing.
-            source: what messages call the scan.
+                head ("LPS"), and the first voxel is at 0, as in a SimpleITK image with this spacing.
+            source: name of the scan in messages.
 
         Raises:
-            UserError: not an array of real numbers with three or four axes, an affine or a spacing that no scan has, or
-                not one of the two.
+            UserError: the array is not of real numbers with three or four axes, the affine or spacing is not that of a
+                scan, or not exactly one of the two is given.
 
         >>> Volume.from_array(np.zeros((20, 30, 40)), spacing=(2.5, 0.8, 0.8)).shape
         (20, 30, 40)
@@ -108,13 +124,15 @@ class Volume:
 
     @classmethod
     def from_nibabel(cls, image: "nibabel.spatialimages.SpatialImage") -> "Volume":
-        """A scan from an image of nibabel, with the checks that a file gets.
+        """Create a scan from a nibabel image, with the same checks as for a file.
 
         Args:
-            image: 3D, of any of nibabel's formats. Of a NIfTI image the header is kept, so labels repeat its geometry.
+            image: 3D, in any of nibabel's formats. The header of a NIfTI image is kept, so that labels copy its
+                geometry.
 
         Raises:
-            UserError: an image that cannot be read, is not 3D or not of real numbers, or whose header places no scan.
+            UserError: the image cannot be read, is not 3D or not of real numbers, or its geometry is not that of a
+                scan.
         """
         from stunet.imaging.formats.nibabel_image import volume_of
 
@@ -122,13 +140,13 @@ class Volume:
 
     @classmethod
     def from_sitk(cls, image: "SimpleITK.Image") -> "Volume":
-        """A scan from an image of SimpleITK, with the checks that a file gets.
+        """Create a scan from a SimpleITK image, with the same checks as for a file.
 
         Args:
-            image: 3D, with one number in each voxel.
+            image: 3D, with one number per voxel.
 
         Raises:
-            UserError: an image that is not 3D or not of real numbers, or whose geometry places no scan.
+            UserError: the image is not 3D or not of real numbers, or its geometry is not that of a scan.
         """
         from stunet.imaging.formats.sitk_image import volume_of
 
@@ -148,11 +166,11 @@ class Volume:
 
 @dataclass(frozen=True)
 class AxisMoves:
-    """How an array's last three axes are rearranged: a transpose, then flips.
+    """A rearrangement of an array's last three axes: a transpose, then flips.
 
     Attributes:
         transpose: New axis a is old axis transpose[a]; (Z, Y, X) positions.
-        flip: Whether new axis a runs backwards.
+        flip: Whether new axis a is reversed.
     """
 
     transpose: tuple[int, int, int] = (0, 1, 2)
@@ -185,7 +203,7 @@ def column_lengths(affine: np.ndarray) -> tuple[float, float, float]:
 
 
 def _world_axes(affine: np.ndarray) -> tuple[list[int], list[bool]]:
-    """For the voxel axes x, y, z: the nearest world axis (each used once) and whether they run towards R, A, S."""
+    """For the voxel axes x, y, z: the nearest world axis (each used once), and whether they point towards R, A, S."""
     cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     nearest = [-1, -1, -1]
     left = np.abs(cosines)
@@ -197,7 +215,7 @@ def _world_axes(affine: np.ndarray) -> tuple[list[int], list[bool]]:
 
 
 def orientation(affine: np.ndarray) -> str:
-    """Name the direction in which the voxel axes x, y, z run, to the nearest patient axis.
+    """The directions of the voxel axes x, y, z, as the nearest patient axes.
 
     Examples:
         >>> orientation(np.diag([-1.5, -1.5, 2.0, 1.0]))
@@ -211,11 +229,11 @@ def axis_moves(affine: np.ndarray, target: str) -> AxisMoves:
     """Plan the transpose and flips that bring a grid to a target orientation such as "RAS".
 
     Args:
-        affine: (4, 4) of the grid as it is.
+        affine: (4, 4) of the original grid.
         target: Three letters for the axes x, y, z, one of each pair L/R, P/A, I/S.
 
     Raises:
-        ValueError: If `target` is not such a word.
+        ValueError: `target` is not such a word.
     """
     wanted = [next((w for w, pair in enumerate(_AXIS_LETTERS) if letter in pair), -1) for letter in target]
     if sorted(wanted) != [0, 1, 2]:
@@ -223,20 +241,20 @@ def axis_moves(affine: np.ndarray, target: str) -> AxisMoves:
     nearest, positive = _world_axes(np.asarray(affine, dtype=np.float64))
     voxel_axes = [nearest.index(world) for world in wanted]
     flips = [positive[v] != (letter in "RAS") for v, letter in zip(voxel_axes, target, strict=True)]
-    # from (x, y, z) positions to (Z, Y, X) positions: axis a becomes 2 - a, and the list is read backwards
+    # from (x, y, z) positions to (Z, Y, X) positions: axis a becomes 2 - a, and the list is reversed
     z, y, x = (2 - axis for axis in reversed(voxel_axes))
     return AxisMoves((z, y, x), (flips[2], flips[1], flips[0]))
 
 
 def reorient(volume: Volume, target: str) -> tuple[Volume, AxisMoves]:
-    """Bring a volume to a target orientation by transposes and flips only; its array is a view, not a copy.
+    """Bring a volume to a target orientation by transposing and flipping. Its array is a view, not a copy.
 
     Args:
         volume: Any orientation.
         target: For example "RAS".
 
     Returns:
-        The volume on the rearranged grid, and the moves that its label maps need, too.
+        The volume on the rearranged grid, and the moves to apply to its label maps.
     """
     moves = axis_moves(volume.affine, target)
     columns = np.asarray(volume.affine, dtype=np.float64)[:3, :3][:, ::-1]
@@ -248,7 +266,12 @@ def reorient(volume: Volume, target: str) -> tuple[Volume, AxisMoves]:
     affine[:3, :3] = (moved * np.where(flip, -1.0, 1.0))[:, ::-1]
     z, y, x = (volume.spacing[axis] for axis in moves.transpose)
     oriented = replace(
-        volume, array=moves.apply(volume.array), affine=affine, nifti_header=None, stated_spacing=(z, y, x)
+        volume,
+        array=moves.apply(volume.array),
+        affine=affine,
+        nifti_header=None,
+        stated_spacing=(z, y, x),
+        slices=None,
     )
     return oriented, moves
 
@@ -256,11 +279,11 @@ def reorient(volume: Volume, target: str) -> tuple[Volume, AxisMoves]:
 def stack_channels(volumes: Sequence[Volume]) -> Volume:
     """Join scans of one patient on one grid into one volume with several channels.
 
-    The first gives grid, header and source.
+    Grid, header and source come from the first scan.
 
     Raises:
-        UserError: If the grids differ in size or place.
-        ValueError: If there is no volume.
+        UserError: The grids differ in size or position.
+        ValueError: There is no volume.
     """
     if not volumes:
         raise ValueError("no volume to stack")
@@ -274,10 +297,10 @@ def stack_channels(volumes: Sequence[Volume]) -> Volume:
 
 
 def check_same_grid(first: Volume, other: Volume) -> None:
-    """Refuse two volumes whose voxels do not lie on each other, up to `SAME_GRID_TOLERANCE_MM` at the corners.
+    """Require that the voxels of two volumes coincide, within `SAME_GRID_TOLERANCE_MM` at the corners.
 
     Raises:
-        UserError: If the grids differ in size or place; names both.
+        UserError: The grids differ in size or position. The message names both.
     """
     advice = "resample one onto the other first"
     if first.shape != other.shape:
@@ -287,22 +310,22 @@ def check_same_grid(first: Volume, other: Volume) -> None:
     distance = farthest_corner(first.affine, other.affine, first.shape)
     if distance > SAME_GRID_TOLERANCE_MM:
         raise FileError(
-            f"{other.source}: lies up to {distance:.3g} mm away from {first.source}, so the two have not one "
+            f"{other.source}: is up to {distance:.3g} mm away from {first.source}, so they are not on the same "
             f"grid; {advice}."
         )
 
 
 def farthest_corner(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
-    """How far apart two affines place a corner of a grid (Z, Y, X): mm, along the world axis where it is most."""
+    """Largest distance between the corners of a grid (Z, Y, X) under two affines, in mm along a single world axis."""
     corners = np.stack(np.meshgrid(*((0, int(size)) for size in reversed(shape))), axis=-1)
     return float(np.abs(voxel_to_world(affine, corners) - voxel_to_world(other, corners)).max())
 
 
 def check_size(shape: Sequence[int], source: str) -> None:
-    """Refuse a grid of more than `MAX_VOXELS`, which no scanner makes, before memory is asked for.
+    """Refuse a grid of more than `MAX_VOXELS`, which no scanner makes, before memory is allocated.
 
     Raises:
-        UserError: Naming `source`, the file, and the voxels it claims.
+        UserError: The message names `source`, the file, and the number of voxels it claims.
     """
     voxels = int(np.prod([int(n) for n in shape], dtype=object))
     if voxels > MAX_VOXELS:
@@ -313,10 +336,10 @@ def check_size(shape: Sequence[int], source: str) -> None:
 
 
 def real_voxels(array: Any, source: str) -> np.ndarray:
-    """An array as a volume holds it: integers in their type, booleans as uint8, all else as float32; native bytes.
+    """Convert an array to a volume's types: integers keep theirs, booleans become uint8, others native float32.
 
     Raises:
-        UserError: not an array of real numbers; names `source`.
+        UserError: The array is not of real numbers. The message names `source`.
     """
     try:
         voxels = np.asarray(array)
@@ -329,7 +352,7 @@ def real_voxels(array: Any, source: str) -> np.ndarray:
 
 
 def _affine(affine: Any, source: str) -> np.ndarray:
-    """A (4, 4) float64 copy of what was given as an affine."""
+    """A (4, 4) float64 copy of the given affine."""
     try:
         matrix = np.array(affine, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -340,7 +363,7 @@ def _affine(affine: Any, source: str) -> np.ndarray:
 
 
 def _lps_affine(spacing: Sequence[float], source: str) -> np.ndarray:
-    """Voxel axes to the left, back and head, from a spacing (Z, Y, X)."""
+    """Affine with voxel axes to the left, back and head, from a spacing (Z, Y, X)."""
     try:
         z, y, x = (float(size) for size in spacing)
     except (TypeError, ValueError) as error:
@@ -353,8 +376,8 @@ def check_affine(affine: np.ndarray, source: str) -> None:
     """Refuse an affine (4, 4) that is not a rotation times a plausible spacing.
 
     Raises:
-        UserError: It is not finite, is singular or sheared, or implies voxels outside `SPACING_LIMITS_MM`; names
-            `source`, the file.
+        UserError: It is not finite, is singular or sheared, or implies voxels outside `SPACING_LIMITS_MM`. The message
+            names `source`, the file.
     """
     if not np.isfinite(affine).all():
         raise FileError(f"{source}: the affine is not finite; correct it, or export the scan again.")
@@ -380,7 +403,7 @@ def check_spacing(spacing: Sequence[float] | np.ndarray, source: str) -> None:
     """Refuse voxel sizes (Z, Y, X) in mm outside `SPACING_LIMITS_MM`.
 
     Raises:
-        UserError: Naming the file and the sizes found.
+        UserError: The message names the file and the sizes found.
     """
     low, high = SPACING_LIMITS_MM
     if not all(low <= size <= high for size in spacing):
@@ -392,22 +415,22 @@ def check_spacing(spacing: Sequence[float] | np.ndarray, source: str) -> None:
 
 
 def _size(shape: Sequence[int]) -> str:
-    """Write a (Z, Y, X) shape as people read it: XxYxZ."""
+    """Format a (Z, Y, X) shape for people: XxYxZ."""
     return "x".join(str(int(n)) for n in reversed(shape))
 
 
 def count_labels(labels_ZYX: np.ndarray, size: int) -> np.ndarray:
-    """Count the voxels of labels 0..size - 1: int64 (size,); larger labels are passed over."""
-    # slice by slice, for bincount makes 8 bytes of each voxel
+    """Count the voxels of labels 0..size - 1: int64 (size,). Larger labels are ignored."""
+    # slice by slice, because bincount needs 8 bytes per voxel
     counts = (np.bincount(labels_YX.ravel(), minlength=size)[:size] for labels_YX in labels_ZYX)
     return sum(counts, start=np.zeros(size, dtype=np.int64))
 
 
 def label_dtype(labels_ZYX: np.ndarray) -> np.dtype:
-    """The type in which labels are written: uint8 where all fit, else uint16.
+    """The type for writing labels: uint8 if all fit, else uint16.
 
     Raises:
-        ValueError: If they are not integers from 0 to 65535.
+        ValueError: They are not integers from 0 to 65535.
     """
     if labels_ZYX.dtype.kind not in "ui":
         raise ValueError(f"labels must be integers, not {labels_ZYX.dtype}")

@@ -1,9 +1,8 @@
-"""Weighted means of overlapping windows, in a slab that rolls along the first axis.
+"""Average overlapping windows, in a slab that rolls along the first axis.
 
-What is averaged is not logits but the features that the head, a 1x1x1 convolution, turns into logits. It is affine, so
-the head of the weighted mean of features is the weighted mean of the heads of the features: with w the windows' weights
-at a voxel, W f + b the head, and w' = w / sum(w), sum(w' (W f + b)) = W sum(w' f) + b. There are 16 features in
-STU-Net-S, and 105 logits.
+The mean is taken over features, not logits. The head that turns features into logits, a 1x1x1 convolution, is affine,
+so the order does not matter: with w the windows' weights at a voxel, W f + b the head, and w' = w / sum(w), sum(w' (W f
++ b)) = W sum(w' f) + b. STU-Net-S has 16 features but 105 logits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,18 +10,18 @@ from collections.abc import Iterator, Sequence
 import torch
 
 CONVERTED_PLANES = 8
-"""Planes of a window that are converted to float32 at a time: with 128 x 128 x 16 features 8 MiB."""
+"""Planes of a window that are converted to float32 at a time: 8 MiB for 128 x 128 x 16 features."""
 
 
 class SlabAccumulator:
-    """Adds windows whose first starts never decrease, and releases planes that no later window touches.
+    """Adds windows in order of their start along z, and releases planes that no later window touches.
 
-    It holds one window's depth of planes, in float32, whatever the length of the image: plane z lies at z modulo depth.
+    It stores one window's depth of planes in float32, for any image length: plane z is stored at z modulo depth.
 
     Args:
-        num_features: maps that are averaged.
-        image_size: (Z, Y, X) voxels of the image that the windows cover.
-        weight_ZYX: how much each voxel of a window counts; its shape is the window's, its device the slab's.
+        num_features: number of averaged feature maps.
+        image_size: voxels (Z, Y, X) of the image that the windows cover.
+        weight_ZYX: weight of each voxel of a window, on the slab's device.
     """
 
     def __init__(self, num_features: int, image_size: Sequence[int], weight_ZYX: torch.Tensor):
@@ -41,7 +40,7 @@ class SlabAccumulator:
             start: its first voxel (Z, Y, X) in the image.
 
         Raises:
-            ValueError: the window begins in planes that were already released, or beyond the slab.
+            ValueError: the window does not begin at the first plane that is not yet released.
         """
         z, y, x = start
         if z != self._released:
@@ -54,20 +53,26 @@ class SlabAccumulator:
             self._weights_ZYX[planes, rows, columns] += weight
 
     def _segments(self, z: int) -> list[tuple[slice, slice]]:
-        """Where a window that begins at plane z lies: ranges of the slab, and the window's planes that belong there."""
+        """For a window that begins at plane z: ranges of the slab, and the window's planes that belong there."""
         first = z % self._depth
         before_wrap = self._depth - first
         segments = [(slice(first, self._depth), slice(0, before_wrap))]
         return segments if first == 0 else [*segments, (slice(0, first), slice(before_wrap, self._depth))]
 
-    def release(self, stop: int) -> Iterator[torch.Tensor]:
-        """Yield the mean features (Y, X, F) of the planes that are not yet released and lie before `stop`.
+    @property
+    def is_finite(self) -> bool:
+        """Whether all features in the slab are finite, as their sum says in one pass."""
+        return bool(torch.isfinite(self._features_ZYXF.sum())) or bool(torch.isfinite(self._features_ZYXF).all())
 
-        Each is a new tensor, and its place in the slab is free once the next is asked for.
+    def release(self, stop: int) -> Iterator[torch.Tensor]:
+        """Yield the mean features (Y, X, F) of the next planes, up to `stop`.
+
+        Each is a new tensor, 0 where no window was added. Its space in the slab is already free when it is yielded.
         """
         while self._released < stop:
             plane = self._released % self._depth
-            mean_YXF = self._features_ZYXF[plane] / self._weights_ZYX[plane][..., None]
+            weights_YX1 = self._weights_ZYX[plane][..., None]
+            mean_YXF = self._features_ZYXF[plane] / weights_YX1.clamp_min(torch.finfo(torch.float32).tiny)
             self._features_ZYXF[plane] = 0
             self._weights_ZYX[plane] = 0
             self._released += 1
@@ -75,7 +80,7 @@ class SlabAccumulator:
 
 
 def _add_weighted(total: torch.Tensor, features_ZYXF: torch.Tensor, weight_ZYX1: torch.Tensor) -> None:
-    """total += features * weight, in total's type; what has to be converted stays in a processor's cache meanwhile."""
+    """total += features * weight, in total's type. Features are converted in parts that fit the CPU's cache."""
     if features_ZYXF.dtype == total.dtype or total.device.type != "cpu":
         total.addcmul_(features_ZYXF.to(total.dtype), weight_ZYX1)
         return

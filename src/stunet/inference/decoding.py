@@ -1,4 +1,4 @@
-"""What a model's outputs mean: how a voxel's label is chosen, and which labels belong to one structure."""
+"""Decode a model's outputs: how a voxel's label is chosen, and which labels belong to a structure."""
 
 from collections.abc import Collection
 
@@ -10,12 +10,12 @@ from stunet.weights.model_file import ModelCard
 
 
 def chooser_of(card: ModelCard, head: LinearHead, asked: Collection[int]) -> Chooser:
-    """What chooses among some of a model's structures; all others become background.
+    """A chooser among some of a model's structures; all others become background.
 
     Args:
-        card: the model's.
-        head: from features to the logits of all its outputs.
-        asked: labels of the structures that are wanted.
+        card: card of the model.
+        head: maps features to the logits of all outputs.
+        asked: labels of the requested structures.
     """
     if not card.regions:
         return AskedChooser(head, asked) if set(asked) < set(card.names) - {0} else Chooser(head)
@@ -26,7 +26,7 @@ def chooser_of(card: ModelCard, head: LinearHead, asked: Collection[int]) -> Cho
 
 
 def members_of(card: ModelCard, asked: Collection[int]) -> dict[int, tuple[int, ...]]:
-    """For the label of each region that is wanted, all labels whose voxels lie in it; {} where nothing overlaps."""
+    """For each requested region's label, all labels whose voxels belong to it; {} if there are no regions."""
     return {
         region.label: tuple(sorted(set(asked) & {region.label, *region.members}))
         for region in card.regions

@@ -16,7 +16,7 @@ from torch import nn
 
 from stunet.errors import OutputError, UserError
 from stunet.extras import from_extra
-from stunet.files import write_json
+from stunet.files import made_folder, printable, require_output, require_short_name, write_json
 from stunet.inference.backends.onnx_backend import CPU_PROVIDER, session_options
 from stunet.inference.backends.openvino_backend import openvino_core
 from stunet.inference.export_card import export_card
@@ -61,7 +61,7 @@ def export_model(model: Model, to: Format, path: Path) -> Exported:
     Args:
         model: one network, or several folds.
         to: "onnx" (one file, and above 1 GB a second with ".data" appended) or "openvino" (an .xml and a .bin).
-        path: ending in .onnx or .xml; its folder exists.
+        path: ending in .onnx or .xml; its folder is made where missing.
 
     Raises:
         UserError: another network than an STU-Net, a path that ends otherwise or cannot be written, a package that is
@@ -71,14 +71,9 @@ def export_model(model: Model, to: Format, path: Path) -> Exported:
     stunet_on(model.card)
     _, write, run = _FORMATS[to]
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=".stunet-export-", dir=made_folder(path.parent)) as folder:
             written = write(logits_graph(model), Path(folder) / path.name)
-            difference = _largest_difference(model, run(written[0], example_window(model)))
-            if not difference <= TOLERANCE:
-                raise OutputError(
-                    f"{path}: not written, for the exported file's answers differ from torch's by {difference:.2g} "
-                    f"standard deviations, and {TOLERANCE:g} are allowed. Are the model's weights sound?"
-                )
+            difference = require_agreement(model, run(written[0], example_window(model)), path)
             card = Path(folder) / f"{path.stem}{CARD_SUFFIX}"
             write_json(card, export_card(model, written, (INPUT, OUTPUT), difference))
             moved = [file.replace(path.parent / file.name) for file in (*reversed(written), card)]
@@ -96,9 +91,11 @@ def require_path(path: Path, to: Format) -> None:
     """
     suffix, *_ = _FORMATS[to]
     if path.suffix != suffix:
-        raise UserError(f"{path}: a model exported to {to} is a {suffix} file; give it a name that ends so.")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path.parent}: there is no such folder to write to. Make it first.")
+        raise UserError(f"{path}: a model exported to {to} is a {suffix} file; give it a name with this ending.")
+    if printable(str(path)) != str(path):
+        raise OutputError(f"{path}: ONNX Runtime and OpenVINO take only paths in UTF-8; choose another path.")
+    require_output(path)
+    require_short_name(path.with_suffix(CARD_SUFFIX))
 
 
 class MeanLogits(nn.Module):
@@ -136,6 +133,21 @@ def example_window(model: Model) -> np.ndarray:
     """A window (1, C, Z, Y, X) of noise, the same each time."""
     shape = (1, model.networks[0].input_channels, *model.plan.patch_size)
     return torch.randn(shape, generator=torch.Generator().manual_seed(0)).numpy()
+
+
+def require_agreement(model: Model, logits_BKZYX: np.ndarray, path: Path) -> float:
+    """The largest difference of a file's logits of `example_window` from torch's, in standard deviations of these.
+
+    Raises:
+        UserError: it is above `TOLERANCE`; names `path`.
+    """
+    difference = _largest_difference(model, logits_BKZYX)
+    if not difference <= TOLERANCE:
+        raise OutputError(
+            f"{path}: not written, because the exported file's results differ from torch's by {difference:.2g} "
+            f"standard deviations, and {TOLERANCE:g} are allowed. Are the model's weights damaged?"
+        )
+    return difference
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Linear (or nearest) interpolation between samples that arrive one after the other, or that lie in a plane."""
+"""Linear (or nearest) interpolation between planes that arrive one after the other, and within a plane."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Taps:
     """Interpolation along one axis: output i = (1 - weight[i]) * input[lower[i]] + weight[i] * input[upper[i]].
 
     Attributes:
-        lower, upper: int64 (n_out,); equal where the weight is 0, else neighbours.
-        weight: float32 (n_out,), of `upper`; 0 or more and below 1.
+        lower, upper: int64 (n_out,); equal where the weight is 0, otherwise neighbours.
+        weight: float32 (n_out,), weight of `upper`; 0 or more and below 1.
     """
 
     lower: torch.Tensor
@@ -26,7 +26,7 @@ class Taps:
     weight: torch.Tensor
 
     def to(self, device: torch.device) -> "Taps":
-        """The same on a device."""
+        """Move the tensors to a device."""
         return Taps(self.lower.to(device), self.upper.to(device), self.weight.to(device))
 
 
@@ -34,7 +34,7 @@ def axis_taps(n_in: int, n_out: int, order: int) -> Taps:
     """Interpolation of order 0 (nearest) or 1 (linear) from n_in to n_out samples over the same extent.
 
     Raises:
-        ValueError: another order.
+        ValueError: the order is not 0 or 1.
     """
     if order == 0:
         nearest = torch.from_numpy(nearest_taps(n_in, n_out))
@@ -42,16 +42,16 @@ def axis_taps(n_in: int, n_out: int, order: int) -> Taps:
     if order == 1:
         lower, upper, weight = linear_taps(n_in, n_out)
         return Taps(*(torch.from_numpy(array) for array in (lower, np.where(weight == 0, lower, upper), weight)))
-    raise ValueError(f"labels are found for interpolation of order 0 or 1, not {order}")
+    raise ValueError(f"interpolation must be of order 0 or 1, not {order}")
 
 
 def taps_between(samples: Iterable[Sample], taps: Taps) -> Iterator[tuple[Sample, Sample, float]]:
-    """For each output: the two samples it lies between, and the weight of the second; two samples are kept at a time.
+    """Yield for each output its two neighbouring samples and the weight of the second.
 
-    Where the weight is 0 the second is the first. The taps never decrease.
+    Where the weight is 0, both samples are the same. The taps must not decrease. Two samples are kept at a time.
 
     Raises:
-        ValueError: fewer samples than `taps` speaks of.
+        ValueError: there are fewer samples than `taps` needs.
     """
     arrived = enumerate(samples)
     number, previous, current = -1, None, None
@@ -67,9 +67,9 @@ def taps_between(samples: Iterable[Sample], taps: Taps) -> Iterator[tuple[Sample
 def interpolated(
     features_YXF: torch.Tensor, along_y: Taps, along_x: Taps, rows: torch.Tensor, columns: torch.Tensor
 ) -> torch.Tensor:
-    """Features (M, F) at output voxels, given by their rows and columns, int64 (M,) each.
+    """Interpolate features (M, F) at output voxels, given by their rows and columns, int64 (M,) each.
 
-    `along_y` and `along_x` say where the outputs' rows and columns lie in the plane of features.
+    `along_y` and `along_x` map the outputs' rows and columns to the plane of features.
     """
     y0, y1, y = along_y.lower[rows], along_y.upper[rows], along_y.weight[rows, None]
     x0, x1, x = along_x.lower[columns], along_x.upper[columns], along_x.weight[columns, None]

@@ -9,7 +9,7 @@ from stunet.inference.backends.base import Backend
 
 
 def mirrored_axes(axes: Sequence[int]) -> list[tuple[int, ...]]:
-    """Every set of axes that can be mirrored together, the empty one first.
+    """All sets of axes that can be mirrored together, the empty set first.
 
     >>> mirrored_axes((0, 2))
     [(), (0,), (2,), (0, 2)]
@@ -19,15 +19,15 @@ def mirrored_axes(axes: Sequence[int]) -> list[tuple[int, ...]]:
 
 @torch.inference_mode()
 def run_mirrored(backend: Backend, windows_BCZYX: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
-    """Mean features (B, Z, Y, X, F) over all mirrored copies, each turned back; float32 where there is more than one.
+    """Mean features (B, Z, Y, X, F) over all mirrored copies, each flipped back; float32 if there is more than one.
 
-    The axes are some of 0, 1, 2 (Z, Y, X); with none this is one plain run. Windows are float32.
+    The axes are some of 0, 1, 2 (Z, Y, X); without axes, the backend runs once. Windows are float32.
     """
     _, *mirrored = mirrored_axes(axes)
     total_BZYXF = backend.run(windows_BCZYX)
     if not mirrored:
         return total_BZYXF
-    total_BZYXF = total_BZYXF.to(torch.float32, copy=True)  # for the next run may overwrite it
+    total_BZYXF = total_BZYXF.to(torch.float32, copy=True)  # the next run may overwrite it
     for chosen in mirrored:
         flipped_BCZYX = windows_BCZYX.flip([axis + 2 for axis in chosen])
         total_BZYXF += backend.run(flipped_BCZYX).flip([axis + 1 for axis in chosen])

@@ -1,9 +1,9 @@
-"""Networks as ONNX graphs: a network is called with a symbol, and what it does to the symbol is written down.
+"""Translate networks to ONNX graphs: call a network with a symbol, and record all operations on the symbol.
 
-An STU-Net does ten different things, so one table and a small class say it all, and a graph takes a fraction of a
-second to make. torch's own exporter took 7 s of processor time for `small`, too long for every start of a backend,
-needs two more packages, and writes source paths of the machine into the file. It also changes torch for all threads
-while it works, as `torch.fx` does; this does not.
+STU-Net uses only ten operations, so a table and a small class are enough, and a graph takes a fraction of a second.
+torch's own exporter took 7 s of CPU time for `small`, too long for every start of a backend; it also needs two more
+packages, writes source paths of the machine into the file, and, like `torch.fx`, changes torch for all threads while it
+runs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
 OPSET = 17
-"""Version of ONNX's operators, of 2022; every runtime since then knows it."""
+"""Version of ONNX's operators, from 2022; every runtime since then supports it."""
 
 IR_VERSION = 8
-"""Version of ONNX's file format, of the same year."""
+"""Version of ONNX's file format, from the same year."""
 
 LARGEST_FILE = 2**30
-"""Bytes of weights up to which there is one file. Its format could hold 2 GiB, in several times that of memory."""
+"""The most bytes of weights in a single file. The format allows 2 GiB, but needs several times as much memory."""
 
 INPUT = "image"
 """Name of every graph's input."""
 
 RANK = 5
-"""Axes of every tensor: batch, channels, and three in space."""
+"""Axes of every tensor: batch, channels, and three spatial axes."""
 
 Shape = Sequence[int | str]
-"""Sizes; a name stands for one that is open."""
+"""Sizes; a name stands for a size that is not fixed."""
 
 
 @dataclass(eq=False)
 class OnnxGraph:
-    """A network as ONNX nodes, its weights apart.
+    """A network as ONNX nodes, with separate weights.
 
     Attributes:
-        input_shape: of `INPUT`, float32.
+        input_shape: shape of `INPUT`, float32.
         output, output_shape: name and shape of the output, float32.
         nodes: in the order of computation.
-        constants: small tensors that are part of the graph.
-        weights: by name, float32, contiguous, on the CPU; not copied where they were that already.
+        constants: small tensors in the graph.
+        weights: tensors by name, float32, contiguous, on the CPU; copied only if necessary.
     """
 
     input_shape: Shape
@@ -61,7 +61,7 @@ class OnnxGraph:
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def add(self, kind: str, inputs: Sequence[str], name: str | None = None, **attributes: Any) -> str:
-        """Append a node with one output; returns the output's name, which is the node's."""
+        """Append a node with one output, and return the output's name, which is also the node's."""
         from onnx import helper
 
         name = name or f"{kind}_{len(self.nodes)}"
@@ -69,12 +69,12 @@ class OnnxGraph:
         return name
 
     def add_weight(self, name: str, tensor: torch.Tensor) -> str:
-        """A tensor that is kept apart from the graph; returns its name."""
+        """Add a tensor that is stored outside the graph, and return its name."""
         self.weights[name] = tensor.detach().float().cpu().contiguous()
         return name
 
     def add_constant(self, values: Any) -> str:
-        """A small float32 tensor that is part of the graph; returns its name."""
+        """Add a small float32 tensor to the graph, and return its name."""
         from onnx import numpy_helper
 
         name = f"constant_{len(self.constants)}"
@@ -82,10 +82,11 @@ class OnnxGraph:
         return name
 
     def model(self, data: str | None = None) -> "ModelProto":
-        """The graph as ONNX knows it.
+        """Build the ONNX model.
 
         Args:
-            data: a file beside the model in which the weights lie one after the other; None puts them into the model.
+            data: name of a file next to the model that contains the weights one after the other; None puts them into
+                the model.
         """
         from onnx import TensorProto, helper, numpy_helper
 
@@ -109,7 +110,7 @@ class OnnxGraph:
         )
 
     def save(self, path: Path) -> list[Path]:
-        """Write the model; weights above `LARGEST_FILE` go to a second file, `path` with ".data" appended.
+        """Write the model. Weights above `LARGEST_FILE` go to a second file, `path` with ".data" appended.
 
         Returns:
             The files written.
@@ -125,7 +126,7 @@ class OnnxGraph:
         return [path, data]
 
     def _weights_in(self, data: str) -> "list[TensorProto]":
-        """The weights as references to a file in which they lie one after the other."""
+        """The weights as references to a file that contains them one after the other."""
         from onnx import StringStringEntryProto, TensorProto
 
         tensors, offset = [], 0
@@ -155,18 +156,18 @@ def build_graph(
     """Translate a network.
 
     Args:
-        module: in evaluation mode, from one tensor to one; does nothing but what `Symbol` and `FUNCTIONS` know.
+        module: a module in evaluation mode, from one tensor to one; may only use what `Symbol` and `FUNCTIONS` support.
         input_shape: (B, C, Z, Y, X); C is a number.
         output: name of the output.
         output_shape: its shape.
-        functions: how to write some functions otherwise than `FUNCTIONS` does.
+        functions: overrides of entries of `FUNCTIONS`.
 
     Raises:
         UserError: the package `onnx` is not installed.
-        ValueError: something that cannot be translated.
+        ValueError: an operation cannot be translated.
     """
     with from_extra("onnx"):
-        import onnx  # noqa: F401 (what the graph is saved with)
+        import onnx  # noqa: F401 (needed to save the graph)
     graph = OnnxGraph(input_shape, output, output_shape)
     names: dict[torch.Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
     image = Symbol(graph, names, {**FUNCTIONS, **(functions or {})}, INPUT, int(input_shape[1]))
@@ -176,13 +177,13 @@ def build_graph(
 
 @dataclass(frozen=True, eq=False)
 class Symbol:
-    """Stands for a tensor (B, C, Z, Y, X) while a network is called; torch's functions find `__torch_function__`.
+    """Replaces a tensor (B, C, Z, Y, X) while a network is called; torch's functions call `__torch_function__`.
 
     Attributes:
-        graph: what is done with the symbol goes there.
-        weights: the names of the network's parameters.
-        functions: how to write torch's functions.
-        name: of the tensor.
+        graph: records the operations.
+        weights: names of the network's parameters.
+        functions: how to translate torch's functions.
+        name: name of the tensor.
         channels: C.
     """
 
@@ -198,26 +199,26 @@ class Symbol:
     ) -> "Symbol":
         first = args[0] if isinstance(args[0], Symbol) else args[0][0]
         if function not in first.functions:
-            raise ValueError(f"nothing says how to write {getattr(function, '__name__', function)} as ONNX")
+            raise ValueError(f"{getattr(function, '__name__', function)} cannot be translated to ONNX")
         return first.functions[function](*args, **(kwargs or {}))
 
     def then(self, kind: str, others: Sequence[str] = (), channels: int | None = None, **attributes: Any) -> "Symbol":
-        """The result of a node of which this is the first input."""
+        """Append a node with this symbol as its first input, and return its result."""
         name = self.graph.add(kind, [self.name, *others], **attributes)
         return replace(self, name=name, channels=channels or self.channels)
 
     def weight(self, tensor: torch.Tensor, *shape: int) -> str:
-        """The name of a parameter, put into the graph; reshaped where a shape is given."""
+        """Add a parameter to the graph, reshaped if a shape is given, and return its name."""
         return self.graph.add_weight(self.weights[tensor], tensor.reshape(shape) if shape else tensor)
 
     def dim(self) -> int:
-        """Axes."""
+        """The number of axes."""
         return RANK
 
     def size(self, axis: int) -> int:
-        """Of axis 1 alone, for the norms ask for it."""
+        """The size of axis 1, which norms need; no other size is known."""
         if axis != 1:
-            raise ValueError(f"the size of axis {axis} is open")
+            raise ValueError(f"the size of axis {axis} is unknown")
         return self.channels
 
     def __add__(self, other: "Symbol") -> "Symbol":
@@ -238,13 +239,13 @@ class Symbol:
         return self.then("Div", [self.graph.add_constant(divisor)])
 
     def movedim(self, source: int, destination: int) -> "Symbol":
-        """Another order of axes."""
+        """Move an axis, as torch does."""
         order = [axis for axis in range(RANK) if axis != source % RANK]
         order.insert(destination % RANK, source % RANK)
         return self.then("Transpose", perm=order)
 
 
-# What torch's functions become; they are called as torch's are
+# Translations of torch's functions, with the arguments of torch's functions
 
 
 def _convolution(
@@ -286,15 +287,15 @@ def _geometry(
 def instance_norm_in_one_node(
     image: Symbol, weight: torch.Tensor, bias: torch.Tensor, eps: float, **_: object
 ) -> Symbol:
-    """By the runtime's own node: faster, and in float32 less exact (see `_mean`)."""
+    """Instance norm as the runtime's own node: faster, but less exact in float32 (see `_mean`)."""
     return image.then("InstanceNormalization", [image.weight(weight), image.weight(bias)], epsilon=eps)
 
 
 def _instance_norm(image: Symbol, weight: torch.Tensor, bias: torch.Tensor, eps: float, **_: object) -> Symbol:
-    """Step by step, for the sake of `_mean`.
+    """Instance norm step by step, in order to use `_mean`.
 
-    The last step scales and shifts the map itself, so that the centred one need not be written to memory; what rounding
-    that adds is of the size of the map's own.
+    The last step scales and shifts the map itself, so the centred map is not written to memory. The rounding error that
+    this adds is about as large as the map's own.
     """
     mean = _mean(image)
     centred = image - mean
@@ -306,11 +307,11 @@ def _instance_norm(image: Symbol, weight: torch.Tensor, bias: torch.Tensor, eps:
 
 
 def _mean(image: Symbol) -> Symbol:
-    """Of rows, then of their means, then of the planes', so that no sum is long.
+    """Take the mean along X, then Y, then Z, so that no sum has many terms.
 
-    The runtimes' own norms add up a whole map in one float32: of 128^3 voxels, normalised values were off by up to
-    1.6e-4 in ONNX Runtime and 4e-3 in OpenVINO; so by 2e-6. Between two means stands a change of sign, or OpenVINO
-    would merge them into one.
+    The runtimes' own norms sum a whole map in one float32: for 128^3 voxels, normalised values had errors of up to
+    1.6e-4 in ONNX Runtime and 4e-3 in OpenVINO; with this function, 2e-6. The sign changes keep OpenVINO from merging
+    the means into one.
     """
     return _mean_along(2, -_mean_along(3, -_mean_along(4, image)))
 
@@ -340,7 +341,7 @@ def _interpolate(image: Symbol, scale_factor: Sequence[float], mode: str, **_: o
 
 
 LayerWriter = Callable[..., Symbol]
-"""Called as torch's function is, with symbols for tensors."""
+"""Called with the arguments of torch's function, with symbols instead of tensors."""
 
 FUNCTIONS: dict[Any, LayerWriter] = {
     functional.conv3d: _convolution,
@@ -350,4 +351,4 @@ FUNCTIONS: dict[Any, LayerWriter] = {
     functional.interpolate: _interpolate,
     torch.cat: _concatenate,
 }
-"""What a network may do with a symbol, beside its methods, and how it is written."""
+"""The functions that a network may call with a symbol, and their translations."""

@@ -1,4 +1,4 @@
-"""How much memory a prediction takes, before it is tried: weights, one window, and the slab that it is added to."""
+"""Compute the memory of a prediction in advance: weights, one window, and the slab of mean features."""
 
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ from stunet.plans.network_spec import NetworkSpec
 Window = tuple[int, int, int]
 
 PROCESS_BYTES = 400_000_000
-"""What a process takes beside its tensors: on a CPU torch itself (bench/prediction_memory.py)."""
+"""Memory of a process besides its tensors; on a CPU this is torch itself (bench/prediction_memory.py)."""
 
 LONGEST_EDGE = 512
-"""Larger windows are not looked for."""
+"""The largest window edge that is considered."""
 
 TYPICAL_PLANE = (288, 288)
-"""Rows and columns of a body CT at 1.5 mm, the published models' spacing: 432 mm."""
+"""Rows and columns of a body CT (432 mm) at 1.5 mm, the published models' spacing."""
 
 
 @dataclass(frozen=True)
 class PredictionMemory:
-    """Bytes at the moment when a prediction takes the most, torch's own and the scan's labels apart.
+    """Peak memory of a prediction in bytes, without torch itself and the scan's labels.
 
     Attributes:
-        weights: float32.
-        windows: all else: features of one window, the slab of mean features, the slab of the image.
+        weights: weights in float32.
+        windows: everything else: features of one window, the slab of mean features, the slab of the image.
     """
 
     weights: int
@@ -40,7 +40,7 @@ class PredictionMemory:
 
     @property
     def peak(self) -> int:
-        """All of it."""
+        """Their sum."""
         return self.weights + self.windows
 
 
@@ -50,16 +50,16 @@ def prediction_memory(
     precision: Precision = "float32",
     plane: tuple[int, int] = TYPICAL_PLANE,
 ) -> PredictionMemory:
-    """What a prediction takes with the torch backend, one window at a time; the length of the scan does not matter.
+    """The memory of a prediction with the torch backend, one window at a time. The scan's length does not matter.
 
-    It is found by running a window on tensors without memory; precisions are those of CPUs, and float16 takes what
-    bfloat16 takes.
+    It is found by running a window on tensors without data, with the precisions of CPUs; float16 takes as much as
+    bfloat16.
 
     Args:
-        spec: of an STU-Net.
+        spec: spec of an STU-Net.
         window: voxels (Z, Y, X), divisible by the strides' product.
-        precision: of the network.
-        plane: rows and columns of the image on the network's grid; at least the window's are taken.
+        precision: precision of the network.
+        plane: rows and columns of the image on the network's grid; enlarged to the window if smaller.
     """
     depth, rows, columns = window
     image_size = depth, max(rows, plane[0]), max(columns, plane[1])
@@ -76,12 +76,12 @@ def prediction_memory(
 
 
 def needed_bytes(spec: NetworkSpec, window: Window, precision: Precision = "float32") -> int:
-    """What a process needs to predict a typical body CT: its tensors, and `PROCESS_BYTES`."""
+    """The memory of a process that predicts a typical body CT: its tensors and `PROCESS_BYTES`."""
     return prediction_memory(spec, window, precision).peak + PROCESS_BYTES
 
 
 def largest_window(spec: NetworkSpec, available_bytes: int, precision: Precision = "float32") -> Window | None:
-    """The largest window of equal edges with which a prediction fits; None if none does."""
+    """The largest cubic window with which a prediction fits into memory; None if none fits."""
     multiple = max(product_of(spec.arguments["strides"]))
     windows = [(edge, edge, edge) for edge in range(2 * multiple, LONGEST_EDGE + 1, multiple)]
     number = bisect_right(windows, available_bytes, key=lambda window: needed_bytes(spec, window, precision))

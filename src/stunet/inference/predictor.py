@@ -1,34 +1,39 @@
-"""From a scan to labels: the whole road of a prediction."""
+"""Predict labels from a scan: the whole pipeline."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from threading import Event
-from time import perf_counter
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 
-from stunet.errors import UnknownNameError, UserError
+from stunet.errors import UnknownNameError, UserError, listed
 from stunet.imaging.box import body_box
+from stunet.imaging.formats.dicom_results import Algorithm
 from stunet.imaging.paging import release, zeros
-from stunet.imaging.preprocess import GridRecord, PreparedImage, cropped_view, prepare
+from stunet.imaging.preprocess import GridRecord, cropped_view, prepare
 from stunet.imaging.scan import Scan, as_volume
 from stunet.imaging.volume import Volume
 from stunet.inference.backends.base import Backend
 from stunet.inference.backends.precision import PRECISIONS, Precision, default_precision
 from stunet.inference.backends.registry import BACKENDS, backend_maker
 from stunet.inference.backends.torch_backend import torch_device
+from stunet.inference.batching import explaining_full_memory
 from stunet.inference.decoding import chooser_of, members_of
 from stunet.inference.labelling import output_slices
+from stunet.inference.not_finite import explaining_not_finite
 from stunet.inference.plausibility import doubts
 from stunet.inference.probabilities import ProbabilityMaps, probability_maps
+from stunet.inference.search import OutputMask, Search, search, within_both
 from stunet.inference.segmentation import Segmentation, Timings
 from stunet.inference.sliding import OnWindow, Sliding, feature_planes
 from stunet.inference.stopping import stoppable
+from stunet.inference.stopwatch import Stopwatch, TimedImage, TimedIterator
 from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.model import Model, load_model
 from stunet.weights.process import require_unforked
@@ -36,38 +41,40 @@ from stunet.weights.process import require_unforked
 logger = logging.getLogger(__name__)
 
 SLICES_IN_MEMORY = 32
-"""Labels of a long scan go to disk after so many slices."""
+"""Labels of a long scan are written to disk each time this many slices are done."""
 
-NOTHING_FOUND = "No structure was found: all voxels are background. Does the scan show what the model was trained on?"
-
-Item = TypeVar("Item")
+NOT_SEEN = "The first, quick pass did not find: {}. To be sure, run the whole scan (--whole-scan)."
 
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """How to predict; the defaults give nnU-Net's labels without test-time augmentation.
+    """Settings of a prediction. The defaults give nnU-Net's labels without test-time augmentation.
 
     Attributes:
-        step: Largest distance between neighbouring windows as a fraction of the window; above 0.5 is faster and less
-            accurate.
-        mirror: Average each window over its mirrored copies, along the axes with which the model was trained: up to
-            eight times slower, a little more accurate.
+        step: Largest distance between neighbouring windows as a fraction of the window; values above 0.5 are faster but
+            less accurate.
+        mirror: Average each window over its mirrored copies, along the axes used in training: up to eight times slower,
+            slightly more accurate.
         device: Where the network runs: "cpu", "cuda" (NVIDIA), "mps" (Apple), or "auto" for an NVIDIA GPU if there is
-            one, else the CPU.
-        backend: What runs the network, one of `stunet.inference.backends.registry.BACKENDS`, or "auto" for the fastest
-            that is installed.
-        precision: In which numbers the network computes, one of `stunet.inference.backends.precision.PRECISIONS`, or
-            "auto" for float16 on NVIDIA's GPUs, as nnU-Net, and float32 elsewhere; all else is float32.
-        compiled: Let torch compile the network for this machine: the first start takes a minute or more, later ones
-            take the result from `STUNET_HOME/cache`. For backend "torch", which "auto" then is. The answer is the same,
-            to rounding.
-        classes: Names of the only structures that are labelled, as if the others had become background afterwards;
-            empty for all.
-        skip_air: Look only at the body and 20 mm around it, which is found by its density (CT); what is outside becomes
-            background. Windows then stand elsewhere, so labels may differ where classes are nearly equal.
-        least_spacing: Of the network's grid, in mm; a finer plan is made coarser: faster, with another answer.
-        batch_size: Windows that go through the network together; None for one, or on an NVIDIA GPU as many as fit into
-            its memory. The answer is the same, to rounding.
+            one, otherwise the CPU.
+        backend: The runtime of the network, one of `stunet.inference.backends.registry.BACKENDS`, or "auto" for the
+            fastest installed one.
+        precision: Number format of the network, one of `stunet.inference.backends.precision.PRECISIONS`, or "auto" (see
+            `stunet.inference.backends.precision.default_precision`); all other computations use float32.
+        compiled: Compile the network with torch for this machine: the first start takes a minute or more, later ones
+            use `STUNET_HOME/cache`. Only for backend "torch", which "auto" then selects. The result is the same up to
+            rounding.
+        classes: Names of the structures to label; the others become background, as if removed afterwards. Empty for
+            all.
+        whole_scan: Run all windows also with `classes`. Otherwise a first pass with fewer windows finds the structures,
+            and only windows near them run (`stunet.inference.search`): faster, with the same labels near what the first
+            pass saw. Probabilities always need the whole scan.
+        skip_air: Only process the body, found by its density (CT), and 20 mm around it; the rest becomes background.
+            This moves the windows, so labels may differ where classes are nearly equal.
+        least_spacing: Smallest spacing of the network's grid in mm. Finer plans become coarser: faster, but with
+            different results.
+        batch_size: Number of windows that run together; None for one, or on an NVIDIA GPU as many as fit into its
+            memory. The result is the same up to rounding.
     """
 
     step: float = 0.5
@@ -78,17 +85,18 @@ class InferenceConfig:
     compiled: bool = False
     batch_size: int | None = None
     classes: tuple[str, ...] = ()
+    whole_scan: bool = False
     skip_air: bool = False
     least_spacing: float | None = None
 
     def __post_init__(self) -> None:
-        """Raises UserError for settings with which nothing can be predicted."""
+        """Raise UserError for invalid settings."""
         if not 0 < self.step <= 1:
-            raise UserError(f"The step between windows is above 0 and at most 1, not {self.step}.")
+            raise UserError(f"The step between windows must be above 0 and at most 1, not {self.step}.")
         if self.batch_size is not None and self.batch_size < 1:
-            raise UserError(f"The batch size is 1 or more, not {self.batch_size}.")
+            raise UserError(f"The batch size must be 1 or more, not {self.batch_size}.")
         if self.least_spacing is not None and not self.least_spacing > 0:
-            raise UserError(f"The least spacing is more than 0 mm, not {self.least_spacing}.")
+            raise UserError(f"The least spacing must be above 0 mm, not {self.least_spacing}.")
         _require_one_of("backend", self.backend, BACKENDS)
         _require_one_of("precision", self.precision, PRECISIONS)
 
@@ -101,16 +109,16 @@ def _require_one_of(what: str, chosen: str, known: Iterable[str]) -> None:
 class Predictor:
     """Segments scans with one model, one after the other or from several threads.
 
-    For several processes start them with "spawn": a predictor can be pickled. A process that was forked from one that
-    had loaded a model is refused, for it would hang.
+    To use several processes, start them with "spawn"; a predictor can be pickled. A process forked after a model was
+    loaded is refused, because it would hang.
 
     Args:
-        model: what `load_model` returns or takes.
-        config: how to predict.
+        model: a loaded model, or a source for `load_model`.
+        config: settings.
 
     Raises:
-        UserError: a model that cannot be loaded, or does not suit the configuration, a missing device, or a forked
-            process.
+        UserError: the model cannot be loaded or does not suit the configuration, the device is missing, or the process
+            was forked.
     """
 
     def __init__(self, model: str | Path | Model, config: InferenceConfig | None = None):
@@ -120,30 +128,31 @@ class Predictor:
         self.model = model if isinstance(model, Model) else load_model(model)
         if self.config.mirror and not self.model.card.mirror_axes:
             raise UserError(
-                f"Model {self.model.card.name!r} was not trained with mirrored images, so its answers can't be "
-                "averaged over them; leave mirroring out."
+                f"Model {self.model.card.name!r} was not trained with mirrored images, so mirroring cannot be "
+                "used; leave it out."
             )
         if self.config.skip_air and self.model.card.channels[0].upper() != "CT":
             raise UserError(
-                f"Air is told from the body by CT's Hounsfield units, and model {self.model.card.name!r} is for "
+                f"Air can only be found in a CT's Hounsfield units, but model {self.model.card.name!r} is for "
                 f"{self.model.card.channels[0]}; leave skipping air out."
             )
         self.plan = _coarsened(self.model.plan, self.config.least_spacing)
         self.asked = _labels_of(self.config.classes, self.model)
-        self.backend = self._make_backend(device)
+        with explaining_full_memory(device):
+            self.backend = self._make_backend(device)
         self.chooser = chooser_of(self.model.card, self.backend.head, self.asked)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle holds the model with its weights, and the configuration."""
+        """Pickle the model with its weights, and the configuration."""
         return Predictor, (self.model, self.config)
 
     @property
     def names(self) -> dict[int, str]:
-        """Label to structure, of those that are labelled; 0 is background."""
+        """Label to structure for the requested structures; 0 is background."""
         return {label: name for label, name in self.model.names.items() if label == 0 or label in self.asked}
 
     def _make_backend(self, device: torch.device) -> Backend:
-        """What the configuration names, or the fastest."""
+        """The configured backend, or the fastest."""
         name, make = backend_maker(self.config.backend, device, self.config.compiled, self.model.networks)
         precision = cast(Precision, self.config.precision)
         if self.config.precision == "auto":
@@ -161,23 +170,24 @@ class Predictor:
         """Segment one scan.
 
         Args:
-            scan: a path, a `Volume`, an image of nibabel or SimpleITK, or a list of these with one for each channel.
-            on_window: called after each window with the number of windows done and their total. What it raises ends
-                the prediction: nothing is written, and the predictor can be used again.
+            scan: a path, a `Volume`, a DICOM series (`stunet.find_series`), an image of nibabel or SimpleITK, or a list
+                of these, one per channel.
+            on_window: called after each window with the number of finished windows and their total. If it raises an
+                exception, the prediction ends, nothing is written, and the predictor can be used again.
             probabilities: folder for one map per structure, `NAME.nii.gz` with values from 0 to 1; none by default.
-            stop: set it from another thread to end the prediction after the present window.
+            stop: set it from another thread to stop the prediction after the current window.
 
         Returns:
             Labels on the scan's own grid.
 
         Raises:
-            UserError: a scan that cannot be read, or does not suit the model, probabilities that cannot be written, or
-                a forked process.
+            UserError: the scan cannot be read or does not suit the model, activations of the network become NaN or
+                infinite, the probabilities cannot be written, or the process was forked.
             Stopped: `stop` was set.
         """
         require_unforked()
-        stopwatch = _Stopwatch(self.backend.device)
-        volume = as_volume(scan)
+        stopwatch, precision = Stopwatch(self.backend.device), self.backend.precision
+        volume = as_volume(scan, self.model.card.channels[0])
         self._require_channels(volume)
         said = (*volume.warnings, *doubts(volume, self.model))
         for sentence in said:
@@ -186,53 +196,122 @@ class Predictor:
         prepared = prepare(
             volume, self.plan, self._preprocessing_device, find_part=body_box if self.config.skip_air else None
         )
-        image = _TimedImage(prepared, self.backend.device)
+        image = TimedImage(prepared, self.backend.device)
         preparing = stopwatch.lap()
-        sliding = Sliding(
-            self.plan.patch_size,
-            step=self.config.step,
-            mirror_axes=self.model.card.mirror_axes if self.config.mirror else (),
-            batch_size=self.config.batch_size,
-        )
         told = on_window if stop is None else stoppable(stop, on_window)
-        planes = _TimedIterator(feature_planes(image, self.backend, sliding, told), self.backend.device)
+        found = self._search(volume, image, told) if not probabilities else None
+        searching = stopwatch.lap()
+        planes = TimedIterator(self._feature_planes(image, told, found), self.backend.device)
         wanted = probability_maps(Path(probabilities), self.names, volume, image.record) if probabilities else None
-        with wanted or nullcontext() as maps:
-            labels = self._labels(planes, image.record, maps)
+        with wanted or nullcontext() as maps, self._explaining(volume):
+            labels = self._labels(planes, image.record, maps, found)
         labelling = stopwatch.lap() - planes.seconds
-        timings = Timings(load, preparing + image.seconds, planes.seconds - image.seconds, labelling)
+        network = searching + planes.seconds - image.seconds
+        timings = Timings(load, preparing + image.seconds, network, labelling)
+        warnings = (*said, *self._result_warnings(labels, found, precision))
+        for sentence in warnings[len(said) :]:
+            logger.warning(f"{volume.source}: {sentence}")
+        return Segmentation(labels, self.names, volume, timings, warnings, self.members, self._algorithm, found)
+
+    @contextmanager
+    def _explaining(self, volume: Volume) -> Iterator[None]:
+        """Explain what can go wrong while the network runs."""
+        with (
+            explaining_full_memory(self.backend.device),
+            explaining_not_finite(self.model, self.backend, volume.source),
+        ):
+            yield
+
+    @property
+    def _sliding(self) -> Sliding:
+        mirror_axes = self.model.card.mirror_axes if self.config.mirror else ()
+        return Sliding(self.plan.patch_size, self.config.step, mirror_axes, self.config.batch_size)
+
+    def _search(self, volume: Volume, image: TimedImage, on_window: OnWindow | None) -> Search | None:
+        """Where the requested structures are; None if all windows are to run."""
+        if self.config.whole_scan or not self.config.classes:
+            return None
+        with self._explaining(volume):
+            return search(image, image.record, self.backend, self._sliding, self.chooser, on_window)
+
+    def _feature_planes(
+        self, image: TimedImage, on_window: OnWindow | None, found: Search | None
+    ) -> Iterator[torch.Tensor]:
+        """The features of all windows, or of those near what a first pass found."""
+        if found is None:
+            return feature_planes(image, self.backend, self._sliding, on_window)
+        told = within_both(on_window, found.first_pass, 0)
+        return feature_planes(image, self.backend, self._sliding, told, found.windows)
+
+    def _result_warnings(self, labels: np.ndarray, found: Search | None, precision: Precision) -> Iterator[str]:
+        """What users of the labels should know; `precision` is what the network was to run in."""
         if not labels.any():
-            logger.warning(f"{volume.source}: {NOTHING_FOUND}")
-        warnings = (*said, *(() if labels.any() else (NOTHING_FOUND,)))
-        return Segmentation(labels, self.names, volume, timings, warnings, members_of(self.model.card, self.asked))
+            yield nothing_found(self.config.classes)
+        if found is not None and (missing := [self.names[label] for label in self.asked - set(found.boxes)]):
+            yield NOT_SEEN.format(", ".join(sorted(missing)))
+        if self.backend.precision != precision:
+            yield f"Values exceeded the range of {precision}; the network then ran in {self.backend.precision}."
+
+    @property
+    def members(self) -> dict[int, tuple[int, ...]]:
+        """The labels that belong to each structure if structures overlap; see `Segmentation`."""
+        return members_of(self.model.card, self.asked)
+
+    @property
+    def _algorithm(self) -> Algorithm:
+        """The model's name and version for DICOM results."""
+        card = self.model.card
+        return Algorithm(card.name, f"stunet {version('stunet')}, card {card.sha256[:12]}")
 
     @property
     def _preprocessing_device(self) -> torch.device:
-        """The network's device, but not one that lacks float64, in which statistics are taken."""
+        """The network's device, or the CPU if it lacks float64, which image statistics need."""
         return torch.device("cpu") if self.backend.device.type == "mps" else self.backend.device
 
     def _require_channels(self, volume: Volume) -> None:
         channels = self.model.card.channels
         if len(volume.array) != len(channels):
             raise UserError(
-                f"{volume.source}: has {len(volume.array)} channel(s), and model {self.model.card.name!r} needs "
+                f"{volume.source}: has {len(volume.array)} channel(s), but model {self.model.card.name!r} needs "
                 f"{len(channels)}: {', '.join(channels)}. Give one file per channel, in this order."
             )
 
     def _labels(
-        self, planes_YXF: Iterable[torch.Tensor], record: GridRecord, maps: ProbabilityMaps | None
+        self,
+        planes_YXF: Iterable[torch.Tensor],
+        record: GridRecord,
+        maps: ProbabilityMaps | None,
+        found: Search | None,
     ) -> np.ndarray:
-        """Labels (Z, Y, X) on the scan's grid; each slice is written to its place as soon as it is known."""
+        """Labels (Z, Y, X) on the scan's grid, written slice by slice as soon as they are known."""
+        mask = None if found is None else OutputMask(found.boxes.values(), record)
         labels_ZYX = zeros(record.scan_shape, np.uint8 if max(self.model.names) < 256 else np.uint16)
         cropped_ZYX = cropped_view(labels_ZYX, record)
         grids = record.network_shape, record.cropped_shape, record.logits_orders
         for number, output_slice in enumerate(output_slices(planes_YXF, self.chooser.head, *grids)):
-            cropped_ZYX[number] = output_slice.labels(self.chooser).cpu().numpy()
+            labels_YX = output_slice.labels(self.chooser).cpu().numpy()
+            cropped_ZYX[number] = labels_YX if mask is None else labels_YX * mask.of_slice(number)
             if maps is not None:
                 maps.write(number, output_slice)
             if number % SLICES_IN_MEMORY == 0:
                 release(labels_ZYX)
         return np.asarray(labels_ZYX)
+
+
+def nothing_found(classes: Sequence[str]) -> str:
+    """The warning about labels that are all background.
+
+    Args:
+        classes: names of the requested structures; empty for all.
+
+    >>> nothing_found(["liver", "spleen"])
+    'None of the requested structures was found: liver, spleen. Does the scan show this part of the body?'
+    """
+    if classes:
+        return (
+            f"None of the requested structures was found: {listed(classes)}. Does the scan show this part of the body?"
+        )
+    return "No structure was found: all voxels are background. Does the scan show what the model was trained on?"
 
 
 def _coarsened(plan: PreprocessingPlan, least_spacing: float | None) -> PreprocessingPlan:
@@ -243,58 +322,10 @@ def _coarsened(plan: PreprocessingPlan, least_spacing: float | None) -> Preproce
 
 
 def _labels_of(classes: Sequence[str], model: Model) -> frozenset[int]:
-    """The labels of the named structures, or of all."""
+    """The labels of the named structures, or all labels."""
     label_of = {name: label for label, name in model.names.items() if label}
     for name in classes:
         if name not in label_of:
             unknown = UnknownNameError.of("structure", name, label_of)
             raise UnknownNameError(f"{unknown} These are the structures of model {model.card.name!r}.")
     return frozenset(label_of[name] for name in classes or label_of)
-
-
-class _Stopwatch:
-    """Measures one stage after the other; waits until a GPU has done what it was given."""
-
-    def __init__(self, device: torch.device):
-        self._device = device
-        self._last = perf_counter()
-
-    def lap(self) -> float:
-        """Seconds since the last call, or since the beginning."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        before, self._last = self._last, perf_counter()
-        return self._last - before
-
-
-class _TimedImage:
-    """A `PlaneSource` that knows how many seconds its planes took to make."""
-
-    def __init__(self, image: PreparedImage, device: torch.device):
-        self._image = image
-        self._device = device
-        self.record, self.shape = image.record, image.shape
-        self.seconds = 0.0
-
-    def planes(self, start: int, stop: int) -> torch.Tensor:
-        """The image's."""
-        stopwatch = _Stopwatch(self._device)
-        planes_CZYX = self._image.planes(start, stop)
-        self.seconds += stopwatch.lap()
-        return planes_CZYX
-
-
-class _TimedIterator(Iterator[Item]):
-    """An iterator that knows how many seconds its items took to make."""
-
-    def __init__(self, items: Iterator[Item], device: torch.device):
-        self._items = items
-        self._device = device
-        self.seconds = 0.0
-
-    def __next__(self) -> Item:
-        stopwatch = _Stopwatch(self._device)
-        try:
-            return next(self._items)
-        finally:
-            self.seconds += stopwatch.lap()

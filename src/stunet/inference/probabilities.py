@@ -1,4 +1,4 @@
-"""Probabilities of structures on the scan's grid, kept on disk while they are made, slice by slice."""
+"""Write probabilities of structures on the scan's grid. They are stored on disk slice by slice."""
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,16 +22,16 @@ from stunet.inference.segmentation import file_names
 def probability_maps(
     folder: Path, names: Mapping[int, str], scan: Volume, record: GridRecord
 ) -> Iterator["ProbabilityMaps"]:
-    """Maps that become `folder/NAME.nii.gz`, one per structure, when all slices are written, or none at all.
+    """Yield maps that become `folder/NAME.nii.gz`, one per structure, once all slices are written.
 
     Args:
-        folder: made where missing; what else it holds stays.
-        names: label to structure, of those that are wanted; 0 (background) gets no file.
-        scan: whose grid they are on.
-        record: how the network's grid lies in it.
+        folder: created if missing; other files in it stay.
+        names: label to structure for the requested structures; 0 (background) gets no file.
+        scan: scan that defines the grid.
+        record: how the network's grid relates to the scan's.
 
     Raises:
-        UserError: too little room on the disk, or a folder that cannot be written.
+        UserError: the disk has too little space, or the folder is not writable.
     """
     files = file_names(names)
     _require_room(folder, len(files) * int(np.prod(scan.shape)) * 2)
@@ -44,22 +44,23 @@ def probability_maps(
 
 
 class ProbabilityMaps:
-    """Where probabilities go.
+    """Stores probabilities slice by slice.
 
     Args:
-        maps_ZYX: label to array of the cropped grid, network axes, in steps of 1 / `FRACTION_STEPS`.
+        maps_ZYX: label to array on the cropped grid in network axes, in steps of 1 / `FRACTION_STEPS`.
     """
 
     def __init__(self, maps_ZYX: Mapping[int, np.ndarray]):
         self._maps_ZYX = maps_ZYX
 
     def write(self, number: int, output_slice: OutputSlice) -> None:
-        """Work out one slice's probabilities from its interpolated logits, and keep those wanted.
+        """Compute one slice's probabilities from its interpolated logits, and store the requested ones.
 
-        nnU-Net's are the same: it interpolates the logits of all classes before the softmax, or sigmoid of regions.
+        They equal nnU-Net's, which also interpolates the logits of all classes before the softmax, or the sigmoid of
+        regions.
 
         Args:
-            number: of the slice along the network's first axis.
+            number: index of the slice along the network's first axis.
             output_slice: see `stunet.inference.labelling.output_slices`.
         """
         fractions_MK = slice_probabilities(output_slice, list(self._maps_ZYX))
@@ -71,7 +72,7 @@ class ProbabilityMaps:
 
 def slice_probabilities(output_slice: OutputSlice, labels: list[int]) -> torch.Tensor:
     """The probabilities (Y * X, len(labels)), float32, of some structures at all voxels of a slice."""
-    (rows, columns), head = output_slice.shape, output_slice.lower.head
+    (rows, columns), head = output_slice.shape, output_slice.head
     voxels = torch.arange(rows * columns, device=head.bias.device)
     parts = (
         head.probabilities(head.logits(output_slice.features_at(part // columns, part % columns)), labels)
@@ -89,6 +90,6 @@ def _require_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder.absolute().parent).free
     if needed > free:
         raise OutputError(
-            f"{folder}: the probabilities need {needed / 1e9:.1f} GB until they are compressed, and "
+            f"{folder}: the probabilities need {needed / 1e9:.1f} GB until they are compressed, but only "
             f"{free / 1e9:.1f} GB are free; ask for fewer structures (--classes), or choose another disk."
         )

@@ -1,9 +1,8 @@
-"""The sliding window over an image: from intensities to mean features, plane by plane."""
+"""Slide a window over an image: from intensities to mean features, plane by plane."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import Protocol
 
 import torch
@@ -11,16 +10,30 @@ from torch.nn import functional
 
 from stunet.inference.accumulator import SlabAccumulator
 from stunet.inference.backends.base import Backend
-from stunet.inference.batching import window_batches
+from stunet.inference.batching import RunWindows, window_batches
 from stunet.inference.mirroring import run_mirrored
-from stunet.inference.windows import Padding, gaussian_weight, padding_to, window_starts
+from stunet.inference.windows import Windows, gaussian_weight
 
 OnWindow = Callable[[int, int], None]
-"""Told after each window how many are done, and how many there are."""
+"""Called after each window with the number done and the total."""
+
+
+class NotFiniteError(Exception):
+    """The backend's features of a window are NaN or infinite.
+
+    Attributes:
+        window_CZYX: the window.
+        corner: its first voxel (Z, Y, X) on the network's grid.
+    """
+
+    def __init__(self, window_CZYX: torch.Tensor, corner: tuple[int, int, int]):
+        super().__init__(f"features that are not finite in the window at {corner}")
+        self.window_CZYX = window_CZYX
+        self.corner = corner
 
 
 class PlaneSource(Protocol):
-    """An image on the network's grid, of which some planes at a time are asked for, never decreasing."""
+    """An image on the network's grid, whose planes are requested in order, a few at a time."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -28,20 +41,20 @@ class PlaneSource(Protocol):
         ...
 
     def planes(self, start: int, stop: int) -> torch.Tensor:
-        """The planes start..stop - 1 (C, stop - start, Y, X), float32."""
+        """The planes from start to stop - 1 (C, stop - start, Y, X), float32."""
         ...
 
 
 @dataclass(frozen=True)
 class Sliding:
-    """How a window slides.
+    """Settings of the sliding window.
 
     Attributes:
-        window_size: (Z, Y, X) voxels.
+        window_size: voxels (Z, Y, X).
         step: largest distance between neighbouring windows, as a fraction of the window.
-        mirror_axes: axes over whose mirrored copies each window is averaged.
-        batch_size: windows that go through the network together, of one position along z; None for one, or on an
-            NVIDIA GPU as many as fit into its memory. The answer is the same, to rounding.
+        mirror_axes: axes along which windows are mirrored and averaged.
+        batch_size: number of windows, of one position along z, that run together; None for one, or on an NVIDIA GPU as
+            many as fit into its memory. The result is the same up to rounding.
     """
 
     window_size: tuple[int, int, int]
@@ -51,67 +64,90 @@ class Sliding:
 
 
 def feature_planes(
-    image: PlaneSource, backend: Backend, sliding: Sliding, on_window: OnWindow | None = None
+    image: PlaneSource,
+    backend: Backend,
+    sliding: Sliding,
+    on_window: OnWindow | None = None,
+    windows: Windows | None = None,
 ) -> Iterator[torch.Tensor]:
-    """The Gaussian-weighted mean of the backend's features over all windows, one plane after the other.
+    """The Gaussian-weighted mean of the backend's features over the windows, plane by plane.
 
-    An image smaller than a window is surrounded by zeros, as nnU-Net does. One window's depth of the image and of the
-    features is in memory at a time, whatever the length of the image.
+    An image smaller than a window is padded with zeros, as in nnU-Net. Only one window's depth of the image and of the
+    features is in memory at a time, for any image length.
+
+    Args:
+        image: on the network's grid.
+        backend: runs the network.
+        sliding: settings.
+        on_window: called after each window.
+        windows: which windows run. Default: all.
 
     Yields:
-        (Y, X, F) float32 features of plane 0, 1, ..., on the backend's device.
+        (Y, X, F) float32 features of plane 0, 1, ..., on the backend's device; 0 where no window runs.
 
     Raises:
-        UserError: the GPU has too little memory for one window.
+        UserError: there is not enough memory for one window.
+        NotFiniteError: features are NaN or infinite. They are checked once for all windows at one position along z.
     """
     _, depth, rows, columns = image.shape
-    padding = padding_to((depth, rows, columns), sliding.window_size)
-    (before_z, _), (top, _), (left, _) = padding
-    for number, plane_YXF in enumerate(_padded_planes(_Slab(image, padding), backend, sliding, on_window)):
+    windows = windows or Windows((depth, rows, columns), sliding.window_size, sliding.step)
+    (before_z, _), (top, _), (left, _) = windows.padding
+    for number, plane_YXF in enumerate(_padded_planes(_Slab(image, windows), backend, sliding, windows, on_window)):
         if before_z <= number < before_z + depth:
             yield plane_YXF[top : top + rows, left : left + columns]
 
 
 def _padded_planes(
-    slab: "_Slab", backend: Backend, sliding: Sliding, on_window: OnWindow | None
+    slab: "_Slab", backend: Backend, sliding: Sliding, windows: Windows, on_window: OnWindow | None
 ) -> Iterator[torch.Tensor]:
-    """As `feature_planes`, of an image that is as large as a window or larger."""
-    starts_z, starts_y, starts_x = window_starts(slab.size, sliding.window_size, sliding.step)
-    in_plane = list(product(starts_y, starts_x))
-    done, total = 0, len(starts_z) * len(in_plane)
+    """As `feature_planes`, for an image at least as large as a window."""
+    done, total = 0, len(windows)
     weight_ZYX = gaussian_weight(sliding.window_size).to(backend.device)
-    means = SlabAccumulator(backend.head.num_features, slab.size, weight_ZYX)
+    means = SlabAccumulator(backend.head.num_features, windows.size, weight_ZYX)
     run = partial(run_mirrored, backend, axes=sliding.mirror_axes)
     batches = window_batches(run, backend, sliding.batch_size)
-    for z, next_z in zip(starts_z, [*starts_z[1:], slab.size[0]], strict=True):
-        slab.move_to(z, z + sliding.window_size[0])
-        features = batches.features([slab.window(corner, sliding.window_size) for corner in in_plane])
-        for y, x in in_plane:
-            means.add(next(features), (z, y, x))
-            done += 1
-            if on_window is not None:
-                on_window(done, total)
-        del features
+    for z, next_z in zip(windows.starts_z, [*windows.starts_z[1:], windows.size[0]], strict=True):
+        if corners := windows.corners(z):
+            slab.move_to(z, z + sliding.window_size[0])
+            features = batches.features([slab.window(corner, sliding.window_size) for corner in corners])
+            for y, x in corners:
+                means.add(next(features), (z, y, x))
+                done += 1
+                if on_window is not None:
+                    on_window(done, total)
+            del features
+            if not means.is_finite:
+                raise _not_finite(run, slab, z, corners, sliding)
         yield from means.release(next_z)
 
 
+def _not_finite(
+    run: RunWindows, slab: "_Slab", z: int, corners: Sequence[tuple[int, int]], sliding: Sliding
+) -> NotFiniteError:
+    """The error that names the first of the windows at plane z whose features are not finite; they run again."""
+    for y, x in corners:
+        window_CZYX = slab.window((y, x), sliding.window_size)
+        if not torch.isfinite(run(window_CZYX[None])).all():
+            break
+    return NotFiniteError(window_CZYX, (z - slab.before[0], y - slab.before[1], x - slab.before[2]))
+
+
 class _Slab:
-    """The planes of an image that the windows need now, surrounded by zeros where the image is smaller than a window.
+    """The planes of an image that the current windows need, padded with zeros if the image is smaller than a window.
 
     Attributes:
-        size: (Z, Y, X) of the padded image.
+        before: planes, rows and columns (Z, Y, X) of padding before the image.
     """
 
-    def __init__(self, image: PlaneSource, padding: Padding):
+    def __init__(self, image: PlaneSource, windows: Windows):
         self._image = image
-        self._padding = padding
+        self._padding = windows.padding
+        self.before = windows.padding[0][0], windows.padding[1][0], windows.padding[2][0]
         self._planes_CZYX = torch.empty(0)
         self._start = self._stop = 0
-        z, y, x = (before + size + after for size, (before, after) in zip(image.shape[1:], padding, strict=True))
-        self.size = z, y, x
 
     def move_to(self, start: int, stop: int) -> None:
-        """Hold the planes start..stop - 1; those that are there already stay."""
+        """Load the planes from start to stop - 1; keep those already loaded."""
         if start >= self._stop:
             self._planes_CZYX = self._padded(start, stop)
         else:
@@ -120,7 +156,7 @@ class _Slab:
         self._start, self._stop = start, stop
 
     def window(self, corner: Sequence[int], size: Sequence[int]) -> torch.Tensor:
-        """The window (C, Z, Y, X) whose first row and column are given, as a view."""
+        """The window (C, Z, Y, X) with this first row and column, as a view."""
         (y, x), (_, rows, columns) = corner, size
         return self._planes_CZYX[:, :, y : y + rows, x : x + columns]
 

@@ -1,11 +1,11 @@
-"""What a radiologist asks of every structure: how large, how dense, where, and whether the scan cut it off.
+"""Statistics of every structure: volume, intensity, position, and whether the scan cuts it off.
 
-The labels are read once, slice by slice, so that memory does not grow with the scan. Each slice adds to two things:
+The labels are read once, slice by slice, so memory does not grow with the scan. Each slice updates two things:
 
-- profiles: how many voxels of each structure lie at each index of each axis. Size, centroid, bounding box and the
-  question of the border all follow from these whole numbers.
+- profiles: the number of voxels of each structure at each index of each axis. These integers give size, centroid,
+  bounding box and contact with the border.
 - moments: count, mean and sum of squared deviations of the intensities. Slices are merged by the rule of Chan, Golub
-  and LeVeque (1983), which keeps all digits where a sum of squares would lose them.
+  and LeVeque (1983), which avoids the loss of digits of a sum of squares.
 
 Legend: K structures, Z slice, Y row, X column.
 """
@@ -30,19 +30,20 @@ LABEL_VALUES = 2**16
 
 @dataclass(frozen=True)
 class StructureStatistics:
-    """Size, intensities and place of one structure. World coordinates are RAS+ millimetres.
+    """Size, intensities and position of one structure. World coordinates are RAS+ millimetres.
 
     Attributes:
-        voxels: how many, at least 1.
-        volume_mm3: their volume.
-        mean: of the scan's first channel inside, in its unit; Hounsfield units for CT.
-        std: the standard deviation of all voxels inside (of the population, divided by n), in the same unit.
-        centroid_mm: mean place (x, y, z) of the voxels' centres.
-        bounding_box: voxel indices ((x0, x1), (y0, y1), (z0, z1)) of the scan's file, each first and one after last.
+        voxels: number of voxels, at least 1.
+        volume_mm3: volume.
+        mean: mean intensity of the scan's first channel, in its unit; Hounsfield units for CT.
+        std: population standard deviation (divided by n), in the same unit.
+        centroid_mm: mean position (x, y, z) of the voxels' centres.
+        bounding_box: voxel indices ((x0, x1), (y0, y1), (z0, z1)) of the scan's file, from the first to one after the
+            last.
         bounding_box_mm: the smallest box ((x0, x1), (y0, y1), (z0, z1)) along the patient's axes that contains the
-            bounding box up to its voxels' outer faces. On an oblique scan it is larger than the bounding box.
-        touches_border: whether a voxel lies in the first or the last slice along any axis of the scan, so that a part
-            of the structure may lie outside.
+            bounding box including its voxels' outer faces. In an oblique scan it is larger than the bounding box.
+        touches_border: whether a voxel is in the first or last slice along any axis of the scan, so that part of the
+            structure may be outside.
     """
 
     voxels: int
@@ -61,17 +62,17 @@ def structure_statistics(
     names: Mapping[int, str],
     members: Mapping[int, Sequence[int]] = MappingProxyType({}),
 ) -> dict[str, StructureStatistics]:
-    """Describe every structure that is there.
+    """Compute the statistics of every structure that is present.
 
     Args:
-        labels_ZYX: (Z, Y, X) uint8 or uint16, on the grid of `volume`; values without a name are passed over.
+        labels_ZYX: (Z, Y, X) uint8 or uint16, on the grid of `volume`; values without a name are ignored.
         volume: The scan, of any real type; intensities are those of its first channel.
-        names: Label to structure; 0 is background and not described.
-        members: Label to all labels that belong to its structure, where that is more than itself (regions).
+        names: Label to structure; 0 is background and ignored.
+        members: Label to all labels that belong to its structure, if there is more than one (regions).
 
     Returns:
-        Structure to statistics, in the order of the labels. A structure without a voxel has no mean and no place; it
-        is left out.
+        Structure to statistics, in the order of the labels. Structures without voxels are left out, because they have
+            no mean and no position.
 
     Raises:
         ValueError: If the labels do not fit the scan.
@@ -91,7 +92,7 @@ def structure_statistics(
 
 @dataclass(frozen=True, eq=False)
 class _Moments:
-    """Count, mean and sum of squared deviations from it, structure by structure: (K,) each, float64."""
+    """Count, mean and sum of squared deviations of each structure: (K,) each, float64."""
 
     count: np.ndarray
     mean: np.ndarray
@@ -99,18 +100,18 @@ class _Moments:
 
     @classmethod
     def of_values(cls, k: np.ndarray, values: np.ndarray, structures: int) -> "_Moments":
-        """The moments of `values` (n,), whose structures are `k` (n,)."""
+        """The moments of `values` (n,) with structures `k` (n,)."""
         count = np.bincount(k, minlength=structures).astype(np.float64)
         mean = np.bincount(k, values, structures) / np.maximum(count, 1)
         return cls(count, mean, np.bincount(k, (values - mean[k]) ** 2, structures))
 
     def of(self, rows: Sequence[int]) -> "_Moments":
-        """The moments of some structures together: (1,) each."""
+        """The joint moments of some structures: (1,) each."""
         each = (_Moments(self.count[[k]], self.mean[[k]], self.deviations[[k]]) for k in rows)
         return reduce(_Moments.merged, each)
 
     def merged(self, other: "_Moments") -> "_Moments":
-        """The moments of both sets of values together."""
+        """The moments of the union of both sets of values."""
         count = self.count + other.count
         share = other.count / np.maximum(count, 1)
         shift = other.mean - self.mean
@@ -119,17 +120,17 @@ class _Moments:
 
     @property
     def std(self) -> np.ndarray:
-        """(K,) standard deviations of the population."""
+        """Population standard deviations (K,)."""
         return np.sqrt(self.deviations / np.maximum(self.count, 1))
 
 
 def _read(
     labels_ZYX: np.ndarray, image_ZYX: np.ndarray, labels: Sequence[int]
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], _Moments]:
-    """Pass once over the scan.
+    """Read the scan once.
 
     Returns:
-        Profiles along Z, Y and X, each (K, size) int64: voxels of structure k at every index. And the moments.
+        Profiles along Z, Y and X, each (K, size) int64: voxels of structure k at every index; and the moments.
     """
     structures = len(labels)
     index_of = np.full(LABEL_VALUES, -1)
@@ -149,13 +150,13 @@ def _read(
 
 
 def _profile(k: np.ndarray, index: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """How often each pair of structure and index occurs: (K, size)."""
+    """The number of occurrences of each pair of structure and index: (K, size)."""
     structures, size = shape
     return np.bincount(k * size + index, minlength=structures * size).reshape(shape)
 
 
 def _describe(profiles_ZYX: Sequence[np.ndarray], moments: _Moments, affine: np.ndarray) -> StructureStatistics:
-    """Turn what was counted of one structure into its statistics; `profiles_ZYX` has one (size,) for each axis."""
+    """The statistics of one structure from its counts; `profiles_ZYX` has one array (size,) per axis."""
     profiles_xyz = profiles_ZYX[::-1]
     voxels = int(profiles_xyz[0].sum())
     centre = [float(profile @ np.arange(profile.size)) / voxels for profile in profiles_xyz]
@@ -174,7 +175,7 @@ def _describe(profiles_ZYX: Sequence[np.ndarray], moments: _Moments, affine: np.
 
 
 def _box_mm(box: VoxelBox, affine: np.ndarray) -> WorldBox:
-    """The smallest world box around the outer faces of the voxels of a voxel box."""
+    """The smallest world box around the outer faces of a box of voxels."""
     corners = voxel_to_world(affine, np.array(list(product(*box))) - 0.5)
     x, y, z = zip(_point(corners.min(axis=0)), _point(corners.max(axis=0)), strict=True)
     return x, y, z

@@ -1,4 +1,4 @@
-"""How a prediction is stopped from another thread."""
+"""Stop a prediction from another thread."""
 
 from threading import Event
 
@@ -7,9 +7,10 @@ from stunet.inference.sliding import OnWindow
 
 
 def stoppable(stop: Event, on_window: OnWindow | None = None) -> OnWindow:
-    """A callback for windows that raises `Stopped` once the event is set, and else calls `on_window`."""
+    """A callback for windows that raises `Stopped` if the event is set, and otherwise calls `on_window`."""
 
     def told(done: int, total: int) -> None:
+        """Stop here, or go on to the next window."""
         if stop.is_set():
             raise Stopped(f"The prediction was stopped after {done} of {total} windows.")
         if on_window is not None:

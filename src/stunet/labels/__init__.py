@@ -1,1 +1,1 @@
-"""What the integers of a label map mean."""
+"""The meaning of the integers in a label map."""

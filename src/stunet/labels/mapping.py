@@ -1,8 +1,8 @@
-"""What the labels of other datasets mean in terms of the 104 structures, so that a model can be scored on them.
+"""Map the labels of other datasets to the 104 structures, so that a model can be scored on these datasets.
 
-The paper's direct inference (section 4.2.1, appendix A, Table 9): a dataset's own labels and a model's classes are both
-merged into *targets*, "kidney" of `kidney_left` and `kidney_right` for example, and the targets are compared. The
-mappings are data, one file for each dataset in the folder `datasets` beside this file.
+This is the paper's direct inference (section 4.2.1, appendix A, Table 9): a dataset's labels and a model's classes are
+both merged into *targets*, which are then compared. For example, `kidney_left` and `kidney_right` become "kidney". The
+mappings are data files, one per dataset, in the folder `datasets` next to this file.
 """
 
 import sys
@@ -27,33 +27,33 @@ NUMBERINGS: dict[str, tuple[str, ...]] = {
     "totalsegmentator-v1": TOTALSEGMENTATOR_V1_LABELS,
     "totalsegmentator-v2": TOTALSEGMENTATOR_V2_LABELS,
 }
-"""Class names by integer, for predictions that number the structures in a known way."""
+"""Class names by integer, for predictions in a known numbering."""
 
 OWN_NUMBERING = "dataset"
-"""The numbering of predictions that use a dataset's own labels, as an nnU-Net trained on it does."""
+"""The numbering of predictions with a dataset's own labels, for example from an nnU-Net trained on it."""
 
 SUFFIX = ".toml"
 
 _FOLDER = Path(__file__).with_name("datasets")
 
 _UNKNOWN = 255
-"""Marks, in a lookup table, a label that has no entry."""
+"""Marks labels without an entry in a lookup table."""
 
 MAX_TARGETS = _UNKNOWN - 1
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is scored as one.
+    """A unit of scoring.
 
     Attributes:
-        name: of a structure where it is exactly one, else a name of its own, e.g. "kidney".
+        name: the structure's name if it is exactly one, otherwise another name, e.g. "kidney".
         labels: the dataset's labels that are merged into it.
-        structures: the names in `LABELS` that are merged into it; none if no class of TotalSegmentator v1 is part of
-            it, which the model therefore cannot find.
-        is_listed: it belongs to the dataset's targets; Table 9 lists it, where it lists the dataset.
-        in_released_script: the official code's direct_inference/label_sys.py scores it.
-        remark: what one should know of its score.
+        structures: the names in `LABELS` that are merged into it; empty if TotalSegmentator v1 has no such class, so
+            that the model cannot find it.
+        is_listed: whether it is one of the dataset's targets; those of datasets in Table 9 are listed there.
+        in_released_script: whether the official code's direct_inference/label_sys.py scores it.
+        remark: note on its score.
     """
 
     name: str
@@ -69,17 +69,17 @@ class DatasetMapping:
     """The labels of one dataset.
 
     Attributes:
-        name: of its file, as commands take it.
-        title: its name in the paper.
-        cases: how many annotated scans the paper evaluates.
-        targets: what is scored, in the order of the dataset's labels.
+        name: name of the mapping's file, as used in commands.
+        title: name in the paper.
+        cases: number of annotated scans that the paper evaluates.
+        targets: the targets, in the order of the dataset's labels.
         unused_labels: the dataset's other labels and their names; they count as background.
         source: where the dataset is published.
-        licence: of the data, or that none was found.
-        ids_from: what the meaning of its labels was read off.
-        task: its folder's name in the official code; empty if it has none.
-        table9_row: its number in Table 9; None if it is not listed.
-        remarks: what one should know of its scores.
+        licence: licence of the data, or a note that none was found.
+        ids_from: source for the meaning of its labels.
+        task: name of its folder in the official code; empty if it has none.
+        table9_row: its row in Table 9; None if it is not listed.
+        remarks: notes on its scores.
     """
 
     name: str
@@ -96,18 +96,18 @@ class DatasetMapping:
 
     @property
     def target_names(self) -> dict[int, str]:
-        """The integers that `remap_labels` gives to the targets: 1, 2, ... in their order."""
+        """The targets by the integers that `remap_labels` gives them: 1, 2, ... in their order."""
         return {number: target.name for number, target in enumerate(self.targets, start=1)}
 
     def reference_table(self) -> dict[int, int]:
-        """The dataset's own label -> target, for `remap_labels`; 0 for the labels that are not used."""
+        """The dataset's label -> target, for `remap_labels`; 0 for unused labels."""
         unused = dict.fromkeys(self.unused_labels, 0)
         return unused | {
             label: number for number, target in enumerate(self.targets, start=1) for label in target.labels
         }
 
     def prediction_table(self, names: Sequence[str]) -> dict[int, int]:
-        """A model's label -> target, for `remap_labels`; 0 for the classes that are not used.
+        """A model's label -> target, for `remap_labels`; 0 for unused classes.
 
         Args:
             names: the model's class names by integer, background first, e.g. `LABELS`.
@@ -118,7 +118,7 @@ class DatasetMapping:
         return {label: targets.get(name, 0) for label, name in enumerate(names)}
 
     def evaluable(self, names: Sequence[str] = LABELS) -> tuple[str, ...]:
-        """The targets that a model can give: it has all the classes that they consist of.
+        """The targets that a model can predict, because it has all their classes.
 
         Args:
             names: the model's class names.
@@ -128,17 +128,17 @@ class DatasetMapping:
 
 
 def remap_labels(labels: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
-    """Each label replaced by its entry in a table; background stays background.
+    """Replace each label by its entry in a table; background stays background.
 
     Args:
         labels: integers, of any shape.
-        table: old label -> new one, up to `MAX_TARGETS`; several may become one.
+        table: old label -> new label, at most `MAX_TARGETS`; several may become one.
 
     Returns:
         uint8, of the same shape.
 
     Raises:
-        ValueError: labels that are no integers, or that have no entry.
+        ValueError: labels are not integers, are negative, or have no entry.
 
     >>> remap_labels(np.array([[0, 1, 2, 3]]), {1: 1, 2: 1, 3: 0})
     array([[0, 1, 1, 0]], dtype=uint8)
@@ -156,30 +156,30 @@ def remap_labels(labels: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
     if (remapped == _UNKNOWN).any():
         unknown = np.unique(labels[remapped == _UNKNOWN])
         listed = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-        raise ValueError(f"the label {listed} is none that the mapping knows; check the dataset and the numbering")
+        raise ValueError(f"the label {listed} is not in the mapping; check the dataset and the numbering")
     return remapped
 
 
 def list_mappings() -> tuple[str, ...]:
-    """The names of all mappings: those of Table 9 in its order, then the others."""
+    """The names of all mappings: first those in Table 9 in its order, then the others."""
     found = [_read(path) for path in _FOLDER.glob(f"*{SUFFIX}")]
     return tuple(mapping.name for mapping in sorted(found, key=lambda m: (m.table9_row or len(found), m.name)))
 
 
 def load_mapping(name: str | Path) -> DatasetMapping:
-    """The mapping of a dataset.
+    """Read the mapping of a dataset.
 
     Args:
-        name: one of `list_mappings()`, or a `.toml` file of your own, of the same form.
+        name: one of `list_mappings()`, or your own `.toml` file of the same form.
 
     Raises:
-        UserError: no such mapping, or a file that is not a valid one.
+        UserError: there is no such mapping, or the file is not valid.
     """
     if str(name).endswith(SUFFIX):
         return _read(Path(name))
     path = _FOLDER / f"{name}{SUFFIX}"
     if not path.is_file():
-        raise UnknownNameError(f"{UnknownNameError.of('mapping', name, list_mappings())} A {SUFFIX} file will do, too.")
+        raise UnknownNameError(f"{UnknownNameError.of('mapping', name, list_mappings())} A {SUFFIX} file works, too.")
     return _read(path)
 
 
@@ -190,12 +190,12 @@ def _read(path: Path) -> DatasetMapping:
         _check(mapping)
     except OSError as error:
         raise FileError(f"{path} cannot be read ({error.strerror or error}).") from error
-    except ValueError as error:  # TOML's own errors, too
-        raise FileError(f"{path} is no valid mapping: {error}.") from error
+    except ValueError as error:  # TOML's errors are ValueErrors, too
+        raise FileError(f"{path} is not a valid mapping: {error}.") from error
     return mapping
 
 
-# How a file is read: everything is checked, so that a slip is found before hours of prediction.
+# Parsing. Everything is checked, so that mistakes are found before hours of prediction.
 
 _REQUIRED = {"title": str, "cases": int, "source": str, "licence": str, "ids_from": str, "targets": list}
 _OPTIONAL = {"task": str, "table9_row": int, "remarks": list, "unused_labels": dict}
@@ -204,7 +204,7 @@ _TARGET_OPTIONAL = {"listed": bool, "in_released_script": bool, "remark": str}
 
 
 def _parse(name: str, content: Mapping[str, Any]) -> DatasetMapping:
-    """Raises ValueError for entries that are missing, of another type or unknown."""
+    """Raise ValueError for entries that are missing, unknown or of the wrong type."""
     fields = _checked_fields(content, _REQUIRED, _OPTIONAL, "the file")
     fields["targets"] = tuple(
         _parse_target(target, f"target {number}") for number, target in enumerate(fields["targets"], start=1)
@@ -218,7 +218,7 @@ def _parse(name: str, content: Mapping[str, Any]) -> DatasetMapping:
 
 def _parse_target(content: Any, where: str) -> Target:
     if not isinstance(content, dict):
-        raise ValueError(f"{where} is no table")
+        raise ValueError(f"{where} is not a table")
     fields = _checked_fields(content, _TARGET_REQUIRED, _TARGET_OPTIONAL, where)
     where = f"{where} ({fields['name']})"
     if not fields["labels"]:
@@ -242,7 +242,7 @@ def _checked_fields(
     known = {**required, **optional}
     for key, value in content.items():
         if key not in known:
-            raise ValueError(f"{where} has {key!r}, which means nothing here")
+            raise ValueError(f"{where} has the unknown entry {key!r}")
         if type(value) is not known[key]:
             raise ValueError(f"{key} of {where} should be of type {known[key].__name__}, not {type(value).__name__}")
     return dict(content)
@@ -255,13 +255,13 @@ def _all_of(kind: type, values: Any, where: str) -> tuple[Any, ...]:
 
 
 def _check(mapping: DatasetMapping) -> None:
-    """Raises ValueError for what cannot be meant."""
+    """Raise ValueError for impossible values."""
     if not 1 <= len(mapping.targets) <= MAX_TARGETS:
-        raise ValueError(f"it has {len(mapping.targets)} targets, and 1 to {MAX_TARGETS} can be scored")
+        raise ValueError(f"it has {len(mapping.targets)} targets, but only 1 to {MAX_TARGETS} can be scored")
     structures = list(chain.from_iterable(target.structures for target in mapping.targets))
     unknown = sorted(set(structures) - set(LABELS[1:]))
     if unknown:
-        raise ValueError(f"{', '.join(unknown)} is none of the 104 structures")
+        raise ValueError(f"{', '.join(unknown)} is not one of the 104 structures")
     labels = [*mapping.unused_labels, *chain.from_iterable(target.labels for target in mapping.targets)]
     if not 0 < min(labels) <= max(labels) < 65536:
         raise ValueError("labels are 1 to 65535; 0 is background")
@@ -273,4 +273,4 @@ def _check(mapping: DatasetMapping) -> None:
 def _check_once(values: Sequence[Any], what: str) -> None:
     twice = sorted({value for value in values if values.count(value) > 1})
     if twice:
-        raise ValueError(f"{what} {twice[0]} stands there twice")
+        raise ValueError(f"{what} {twice[0]} is listed twice")

@@ -1,12 +1,13 @@
-"""The 104 structures of TotalSegmentator v1, in both of their numberings, with groups and colours.
+"""The 104 structures of TotalSegmentator v1, in both numberings, with groups and colours.
 
-All of it is data, in `structures.csv` beside this file, one row per structure:
+The data is in `structures.csv` next to this file, one row per structure:
 
 - `stunet`: the integer in STU-Net's published weights, which number the names alphabetically.
 - `totalsegmentator_v1`: the integer in TotalSegmentator v1's own label maps (tag v1.5.7, `map_to_binary.py`).
-- `group`: the part model of TotalSegmentator v1 that holds the structure, which is the group of the paper's Table 3.
-  Group names mislead: `cardiac` holds the bowel and the brain, `muscles` holds bones, `organs` holds the aorta.
-- `colour`: ours. Paired structures share a hue, and neighbouring vertebrae and ribs alternate in lightness.
+- `group`: the part model of TotalSegmentator v1 with the structure, which is its group in the paper's Table 3. Group
+  names mislead: `cardiac` contains the bowel and the brain, `muscles` bones, `organs` the aorta.
+- `anatomy`: ours, by which people look for a structure: bones, muscles, heart, vessels, and organs for all others.
+- `colour`: our own. Paired structures share a hue, and neighbouring vertebrae and ribs alternate in lightness.
 """
 
 import csv
@@ -17,7 +18,7 @@ Colour = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
 
 BACKGROUND = "background"
-"""Label 0 of every label map; no structure."""
+"""Label 0 of every label map; not a structure."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,15 @@ class Structure:
         label: its integer in STU-Net's numbering, 1 to 104.
         totalsegmentator_label: its integer in TotalSegmentator v1's numbering, 1 to 104.
         group: one of the names in `GROUPS`.
-        colour: for pictures and viewers.
+        anatomy: bones, muscles, heart, vessels or organs.
+        colour: colour in pictures and viewers.
     """
 
     name: str
     label: int
     totalsegmentator_label: int
     group: str
+    anatomy: str
     colour: Colour
 
 
@@ -47,6 +50,7 @@ def _read_structures() -> tuple[Structure, ...]:
             label=int(row["stunet"]),
             totalsegmentator_label=int(row["totalsegmentator_v1"]),
             group=row["group"],
+            anatomy=row["anatomy"],
             colour=_parse_colour(row["colour"]),
         )
         for row in csv.DictReader(table.splitlines())
@@ -79,9 +83,9 @@ def _read_version_2() -> tuple[str, ...]:
 
 
 TOTALSEGMENTATOR_V2_LABELS: tuple[str, ...] = _read_version_2()
-"""Names by integer in TotalSegmentator v2's numbering of its task `total`: 117 classes, of which 97 are among the 104.
+"""Names by integer in TotalSegmentator v2's task `total`: 117 classes, 97 of them among the 104.
 
-The other 7 of the 104 (the face, the pulmonary artery and five parts of the heart) it does not have.
+It lacks the other 7 of the 104 (the face, the pulmonary artery and five parts of the heart).
 """
 
 _GROUP_ORDER = ("organs", "vertebrae", "cardiac", "muscles", "ribs")  # the columns of Table 3
@@ -92,9 +96,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """The five groups of Table 3: 17, 24, 18, 21 and 24 names."""
 
 COLOURS: dict[str, Colour] = {s.name: s.colour for s in STRUCTURES}
-"""A colour for each name."""
+"""The colour of each structure by name."""
 
-# Colours of classes that are no TotalSegmentator structure, by Paul Tol's "bright" scheme, easy to tell apart for all.
+# Colours of classes that are not TotalSegmentator structures: Paul Tol's colour-blind safe "bright" scheme.
 _SPARE_COLOURS: tuple[Colour, ...] = (
     (238, 102, 119),
     (102, 204, 238),
@@ -106,10 +110,10 @@ _SPARE_COLOURS: tuple[Colour, ...] = (
 
 
 def colour_of(name: str, label: int) -> Colour:
-    """The structure's colour, or for any other class one that its integer chooses.
+    """The colour of a structure, or for other classes a colour chosen by the integer.
 
     Args:
-        name: a class name, of ours or of any dataset.
+        name: a class name, ours or another dataset's.
         label: its integer, 1 or more.
 
     >>> colour_of("aorta", 3) == COLOURS["aorta"]

@@ -1,1 +1,1 @@
-"""Networks: a tensor in, logits out."""
+"""STU-Net, and the networks that the paper compares it with."""

@@ -1,4 +1,4 @@
-"""What an STU-Net is made of: a residual block, ways down and ways up (paper, Figure 2b, 2c, 2f and Table 6)."""
+"""STU-Net's building blocks: residual block, down- and up-sampling (paper, Figure 2b, 2c, 2f and Table 6)."""
 
 from typing import Literal
 
@@ -18,15 +18,15 @@ NEGATIVE_SLOPE = 0.01
 class ResidualBlock(nn.Module):
     """conv 3x3x3 - IN - LeakyReLU - conv 3x3x3 - IN, plus the shortcut, then LeakyReLU (paper, Figure 2b and 2c).
 
-    The stride sits on the first 3x3x3 convolution: so have it the published weights, and so count the FLOPs of
-    Table 2 (the text of section 3.2.1 says the second). The shortcut is a 1x1x1 convolution without normalisation
-    where `project` is set, else the identity.
+    The first 3x3x3 convolution has the stride, as in the published weights and in the FLOPs of Table 2 (the text of
+    section 3.2.1 says the second). The shortcut is a 1x1x1 convolution without normalisation if `project` is set,
+    otherwise the identity.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         stride: per axis (Z, Y, X).
-        project: give the shortcut a 1x1x1 convolution; needed wherever channels or size change.
+        project: give the shortcut a 1x1x1 convolution; required where the number of channels or the size changes.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: Stride = (1, 1, 1), project: bool = False):
@@ -47,8 +47,8 @@ class ResidualBlock(nn.Module):
 class ConvolutionDownsampling(nn.Conv3d):
     """The "convolution" row of Table 6: kernel and stride 2 (the stage's stride), channels c_in to c_out.
 
-    It stands before a stage whose first block then keeps size and channels. Kernel equals stride on each axis, also
-    where the stride is 1, which in Table 6 it never is.
+    It precedes a stage whose first block then keeps size and channels. The kernel equals the stride on each axis, even
+    where the stride is 1 (which does not occur in Table 6).
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: Stride):
@@ -58,8 +58,8 @@ class ConvolutionDownsampling(nn.Conv3d):
 class InterpolationUpsampling(nn.Module):
     """Weight-free interpolation and a 1x1x1 convolution (paper, section 3.2.2, Figure 2f).
 
-    In training the convolution follows the interpolation, as published. In evaluation mode the order is turned round
-    for `nearest`: the convolution sees each value once instead of eight times, and the result is the same to the bit.
+    In training the convolution follows the interpolation, as published. In evaluation mode `nearest` reverses the
+    order: the convolution sees each value once instead of eight times, and the result is bitwise identical.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: Stride, mode: Literal["nearest", "trilinear"]):
@@ -91,7 +91,7 @@ class TransposedUpsampling(nn.Module):
 
 
 def build_upsampling(kind: Upsampling, in_channels: int, out_channels: int, stride: Stride) -> nn.Module:
-    """The way up named by `kind`, from `in_channels` to `out_channels`."""
+    """Build the up-sampling of this kind, from `in_channels` to `out_channels`."""
     if kind == "transposed":
         return TransposedUpsampling(in_channels, out_channels, stride)
     return InterpolationUpsampling(in_channels, out_channels, stride, kind)

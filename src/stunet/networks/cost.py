@@ -1,6 +1,6 @@
-"""What a network costs: parameters, multiply-accumulates, and the paper's "FLOPs", which are neither.
+"""Count a network's parameters and multiply-accumulates, and what the paper calls "FLOPs" (neither of the two).
 
-Everything is counted on the meta device, where tensors have shapes but no memory, so `huge` costs nothing to inspect.
+Everything is counted on the meta device, where tensors have shapes but no data, so even `huge` needs no memory.
 """
 
 import math
@@ -18,13 +18,13 @@ from stunet.plans.network_spec import NetworkSpec
 Patch = tuple[int, int, int]
 
 TABLE_PATCH: Patch = (128, 128, 128)
-"""The patch (Z, Y, X) for which the paper's tables count."""
+"""The patch (Z, Y, X) of the paper's tables."""
 
 TABLE_CHANNELS = 1
-"""Channels of the image for which they count: CT."""
+"""Image channels in the paper's tables: CT."""
 
 TABLE_CLASSES = 105
-"""Classes for which they count: the 104 of TotalSegmentator and background."""
+"""Classes in the paper's tables: TotalSegmentator's 104 and background."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class NetworkCost:
     """The cost of one patch.
 
     Attributes:
-        parameters: all heads included.
-        macs: multiply-accumulates of a training forward pass: published order of operations, all heads.
-        inference_macs: multiply-accumulates at inference: 1x1x1 before nearest up-sampling, the last head alone.
-        torchinfo_mult_adds: what `torchinfo.summary(...).total_mult_adds` says of a training forward pass. This is
-            the column "FLOPs" of the paper's tables. It counts a transposed convolution at its output's size, and
-            adds the parameters of biases and norms.
+        parameters: number of parameters, all heads included.
+        macs: multiply-accumulates of a training forward pass, in the published order of operations, with all heads.
+        inference_macs: multiply-accumulates at inference: 1x1x1 before nearest up-sampling, last head only.
+        torchinfo_mult_adds: `torchinfo.summary(...).total_mult_adds` of a training forward pass. This is the column
+            "FLOPs" of the paper's tables. It counts a transposed convolution at its output's size, and adds the
+            parameters of biases and norms.
     """
 
     parameters: int
@@ -50,8 +50,8 @@ def network_cost(spec: NetworkSpec, patch: Sequence[int] = TABLE_PATCH) -> Netwo
     """Count the cost of a network for one patch (Z, Y, X).
 
     Raises:
-        UserError: a network whose package is not installed.
-        ValueError: a patch that the network does not take.
+        UserError: the network's package is not installed.
+        ValueError: the network does not accept this patch size.
     """
     network_class = find_class(spec.kind)
     if "window_size" in network_class.planned_arguments:
@@ -71,7 +71,7 @@ def cost_of(
     num_classes: int = TABLE_CLASSES,
     patch: Sequence[int] = TABLE_PATCH,
 ) -> NetworkCost:
-    """Count the cost of a network that has a name, by default as the paper's tables do.
+    """Count the cost of a named network, by default as in the paper's tables.
 
     Args:
         name: one of `stunet.networks.registry.NETWORKS`.
@@ -80,17 +80,17 @@ def cost_of(
         patch: voxels (Z, Y, X).
 
     Raises:
-        UserError, ValueError: as `network_cost`, and an unknown name.
+        UserError, ValueError: as `network_cost`, or the name is unknown.
     """
     named = find_network(name)
     return network_cost(NetworkSpec(named.kind, input_channels, num_classes, named.arguments), patch)
 
 
 def training_macs(network: Network, patch: Sequence[int]) -> int:
-    """Multiply-accumulates of a training forward pass of one patch (Z, Y, X), all heads; its weights are not touched.
+    """Multiply-accumulates of a training forward pass of one patch (Z, Y, X), all heads. The network is not changed.
 
     Raises:
-        ValueError: a patch that the network does not take.
+        ValueError: the network does not accept this patch size.
     """
     twin = twin_of(network, deep_supervision=network.supervises_deeply)
     with without_weights():
@@ -98,12 +98,12 @@ def training_macs(network: Network, patch: Sequence[int]) -> int:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Trainable numbers of a network."""
+    """The number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def count_macs(network: nn.Module, image_BCZYX: torch.Tensor) -> int:
-    """Multiply-accumulates that torch really executes for this input."""
+    """The multiply-accumulates that torch executes for this input."""
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         network(image_BCZYX)
@@ -113,13 +113,13 @@ def count_macs(network: nn.Module, image_BCZYX: torch.Tensor) -> int:
 def count_torchinfo_mult_adds(network: nn.Module, image_BCZYX: torch.Tensor) -> int:
     """The number that torchinfo calls mult-adds.
 
-    For each layer without layers in it: a convolution's parameters (bias included) times its output's voxels, any other
-    layer's parameters once; times the batch. A transformer's batch is that of its attention: of images or of windows.
+    The sum over all leaf layers: a convolution's parameters (bias included) times its output's voxels, or any other
+    layer's parameters, times the batch size. In a transformer the batch is that of the attention: images or windows.
     """
     counted: list[int] = []
 
     def count(module: nn.Module, _: object, output: torch.Tensor) -> None:
-        """Note one layer's mult-adds."""
+        """Record one layer's mult-adds."""
         own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
         is_convolution = isinstance(module, nn.Conv3d | nn.ConvTranspose3d)
         voxels = math.prod(output.shape[2:]) if is_convolution else 1

@@ -1,17 +1,17 @@
-"""An STU-Net rewritten for inference: the same features from fewer multiplications; never for training or saving.
+"""STU-Net rewritten for inference: the same features from fewer multiplications. Not for training or saving.
 
-**Sub-pixel up-convolutions.** In the decoder, a 3x3x3 convolution follows a nearest-neighbour up-sampling by its
-stride s. Along one axis output o takes w_0 u[o-1] + w_1 u[o] + w_2 u[o+1] of the up-sampled u, where u[o] = x[o // s]:
-several taps meet the same value of the small map x. With t = o - s j + 1, x[j] is met by the taps k with
-2 - t <= k <= s + 1 - t, so a transposed convolution of x with stride s, padding 1 and the s + 2 weights
+**Sub-pixel up-convolutions.** In the decoder, a 3x3x3 convolution follows a nearest-neighbour up-sampling by the
+stage's stride s. Along one axis, output o is w_0 u[o-1] + w_1 u[o] + w_2 u[o+1] of the up-sampled u, where u[o] =
+x[o//s]: several taps read the same value of the small map x. With t = o - s j + 1, the taps k with 2 - t <= k <= s + 1
+- t read x[j], so a transposed convolution of x with stride s, padding 1 and the s + 2 weights
 
     v[t] = sum of w_k over max(0, 2 - t) <= k <= min(2, s + 1 - t)
 
-gives the same. For s = 2, v = (w_2, w_1 + w_2, w_0 + w_1, w_0): two taps an output where there were three, 8 instead of
-27 in three dimensions. The zeros around the up-sampled map are the zeros around the small one.
+gives the same result. For s = 2, v = (w_2, w_1 + w_2, w_0 + w_1, w_0): two taps per output instead of three, 8 instead
+of 27 in three dimensions. Zero padding of the up-sampled map equals zero padding of the small one.
 
-**No concatenation.** A convolution of concatenated maps is the sum of the convolutions of each, so the skip's half
-stays at full resolution and the up-sampled half moves to the small map; likewise the 1x1x1 shortcut.
+**No concatenation.** A convolution of concatenated maps is the sum of the convolutions of each map. So the skip's half
+stays at full resolution and the other half moves to the small map; likewise for the 1x1x1 shortcut.
 """
 
 from typing import cast
@@ -29,7 +29,7 @@ class FusedSTUNet(nn.Module):
     """`STUNet.forward_features` from fewer multiplications.
 
     Args:
-        network: in evaluation mode; its encoder and all blocks that need no rewriting are shared with it.
+        network: an STU-Net in evaluation mode. It shares its encoder and all unchanged blocks with the new network.
     """
 
     def __init__(self, network: STUNet):
@@ -49,9 +49,9 @@ class FusedSTUNet(nn.Module):
 
 
 def fuse(network: STUNet) -> FusedSTUNet:
-    """A network for inference whose answers equal `network.forward_features` to rounding.
+    """Build a network for inference whose results equal `network.forward_features` up to rounding.
 
-    The original must be in evaluation mode; it is not changed, and shares most of its weights with the new one.
+    The original must be in evaluation mode. It is not changed, and shares most of its weights with the new network.
     """
     return FusedSTUNet(network).eval()
 
@@ -63,7 +63,7 @@ def _decoder_stage(upsample: nn.Module, stage: nn.Sequential) -> nn.Module:
 
 
 class _PlainStage(nn.Module):
-    """Up-sample, concatenate, convolve: for up-samplings that cannot be moved behind a convolution."""
+    """Up-sample, concatenate, convolve: for up-sampling that cannot be fused with a convolution."""
 
     def __init__(self, upsample: nn.Module, stage: nn.Sequential):
         super().__init__()
@@ -75,7 +75,7 @@ class _PlainStage(nn.Module):
 
 
 class _FusedStage(nn.Module):
-    """A decoder stage whose first block sees the small map and the skip apart."""
+    """A decoder stage whose first block processes the small map and the skip separately."""
 
     def __init__(self, upsample: InterpolationUpsampling, stage: nn.Sequential):
         super().__init__()
@@ -102,7 +102,7 @@ class _FusedStage(nn.Module):
 
 
 def _part(convolution: nn.Conv3d, channels: slice, bias: bool = True) -> nn.Conv3d:
-    """The part of a convolution that sees some of its input channels."""
+    """The part of a convolution for some of its input channels."""
     weight = convolution.weight.detach()[:, channels].clone()
     kernel, padding = cast(Stride, convolution.kernel_size), cast(Stride, convolution.padding)
     with torch.device("meta"):
@@ -114,7 +114,7 @@ def _part(convolution: nn.Conv3d, channels: slice, bias: bool = True) -> nn.Conv
 
 
 def _sub_pixel_convolution(convolution: nn.Conv3d, channels: int, stride: Stride) -> nn.ConvTranspose3d:
-    """A 3x3x3 convolution of the first channels, up-sampled by `stride`, as a transposed one; the bias is left out."""
+    """The 3x3x3 convolution of the first channels, up-sampled by `stride`, as a transposed convolution without bias."""
     weight = convolution.weight.detach()[:, :channels].double()
     z, y, x = (sub_pixel_operator(s).to(weight) for s in stride)
     small = torch.einsum("oizyx,az,by,cx->ioabc", weight, z, y, x).to(convolution.weight.dtype)
@@ -122,13 +122,13 @@ def _sub_pixel_convolution(convolution: nn.Conv3d, channels: int, stride: Stride
 
 
 def _repeating_convolution(convolution: nn.Conv3d, channels: int, stride: Stride) -> nn.ConvTranspose3d:
-    """A 1x1x1 convolution of the first channels, then repeated along each axis by `stride`; the bias is left out."""
+    """The 1x1x1 convolution of the first channels without bias, its output repeated along each axis by `stride`."""
     weight = convolution.weight.detach()[:, :channels].transpose(0, 1)
     return _transposed(weight.expand(-1, -1, *stride).contiguous(), stride, padding=0)
 
 
 def _transposed(weight_IOZYX: torch.Tensor, stride: Stride, padding: int) -> nn.ConvTranspose3d:
-    """A transposed convolution with this very weight and no bias."""
+    """A transposed convolution with this weight and no bias."""
     inner, outer, *kernel = weight_IOZYX.shape
     with torch.device("meta"):
         transposed = nn.ConvTranspose3d(inner, outer, cast(Stride, tuple(kernel)), stride, padding, bias=False)

@@ -1,4 +1,4 @@
-"""The list of all networks for people: names, titles and sizes."""
+"""A list of all networks for users: names, titles and sizes."""
 
 from dataclasses import dataclass
 
@@ -21,10 +21,10 @@ class ListedNetwork:
     title: str
 
     def parameters(self, input_channels: int = TABLE_CHANNELS, num_classes: int = TABLE_CLASSES) -> int:
-        """Count its trainable numbers, without memory; by default those that the paper's tables count.
+        """Count the trainable parameters without allocating them, by default as in the paper's tables.
 
         Raises:
-            UserError: its package is not installed.
+            UserError: the network's package is not installed.
 
         >>> ListedNetwork("base", "STU-Net-B").parameters()
         58262669
@@ -35,5 +35,5 @@ class ListedNetwork:
 
 
 def list_networks() -> tuple[ListedNetwork, ...]:
-    """All networks: the sizes of STU-Net first, then its variants and the systems that the paper compares it with."""
+    """All networks: the sizes of STU-Net first, then its variants and the systems compared in the paper."""
     return tuple(ListedNetwork(name, named.title) for name, named in NETWORKS.items())

@@ -1,6 +1,6 @@
-"""How much memory code takes, found by running it on tensors that have shapes but no memory.
+"""Measure how much memory code takes by running it on tensors that have shapes but no data.
 
-Operations run as always, autograd's included; a ledger notes each tensor that they make, and when it is freed.
+Operations run as usual, autograd's included. A ledger records when each tensor is created and when it is freed.
 """
 
 from collections.abc import Iterable
@@ -18,27 +18,27 @@ CONVOLUTIONS = (torch.ops.aten.convolution.default, torch.ops.aten.convolution_b
 
 
 def without_memory() -> AbstractContextManager:
-    """Within, tensors have shapes, types and layouts of tensors on the CPU, and no memory; only they may be used."""
+    """In this context, tensors have CPU shapes, types and layouts but no data. Use no other tensors in it."""
     return FakeTensorMode()
 
 
 def bytes_of(tensors: Iterable[torch.Tensor]) -> int:
-    """What the tensors' elements take."""
+    """The bytes of the tensors' elements."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 class Ledger(TorchDispatchMode):
-    """Notes what the operations within it take and give back, in order.
+    """Records which memory the operations in its context allocate and free, in order.
 
-    While a convolution runs, its arguments count twice: its kernel may hold them once more, in a layout of its own.
-    Memory that two tensors share counts once.
+    While a convolution runs, its arguments count twice, because its kernel may copy them to another layout. Memory that
+    two tensors share counts once.
 
     Args:
-        held: tensors that are there before, such as weights; they are not counted.
+        held: tensors that already exist, such as weights; they are not counted.
 
     Attributes:
-        changes: bytes taken, or with a minus given back.
-        owners: for each change, the number of the memory that it is about; see `number_of`.
+        changes: bytes allocated; negative if freed.
+        owners: for each change, the number of the memory block; see `number_of`.
     """
 
     def __init__(self, held: Iterable[torch.Tensor] = ()):
@@ -51,20 +51,20 @@ class Ledger(TorchDispatchMode):
         self._next = len(self._numbers)
 
     def number_of(self, tensor: torch.Tensor) -> int:
-        """The number of a tensor's memory, by which `owners` knows it.
+        """The number of a tensor's memory block in `owners`.
 
         Raises:
-            KeyError: a tensor that was neither held nor made within.
+            KeyError: the tensor is neither in `held` nor created in this context.
         """
         return self._numbers[tensor.untyped_storage()]
 
     @property
     def peak_bytes(self) -> int:
-        """The most that was taken at once."""
+        """The largest number of bytes allocated at one time."""
         return int(np.cumsum([0, *self.changes]).max())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        """Run the operation, or in inference mode those of which it consists, and note what it made."""
+        """Run the operation, or its parts in inference mode, and record the tensors that it creates."""
         kwargs = kwargs or {}
         if torch.is_inference_mode_enabled() and func.namespace == "aten":
             with self:

@@ -1,4 +1,4 @@
-"""What every network here answers to; trainer, predictor and model files know no more of it."""
+"""The interface of all networks. Trainer, predictor and model files use nothing else."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -18,23 +18,22 @@ AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 class Network(nn.Module, ABC):
     """An image (B, C, Z, Y, X) in, logits (B, K, Z, Y, X) out.
 
-    nnU-Net writes the name of a network's class and its arguments into plans, and model files hold them, so both are
-    promises. A network takes `input_channels`, `num_classes` and `deep_supervision`, and arguments of its own with
-    defaults: numbers, text, and lists of them.
+    nnU-Net plans and model files contain the name of a network's class and its arguments, so neither may change. A
+    network takes `input_channels`, `num_classes` and `deep_supervision`, and its own arguments with defaults: numbers,
+    text, and lists of these.
 
     Attributes:
-        head_keys: prefixes of the parameters that depend on the classes.
-        stem_keys: convolutions (O, C, ...) whose shapes depend on the number of input channels.
+        head_keys: prefixes of the parameters that depend on the number of classes.
+        stem_keys: names of the convolution weights (O, C, ...) that depend on the number of input channels.
         encoder_keys: prefixes of the encoder's parameters.
-        planned_arguments: those that a dataset's plan decides: of "strides", "kernel_sizes" and "window_size".
-        patch_multiple: numbers (Z, Y, X) by which a window must be divisible whatever the plan says.
-        supervises_deeply: whether it has heads at several resolutions. They are switched as nnU-Net does it, by
-            `network.decoder.deep_supervision`; on, `forward` returns the logits of all, highest resolution first.
+        planned_arguments: the arguments that a dataset's plan sets, among "strides", "kernel_sizes" and "window_size".
+        patch_multiple: numbers (Z, Y, X) by which a window must be divisible under any plan.
+        supervises_deeply: whether it has heads at several resolutions. `network.decoder.deep_supervision` switches them
+            on and off, as in nnU-Net; if on, `forward` returns the logits of all heads, highest resolution first.
         input_channels: channels of the image, C.
         num_classes: classes, background included, K.
-        arguments: the network's own, as its class takes them.
-        transfer_report: a `stunet.weights.transfer_report.TransferReport`, what it started with; None for random
-            weights.
+        arguments: the network's own arguments, as its class takes them.
+        transfer_report: a `stunet.weights.transfer_report.TransferReport` on its initial weights; None if random.
     """
 
     head_keys: ClassVar[tuple[str, ...]]
@@ -53,7 +52,7 @@ class Network(nn.Module, ABC):
 
     @property
     def spec(self) -> NetworkSpec:
-        """What builds this network again."""
+        """The spec that builds this network."""
         kind = kind_of(f"{type(self).__module__}.{type(self).__qualname__}")
         assert kind is not None, f"{type(self)} is missing in CLASSES"
         return NetworkSpec(kind, self.input_channels, self.num_classes, self.arguments)
@@ -65,50 +64,50 @@ class Network(nn.Module, ABC):
 
     @property
     def window_size(self) -> Stride | None:
-        """The only window (Z, Y, X) that the network takes; None for those that take any multiple."""
+        """The only window (Z, Y, X) that the network accepts; None if it accepts any multiple."""
         return None
 
     @property
     def supervision_strides(self) -> tuple[Stride, ...]:
-        """How many of the image's voxels (Z, Y, X) meet in one of each head's, the highest resolution first."""
+        """Image voxels (Z, Y, X) per output voxel of each head, highest resolution first."""
         return ((1, 1, 1),)
 
     def supervise_deeply(self, enabled: bool) -> None:
-        """Switch the heads but the last on or off; nothing where there is one."""
+        """Switch all heads but the last on or off. Does nothing if there is only one head."""
         if self.supervises_deeply:
             cast(Any, self).decoder.deep_supervision = enabled
 
     @property
     def head(self) -> nn.Module:
-        """From the features to the logits: a 1x1x1 convolution, or the identity where features are logits already."""
+        """Maps features to logits: a 1x1x1 convolution, or the identity if the features already are logits."""
         return nn.Identity()
 
     @abstractmethod
     def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
-        """The features (B, F, Z, Y, X) from which `head` makes the logits; deep supervision is off.
+        """The features (B, F, Z, Y, X) that `head` maps to logits; deep supervision is off.
 
         Raises:
-            ValueError: a window that the network does not take.
+            ValueError: the network does not accept this window size.
         """
 
     def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         """Logits (B, K, Z, Y, X).
 
         Raises:
-            ValueError: a window that the network does not take.
+            ValueError: the network does not accept this window size.
         """
         return self.head(self.forward_features(image_BCZYX))
 
     @staticmethod
     def fitted_strides(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
-        """The strides (Z, Y, X) of an nnU-Net plan's stages, as this network takes them."""
+        """Convert the strides (Z, Y, X) of an nnU-Net plan's stages to those of this network."""
         return tuple(cast(Stride, tuple(int(s) for s in stride)) for stride in strides)
 
     def require_fitting(self, image_BCZYX: torch.Tensor) -> None:
         """Check the size of a window.
 
         Raises:
-            ValueError: the network does not take it.
+            ValueError: the network does not accept it.
         """
         size, multiple = tuple(image_BCZYX.shape[2:]), self.window_multiple
         if self.window_size is not None and size != self.window_size:
@@ -121,7 +120,7 @@ class DeeplySupervised(Network):
     """A network whose decoder has a head at each of its stages.
 
     Attributes:
-        decoder: with `seg_layers`, the heads, deepest first, and nnU-Net's switch `deep_supervision`.
+        decoder: has `seg_layers`, the heads, deepest first, and nnU-Net's switch `deep_supervision`.
     """
 
     supervises_deeply = True
@@ -137,7 +136,7 @@ class DeeplySupervised(Network):
         """Features (B, F, Z, Y, X) of the decoder's stages, deepest first, at each stage's resolution.
 
         Raises:
-            ValueError: a window that the network does not take.
+            ValueError: the network does not accept this window size.
         """
 
     def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
@@ -145,7 +144,7 @@ class DeeplySupervised(Network):
         return self.decoder_features(image_BCZYX)[-1]
 
     def forward(self, image_BCZYX: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
-        """Logits (B, K, Z, Y, X), or with deep supervision those of all heads, highest resolution first."""
+        """Logits (B, K, Z, Y, X); with deep supervision, those of all heads, highest resolution first."""
         if not self.decoder.deep_supervision:
             return super().forward(image_BCZYX)
         features, heads = self.decoder_features(image_BCZYX), self.decoder.seg_layers
@@ -153,7 +152,7 @@ class DeeplySupervised(Network):
 
 
 def product_of(strides: Sequence[Sequence[int]]) -> Stride:
-    """The product along each axis.
+    """The product of the strides along each axis.
 
     >>> product_of([(1, 1, 1), (2, 2, 2), (1, 2, 2)])
     (2, 4, 4)
@@ -162,7 +161,7 @@ def product_of(strides: Sequence[Sequence[int]]) -> Stride:
 
 
 def strides_of_heads(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
-    """`Network.supervision_strides` of a U-Net with a head at each stage but the deepest.
+    """`Network.supervision_strides` of a U-Net with a head at every stage but the deepest.
 
     Args:
         strides: of the stages (Z, Y, X), full resolution first.
@@ -171,20 +170,20 @@ def strides_of_heads(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
 
 
 def require_no_deep_supervision(network: str, asked: bool) -> None:
-    """Of a network with one head only.
+    """Refuse deep supervision for a network with only one head.
 
     Raises:
-        ValueError: deep supervision was asked for.
+        ValueError: deep supervision was requested.
     """
     if asked:
-        raise ValueError(f"{network} has one head; there is nothing to supervise deeply")
+        raise ValueError(f"{network} has only one head, so deep supervision is not possible")
 
 
 class _ReadableNumbers(TorchFunctionMode):
-    """Rates of dropout, which constructors read one by one, are real numbers even on the meta device."""
+    """Keeps dropout rates readable on the meta device, because constructors read them one by one."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        """Make ranges on the CPU, and all else where it would be."""
+        """Create ranges on the CPU; leave everything else as it is."""
         if func is torch.linspace:
             return func(*args, **{**(kwargs or {}), "device": "cpu"})
         return func(*args, **(kwargs or {}))
@@ -192,13 +191,13 @@ class _ReadableNumbers(TorchFunctionMode):
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Within, networks are built on the meta device: their tensors have shapes but no memory."""
+    """In this context, networks are built on the meta device: their tensors have shapes but no data."""
     with torch.device("meta"), _ReadableNumbers():
         yield
 
 
 def twin_of(network: AnyNetwork, deep_supervision: bool = False) -> AnyNetwork:
-    """A network as this one was built, without weights."""
+    """Build the same network again, without weights."""
     with without_weights():
         return type(network)(
             network.input_channels,

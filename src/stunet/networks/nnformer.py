@@ -1,11 +1,11 @@
 """nnFormer (Zhou et al., "nnFormer: Volumetric Medical Image Segmentation via a 3D Transformer", arXiv 2109.03201).
 
-Convolutions make tokens of an image; four encoder stages and three decoder stages of transformer layers work on them.
-The two finer stages attend within small windows, every other layer in shifted ones (LV-MSA, SLV-MSA); the two coarser
-stages, the paper's bottleneck, within windows that are to hold the whole map (GV-MSA). In place of concatenation, the
-decoder asks the encoder by skip attention. With the defaults it is the network of Table 3 of the STU-Net paper.
+Convolutions turn an image into tokens; four encoder stages and three decoder stages of transformer layers follow. The
+two finer stages use attention within small windows, shifted in every other layer (LV-MSA, SLV-MSA). The two coarser
+stages, the paper's bottleneck, use windows meant to cover the whole map (GV-MSA). The decoder uses skip attention
+instead of concatenation. The defaults give the network of Table 3 of the STU-Net paper.
 
-There is neither dropout nor stochastic depth: training and evaluation give the same answer.
+There is neither dropout nor stochastic depth, so training and evaluation mode give the same result.
 
 Letters in tensor names: B batch, C input channels, F features, K classes, Z Y X space (of voxels or of tokens).
 """
@@ -20,16 +20,16 @@ from stunet.networks.network import DeeplySupervised
 from stunet.networks.window_attention import INITIAL_STD, SelfAttention, Size, SkipAttention, WindowGrid
 
 NUM_STAGES = 4
-"""Resolution stages of the encoder; the decoder has one less."""
+"""Resolution stages of the encoder; the decoder has one fewer."""
 
 LOCAL_STAGES = 2
-"""The first stages, whose windows are local and alternately shifted; the windows of the others are global."""
+"""The number of first stages with local, alternately shifted windows; the other stages have global windows."""
 
 HIDDEN_MULTIPLE = 4
-"""Features inside a layer's perceptron, as a multiple of the tokens'."""
+"""Hidden features of a layer's perceptron, as a multiple of a token's features."""
 
 WIDTH, HEADS, DEPTH = 192, 6, 2
-"""Of the network in Table 3 of the STU-Net paper, as the two that follow; see `NNFormer`."""
+"""These and the next two constants are from Table 3 of the STU-Net paper; see `NNFormer`."""
 
 TOKEN_SIZE: Size = (2, 4, 4)
 
@@ -37,7 +37,7 @@ WINDOW_SIZES = (4, 4, 8, 4)
 
 
 def window_multiple_of(token_size: Size) -> Size:
-    """The numbers (Z, Y, X) by which a window's size must be divisible: a token, halved at each stage but the first.
+    """The numbers (Z, Y, X) by which a window's size must be divisible: the token size, doubled for each later stage.
 
     >>> window_multiple_of((2, 4, 4))
     (16, 32, 32)
@@ -54,7 +54,7 @@ class _TokenNorm(nn.LayerNorm):
 
 
 class Embedding(nn.Sequential):
-    """Voxels to tokens: four convolutions 3x3x3, the first and the third strided, GELU and norm between them."""
+    """Voxels to tokens: four 3x3x3 convolutions, the first and third strided, with GELU and norm between them."""
 
     def __init__(self, network: "NNFormer"):
         first = cast(Size, tuple(min(n, 2) for n in network.token_size))
@@ -69,7 +69,7 @@ class Embedding(nn.Sequential):
 
 
 class Downsampling(nn.Sequential):
-    """GELU, norm and a convolution 3x3x3 of stride 2: half the size, twice the features."""
+    """GELU, norm and a 3x3x3 convolution with stride 2: half the size, twice the features."""
 
     def __init__(self, features: int):
         convolution = nn.Conv3d(features, 2 * features, 3, stride=2, padding=1)
@@ -77,7 +77,7 @@ class Downsampling(nn.Sequential):
 
 
 class Upsampling(nn.Sequential):
-    """Norm and a transposed convolution of stride 2: twice the size, half the features."""
+    """Norm and a transposed convolution with stride 2: twice the size, half the features."""
 
     def __init__(self, features: int):
         super().__init__(_TokenNorm(features), nn.ConvTranspose3d(features, features // 2, 2, stride=2))
@@ -109,9 +109,9 @@ class SelfAttentionLayer(nn.Module):
 
 
 class SkipAttentionLayer(nn.Module):
-    """The decoder's first layer of a stage: as a transformer layer, but the decoder's map asks the encoder's.
+    """The first layer of a decoder stage: a transformer layer in which the decoder's map queries the encoder's.
 
-    One norm serves both maps, and the residual is their sum.
+    Both maps share one norm, and the residual is their sum.
     """
 
     def __init__(self, features: int, heads: int, window: Size):
@@ -138,7 +138,7 @@ def _heads_and_window(network: "NNFormer", stage: int) -> tuple[int, Size]:
 
 
 class Encoder(nn.Module):
-    """Tokens and four stages of self-attention; each begins with down-sampling, except the first."""
+    """The embedding and four stages of self-attention, each but the first with down-sampling before it."""
 
     def __init__(self, network: "NNFormer"):
         super().__init__()
@@ -164,7 +164,7 @@ class Encoder(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    """Up-sampling, skip attention, and the stage's further layers of self-attention."""
+    """Up-sampling, skip attention, and the stage's remaining layers of self-attention."""
 
     def __init__(self, network: "NNFormer", stage: int):
         super().__init__()
@@ -182,10 +182,10 @@ class DecoderStage(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Three stages up and a head for each, a transposed convolution that makes a token's voxels.
+    """Three decoder stages, each with a head: a transposed convolution from tokens to voxels.
 
     Attributes:
-        deep_supervision: nnU-Net's switch; on, `NNFormer.forward` returns the logits of all heads.
+        deep_supervision: nnU-Net's switch; if on, `NNFormer.forward` returns the logits of all heads.
     """
 
     def __init__(self, network: "NNFormer", deep_supervision: bool):
@@ -207,20 +207,20 @@ class Decoder(nn.Module):
 class NNFormer(DeeplySupervised):
     """nnFormer: image in, logits out.
 
-    Its heads make several voxels of each token, so the logits are its only features at full resolution.
+    Its heads turn each token into several voxels, so the logits are its only features at full resolution.
 
     Args:
         input_channels: channels of the image.
         num_classes: classes, background included.
         width: features of the first stage; each further stage has twice as many.
         heads: attention heads of the first stage; each further stage has twice as many.
-        depth: transformer layers of each stage, in the decoder the skip attention included.
+        depth: transformer layers of each stage; in the decoder this includes the skip attention.
         token_size: voxels (Z, Y, X) of one token, each 1, 2 or 4 (the paper's patch size).
         window_sizes: for each stage, tokens along each axis of a window.
-        deep_supervision: return the logits of all three heads, highest resolution first, instead of the last alone.
+        deep_supervision: return the logits of all three heads, highest resolution first, instead of only the last.
 
     Raises:
-        ValueError: an argument that no nnFormer can have.
+        ValueError: an invalid argument.
     """
 
     head_keys = ("decoder.seg_layers.",)
@@ -261,24 +261,24 @@ class NNFormer(DeeplySupervised):
 
     @property
     def head(self) -> nn.Module:  # type: ignore[override]
-        """The identity: the last features are the logits already."""
+        """The identity: the last features already are the logits."""
         return nn.Identity()
 
     @property
     def window_multiple(self) -> Size:
-        """Tokens, and the halvings of their maps."""
+        """The token size times the product of the down-samplings."""
         return window_multiple_of(self.token_size)
 
     @property
     def supervision_strides(self) -> tuple[Size, ...]:
-        """Of the three heads."""
+        """The strides of the three heads."""
         return tuple((2**stage,) * 3 for stage in range(NUM_STAGES - 1))
 
     def forward_features(self, image_BCZYX: torch.Tensor) -> torch.Tensor:
         """The logits (B, K, Z, Y, X); `head` is the identity.
 
         Raises:
-            ValueError: a window whose size `window_multiple` does not divide.
+            ValueError: the window's size is not divisible by `window_multiple`.
         """
         return self.decoder.seg_layers[-1](super().forward_features(image_BCZYX))
 
@@ -289,7 +289,7 @@ class NNFormer(DeeplySupervised):
 
     @staticmethod
     def initialize(module: nn.Module) -> None:
-        """Normal weights of one linear layer; convolutions keep torch's (`network.apply`)."""
+        """Initialise one linear layer with normal weights; convolutions keep torch's (`network.apply`)."""
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=INITIAL_STD)
             nn.init.zeros_(module.bias)

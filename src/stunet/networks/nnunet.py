@@ -1,4 +1,4 @@
-"""nnU-Net, nnU-Net* and its scaled versions, with which Tables 3, 6 and 7 compare STU-Net; of nnU-Net's own classes."""
+"""nnU-Net, nnU-Net* and its scaled versions (Tables 3, 6 and 7), built from nnU-Net's own classes."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -13,34 +13,34 @@ from stunet.networks.stunet import BASE_WIDTH, ISOTROPIC_STRIDES
 from stunet.plans.network_spec import Stride
 
 CONVOLUTIONS_PER_STAGE = 2
-"""Of nnU-Net, in the encoder and in the decoder."""
+"""nnU-Net's number, in the encoder and in the decoder."""
 
 MAX_FEATURES = 320
-"""Of nnU-Net; nnU-Net* has 512 (section 4.3.1)."""
+"""nnU-Net's limit; nnU-Net* has 512 (section 4.3.1)."""
 
 NEEDED_EXTRA = "train"
-"""What installs nnU-Net's classes: nnunetv2 depends on them."""
+"""The extra that installs nnU-Net's classes, which nnunetv2 depends on."""
 
 
 class NNUNet(DeeplySupervised):
-    """nnU-Net's U-Net: plain convolutions, instance norm, LeakyReLU, strides to go down, transposed ones to go up.
+    """nnU-Net's U-Net: plain convolutions, instance norm, LeakyReLU, strided down- and transposed up-sampling.
 
     The layers are those of `PlainConvUNet` (package dynamic_network_architectures), which nnU-Net v2 uses. As in
-    nnU-Net 1.7, with which the paper worked, up-sampling and heads have no bias; so count the parameters of Table 7.
+    nnU-Net 1.7, which the paper used, up-sampling and heads have no bias; Table 7 counts parameters this way.
 
     Args:
         input_channels: channels of the image.
         num_classes: classes, background included.
-        width: features of the first stage; each stage has twice those of the one above, `max_features` at most.
-        depth: 1 for nnU-Net's two convolutions in each stage, d for d times as many (section 4.3.2).
+        width: features of the first stage; each further stage has twice as many, at most `max_features`.
+        depth: 1 for nnU-Net's two convolutions per stage, d for d times as many (section 4.3.2).
         max_features: 320 for nnU-Net, 512 for nnU-Net*.
-        strides: of each stage (Z, Y, X), the first (1, 1, 1).
-        kernel_sizes: of each stage (Z, Y, X); 3 x 3 x 3 by default.
-        deep_supervision: return the logits of all heads, highest resolution first, instead of the last alone.
+        strides: stride of each stage (Z, Y, X), the first (1, 1, 1).
+        kernel_sizes: kernel of each stage (Z, Y, X); 3 x 3 x 3 by default.
+        deep_supervision: return the logits of all heads, highest resolution first, instead of only the last.
 
     Raises:
         UserError: nnU-Net's classes are not installed.
-        ValueError: an argument that no nnU-Net can have.
+        ValueError: an invalid argument.
     """
 
     head_keys = ("decoder.seg_layers.",)
@@ -100,7 +100,7 @@ class NNUNet(DeeplySupervised):
 
     @property
     def supervision_strides(self) -> tuple[Stride, ...]:
-        """Of the decoder's stages; all but the deepest stage have a head."""
+        """Strides of the heads; every stage but the deepest has one."""
         return strides_of_heads(self.arguments["strides"])
 
     def decoder_features(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
@@ -141,14 +141,14 @@ def _require_possible(
 
 
 def _as_in_version_1(decoder: nn.Module) -> None:
-    """Take the biases away that nnU-Net 1.7 does not have: of the transposed convolutions, and of the heads."""
+    """Remove the biases of transposed convolutions and heads, which nnU-Net 1.7 does not have."""
     for layers in (decoder.transpconvs, decoder.seg_layers):
         for layer in cast(nn.ModuleList, layers):
             layer.register_parameter("bias", None)
 
 
 def _name_each_weight_once(network: NNUNet) -> None:
-    """Forget second names of layers, by which nnU-Net's state dicts hold each weight twice or three times."""
+    """Remove aliases of layers, which make nnU-Net's state dicts contain each weight two or three times."""
     del network.decoder.encoder
     for module in network.modules():
         if hasattr(module, "all_modules"):

@@ -1,4 +1,4 @@
-"""Names of networks: STU-Net's sizes and variants, and the systems that the paper compares them with."""
+"""Names of networks: STU-Net's sizes and variants, and the systems compared in the paper."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from stunet.plans.network_spec import CLASSES, NetworkSpec
 
 @dataclass(frozen=True)
 class Published:
-    """What the paper prints of a network, for 1 input channel, 105 classes and a patch of 128 x 128 x 128.
+    """The paper's numbers for a network with 1 input channel, 105 classes and a patch of 128 x 128 x 128.
 
     Attributes:
-        parameters: in millions, to the paper's last digit.
-        flops: 10^12, likewise; these are torchinfo's mult-adds.
-        tables: where they stand.
+        parameters: in millions, with the paper's digits.
+        flops: in 10^12, with the paper's digits; these are torchinfo's mult-adds.
+        tables: the tables with these numbers.
     """
 
     parameters: str
@@ -34,9 +34,9 @@ class NamedNetwork:
 
     Attributes:
         title: what the paper calls it.
-        kind: which of `CLASSES` it is.
-        arguments: those in which it differs from the class's defaults.
-        published: its cost in the paper; None for those that the paper gives none for.
+        kind: its key in `CLASSES`.
+        arguments: those that differ from the class's defaults.
+        published: its cost in the paper; None if the paper gives none.
     """
 
     title: str
@@ -46,12 +46,12 @@ class NamedNetwork:
 
 
 def _stunet(title: str, size: Size, published: Published | None = None, **arguments: str) -> NamedNetwork:
-    """An STU-Net of this size, with its own way down or up where `arguments` say so."""
+    """An STU-Net of this size; `arguments` may set other down- or up-sampling."""
     return NamedNetwork(title, "stunet", {"width": size.width, "depth": size.depth, **arguments}, published)
 
 
 def _nnunet_star(published: Published, depth: int = 1, width: int = 1) -> NamedNetwork:
-    """nnU-Net with at most 512 features, times `width`, and `depth` times its convolutions (section 4.3)."""
+    """nnU-Net with at most 512 x `width` features and `depth` times its convolutions (section 4.3)."""
     factors = [f"d={depth}"] * (depth > 1) + [f"w={width}"] * (width > 1)
     title = f"nnU-Net* ({', '.join(factors)})" if factors else "nnU-Net*"
     arguments = {"width": 32 * width, "depth": depth, "max_features": 512 * width}
@@ -111,20 +111,21 @@ NETWORKS: dict[str, NamedNetwork] = {
     "nnformer_tiny": NamedNetwork("nnFormer, tiny", "nnformer", {"width": 24, "heads": 3}),
 }
 """All networks by name: STU-Net's sizes (Table 2), its variants and scalings (Tables 6 and 7), nnU-Net and its
-scalings, and the other systems of Tables 1 and 3. Those with "tiny" in their names are ours, for laptops and tests."""
+scalings, and the other systems of Tables 1 and 3. Those with "tiny" in their names are our own, for laptops and
+tests."""
 
 
 def find_class(kind: str) -> type[Network]:
-    """The class of a kind of network, one of `CLASSES`; nothing else is ever imported."""
+    """The class of a kind of network, a key of `CLASSES`; nothing else is ever imported."""
     module, _, name = CLASSES[kind].rpartition(".")
     return getattr(import_module(module), name)
 
 
 def find_network(name: str) -> NamedNetwork:
-    """The network of a name.
+    """Look up a network by name.
 
     Raises:
-        UserError: an unknown name.
+        UserError: the name is unknown.
     """
     if name not in NETWORKS:
         raise UnknownNameError.of("network", name, NETWORKS)
@@ -146,7 +147,7 @@ def network_spec(name: str, input_channels: int, num_classes: int, **options: ob
 
 
 def size_of(spec: NetworkSpec) -> str:
-    """What people call a network: the size of an STU-Net, or its kind and arguments where it has no name.
+    """A short description of a network: the size of an STU-Net, or kind and arguments of another network.
 
     >>> size_of(NetworkSpec("stunet", 1, 3, {"width": 32, "depth": 1})), size_of(NetworkSpec("unet3d", 1, 3))
     ('base', 'unet3d')
@@ -159,23 +160,23 @@ def size_of(spec: NetworkSpec) -> str:
 
 
 def build(spec: NetworkSpec, deep_supervision: bool = False) -> Network:
-    """The network of a spec, with torch's own random weights. Under `without_weights` even `huge` costs nothing.
+    """Build a spec's network with torch's default random weights. In `without_weights()`, even `huge` needs no memory.
 
     Raises:
-        UserError: its package is not installed.
-        ValueError: arguments that no such network can have.
+        UserError: the network's package is not installed.
+        ValueError: invalid arguments.
     """
     network_class: Any = find_class(spec.kind)
     try:
         return network_class(spec.input_channels, spec.num_classes, deep_supervision=deep_supervision, **spec.arguments)
     except UserError:
         raise
-    except Exception as error:  # constructors of other packages raise anything
-        raise ValueError(f"no {spec.kind} can have the arguments {dict(spec.arguments)} ({error})") from error
+    except Exception as error:  # constructors of other packages may raise anything
+        raise ValueError(f"invalid arguments for {spec.kind}: {dict(spec.arguments)} ({error})") from error
 
 
 def build_network(name: str, input_channels: int, num_classes: int, **options: object) -> nn.Module:
-    """A new network, its weights random as its own paper wants them.
+    """Build a network with random weights, initialised as in its paper.
 
     Args:
         name: one of `NETWORKS`, for instance "base".
@@ -187,8 +188,8 @@ def build_network(name: str, input_channels: int, num_classes: int, **options: o
         A `Network`, a module from (B, C, Z, Y, X) to logits (B, K, Z, Y, X).
 
     Raises:
-        UserError: an unknown name, or a network whose package is not installed.
-        ValueError: options that the network can't have.
+        UserError: the name is unknown, or the network's package is not installed.
+        ValueError: invalid options.
 
     >>> build_network("tiny", input_channels=1, num_classes=3).head.out_channels
     3

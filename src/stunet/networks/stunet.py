@@ -25,26 +25,26 @@ NUM_STAGES = 6
 """Resolution stages of every STU-Net (Table 1)."""
 
 FEATURE_MULTIPLES = (1, 2, 4, 8, 16, 16)
-"""Features of each stage as multiples of the first's (Table 2)."""
+"""Features of each stage as multiples of the first stage's (Table 2)."""
 
 ISOTROPIC_STRIDES: tuple[Stride, ...] = ((1, 1, 1),) + ((2, 2, 2),) * 5
-"""The strides for which Table 2 counts its FLOPs."""
+"""The strides of the FLOPs in Table 2."""
 
 PUBLISHED_STRIDES: tuple[Stride, ...] = ((1, 1, 1),) + ((2, 2, 2),) * 4 + ((1, 1, 2),)
 """The strides with which the published weights were trained."""
 
 BASE_WIDTH = 32
-"""Features of the first stage of STU-Net-B, the unit of `scale`."""
+"""Features of the first stage of STU-Net-B; `scale` multiplies them."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """One member of the family.
+    """One size of STU-Net.
 
     Attributes:
         width: features of the first stage.
         depth: residual blocks in each stage.
-        million_parameters: with 1 input channel and 105 classes (Table 2), None for our own sizes.
+        million_parameters: with 1 input channel and 105 classes (Table 2); None for our own sizes.
     """
 
     width: int
@@ -59,7 +59,7 @@ SIZES: dict[str, Size] = {
     "large": Size(64, 2, 440.30),
     "huge": Size(96, 3, 1457.33),
 }
-"""Table 2, and `tiny` (ours), for laptops, tests and small structures."""
+"""Table 2, and our own `tiny` for laptops, tests and small structures."""
 
 
 def scale(depth: int = 1, width: int = 1) -> Size:
@@ -72,10 +72,10 @@ def scale(depth: int = 1, width: int = 1) -> Size:
 
 
 def six_strides(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
-    """An nnU-Net plan's strides, fitted to six stages: padded with (1, 1, 1), or cut to five downsamplings.
+    """Fit an nnU-Net plan's strides to six stages: pad with (1, 1, 1) or cut to five down-samplings.
 
     Args:
-        strides: per stage (Z, Y, X), the first stage's (1, 1, 1) included, as nnU-Net v2 plans hold them.
+        strides: per stage (Z, Y, X), including the first stage's (1, 1, 1), as in nnU-Net v2 plans.
 
     >>> six_strides([(1, 1, 1), (2, 2, 2), (1, 2, 2)])
     ((1, 1, 1), (2, 2, 2), (1, 2, 2), (1, 1, 1), (1, 1, 1), (1, 1, 1))
@@ -94,10 +94,10 @@ def features_per_stage(width: int) -> tuple[int, ...]:
 
 
 def _six(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
-    """Six strides of three numbers, the first (1, 1, 1).
+    """Convert and check six strides of three numbers, the first (1, 1, 1).
 
     Raises:
-        ValueError: others.
+        ValueError: other strides.
     """
     listed = tuple(cast(Stride, tuple(int(s) for s in stride)) for stride in strides)
     if len(listed) != NUM_STAGES or any(len(s) != 3 or min(s) < 1 for s in listed) or max(listed[0]) > 1:
@@ -139,10 +139,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Five stages up, each joined by the encoder's features of its resolution, and a head for each (Figure 2a, right).
+    """Five decoder stages with skip connections, and a head for each (Figure 2a, right).
 
     Attributes:
-        deep_supervision: nnU-Net's switch; on, `STUNet.forward` returns the logits of all heads.
+        deep_supervision: nnU-Net's switch; if on, `STUNet.forward` returns the logits of all heads.
     """
 
     def __init__(self, network: "STUNet", deep_supervision: bool):
@@ -159,7 +159,7 @@ class Decoder(nn.Module):
         self.seg_layers = nn.ModuleList(heads)
 
     def forward(self, skips: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Features of the five decoder stages, deepest first. `skips` (full resolution first) is emptied on the way."""
+        """Features of the five decoder stages, deepest first. Empties `skips` (full resolution first)."""
         x = skips.pop()
         outputs = []
         for upsample, stage in zip(self.upsamples, self.stages, strict=True):
@@ -171,7 +171,7 @@ class Decoder(nn.Module):
 class STUNet(DeeplySupervised):
     """STU-Net: image in, logits out.
 
-    nnU-Net writes the name of this class and its arguments into its plans, so both are promises.
+    nnU-Net plans contain the name of this class and its arguments, so neither may change.
 
     Args:
         input_channels: channels of the image.
@@ -180,11 +180,11 @@ class STUNet(DeeplySupervised):
         depth: residual blocks in each stage of encoder and decoder.
         strides: six strides (Z, Y, X), the first (1, 1, 1).
         downsampling: "residual" (the first block strides) or "convolution" (Table 6).
-        upsampling: "nearest" or "trilinear", each with a 1x1x1 convolution, or "transposed" (Table 6).
-        deep_supervision: return the logits of all five heads, highest resolution first, instead of the last alone.
+        upsampling: "nearest" or "trilinear", both with a 1x1x1 convolution, or "transposed" (Table 6).
+        deep_supervision: return the logits of all five heads, highest resolution first, instead of only the last.
 
     Raises:
-        ValueError: an argument that no STU-Net can have.
+        ValueError: an invalid argument.
     """
 
     head_keys = ("decoder.seg_layers.",)
@@ -232,12 +232,12 @@ class STUNet(DeeplySupervised):
 
     @property
     def supervision_strides(self) -> tuple[Stride, ...]:
-        """Of the five heads."""
+        """The strides of the five heads."""
         return strides_of_heads(self.strides)
 
     @staticmethod
     def fitted_strides(strides: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
-        """Six, see `six_strides`."""
+        """Six strides, see `six_strides`."""
         return six_strides(strides)
 
     def decoder_features(self, image_BCZYX: torch.Tensor) -> list[torch.Tensor]:
@@ -247,7 +247,7 @@ class STUNet(DeeplySupervised):
 
     @staticmethod
     def initialize(module: nn.Module) -> None:
-        """He initialisation of one module, as nnU-Net applies it to a new network (`network.apply`)."""
+        """He initialisation of one module, as in nnU-Net (`network.apply`)."""
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
             if module.bias is not None:

@@ -1,4 +1,4 @@
-"""Swin UNETR (Hatamizadeh et al., BrainLes 2021), of MONAI, with which Table 3 compares STU-Net."""
+"""MONAI's Swin UNETR (Hatamizadeh et al., BrainLes 2021), compared with STU-Net in Table 3."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -12,19 +12,19 @@ from stunet.plans.network_spec import Stride
 
 
 class SwinUNETR(Network):
-    """Swin UNETR: attention within shifted windows as encoder, convolutions as decoder; one head.
+    """Swin UNETR: an encoder of shifted-window attention, a convolutional decoder, one head.
 
     Args:
         input_channels: channels of the image.
         num_classes: classes, background included.
         feature_size: features at full resolution: 24 for SwinUNETR-S, 48 for -B, 96 for -L (section 4.1).
         depths: transformer layers in each of the four stages.
-        num_heads: of attention in each stage.
-        deep_supervision: not possible.
+        num_heads: attention heads in each stage.
+        deep_supervision: must be False.
 
     Raises:
         UserError: MONAI is not installed.
-        ValueError: an argument that no Swin UNETR can have.
+        ValueError: an invalid argument.
     """
 
     head_keys = ("head_layer.",)
@@ -71,7 +71,7 @@ class SwinUNETR(Network):
         """The decoder's last features (B, F, Z, Y, X).
 
         Raises:
-            ValueError: a window whose edges are no multiples of 32.
+            ValueError: the window's edges are not multiples of 32.
         """
         self.require_fitting(image_BCZYX)
         return self.body(image_BCZYX)

@@ -1,4 +1,4 @@
-"""3D U-Net (Çiçek et al., 2016), the fixed network that Table 1 compares with: five stages, the same for all tasks."""
+"""3D U-Net (Çiçek et al., 2016), the fixed network of Table 1: five stages, the same for all tasks."""
 
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ WIDTH = 32
 
 
 def double_convolution(in_channels: int, between: int, out_channels: int) -> nn.Sequential:
-    """Twice a 3x3x3 convolution, batch norm and ReLU."""
+    """A 3x3x3 convolution, batch norm and ReLU, twice."""
     return nn.Sequential(
         nn.Conv3d(in_channels, between, 3, padding=1),
         nn.BatchNorm3d(between),
@@ -28,20 +28,20 @@ def double_convolution(in_channels: int, between: int, out_channels: int) -> nn.
 
 
 class UNet3D(Network):
-    """3D U-Net: max pooling to go down, transposed convolutions to go up, all of 2x2x2; batch norm.
+    """3D U-Net: 2x2x2 max pooling, 2x2x2 transposed convolutions, batch norm.
 
-    Features double before each pooling, so that the bottom of the network is no bottleneck. Convolutions are padded, so
-    that the logits have the image's size; the original's are not. It has one head.
+    Features double before each pooling, to avoid a bottleneck at the deepest stage. Unlike in the original,
+    convolutions are padded, so the logits have the image's size. It has one head.
 
     Args:
         input_channels: channels of the image.
         num_classes: classes, background included.
         width: features of the first convolution.
         stages: resolution stages.
-        deep_supervision: not possible.
+        deep_supervision: must be False.
 
     Raises:
-        ValueError: an argument that no 3D U-Net can have.
+        ValueError: an invalid argument.
     """
 
     head_keys = ("head_layer.",)
@@ -75,7 +75,7 @@ class UNet3D(Network):
 
     @property
     def window_multiple(self) -> Stride:
-        """Each stage but the first halves all axes."""
+        """A power of two: each stage but the first halves all axes."""
         return (2 ** (len(self.encoder) - 1),) * 3
 
     @property
@@ -87,7 +87,7 @@ class UNet3D(Network):
         """The decoder's last features (B, F, Z, Y, X).
 
         Raises:
-            ValueError: a window whose size the strides do not divide.
+            ValueError: the window's size is not divisible by the strides.
         """
         self.require_fitting(image_BCZYX)
         x = self.encoder[0](image_BCZYX)
@@ -101,7 +101,7 @@ class UNet3D(Network):
 
     @staticmethod
     def initialize(module: nn.Module) -> None:
-        """He initialisation of one module (`network.apply`), for layers that a ReLU follows."""
+        """He initialisation of one module (`network.apply`), for layers followed by a ReLU."""
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:

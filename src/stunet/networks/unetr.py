@@ -1,4 +1,4 @@
-"""UNETR (Hatamizadeh et al., WACV 2022), of MONAI, with which Table 3 compares STU-Net."""
+"""MONAI's UNETR (Hatamizadeh et al., WACV 2022), compared with STU-Net in Table 3."""
 
 from collections.abc import Sequence
 from typing import ClassVar, cast
@@ -11,28 +11,28 @@ from stunet.networks.network import Network, require_no_deep_supervision
 from stunet.plans.network_spec import Stride
 
 TOKEN_EDGE = 16
-"""Voxels along each axis that become one token."""
+"""Edge of a token in voxels."""
 
 
 class UNETR(Network):
-    """UNETR: a vision transformer of twelve layers as encoder, convolutions as decoder; one head.
+    """UNETR: a vision transformer of twelve layers as encoder, a convolutional decoder, one head.
 
-    Its positional embedding is for one size of window. MONAI's layer norms before cross-attention, of which there is
-    none, are left out: the paper does not count them.
+    Its positional embedding fits only one window size. MONAI's layer norms for cross-attention are left out: they are
+    unused, and the paper does not count them.
 
     Args:
         input_channels: channels of the image.
         num_classes: classes, background included.
         feature_size: features of the decoder at full resolution: 16 for UNETR-S, 32 for UNETR-B.
         hidden_size: length of a token.
-        mlp_dim: features within the transformer's layers.
-        num_heads: of attention.
-        window_size: (Z, Y, X), multiples of 16.
-        deep_supervision: not possible.
+        mlp_dim: hidden features of the transformer's layers.
+        num_heads: attention heads.
+        window_size: voxels (Z, Y, X), multiples of 16.
+        deep_supervision: must be False.
 
     Raises:
         UserError: MONAI is not installed.
-        ValueError: an argument that no UNETR can have.
+        ValueError: an invalid argument.
     """
 
     head_keys = ("head_layer.",)
@@ -87,7 +87,7 @@ class UNETR(Network):
 
     @property
     def window_size(self) -> Stride:
-        """The only window (Z, Y, X) that the network takes."""
+        """The only window (Z, Y, X) that the network accepts."""
         return cast(Stride, tuple(self.arguments["window_size"]))
 
     @property
@@ -99,7 +99,7 @@ class UNETR(Network):
         """The decoder's last features (B, F, Z, Y, X).
 
         Raises:
-            ValueError: another window than the network was built for.
+            ValueError: the network was built for another window size.
         """
         self.require_fitting(image_BCZYX)
         return self.body(image_BCZYX)

@@ -1,4 +1,4 @@
-"""Attention among the tokens of a window: how a map is cut into windows, and the two attentions of nnFormer.
+"""Window attention: partition of a map into windows, and nnFormer's self-attention and skip attention.
 
 Letters in tensor names: B maps of a batch, Z Y X space, F features, W windows of all maps, N tokens of a window,
 H heads, D features of a head.
@@ -16,21 +16,20 @@ Size = tuple[int, int, int]
 """Tokens along (Z, Y, X)."""
 
 INITIAL_STD = 0.02
-"""Of new weights and position biases, as in Swin Transformer."""
+"""Standard deviation of new weights and position biases, as in Swin Transformer."""
 
 
 @dataclass(frozen=True)
 class WindowGrid:
-    """A map cut into windows of one size, which begin at its corner or, shifted, half a window before it.
+    """A map cut into windows of one size, starting at its corner or, if shifted, half a window before it.
 
-    Windows that reach beyond the map are filled up: at the far end with zeros, and where the grid is shifted with what
-    the windows at the near end lack (the cyclic shift of Swin Transformer). `connected` says which tokens then really
-    lie together.
+    Windows that reach beyond the map are padded with zeros at the far end. A shifted grid wraps around (the cyclic
+    shift of Swin Transformer). `connected` marks the tokens that are neighbours in the map itself.
 
     Attributes:
-        size: of the map.
-        window: of each window, along no axis larger than the map.
-        shift: by how much windows begin before the map's corner.
+        size: size of the map.
+        window: size of each window, not larger than the map along any axis.
+        shift: offset of the first window before the map's corner.
     """
 
     size: Size
@@ -39,19 +38,19 @@ class WindowGrid:
 
     @classmethod
     def over(cls, size: Size, window: Size, shifted: bool) -> "WindowGrid":
-        """The grid over a map; an axis that one window covers is neither filled up nor shifted."""
+        """Build the grid of a map. An axis covered by one window is neither padded nor shifted."""
         fitted = cast(Size, tuple(min(n, w) for n, w in zip(size, window, strict=True)))
         shift = cast(Size, tuple(w // 2 if shifted and n > w else 0 for n, w in zip(size, fitted, strict=True)))
         return cls(size, fitted, shift)
 
     @property
     def windows(self) -> Size:
-        """Windows along each axis."""
+        """The number of windows along each axis."""
         return cast(Size, tuple(-(-n // w) for n, w in zip(self.size, self.window, strict=True)))
 
     @property
     def covered(self) -> Size:
-        """The size of all windows together."""
+        """The total size of all windows."""
         return cast(Size, tuple(n * w for n, w in zip(self.windows, self.window, strict=True)))
 
     def cut(self, map_BZYXF: torch.Tensor) -> torch.Tensor:
@@ -66,7 +65,7 @@ class WindowGrid:
         return parts.flatten(0, 3).flatten(1, 3)
 
     def join(self, tokens_WNF: torch.Tensor) -> torch.Tensor:
-        """The maps (B, Z, Y, X, F) whose `cut` is given."""
+        """The inverse of `cut`: maps (B, Z, Y, X, F)."""
         (i, j, k), (a, b, c), (z, y, x) = self.windows, self.window, self.size
         parts = tokens_WNF.view(-1, i, j, k, a, b, c, tokens_WNF.shape[-1]).permute(0, 1, 4, 2, 5, 3, 6, 7)
         map_BZYXF = parts.reshape(-1, *self.covered, tokens_WNF.shape[-1])
@@ -75,10 +74,10 @@ class WindowGrid:
         return map_BZYXF[:, :z, :y, :x]
 
     def connected(self, device: torch.device) -> torch.Tensor | None:
-        """Which tokens of a window may meet, bool (windows of one map, N, N); None where all may.
+        """Which tokens of a window may attend to each other, bool (windows of one map, N, N); None if all may.
 
-        Tokens meet that lie in one window of the map itself. What fills windows up meets itself alone, so that no row
-        is empty.
+        Tokens may attend to each other if they share a window of the map itself. Padding attends only to padding, so
+        that no row is empty.
         """
         if self.covered == self.size and not any(self.shift):
             return None
@@ -90,20 +89,20 @@ class WindowGrid:
 
 
 def _pieces(size: int, covered: int, shift: int, device: torch.device) -> torch.Tensor:
-    """For each place along an axis of the shifted map: 0 as it was, 1 come round from the start, 2 filling."""
+    """For each position along an axis of the shifted map: 0 in place, 1 wrapped around from the start, 2 padding."""
     place = (torch.arange(covered, device=device) + shift) % covered
     return (place < shift).long() + 2 * (place >= size).long()
 
 
 def position_bias(table_ZYXH: torch.Tensor, window: Size) -> torch.Tensor:
-    """What attention adds to a logit, by the offset from query to key and by head (as in Swin Transformer).
+    """The bias added to attention logits, by head and offset from query to key (as in Swin Transformer).
 
     Args:
-        table_ZYXH: for each offset along each axis that two tokens of the largest window can have.
-        window: along no axis larger than the largest.
+        table_ZYXH: the bias of each offset that two tokens of the largest window can have.
+        window: not larger than the largest window along any axis.
 
     Returns:
-        (H, N, N), queries before keys.
+        The bias (H, N, N), queries before keys.
     """
     z, y, x = (_offset_indices(w, n, table_ZYXH.device) for w, n in zip(window, table_ZYXH.shape, strict=False))
     bias_ZYXZYXH = table_ZYXH[
@@ -118,7 +117,7 @@ def _offset_indices(window: int, offsets: int, device: torch.device) -> torch.Te
 
 
 class _Attention(nn.Module):
-    """What self-attention and skip attention share: heads, position bias and the last projection."""
+    """The common part of self-attention and skip attention: heads, position bias and the last projection."""
 
     def __init__(self, features: int, heads: int, window: Size):
         super().__init__()
@@ -148,7 +147,7 @@ class SelfAttention(_Attention):
     """Multi-head self-attention within windows: LV-MSA, SLV-MSA on a shifted grid, and GV-MSA, of nnFormer.
 
     Args:
-        features: of a token.
+        features: features of a token.
         heads: attention heads, a divisor of `features`.
         window: the largest window.
     """
@@ -164,10 +163,10 @@ class SelfAttention(_Attention):
 
 
 class SkipAttention(_Attention):
-    """nnFormer's way to join encoder and decoder: the decoder's tokens ask, the encoder's answer.
+    """nnFormer's skip connection: the decoder's tokens query the encoder's.
 
-    The decoder's tokens are the queries as they are; a linear layer makes keys and values of the encoder's. Its
-    arguments are those of `SelfAttention`.
+    The decoder's tokens are the queries, without a linear layer; a linear layer computes keys and values from the
+    encoder's tokens. The arguments are those of `SelfAttention`.
     """
 
     def __init__(self, features: int, heads: int, window: Size):

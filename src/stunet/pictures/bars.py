@@ -1,4 +1,4 @@
-"""Figure 5: one universal model against an expert for each group of structures (section 4.4)."""
+"""Draw Figure 5: one universal model against an expert model for each group of structures (section 4.4)."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,30 +15,30 @@ HEIGHT = 3.3
 """Inches."""
 
 SIDE, PAIR_WIDTH = 0.6, 0.28
-"""Inches for the axis, and for the two bars of a group and a system; the page limits their sum."""
+"""Inches for the axis, and for the two bars of a group and system; the page limits the total width."""
 
 EXPERT, UNIVERSAL = "expert", "universal"
-"""The two models."""
+"""Names of the two models."""
 
 HATCH = "//////"
-"""Hatching of experts, which tells them apart without colour."""
+"""Hatching of experts, to distinguish them without colour."""
 
 GROUP_WIDTH = 0.86
-"""Share of a group's room that its bars fill together."""
+"""Share of a group's width that its bars fill."""
 
 LONGEST_LEVEL_NAME = 5
-"""Letters; longer names of systems are written upright."""
+"""Characters; longer names of systems are rotated."""
 
 Models = Mapping[str, Point]
-"""`EXPERT` and `UNIVERSAL`, or one of them, to the DSC in per cent."""
+"""`EXPERT`, `UNIVERSAL` or both to the DSC in per cent."""
 
 
 def draw_bars(pairs: Mapping[tuple[str, str], Models], stamp: str = "") -> Figure:
-    """Figure 5: above, the DSC of both models for each group and system; below, universal minus expert.
+    """Draw Figure 5: the DSC of both models for each group and system, and below it universal minus expert.
 
     Args:
         pairs: target and system to their models.
-        stamp: above the figure.
+        stamp: text above the figure.
     """
     targets, systems = (list(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
     looks = looks_of(systems)
@@ -59,7 +59,7 @@ def draw_bars(pairs: Mapping[tuple[str, str], Models], stamp: str = "") -> Figur
 
 
 def _draw_models(axes: Axes, place: float, step: float, models: Models, look: Look) -> None:
-    """Two bars side by side, with the interval or the single runs on each."""
+    """Two bars side by side, each with its interval or single runs."""
     width = 0.42 * step
     for side, kind, hatch, colour in ((-0.5, EXPERT, HATCH, tinted(look.colour)), (0.5, UNIVERSAL, "", look.colour)):
         if kind not in models:
@@ -75,7 +75,7 @@ def _draw_models(axes: Axes, place: float, step: float, models: Models, look: Lo
 
 
 def _name_bars(upper: Axes, lower: Axes, targets: Sequence[str], offsets: Mapping[str, float]) -> None:
-    """Titles, limits, and the names of systems and targets."""
+    """Set titles, limits, and the names of systems and targets."""
     upper.set(ylabel="DSC (%)", ylim=(0, 100), xlim=(-0.5, len(targets) - 0.5))
     lower.set_ylabel("universal − expert\n(points)")
     lower.axhline(0, color=INK, lw=0.6, zorder=3)
@@ -100,7 +100,7 @@ def _add_legend(axes: Axes) -> None:
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Names without the words that all of them begin with; words end at a hyphen, comma or blank.
+    """Names without their common first words; words end at a hyphen, comma or space.
 
     >>> short_names(["STU-Net-S", "STU-Net, tiny"])
     {'STU-Net-S': 'S', 'STU-Net, tiny': 'tiny'}
@@ -110,6 +110,6 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     words = [[word for word in re.split("[-, ]+", name) if word] for name in names]
     first, longest = words[0], min(map(len, words)) - 1
     shared = next((i for i in range(longest) if any(own[i] != first[i] for own in words)), longest)
-    if not shared:  # no limit is what 0 means to `split`
+    if not shared:  # for `split`, 0 would mean no limit
         return {name: name for name in names}
     return {name: re.split("[-, ]+", name, maxsplit=shared)[-1] for name in names}

@@ -1,4 +1,4 @@
-"""Figure 1: DSC against what a network computes, as bubbles whose area is the number of parameters (Table 3)."""
+"""Draw Figure 1: DSC against computation, as bubbles whose area is the number of parameters (Table 3)."""
 
 import re
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ HEIGHT = 3.4
 """Inches."""
 
 LARGEST_RADIUS = 24.0
-"""Of a bubble, in points; the others follow from it, area by area."""
+"""Radius of the largest bubble in points; the areas of the others are proportional."""
 
 CORNERS = {"lower right": (1, 0), "lower left": (0, 0), "upper right": (1, 1), "upper left": (0, 1)}
-"""Places for the legend of the areas, as shares of the axes."""
+"""Possible corners for the legend of areas, in axes coordinates."""
 
 _SIZE = re.compile(r",?[- ](tiny|small|base|large|huge|XS|S|B|L|H)\b.*$")
 
@@ -33,9 +33,9 @@ class Bubble:
     """One system.
 
     Attributes:
-        parameters: in millions.
-        mult_adds: in T, as torchinfo and the paper's "FLOPs" count them.
-        dsc: in per cent.
+        parameters: parameters in millions.
+        mult_adds: multiply-adds in T, counted as by torchinfo and the paper's "FLOPs".
+        dsc: DSC in per cent.
     """
 
     parameters: float
@@ -44,11 +44,11 @@ class Bubble:
 
 
 def draw_bubbles(bubbles: Mapping[str, Bubble], stamp: str = "") -> Figure:
-    """Figure 1; systems of one family are joined, in the order of what they compute.
+    """Draw Figure 1; a line joins the systems of a family, in order of computation.
 
     Args:
         bubbles: system to bubble.
-        stamp: above the figure.
+        stamp: text above the figure.
     """
     look_of_family = looks_of(map(family_of, bubbles))
     looks = {system: look_of_family[family_of(system)] for system in bubbles}
@@ -71,7 +71,7 @@ def draw_bubbles(bubbles: Mapping[str, Bubble], stamp: str = "") -> Figure:
 
 
 def family_of(system: str) -> str:
-    """The name without its size.
+    """The name without the size.
 
     >>> family_of("SwinUNETR-B"), family_of("STU-Net, tiny"), family_of("nnU-Net*"), family_of("nnFormer")
     ('SwinUNETR', 'STU-Net', 'nnU-Net', 'nnFormer')
@@ -80,7 +80,7 @@ def family_of(system: str) -> str:
 
 
 def radius_of(parameters: float, bubbles: Mapping[str, Bubble]) -> float:
-    """Radius in points of a bubble of so many parameters beside the others."""
+    """Radius in points of the bubble for this number of parameters, relative to the largest."""
     most = max(bubble.parameters for bubble in bubbles.values())
     return LARGEST_RADIUS * (parameters / most) ** 0.5
 
@@ -96,7 +96,7 @@ def _draw_bubble(axes: Axes, bubble: Bubble, colour: str, radius: float) -> None
 
 
 def _draw_paper(axes: Axes, bubbles: Mapping[str, Bubble]) -> None:
-    """A dash at each DSC that the paper prints, and what it means."""
+    """A dash at each DSC from the paper, with a legend."""
     printed = [(b.mult_adds, b.dsc.paper) for b in bubbles.values() if b.dsc.paper is not None]
     if printed:
         x, y = zip(*printed, strict=True)
@@ -105,7 +105,7 @@ def _draw_paper(axes: Axes, bubbles: Mapping[str, Bubble]) -> None:
 
 
 def _set_axes(axes: Axes, bubbles: Mapping[str, Bubble]) -> None:
-    """Limits that hold all bubbles, scales and titles."""
+    """Set limits that contain all bubbles, scales and titles."""
     x = [bubble.mult_adds for bubble in bubbles.values()]
     y = [value for b in bubbles.values() for value in (*b.dsc.runs, *(b.dsc.interval or ()))]
     y += [b.dsc.paper for b in bubbles.values() if b.dsc.paper is not None]
@@ -121,7 +121,7 @@ def _set_axes(axes: Axes, bubbles: Mapping[str, Bubble]) -> None:
 
 
 def _add_sizes(axes: Axes, bubbles: Mapping[str, Bubble]) -> None:
-    """A legend of the areas: three powers of ten as discs that stand on one level, largest first."""
+    """A legend of the areas: three powers of ten as discs on one baseline, largest first."""
     most = max(bubble.parameters for bubble in bubbles.values())
     largest = 10.0 ** floor(log10(most))
     steps = [largest, largest / 10, largest / 100]
@@ -140,7 +140,7 @@ def _add_sizes(axes: Axes, bubbles: Mapping[str, Bubble]) -> None:
 
 
 def _free_corner(axes: Axes, bubbles: Mapping[str, Bubble]) -> str:
-    """The corner whose nearest bubble is the farthest away."""
+    """The corner whose nearest bubble is farthest away."""
     centres = axes.transData.transform([(bubble.mult_adds, bubble.dsc.value) for bubble in bubbles.values()])
     places = axes.transAxes.inverted().transform(centres)
     return max(CORNERS, key=lambda name: np.linalg.norm(places - CORNERS[name], axis=1).min())

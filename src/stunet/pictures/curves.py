@@ -1,4 +1,4 @@
-"""Curves of DSC against an amount of data: Figure 4 (section 4.3.4), and fine-tuning against training from scratch."""
+"""Draw DSC against amount of data: Figure 4 (section 4.3.4), and fine-tuning against training from scratch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,20 +15,20 @@ HEIGHT = 2.6
 """Inches."""
 
 RUNS_ASIDE = 5.0
-"""Points to the right of the mean, where single runs are drawn so that it does not cover them."""
+"""Points by which single runs are shifted to the right, so that the mean does not cover them."""
 
 Curve = Mapping[float, Point]
 """Amount of data to DSC in per cent, amounts ascending."""
 
 
 def draw_curves(panels: Mapping[str, Mapping[str, Curve]], title: str, unit: str = "", stamp: str = "") -> Figure:
-    """One curve for each system through the means, with single runs as open marks beside it, or intervals as bars.
+    """One curve per system through the means, with single runs as open markers next to it, or intervals as bars.
 
     Args:
-        panels: title of a panel, "" for none, to system to curve.
-        title: of the axis along which the amount of data grows.
-        unit: written after each tick of that axis.
-        stamp: above the figure.
+        panels: title of a panel ("" for none) to system to curve.
+        title: title of the axis with the amount of data.
+        unit: unit after each tick of that axis.
+        stamp: text above the figure.
     """
     figure = new_figure(ONE_COLUMN if len(panels) == 1 else TWO_COLUMNS, HEIGHT, stamp)
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -74,7 +74,7 @@ def _draw_paper(axes: Axes, curve: Curve, look: Look) -> None:
 
 
 def _set_amounts(axes: Axes, values: Sequence[float], unit: str) -> None:
-    """A logarithmic axis with a tick at each amount; linear near nothing where an amount is nothing."""
+    """A logarithmic axis with a tick at each amount; linear near zero if an amount is zero."""
     if values[0] > 0:
         axes.set_xscale("log")
     else:

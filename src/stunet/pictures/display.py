@@ -1,7 +1,7 @@
-"""How previews and figures show a scan: orientation, brightness, colours, the slice, the scale bar.
+"""Display of scans in previews and figures: orientation, brightness, colours, slice and scale bar.
 
-Views are drawn with row 0 at the top; the orientation "LPI" makes that the radiological display (the patient's right
-on the left, anterior to the left in sagittal planes) without any further flip.
+Views are drawn with row 0 at the top. With the orientation "LPI" this is the radiological display (the patient's right
+on the left, anterior to the left in sagittal planes) without further flips.
 """
 
 import math
@@ -17,17 +17,17 @@ SOFT_TISSUE_HU = (-160.0, 240.0)
 """The usual soft-tissue window of CT: level 40, width 400."""
 
 AIR_AND_TISSUE_HU = (-200.0, 100.0)
-"""Intensities that reach below the first (lung, air) and above the second are taken for Hounsfield units."""
+"""Intensities from below the first (lung, air) to above the second are treated as Hounsfield units."""
 
 WINDOW_PERCENTILES = (0.5, 99.5)
-"""What is black and what is white in images without units."""
+"""Percentiles shown as black and white in images without units."""
 
 WINDOW_SAMPLES = 1_000_000
-"""About as many voxels are looked at to find the window."""
+"""The approximate number of voxels used to find the window."""
 
 
 def intensity_window(image_ZYX: np.ndarray) -> tuple[float, float]:
-    """Which intensities are drawn black and white: a soft-tissue window for Hounsfield units, else percentiles."""
+    """The intensities shown as black and white: a soft-tissue window for Hounsfield units, otherwise percentiles."""
     stride = max(1, round((image_ZYX.size / WINDOW_SAMPLES) ** (1 / 3)))
     sample = image_ZYX[::stride, ::stride, ::stride].astype(np.float32)
     sample = sample[np.isfinite(sample)]
@@ -40,13 +40,13 @@ def intensity_window(image_ZYX: np.ndarray) -> tuple[float, float]:
 
 
 def finite(image: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    """Intensities of any shape as float64 in C order; what is not a number is black, infinities are black or white."""
+    """Intensities of any shape as float64 in C order; nan becomes black, infinities black or white."""
     low, high = window
     return np.nan_to_num(image.astype(np.float64, order="C"), nan=low, posinf=high, neginf=low)
 
 
 def brightness(intensities: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    """Finite intensities of any shape as 0 (black) to 1 (white)."""
+    """Convert finite intensities of any shape to 0 (black) to 1 (white)."""
     low, high = window
     return np.clip((intensities - low) / (high - low), 0, 1)
 
@@ -57,7 +57,7 @@ def colours_of(names: Mapping[int, str]) -> dict[int, np.ndarray]:
 
 
 def fullest_slice(mask_ZYX: np.ndarray) -> int:
-    """The slice along Z with most foreground; the middle one where there is none.
+    """The slice along Z with the most foreground, or the middle one if there is none.
 
     >>> fullest_slice(np.array([[[0]], [[0]], [[2]], [[0]]]) > 0), fullest_slice(np.zeros((5, 2, 2)))
     (2, 2)

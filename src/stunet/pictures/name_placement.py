@@ -1,6 +1,6 @@
-"""Places for names beside marks, so that they cover neither marks nor each other.
+"""Place names next to markers so that they cover neither markers nor each other.
 
-The layout of the figure has to be known: call its `draw_without_rendering` first.
+The figure's layout must be known: call its `draw_without_rendering` first.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,27 +14,27 @@ from scipy.optimize import isotonic_regression
 from stunet.pictures.style import INK, SMALL_POINTS, Look
 
 Disc = tuple[float, float, float]
-"""x and y in the units of the axes, and the radius in points."""
+"""x and y in data coordinates, and the radius in points."""
 
 LINE_SPACING = 1.25
-"""Heights of a letter between the names at the ends of lines."""
+"""Distance between names at line ends, in letter heights."""
 
 AFTER_LINE = 11.0
-"""Points between the end of a line and its name."""
+"""Distance between the end of a line and its name in points."""
 
 PASSES = 3
-"""How often each name looks for a better place, once the others have theirs."""
+"""The number of passes in which each name is moved to a better place, given the others."""
 
 _PLACES = (
     (1, 0, "left", "center"), (-1, 0, "right", "center"), (0, 1, "center", "bottom"), (0, -1, "center", "top"),
     (0.75, 0.75, "left", "bottom"), (-0.75, 0.75, "right", "bottom"),
     (0.75, -0.75, "left", "top"), (-0.75, -0.75, "right", "top"),
 )  # fmt: skip
-"""Where the name of a mark may stand, the best place first: direction to the right and up, alignment of the name."""
+"""Possible places of a name, best first: direction right and up, and alignment of the name."""
 
 
 def label_line_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], looks: Mapping[str, Look]) -> None:
-    """Write each name right of the end (x, y) of its line, moved up or down where names would overlap."""
+    """Write each name to the right of its line's end (x, y), moved up or down to avoid overlaps."""
     points_per_pixel = 72 / axes.figure.dpi
     heights = {name: float(axes.transData.transform(end)[1]) * points_per_pixel for name, end in ends.items()}
     for name, height in spread(heights, LINE_SPACING * SMALL_POINTS).items():
@@ -45,7 +45,7 @@ def label_line_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], looks: 
 
 
 def spread(heights: Mapping[str, float], least: float) -> dict[str, float]:
-    """Heights moved as little as possible so that neighbours are at least so far apart, their order kept.
+    """Move heights as little as possible, so that neighbours are at least `least` apart, in the same order.
 
     >>> spread({"a": 0.0, "b": 1.0, "c": 10.0}, 3.0)
     {'a': -1.0, 'b': 2.0, 'c': 10.0}
@@ -57,12 +57,12 @@ def spread(heights: Mapping[str, float], least: float) -> dict[str, float]:
 
 
 def label_bubbles(axes: Axes, bubbles: Mapping[str, Disc], looks: Mapping[str, Look]) -> None:
-    """Write each name beside its bubble, off other names, bubbles and the lines of the axes.
+    """Write each name next to its bubble, avoiding other names, bubbles and the axes' lines.
 
     Args:
-        axes: whose limits do not change any more.
+        axes: axes with final limits.
         bubbles: name to bubble.
-        looks: name to the look whose colour its letters have.
+        looks: name to the look that gives its colour.
     """
     obstacles = np.concatenate([*_along_lines(axes), *(_around(axes, bubble) for bubble in bubbles.values())])
     candidates = {name: _boxes(axes, name, bubble) for name, bubble in bubbles.items()}
@@ -86,7 +86,7 @@ def _note(axes: Axes, name: str, bubble: Disc, place: tuple[float, float, str, s
 
 
 def _boxes(axes: Axes, name: str, bubble: Disc) -> np.ndarray:
-    """What a name would fill in each place: (places, left bottom right top) in pixels."""
+    """The box of a name in each place: (places, left bottom right top) in pixels."""
     notes = [_note(axes, name, bubble, place, INK) for place in _PLACES]
     boxes = np.array([note.get_window_extent().extents for note in notes])
     for note in notes:
@@ -95,14 +95,14 @@ def _boxes(axes: Axes, name: str, bubble: Disc) -> np.ndarray:
 
 
 def _around(axes: Axes, bubble: Disc) -> np.ndarray:
-    """A square that stands for a bubble, (1, left bottom right top) in pixels."""
+    """A square that approximates a bubble, (1, left bottom right top) in pixels."""
     x, y, radius = bubble
     centre, half = axes.transData.transform((x, y)), 0.8 * radius * axes.figure.dpi / 72
     return np.concatenate([centre - half, centre + half])[None]
 
 
 def _along_lines(axes: Axes) -> Iterator[np.ndarray]:
-    """Small boxes along all lines of the axes, each time (n, left bottom right top) in pixels."""
+    """Small boxes along the axes' lines, (n, left bottom right top) in pixels for each segment."""
     for line in axes.lines:
         for start, end in pairwise(axes.transData.transform(line.get_xydata())):
             places = np.linspace(start, end, 60)
@@ -110,11 +110,11 @@ def _along_lines(axes: Axes) -> Iterator[np.ndarray]:
 
 
 def _covered(boxes: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """Area that each box shares with others; both (n, left bottom right top)."""
+    """The area that each box shares with others; both (n, left bottom right top)."""
     low, high = np.maximum(boxes[:, None, :2], taken[:, :2]), np.minimum(boxes[:, None, 2:], taken[:, 2:])
     return np.clip(high - low, 0, None).prod(axis=2).sum(axis=1)
 
 
 def _outside(boxes: np.ndarray, axes: Axes) -> np.ndarray:
-    """Area of each box that is not within the axes."""
+    """The area of each box outside the axes."""
     return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - _covered(boxes, np.array([axes.bbox.extents]))

@@ -1,4 +1,4 @@
-"""Figure 3: image, reference and the systems' answers side by side, a row for each case."""
+"""Draw Figure 3: image, reference and the systems' predictions side by side, one row per case."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,10 +34,10 @@ WIDEST_PICTURE = 1.5
 """Inches."""
 
 SIDE, ABOVE, ROW_GAP, LEGEND_LINE = 0.25, 0.4, 0.04, 0.13
-"""Inches for the rows' titles, for the columns' titles and the stamp, between rows, and for a line of the legend."""
+"""Inches for row titles, for column titles and stamp, between rows, and per line of the legend."""
 
 LEGEND_COLUMNS, MOST_NAMES = 4, 16
-"""A legend names so many structures at most; more could not be told by their colours."""
+"""The legend lists at most `MOST_NAMES` structures, because more colours could not be distinguished."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +45,12 @@ class PanelRow:
     """The slices of one case, in radiological display: the patient's right on the left, anterior at the top.
 
     Attributes:
-        title: beside the row.
+        title: title next to the row.
         image: (rows, columns), 0 black to 1 white.
-        labels: `REFERENCE`, then systems, to (rows, columns) of labels.
-        spacing: mm of a pixel, down and across.
-        names: label to structure; the others are not drawn.
-        dsc: system to the DSC of the whole case, a share.
+        labels: `REFERENCE` and systems to labels (rows, columns).
+        spacing: height and width of a pixel in mm.
+        names: label to structure; other labels are not drawn.
+        dsc: system to the DSC of the whole case, 0 to 1.
     """
 
     title: str
@@ -70,17 +70,17 @@ class PanelRow:
 def read_row(
     title: str, image: Path, labels: Mapping[str, Path], names: Mapping[int, str], dsc: Mapping[str, float]
 ) -> PanelRow:
-    """The axial slice of a case that holds most of the named structures of its reference.
+    """Read the axial slice of a case with most voxels of the named structures in the reference.
 
     Args:
-        title: beside the row.
+        title: title next to the row.
         image: the scan; its first channel is shown.
-        labels: `REFERENCE`, then systems, to label file.
+        labels: `REFERENCE` and systems to label files.
         names: label to structure.
-        dsc: system to the DSC of the whole case, a share.
+        dsc: system to the DSC of the whole case, 0 to 1.
 
     Raises:
-        UserError: files that cannot be read, or label files on another grid than their scan.
+        UserError: a file cannot be read, or a label file is not on the scan's grid.
     """
     scan = read_volume(image)
     shown, moves = reorient(replace(scan, array=scan.array[:1]), DISPLAY_ORIENTATION)
@@ -102,10 +102,10 @@ def read_row(
 
 
 def draw_panels(rows: Sequence[PanelRow], stamp: str = "") -> Figure:
-    """Figure 3: the image, the reference and each system in a column, a row for each case.
+    """Draw Figure 3: columns for the image, the reference and each system, one row per case.
 
-    Each picture fills the same width; a bar in the first of a row tells its scale. A system's picture tells the DSC of
-    the case. The stamp stands above the figure.
+    All pictures have the same width; a bar in the first picture of a row shows its scale. A system's picture shows the
+    DSC of the case. The stamp is written above the figure.
     """
     columns = list(dict.fromkeys(["image", *(name for row in rows for name in row.labels)]))
     width = min((TWO_COLUMNS - SIDE) / len(columns), WIDEST_PICTURE)
@@ -128,7 +128,7 @@ def draw_panels(rows: Sequence[PanelRow], stamp: str = "") -> Figure:
 
 
 def _legend_of(rows: Sequence[PanelRow]) -> list[Patch]:
-    """The structures that the pictures show, each name once; none if they are too many to be told by colour."""
+    """The structures in the pictures, each name once; empty if there are too many to distinguish by colour."""
     shown = {
         row.names[label]: colour
         for row in rows
@@ -174,7 +174,7 @@ def _draw_structures(axes: Axes, row: PanelRow, labels: np.ndarray) -> None:
 
 
 def edges_of(mask: np.ndarray) -> np.ndarray:
-    """Where a mask (rows, columns) ends: straight lines (n, 2 ends, x and y) along the edges of its pixels.
+    """The outline of a mask (rows, columns): straight lines (n, 2 ends, x and y) along its pixels' edges.
 
     >>> edges_of(np.array([[True, True]])).tolist()
     [[[0, 0], [2, 0]], [[0, 1], [2, 1]], [[0, 0], [0, 1]], [[2, 0], [2, 1]]]
@@ -187,7 +187,7 @@ def edges_of(mask: np.ndarray) -> np.ndarray:
 
 
 def _runs(steps: np.ndarray) -> list[tuple[int, int, int]]:
-    """Row, first and end column of each stretch of equal values that are not 0."""
+    """Row, first and end column of each run of equal nonzero values."""
     padded = np.pad(steps, ((0, 0), (1, 1)))
     changes = np.diff(padded, axis=1)
     found = []
@@ -198,7 +198,7 @@ def _runs(steps: np.ndarray) -> list[tuple[int, int, int]]:
 
 
 def _write(axes: Axes, text: str, place: tuple[float, float], shift: tuple[float, float], va: str) -> None:
-    """Words beside a place in mm, moved by a few points."""
+    """Write text next to a position in mm, shifted by a few points."""
     axes.annotate(
         text, place, xytext=shift, textcoords="offset points", ha="left", va=va, annotation_clip=False,
         color="white", size=SMALL_POINTS - 0.5, path_effects=[withStroke(linewidth=1.2, foreground="black")],

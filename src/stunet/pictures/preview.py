@@ -1,20 +1,21 @@
-"""A picture of a segmentation: three planes through its middle, a projection of the whole, names and volumes.
+"""Draw a preview of a segmentation: three planes through its centre, a projection, names and volumes.
 
-The planes are laid out as on a drawing board, coronal above axial and sagittal beside coronal, all at one scale in
-millimetres, so that what lies in line in the picture lies in line in the patient. The projection, at the same scale,
-stands to the right of the sagittal plane, and the legend below both; where structures are few and the scan is long
-from front to back, projection and legend find room below the sagittal plane.
+The planes are arranged as in a technical drawing, coronal above axial and sagittal to the right of coronal, all at the
+same scale, so that they are aligned. The projection, at the same scale, is to the right of the sagittal plane, with the
+legend below both. If there are few structures and the scan is deep from front to back, projection and legend are below
+the sagittal plane.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from stunet.files import replacing
+from stunet.files import printable, replacing
 from stunet.imaging.volume import Volume
 from stunet.pictures.display import SOFT_TISSUE_HU
 from stunet.pictures.preview_legend import Legend, draw_legend, make_legend, shortened
@@ -24,24 +25,24 @@ from stunet.pictures.preview_scene import AXIAL, CORONAL, PROJECTION, SAGITTAL, 
 from stunet.pictures.style import CAPTION_POINTS, DIM_COLOUR, SCREEN_DPI, TEXT_COLOUR
 
 ROW_INCHES, SQUARE_INCHES = 12.0, 8.2
-"""All views of the upper row together are as wide, with the projection and without it, unless the picture would become
-taller than `TALLEST_INCHES`."""
+"""Width of the upper row of views, with and without the projection; smaller if the picture would be taller than
+`TALLEST_INCHES`."""
 
 TALLEST_INCHES = 11.0
 
 BACKGROUND_COLOUR = "#0d1015"
 
 LEGEND_INCHES = 3.4
-"""The legend gets at least this width."""
+"""The minimum width of the legend."""
 
 SQUARE_SLACK = 1.25
-"""Projection and legend go below the sagittal plane if they need at most so many times the height of the axial one."""
+"""Projection and legend are below the sagittal plane if they need at most this many times the axial plane's height."""
 
 TITLE_POINTS, LONGEST_TITLE = 15.0, 56
-"""Height of the title's letters, and how many it may have; longer titles are cut."""
+"""Font size of the title, and its maximum number of characters; longer titles are cut."""
 
 MARGIN, GAP, TITLE, FOOTER = 0.28, 0.12, 0.52, 0.42
-"""Inches around everything, between views, for the title and for the footer."""
+"""Inches around the picture, between views, for the title and for the footer."""
 
 TOP = MARGIN + TITLE
 
@@ -60,42 +61,55 @@ def save_preview(
 ) -> None:
     """Draw a segmentation over its scan as a PNG file, in radiological display.
 
-    It may be called from several threads at once.
+    It is thread-safe.
 
     Args:
-        path: The picture; it appears only when complete.
+        path: The picture. The file appears only when complete.
         volume: The scan, in any orientation; its first channel is drawn.
         labels_ZYX: (Z, Y, X) integers on the scan's grid; 0 is background.
         names: Label to structure; labels without a name are not drawn.
         reference_ZYX: Labels to compare with, on the same grid, drawn as white outlines on the planes.
-        dsc: Label to Dice similarity coefficient, told in the legend.
-        title: Above the planes, such as the scan's name.
+        dsc: Label to Dice similarity coefficient, shown in the legend.
+        title: Title above the planes, such as the scan's name.
 
     Raises:
         UserError: If the file cannot be written.
         ValueError: If labels or reference do not fit the scan.
     """
+    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+        draw_preview(file, volume, labels_ZYX, names, reference_ZYX, dsc, title)
+
+
+def draw_preview(
+    file: IO[bytes],
+    volume: Volume,
+    labels_ZYX: np.ndarray,
+    names: Mapping[int, str],
+    reference_ZYX: np.ndarray | None = None,
+    dsc: Mapping[int, float] | None = None,
+    title: str = "",
+) -> None:
+    """Draw what `save_preview` draws into an open file."""
     for array in (labels_ZYX, reference_ZYX):
         if array is not None and array.shape != volume.shape:
             raise ValueError(f"labels of shape {array.shape} do not fit a scan of shape {volume.shape}")
     scene = make_scene(volume, labels_ZYX, reference_ZYX, names)
     legend = make_legend(labels_ZYX, names, float(np.prod(volume.spacing)), dsc, reference_ZYX is not None)
     figure = _draw(scene, legend, title, _footer(volume, scene.window))
-    with replacing(Path(path)) as temporary:
-        figure.savefig(temporary, format="png", facecolor=BACKGROUND_COLOUR)
+    figure.savefig(file, format="png", facecolor=BACKGROUND_COLOUR)
 
 
 @dataclass(frozen=True)
 class _Sheet:
-    """Where everything lies, in inches.
+    """The layout in inches.
 
     Attributes:
-        width: of the whole picture.
-        height: likewise.
+        width: width of the picture.
+        height: height of the picture.
         scale: inches per mm of the patient.
-        views: each with its place.
-        legend: its place.
-        blocks: of the legend, side by side.
+        views: view to its place.
+        legend: place of the legend.
+        blocks: number of blocks of the legend, side by side.
     """
 
     width: float
@@ -106,13 +120,13 @@ class _Sheet:
     blocks: int
 
     def fraction(self, place: Place) -> Place:
-        """A place as matplotlib wants it: left, bottom, width and height as fractions of the sheet."""
+        """A place for matplotlib: left, bottom, width and height as fractions of the sheet."""
         left, top, width, height = place
         return left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height
 
 
 def _sheet(extent: tuple[float, float, float], legend: Legend) -> _Sheet:
-    """Lay out a scan of `extent` (Z, Y, X) mm: in a square where that has room, else with three views in a row."""
+    """Lay out a scan of `extent` (Z, Y, X) mm: in a square if everything fits, otherwise with three views in a row."""
     height, depth, width = extent
     scale = _scale(width + depth, height + depth, SQUARE_INCHES)
     is_square = height * scale + GAP + legend.height(blocks=1) <= SQUARE_SLACK * depth * scale
@@ -120,10 +134,10 @@ def _sheet(extent: tuple[float, float, float], legend: Legend) -> _Sheet:
         scale = _scale(2 * width + depth, height + depth, ROW_INCHES)
     z, y, x = (mm * scale for mm in extent)
     right, lower = MARGIN + x + GAP, TOP + z + GAP
-    if is_square:  # the projection below the sagittal plane, the legend below the projection
+    if is_square:  # projection below the sagittal plane, legend below the projection
         projection, legend_top = (right, lower, x, z), lower + z + GAP
         legend_width, legend_room, blocks = max(y, x, LEGEND_INCHES), y - z - GAP, 1
-    else:  # the projection beside the sagittal plane, the legend beside the axial one
+    else:  # projection to the right of the sagittal plane, legend to the right of the axial plane
         projection, legend_top = (right + y + GAP, TOP, x, z), lower
         legend_width, legend_room = max(y + GAP + x, LEGEND_INCHES), y
         blocks = legend.blocks(legend_width, legend_room)
@@ -144,7 +158,7 @@ def _sheet(extent: tuple[float, float, float], legend: Legend) -> _Sheet:
 
 
 def _scale(across: float, down: float, inches: float) -> float:
-    """Inches per mm at which so many mm have room."""
+    """The largest scale in inches per mm at which this size in mm fits."""
     return min(inches / across, (TALLEST_INCHES - TOP - GAP - FOOTER - MARGIN) / down)
 
 
@@ -157,7 +171,7 @@ def _draw(scene: Scene, legend: Legend, title: str, footer: str) -> Figure:
     axes = figure.add_axes(sheet.fraction(sheet.legend))
     draw_legend(axes, legend, scene.colours, sheet.legend[2:], sheet.blocks, 1 / sheet.scale)
     left, top, bottom = MARGIN / sheet.width, 1 - MARGIN / sheet.height, MARGIN / sheet.height
-    heading = shortened(title, LONGEST_TITLE)
+    heading = shortened(printable(title), LONGEST_TITLE)
     figure.text(left, top, heading, color=TEXT_COLOUR, size=TITLE_POINTS, weight="bold", va="top", parse_math=False)
     figure.text(left, bottom, footer, color=DIM_COLOUR, size=CAPTION_POINTS, va="bottom", parse_math=False)
     return figure

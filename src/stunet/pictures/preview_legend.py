@@ -1,4 +1,4 @@
-"""The legend of a preview: names, colours, volumes and DSC, the meaning of white outlines, and a scale bar."""
+"""Draw the legend of a preview: names, colours, volumes and DSC, the meaning of white outlines, and a scale bar."""
 
 import math
 from collections.abc import Mapping
@@ -13,31 +13,31 @@ from stunet.pictures.display import scale_bar_mm
 from stunet.pictures.style import DIM_COLOUR, REFERENCE_COLOUR, REFERENCE_POINTS, TEXT_COLOUR, lightened
 
 LEAST_LINE, MOST_LINE = 0.165, 0.27
-"""Inches from line to line."""
+"""Minimum and maximum line spacing in inches."""
 
 LETTERS_PER_LINE = 0.62
-"""Height of letters by the distance between lines."""
+"""Font size relative to the line spacing."""
 
 LETTER_WIDTH = 0.53
-"""Width of letters by their height, on average."""
+"""Average width of a letter relative to the font size."""
 
 NUMBER_LINES = 3.6
-"""Width of a column of numbers by the distance between lines."""
+"""Width of a column of numbers relative to the line spacing."""
 
 LEAST_NAME_INCHES = 1.55
-"""A block of the legend keeps so much for swatch and name, which is room for most names."""
+"""Minimum width for swatch and name in a block, enough for most names."""
 
 MOST_BLOCK_INCHES = 3.6
-"""Wider blocks would part the numbers from their names."""
+"""Maximum width of a block, so that numbers stay close to their names."""
 
 BLOCK_GAP = 0.3
 """Inches between blocks."""
 
 LONGEST_BLOCK = 24
-"""Structures in one block; those that find no room in any are counted."""
+"""Maximum number of structures in a block; structures that do not fit into any block are counted."""
 
 LARGEST_IN_MM3 = 20_000.0
-"""Volumes are told in mm³ if none is larger, else in ml."""
+"""Volumes are shown in mm³ if none is larger than this, otherwise in ml."""
 
 
 @dataclass(frozen=True)
@@ -52,30 +52,30 @@ class Row:
 
 @dataclass(frozen=True)
 class Legend:
-    """What the legend says: its structures in the order of their labels, and whether white outlines need a word."""
+    """The content of the legend: structures in the order of their labels, and whether to explain white outlines."""
 
     rows: tuple[Row, ...]
     has_reference: bool
 
     @property
     def numbers(self) -> list[str]:
-        """The headings of the columns of numbers, from the right."""
+        """The headings of the columns of numbers, from right to left."""
         has_scores = any(row.dsc is not None for row in self.rows)
         return [*(["DSC"] if has_scores else []), "mm³" if self.is_in_mm3 else "ml"]
 
     @property
     def is_in_mm3(self) -> bool:
-        """Whether volumes are told in mm³."""
+        """Whether volumes are shown in mm³."""
         return all(row.mm3 <= LARGEST_IN_MM3 for row in self.rows)
 
     def number(self, row: Row, heading: str) -> str:
-        """What stands in a column of numbers."""
+        """The text of a cell in a column of numbers."""
         if heading == "DSC":
             return "" if row.dsc is None else f"{row.dsc:.3f}"
         return f"{row.mm3:,.0f}" if self.is_in_mm3 else f"{row.mm3 / 1000:,.1f}"
 
     def blocks(self, width: float, height: float) -> int:
-        """How many blocks of lines stand side by side: as few as the height allows, as many as the width does."""
+        """The number of blocks side by side: as few as the height allows, at most as many as fit the width."""
         most = int(
             (width + BLOCK_GAP) // (LEAST_NAME_INCHES + BLOCK_GAP + LEAST_LINE * NUMBER_LINES * len(self.numbers))
         )
@@ -83,22 +83,22 @@ class Legend:
         return max(1, min(most, math.ceil(len(self.rows) / max(lines, 1))))
 
     def height(self, blocks: int) -> float:
-        """Inches that it needs at least."""
+        """The minimum height in inches."""
         return (self.block_length(blocks) + self._other_lines) * LEAST_LINE
 
     def block_length(self, blocks: int) -> int:
-        """Structures in each block but the last, which may have fewer."""
+        """The number of structures in each block; the last may have fewer."""
         return min(math.ceil(len(self.rows) / blocks), LONGEST_BLOCK)
 
     def shown(self, blocks: int) -> list[Row]:
-        """The structures that are named: all in their order, or the largest where not all have room."""
+        """The listed structures: all in their order, or the largest ones if not all fit."""
         room = blocks * LONGEST_BLOCK
         rows = list(self.rows)
         return rows if len(rows) <= room else sorted(rows, key=lambda row: -row.mm3)[:room]
 
     @property
     def _other_lines(self) -> float:
-        """The heading, half a line of air, the lines at the foot."""
+        """Lines for the heading, the space below it and the foot."""
         return 3.5 + self.has_reference
 
 
@@ -109,7 +109,7 @@ def make_legend(
     dsc: Mapping[int, float] | None,
     has_reference: bool,
 ) -> Legend:
-    """Count the structures that are there."""
+    """Create the legend from the structures that are present."""
     counts = count_labels(labels_ZYX, max(names, default=0) + 1)
     rows = (
         Row(label, name.replace("_", " "), float(counts[label]) * voxel_mm3, (dsc or {}).get(label))
@@ -127,15 +127,15 @@ def draw_legend(
     blocks: int,
     mm_per_inch: float,
 ) -> None:
-    """Structures from the top; what white outlines mean and a scale bar at the bottom.
+    """Draw the structures from the top, and the meaning of white outlines and a scale bar at the bottom.
 
     Args:
         axes: Empty; its units become inches.
         legend: What to write.
         colours: Label to red, green, blue in 0..1.
         size: Inches (width, height), at least `legend.height(blocks)` high.
-        blocks: Blocks of lines side by side.
-        mm_per_inch: How much of the patient an inch shows, for the scale bar.
+        blocks: Number of blocks side by side.
+        mm_per_inch: mm of the patient per inch, for the scale bar.
     """
     width, height = size
     axes.set(xlim=(0, width), ylim=(height, 0))
@@ -152,35 +152,35 @@ def draw_legend(
 
 @dataclass(frozen=True)
 class _Pen:
-    """Draws what a line may hold, its size given by the distance from line to line in inches."""
+    """Draws the elements of a line, scaled to the line spacing in inches."""
 
     axes: Axes
     line: float
 
     @property
     def points(self) -> float:
-        """Height of letters."""
+        """Font size."""
         return self.line * LETTERS_PER_LINE * 72
 
     def write(self, x: float, y: float, text: str, colour: str, align: str = "left") -> None:
-        """Words, centred on a height."""
+        """Write text, vertically centred on y."""
         self.axes.text(x, y, text, color=colour, size=self.points, ha=align, va="center_baseline", parse_math=False)
 
     def swatch(self, x: float, y: float, colour: np.ndarray) -> None:
-        """A square, centred on a height."""
+        """Draw a square, vertically centred on y."""
         side = 0.6 * self.line
         corner = (x + 0.15 * self.line, y - side / 2)
         self.axes.add_patch(Rectangle(corner, side, side, facecolor=colour, edgecolor=lightened(colour)))
 
     def stroke(self, length: float, y: float, points: float) -> None:
-        """A white line from the left edge."""
+        """Draw a white line from the left edge."""
         self.axes.plot([0, length], [y, y], color=REFERENCE_COLOUR, linewidth=points, solid_capstyle="butt")
 
 
 def _draw_block(
     pen: _Pen, legend: Legend, rows: list[Row], colours: Mapping[int, np.ndarray], left: float, width: float
 ) -> None:
-    """One line for each structure under a heading."""
+    """Draw a heading and one line per structure."""
     line = pen.line
     rights = [(left + width - line * NUMBER_LINES * number, heading) for number, heading in enumerate(legend.numbers)]
     room = width - line * (1.6 + NUMBER_LINES * len(rights))
@@ -197,7 +197,7 @@ def _draw_block(
 
 
 def _draw_foot(pen: _Pen, legend: Legend, left_out: int, size: tuple[float, float], mm_per_inch: float) -> None:
-    """The scale bar on the last line, what is left to say above it."""
+    """Draw the scale bar on the last line, the meaning of outlines above it, and the number of structures left out."""
     width, height = size
     line, last_line = pen.line, height - 0.5 * pen.line
     length = scale_bar_mm(min(0.4 * width, MOST_BLOCK_INCHES / 2) * mm_per_inch)
@@ -211,7 +211,7 @@ def _draw_foot(pen: _Pen, legend: Legend, left_out: int, size: tuple[float, floa
 
 
 def shortened(text: str, longest: int) -> str:
-    """A text of at most `longest` letters.
+    """Cut a text to at most `longest` characters.
 
     >>> shortened("gallbladder", 8)
     'gallbla…'

@@ -1,4 +1,4 @@
-"""The planes of a preview: one slice of the scan each, with filled and outlined structures."""
+"""Draw the planes of a preview: slices of the scan with filled and outlined structures."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,20 +24,20 @@ from stunet.pictures.style import (
 FILL_OPACITY, OUTLINE_POINTS = 0.34, 1.3
 
 SIDE_POINTS = 10.0
-"""Of the letters for the patient's sides."""
+"""Font size of the letters for the patient's sides."""
 
 SMOOTHING_VOXELS = 0.5
-"""Standard deviation; rounds the corners of voxels. Straight edges stay in place, and a single voxel stays visible."""
+"""Standard deviation of smoothing; rounds voxel corners. Straight edges stay in place; single voxels stay visible."""
 
 LEAST_ENLARGEMENT = 2
-"""Dots per voxel at least, so that no structure falls between them."""
+"""Minimum number of dots per voxel, so that no structure is lost."""
 
 THINNEST_LETTERED_INCHES = 0.5
-"""Views that are narrower carry no letters for the patient's sides."""
+"""Narrower views have no letters for the patient's sides."""
 
 
 def draw_plane(axes: Axes, scene: Scene, plane: View, dots_per_mm: float) -> None:
-    """Image, fills, outlines and letters of one plane."""
+    """Draw image, fills, outlines and letters of one plane."""
     height, width = plane.of(scene.extent)
     image = plane.cut(scene.image, scene.centre)
     rows, columns = (
@@ -58,7 +58,7 @@ def draw_plane(axes: Axes, scene: Scene, plane: View, dots_per_mm: float) -> Non
 
 
 def show_picture(axes: Axes, picture: np.ndarray, view: View, size: tuple[float, float], dots_per_mm: float) -> None:
-    """Put (rows, columns, red green blue) and letters on `axes`, whose units become mm from the upper left corner."""
+    """Show (rows, columns, red green blue) and letters on `axes`, whose units become mm from the upper left corner."""
     height, width = size
     hide_frame(axes)
     axes.set_facecolor("black")
@@ -70,7 +70,7 @@ def show_picture(axes: Axes, picture: np.ndarray, view: View, size: tuple[float,
 def _smooth_masks(
     labels: np.ndarray, colours: Mapping[int, np.ndarray], dots: tuple[int, int]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Each structure of a plane with its enlarged mask, whose level 0.5 is a smooth outline along voxel edges."""
+    """Yield each structure of a plane with its enlarged mask, whose level 0.5 is a smooth outline along voxel edges."""
     for label in np.unique(labels).tolist():
         if label in colours:
             mask = ndimage.gaussian_filter((labels == label).astype(np.float64), SMOOTHING_VOXELS, mode="nearest")
@@ -78,20 +78,20 @@ def _smooth_masks(
 
 
 def enlarged(plane: np.ndarray, dots: tuple[int, int]) -> np.ndarray:
-    """A 2D array brought to a number of rows and columns over the same extent, by cubic splines."""
+    """Resample a 2D array to a number of rows and columns over the same extent, by cubic splines."""
     rows, columns = (axis_operator(n_in, n_out, 3) for n_in, n_out in zip(plane.shape, dots, strict=True))
-    used_rows, used_columns = _range_of(plane.any(axis=1)), _range_of(plane.any(axis=0))  # the rest adds zeros only
+    used_rows, used_columns = _range_of(plane.any(axis=1)), _range_of(plane.any(axis=0))  # the rest is only zeros
     return rows[:, used_rows] @ plane[used_rows, used_columns] @ columns[:, used_columns].T
 
 
 def _range_of(is_used: Any) -> slice:
-    """From the first to the last True."""
+    """The range from the first to the last True."""
     places = np.flatnonzero(is_used)
     return slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 0)
 
 
 def _outline(axes: Axes, mask: np.ndarray, size: tuple[float, float], colour: object, points: float) -> None:
-    """The line around a mask; where the mask touches the plane's edge, it is closed there."""
+    """Draw the outline of a mask, which is closed where the mask touches the plane's edge."""
     is_inside = mask >= 0.5
     if not is_inside.any():
         return
@@ -99,13 +99,13 @@ def _outline(axes: Axes, mask: np.ndarray, size: tuple[float, float], colour: ob
         np.concatenate([[0.0], (np.arange(n) + 0.5) * mm / n, [mm]]) for n, mm in zip(mask.shape, size, strict=True)
     )
     used = (_range_of(is_inside.any(axis=axis)) for axis in (1, 0))
-    rows, columns = (slice(places.start, places.stop + 2) for places in used)  # and the neighbours, in the padded mask
+    rows, columns = (slice(places.start, places.stop + 2) for places in used)  # with neighbours, in the padded mask
     ringed = np.pad(mask, 1)[rows, columns]
     axes.contour(x[columns], y[rows], ringed, levels=[0.5], colors=[colour], linewidths=[points], zorder=2)
 
 
 def _letter(axes: Axes, view: View, inches: float) -> None:
-    """The view's name, and the patient's sides on its edges, if the view is not too thin for them."""
+    """Write the view's name, and the patient's sides at its edges if the view is wide enough."""
     halo = [withStroke(linewidth=2.0, foreground="#000000b0")]
     sides = (
         (view.left, (0, 0.5), (5, 0), "left", "center"),

@@ -1,9 +1,9 @@
-"""The projection of a preview: every structure of the whole scan, seen from the front, over a faint radiograph.
+"""Draw the projection of a preview: all structures of the scan, seen from the front, over a faint radiograph.
 
-What lies off the three planes is found here. Each structure is one pane of coloured glass with the shape of its
-silhouette, shaded by the slope of its front surface in a light from above, and darker the further back it lies. Panes
-are painted from the back to the front. The more a pane would hide, the clearer its glass, and all glass is denser
-where the surface turns away, so that shapes stay legible through each other.
+It also shows structures outside the three planes. Each structure is a coloured, transparent pane with the shape of its
+silhouette, shaded by the slope of its front surface with light from above, and darker the further back it is. Panes are
+painted from back to front. Panes that would hide more are more transparent, and all panes are more opaque where the
+surface turns away, so that shapes stay visible through each other.
 """
 
 import math
@@ -20,51 +20,51 @@ from stunet.pictures.preview_scene import PROJECTION, Scene
 from stunet.pictures.style import lightened
 
 RADIOGRAPH_BRIGHTNESS = 0.42
-"""Grey of the radiograph's brightest places; the structures are brighter."""
+"""Grey level of the radiograph's brightest pixels; the structures are brighter."""
 
 RADIOGRAPH_PERCENTILE = 99.5
-"""Which of its places are the brightest."""
+"""Percentile of the radiograph that has this brightness."""
 
 LEAST_OPACITY, MOST_OPACITY = 0.15, 0.92
-"""Of the glass of a structure that hides many others, and of one that hides none."""
+"""Opacity of a structure that hides many others, and of one that hides none."""
 
 STEEP_OPACITY, STEEPNESS = 0.9, 1.5
-"""Opacity where the surface is seen from its edge, and the power of (1 - cosine) by which it gets there."""
+"""Opacity where the surface is seen edge-on, and the power of (1 - cosine) with which it increases."""
 
 RIM_OPACITY, RIM_DOTS = 0.7, 1.0
-"""Of the light line along a silhouette's edge, and the standard deviation that gives its width."""
+"""Opacity of the light line along a silhouette's edge, and the standard deviation that gives its width."""
 
 LIGHT = np.array([-0.55, -0.3, -1.0])
-"""Where the light is, in the picture's (rows, columns, depth): before the patient, above, a little to the right."""
+"""Direction of the light in the picture's (rows, columns, depth): from the front, above, slightly to the right."""
 
 AMBIENT = 0.62
-"""Brightness of what turns away from the light."""
+"""Brightness of surfaces that face away from the light."""
 
 FOG = 0.1
-"""How much darker the scan's back is than its front."""
+"""How much darker the back of the scan is than the front."""
 
 RELIEF_VOXELS = 1.2
-"""Standard deviation, in the longest side of a voxel, by which a front surface is smoothed before it is shaded."""
+"""Standard deviation of the smoothing of front surfaces before shading, in units of the longest voxel side."""
 
 EDGE_SLOPE = 1.25
-"""A smoothed silhouette falls by 0.8 per voxel at its edge; so many times steeper, by one: the edge is a dot wide."""
+"""A smoothed silhouette falls by 0.8 per voxel at its edge; times this, it falls by 1, so the edge is one dot wide."""
 
 MARGIN_VOXELS = 3
-"""Around every pane: room for smooth edges."""
+"""Margin around every pane, for smooth edges."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pane:
-    """One structure seen from the front; arrays have one value per voxel of its box, with a margin all around.
+    """One structure seen from the front. Arrays have one value per voxel of its box, plus a margin.
 
     Attributes:
-        corner: first row and column of its arrays, on the scan's grid with the same margin around it.
+        corner: first row and column of its arrays, on the scan's grid with the same margin.
         colour: red, green, blue in 0..1.
-        depth: mean depth of the front surface in mm, for the order of painting.
-        silhouette: (rows, columns) 1.0 where a ray meets the structure, else 0.0.
-        facing: (rows, columns) 1.0 where the surface faces the viewer, towards 0.0 where it turns away; meaningful also
-            a little outside the silhouette.
-        shade: (rows, columns) brightness, likewise.
+        depth: mean depth of the front surface in mm, for the painting order.
+        silhouette: (rows, columns), 1.0 where a ray meets the structure, otherwise 0.0.
+        facing: (rows, columns), 1.0 where the surface faces the viewer, towards 0.0 where it turns away; also valid
+            slightly outside the silhouette.
+        shade: brightness (rows, columns), also valid slightly outside the silhouette.
     """
 
     corner: tuple[int, int]
@@ -75,7 +75,7 @@ class Pane:
     shade: np.ndarray
 
     def place(self, zoom: tuple[int, int] = (1, 1)) -> tuple[slice, slice]:
-        """Where it lies in a picture with `zoom` dots per voxel and the margin around it."""
+        """Its position in a picture with `zoom` dots per voxel and the margin."""
         rows, columns = (
             slice(start * factor, (start + size) * factor)
             for start, size, factor in zip(self.corner, self.silhouette.shape, zoom, strict=True)
@@ -84,17 +84,17 @@ class Pane:
 
 
 def draw_projection(axes: Axes, scene: Scene, dots_per_mm: float) -> None:
-    """Draw the projection and its letters; the axes' units are mm from the upper left corner."""
+    """Draw the projection and its letters; the axes' units become mm from the upper left corner."""
     size = PROJECTION.of(scene.extent)
     show_picture(axes, project(scene, dots_per_mm), PROJECTION, size, dots_per_mm)
 
 
 def project(scene: Scene, dots_per_mm: float) -> np.ndarray:
-    """Paint the whole scan as it is seen from the front.
+    """Paint the whole scan as seen from the front.
 
     Args:
-        scene: In display orientation.
-        dots_per_mm: The picture has at least so many, and a whole number of them for each voxel.
+        scene: Scene in display orientation.
+        dots_per_mm: Minimum dots per mm; each voxel has an integer number of dots.
 
     Returns:
         (rows, columns, red green blue) in 0..1.
@@ -116,7 +116,7 @@ def project(scene: Scene, dots_per_mm: float) -> np.ndarray:
 
 
 def _radiograph(scene: Scene) -> np.ndarray:
-    """Mean brightness along each ray, (Z, X), evenly scaled to a faint picture; slice by slice to spare memory."""
+    """Mean brightness along each ray, (Z, X), scaled to a faint picture; computed slice by slice to save memory."""
     means = np.array(
         [brightness(finite(image_YX, scene.window), scene.window).mean(axis=0) for image_YX in scene.image]
     )
@@ -125,7 +125,7 @@ def _radiograph(scene: Scene) -> np.ndarray:
 
 
 def _panes(scene: Scene) -> Iterator[Pane]:
-    """The panes of all structures that are there."""
+    """The panes of all structures that are present."""
     z, y, x = (mm / voxels for mm, voxels in zip(scene.extent, scene.labels.shape, strict=True))
     for label, box in enumerate(ndimage.find_objects(scene.labels), start=1):
         if box is not None and label in scene.colours:
@@ -140,7 +140,7 @@ def _pane(
     scan_depth: float,
     colour: np.ndarray,
 ) -> Pane:
-    """Look at one structure in its box."""
+    """Compute the pane of one structure in its box."""
     rows, behind, columns = box
     silhouette = np.pad(is_structure_ZYX.any(axis=1).astype(np.float64), MARGIN_VOXELS)
     depth = np.pad((is_structure_ZYX.argmax(axis=1) + behind.start) * spacing[1], MARGIN_VOXELS)
@@ -159,20 +159,20 @@ def _pane(
 
 
 def _spread(values: np.ndarray, silhouette: np.ndarray, blur: list[float]) -> np.ndarray:
-    """Smooth what is known inside a silhouette, and carry it on outside: normalised convolution."""
+    """Smooth values inside a silhouette and extrapolate them outside, by normalised convolution."""
     known = ndimage.gaussian_filter(silhouette, blur, mode="constant")
     return ndimage.gaussian_filter(values * silhouette, blur, mode="constant") / np.maximum(known, 1e-12)
 
 
 def _normal(depth: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
-    """Unit vectors (rows, columns, depth) that stand on the surface at `depth` (rows, columns) mm, to the front."""
+    """Unit normals (rows, columns, depth) of the surface at `depth` (rows, columns) mm, towards the front."""
     down_rows, down_columns = np.gradient(depth, *spacing)
     normal = np.stack([down_rows, down_columns, np.full_like(depth, -1.0)], axis=-1)
     return normal / np.linalg.norm(normal, axis=-1, keepdims=True)
 
 
 def _paint(place: np.ndarray, pane: Pane, opacity: float) -> None:
-    """Lay a pane over its place (rows, columns, red green blue) in the picture, where it faces us with `opacity`."""
+    """Blend a pane into its part (rows, columns, red green blue) of the picture, `opacity` where it faces us."""
     dots = (place.shape[0], place.shape[1])
     level = enlarged(ndimage.gaussian_filter(pane.silhouette, SMOOTHING_VOXELS, mode="constant"), dots)
     dots_per_voxel = min(large // small for large, small in zip(dots, pane.silhouette.shape, strict=True))

@@ -1,4 +1,4 @@
-"""What a preview shows: scan and labels in radiological display, and the views of them."""
+"""The scene of a preview: scan and labels in radiological display, and the views."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from stunet.pictures.display import DISPLAY_ORIENTATION, colours_of, intensity_w
 
 @dataclass(frozen=True)
 class View:
-    """A way to look at the scan: its name, the axis it looks along, and the letters on its edges."""
+    """A view of the scan: name, viewing axis, and letters at its edges."""
 
     name: str
     axis: int
@@ -21,11 +21,11 @@ class View:
     bottom: str
 
     def cut(self, array_ZYX: np.ndarray, centre: tuple[int, int, int]) -> np.ndarray:
-        """The 2D slice through `centre`, rows downwards."""
+        """The 2D slice through `centre`, with rows from top to bottom."""
         return np.take(array_ZYX, centre[self.axis], axis=self.axis)
 
     def of(self, values_ZYX: tuple[float, float, float]) -> tuple[float, float]:
-        """The values of the rows' and the columns' axis."""
+        """The values of the axes of rows and columns."""
         rows, columns = (value for axis, value in enumerate(values_ZYX) if axis != self.axis)
         return rows, columns
 
@@ -38,16 +38,16 @@ PROJECTION = View("projection", 1, "R", "L", "S", "I")
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What is drawn, in display orientation.
+    """Scan and labels in display orientation.
 
     Attributes:
-        image: (Z, Y, X), the first channel.
-        labels: (Z, Y, X).
-        reference: (Z, Y, X) or None.
-        centre: voxel (z, y, x) where the planes meet.
+        image: first channel (Z, Y, X).
+        labels: labels (Z, Y, X).
+        reference: labels (Z, Y, X) or None.
+        centre: voxel (z, y, x) where the planes intersect.
         extent: size (Z, Y, X) in mm.
-        window: intensities that are black and white.
-        colours: label to red, green, blue in 0..1; the labels that have a name.
+        window: intensities shown as black and white.
+        colours: label to red, green, blue in 0..1, for labels with a name.
     """
 
     image: np.ndarray
@@ -62,9 +62,9 @@ class Scene:
 def make_scene(
     volume: Volume, labels_ZYX: np.ndarray, reference_ZYX: np.ndarray | None, names: Mapping[int, str]
 ) -> Scene:
-    """Turn scan and labels, in any orientation, to the display's; views, not copies.
+    """Reorient scan and labels to the display orientation, as views without copying.
 
-    The planes meet in the middle of the labels, or of the reference where there is no label.
+    The planes intersect at the centre of the labels, or of the reference if there are no labels.
     """
     shown, moves = reorient(replace(volume, array=volume.array[:1]), DISPLAY_ORIENTATION)
     labels = moves.apply(labels_ZYX)
@@ -82,7 +82,7 @@ def make_scene(
 
 
 def centre_of_mass(labels_ZYX: np.ndarray) -> tuple[int, int, int]:
-    """The voxel (z, y, x) nearest to the centre of mass of all that is not 0; the grid's middle if all is 0."""
+    """The voxel (z, y, x) nearest to the centre of mass of all nonzero labels, or the grid's centre if all are 0."""
     is_structure = labels_ZYX != 0
     centre = []
     for axis, size in enumerate(labels_ZYX.shape):

@@ -1,4 +1,4 @@
-"""A picture of what a network has learnt so far: a patch of a validation case, the reference and the prediction."""
+"""Draw the progress of a training: a patch of a validation case, the reference and the prediction."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from matplotlib import rc_context, rcParamsDefault
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 
-from stunet.files import replacing
+from stunet.files import printable, replacing
 from stunet.pictures.display import fullest_slice
 
 SHADES = (1, 99)
-"""Percentiles of the image that become black and white."""
+"""Percentiles of the image shown as black and white."""
 
 COLOURS = "gist_rainbow"
-"""matplotlib's colours for labels."""
+"""matplotlib's colour map for labels."""
 
 DIFFERENT = ListedColormap(["orange"])
 """The colour of voxels whose labels differ."""
@@ -23,11 +23,11 @@ DIFFERENT = ListedColormap(["orange"])
 def draw_patch(
     path: Path, title: str, image_ZYX: np.ndarray, reference_ZYX: np.ndarray, prediction_ZYX: np.ndarray
 ) -> None:
-    """Write a PNG of the slice with most foreground: image, reference, prediction, and where the two differ.
+    """Write a PNG of the slice with the most foreground: image, reference, prediction, and their differences.
 
     Args:
-        path: of the file.
-        title: above the picture.
+        path: the PNG file.
+        title: title above the picture.
         image_ZYX: intensities.
         reference_ZYX: labels, 0 for background.
         prediction_ZYX: labels, 0 for background.
@@ -46,9 +46,9 @@ def draw_patch(
     ]
     low, high = np.percentile(image, SHADES)
     rows, columns = image.shape
-    with rc_context(rcParamsDefault):  # nnU-Net draws its curves in letters two and a half times as large
+    with rc_context(rcParamsDefault):  # nnU-Net sets a font 2.5 times as large for its curves
         figure = Figure(figsize=(12, min(9.0, 3 * rows / columns) + 0.8), layout="constrained")
-        figure.suptitle(f"{title}, slice {z} of {len(image_ZYX)}")
+        figure.suptitle(f"{printable(title)}, slice {z} of {len(image_ZYX)}", parse_math=False)
         for axes, (name, labels, colours, most) in zip(figure.subplots(1, 4), shown, strict=True):
             axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
             marked = np.ma.masked_equal(labels, 0)

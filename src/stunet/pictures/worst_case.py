@@ -1,4 +1,4 @@
-"""A picture of the worst structure of one of the worst cases of an evaluation."""
+"""Draw the worst structure of one of an evaluation's worst cases."""
 
 import math
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from stunet.evaluation.metrics import METRICS
 from stunet.evaluation.report import EvaluationReport
 from stunet.evaluation.worst import WorstCase
 from stunet.files import made_folder
-from stunet.imaging.formats.registry import SUFFIXES, read_volume
+from stunet.imaging.formats.registry import is_image_file, read_volume, without_suffix
 from stunet.imaging.volume import Volume, check_same_grid, voxel_to_world
 from stunet.pictures.preview import save_preview
 
 SURROUNDINGS_MM = 50.0
-"""The picture shows so much around the structure."""
+"""Margin around the structure in the picture."""
 
 
 def draw_worst_case(
@@ -30,20 +30,21 @@ def draw_worst_case(
         worst: the case and its worst structure.
         pair: its files.
         report: the evaluation.
-        folder: of the picture, made where missing.
-        images: folder of the scans, named as nnU-Net does (`case_0000.nii.gz`) or as the label maps; None: no scan
+        folder: folder of the picture, created if missing.
+        images: folder of the scans, named as in nnU-Net (`case_0000.nii.gz`) or like the label maps; None draws no scan
             behind the outlines.
 
     Returns:
         The picture, named after case and structure.
 
     Raises:
-        UserError: a scan that is missing or on another grid, or a picture that cannot be written.
+        UserError: the scan is missing or on another grid, or the picture cannot be written.
     """
     prediction, reference = read_pair(pair, report.config)
     black = Volume(np.zeros((1, *reference.shape), np.uint8), reference.affine, stated_spacing=reference.stated_spacing)
     scan = black if images is None else _read_scan(images, worst.case, reference)
-    masks = [labels.array[0] == worst.label for labels in (prediction, reference)]
+    members = report.config.members.get(worst.label, (worst.label,))
+    masks = [np.isin(labels.array[0], members) for labels in (prediction, reference)]
     box = _box_around(masks[0] | masks[1], reference.spacing)
     predicted, true = (np.where(mask[box], worst.label, 0) for mask in masks)
     metric = METRICS[report.config.metrics[0]]
@@ -61,7 +62,7 @@ def _box_around(mask_ZYX: np.ndarray, spacing: Sequence[float]) -> tuple[slice, 
 
 
 def _cut(scan: Volume, box: tuple[slice, ...]) -> Volume:
-    """A part of a scan, at its place in space."""
+    """A part of a scan, at the same position in space."""
     affine = scan.affine.copy()
     affine[:3, 3] = voxel_to_world(scan.affine, [side.start for side in reversed(box)])
     z, y, x = box
@@ -69,10 +70,15 @@ def _cut(scan: Volume, box: tuple[slice, ...]) -> Volume:
 
 
 def _read_scan(images: Path, case: str, reference: Volume) -> Volume:
-    names = [f"{case}{channel}{suffix}" for channel in ("_0000", "") for suffix in SUFFIXES]
-    found = [images / name for name in names if (images / name).is_file()]
+    if not images.is_dir():
+        raise FileError(f"{images}: there is no such folder with scans.")
+    names = (f"{case}_0000", case)
+    files = {without_suffix(path): path for path in sorted(images.iterdir()) if is_image_file(path)}
+    found = [files[name] for name in names if name in files]
     if not found:
-        raise FileError(f"There is no scan of {case} in {images}; looked for {', '.join(names)}.")
+        raise FileError(
+            f"There is no scan of {case} in {images}; looked for {' and '.join(names)} (.nii.gz, .nii, ...)."
+        )
     scan = read_volume(found[0])
     check_same_grid(reference, scan)
     return scan

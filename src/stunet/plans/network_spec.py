@@ -1,6 +1,6 @@
-"""Which network: what model files, nnU-Net's plans and the registry say of one, and no more than plain values.
+"""Describe a network by plain values, as model files, nnU-Net's plans and the registry do.
 
-It knows nothing of torch. `stunet.networks.registry.build` makes the network.
+This file does not use torch. `stunet.networks.registry.build` builds the network.
 """
 
 import json
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Stride = tuple[int, int, int]
-"""Of a stage, along (Z, Y, X)."""
+"""Stride of a stage (Z, Y, X)."""
 
 CLASSES: dict[str, str] = {
     "stunet": "stunet.networks.stunet.STUNet",
@@ -27,16 +27,16 @@ LAYER_COUNTS = ("depth", "depths", "stages")
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """All that is needed to build a network.
+    """Everything needed to build a network.
 
     Attributes:
-        kind: one of `CLASSES`; no other class is ever looked up.
+        kind: a key of `CLASSES`; no other class is ever looked up.
         input_channels: channels of the image.
         num_classes: classes, background included.
-        arguments: the network's own, as its class takes them: numbers, text, None, and lists of them (kept as tuples).
+        arguments: arguments of the network's class: numbers, text, None, and lists of these (stored as tuples).
 
     Raises:
-        ValueError: another kind, no channel or class, or arguments of another type.
+        ValueError: the kind is unknown, there is no channel or class, or an argument has another type.
     """
 
     kind: str
@@ -55,17 +55,17 @@ class NetworkSpec:
         return hash(json.dumps(self.to_dict(), sort_keys=True))
 
     def with_arguments(self, **arguments: Any) -> "NetworkSpec":
-        """The same network but for these arguments."""
+        """The same network with other values for these arguments."""
         return NetworkSpec(self.kind, self.input_channels, self.num_classes, {**self.arguments, **arguments})
 
     @property
     def least_tensors(self) -> int:
-        """The least number of tensors of such a network. A file with fewer cannot be one, and it need not be built."""
+        """A lower bound on the number of tensors. A file with fewer is refused without building the network."""
         counts = [value for name in LAYER_COUNTS for value in _numbers_in(self.arguments.get(name))]
         return max(0, sum(counts), *(len(value) for value in self.arguments.values() if isinstance(value, tuple)))
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as JSON holds it; `from_dict` reads it back."""
+        """The spec as a JSON object; `from_dict` reads it back."""
         return asdict(self)
 
     @classmethod
@@ -73,13 +73,13 @@ class NetworkSpec:
         """Read what `to_dict` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: a field that is missing, of a wrong type, or impossible.
+            KeyError, TypeError, ValueError: a field is missing, has the wrong type, or is invalid.
         """
         return cls(**{name: fields[name] for name in ("kind", "input_channels", "num_classes", "arguments")})
 
 
 def kind_of(class_path: str) -> str | None:
-    """Which of `CLASSES` a class in nnU-Net's plans is; None for others.
+    """The kind in `CLASSES` of a class in nnU-Net's plans; None for other classes.
 
     >>> kind_of("stunet.networks.unetr.UNETR")
     'unetr'

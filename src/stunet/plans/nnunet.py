@@ -1,28 +1,22 @@
-"""nnU-Net's plans and dataset.json, of version 1 (a pickle) and 2 (JSON), as typed objects."""
+"""Read nnU-Net's plans and dataset.json, of version 1 (a pickle) and 2 (JSON), as typed objects."""
 
-import io
-import pickle
-import pickletools
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from stunet.errors import FileError, UnsafeFileError, UserError
+from stunet.confined import read_confined
+from stunet.errors import FileError, UserError
 from stunet.files import existing_file, read_json_object
-from stunet.plans.labels import CLASS_ORDER, IGNORE, Region, has_regions, members_of, regions_from
+from stunet.plans.labels import CLASS_ORDER, IGNORE, Region, has_regions, integers_by_name, regions_from
 from stunet.plans.network_spec import Stride, kind_of
+from stunet.plans.plain_pickle import MAX_PICKLE_BYTES, read_plain_pickle
 from stunet.plans.preprocessing import ANISOTROPY_THRESHOLD, ChannelNormalization, PreprocessingPlan, Scheme
+from stunet.plans.raw_dataset import channels_in_order
 
 DEFAULT_CONFIGURATION = "3d_fullres"
 """nnU-Net v2's configuration at full resolution, without a cascade."""
-
-MAX_PLANS_BYTES = 256 * 2**20
-"""The published plans have 20 MB at most, and they list every training case."""
 
 _V2_SCHEMES: dict[str, Scheme] = {
     "CTNormalization": "ct",
@@ -32,23 +26,23 @@ _V2_SCHEMES: dict[str, Scheme] = {
     "RGBTo01Normalization": "rgb_to_0_1",
 }
 _V1_SCHEMES: dict[str, Scheme] = {"CT": "ct", "nonCT": "zscore", "noNorm": "none"}
-_V2_MASKED = "ZScoreNormalization"  # the only scheme of v2 that looks at the mask
+_V2_MASKED = "ZScoreNormalization"  # the only scheme of v2 that uses the mask
 _V2_PREPROCESSOR = "DefaultPreprocessor"
 _V2_RESAMPLING = "resample_data_or_seg_to_shape"
-_V2_REORIENTING_READER = "NibabelIOWithReorient"
+_V2_REORIENTING_READERS = ("NibabelIOWithReorient", "SimpleITKIOWithReorient")  # to RAS
 
 
 @dataclass(frozen=True)
 class Plans:
-    """What nnU-Net's plans say of one 3D configuration.
+    """The content of nnU-Net's plans for one 3D configuration.
 
     Attributes:
         preprocessing: how images are prepared.
-        strides: of the network's stages (Z, Y, X), the first (1, 1, 1); () for a network without strides.
-        network_class: the class that v2 names, e.g. "stunet.networks.stunet.STUNet"; "" in v1.
-        arguments: those of a network of ours; empty for other networks.
-        channels: what each input channel shows, as v1 names them; () in v2, whose dataset.json does.
-        dataset: the dataset's name, as v2 names it; "" in v1.
+        strides: strides of the network's stages (Z, Y, X), the first (1, 1, 1); () for a network without strides.
+        network_class: class name in v2, e.g. "stunet.networks.stunet.STUNet"; "" in v1.
+        arguments: arguments of the network if it is one of ours; otherwise empty.
+        channels: names of the input channels in v1; () in v2, where dataset.json names them.
+        dataset: name of the dataset in v2; "" in v1.
     """
 
     preprocessing: PreprocessingPlan
@@ -60,19 +54,19 @@ class Plans:
 
     @property
     def kind(self) -> str | None:
-        """Which of `network_spec.CLASSES` the plans name; None for a network of nnU-Net's own."""
+        """The network's key in `network_spec.CLASSES`; None for nnU-Net's own networks."""
         return kind_of(self.network_class)
 
 
 @dataclass(frozen=True)
 class DatasetDescription:
-    """What a dataset.json says that a model must know.
+    """The content of a dataset.json that a model needs.
 
     Attributes:
-        channels: what each input channel shows; () if it does not say.
-        labels: class names by integer, background first; () if it does not say. Names of the regions, if there are any.
-        regions: where structures overlap, one for each of `labels`, which are the network's outputs; else ().
-        licence, reference: of the data.
+        channels: names of the input channels; () if unknown.
+        labels: class names by integer, background first, or names of the regions; () if unknown.
+        regions: if structures overlap, one region for each of `labels`, which are the network's outputs; otherwise ().
+        licence, reference: licence and source of the data.
     """
 
     channels: tuple[str, ...] = ()
@@ -83,31 +77,31 @@ class DatasetDescription:
 
 
 def read_plans_file(path: Path) -> Mapping[str, Any]:
-    """The content of a plans file: v2's `plans.json`, or v1's pickle, of which nothing is run.
+    """Read a plans file, v2's `plans.json` or v1's pickle, without running code in it.
 
     Raises:
-        UserError: a file that can't be read, or that holds no plans.
+        UserError: the file cannot be read, or contains no plans.
     """
     return read_json_object(existing_file(path)) if path.suffix == ".json" else read_v1_plans(path)
 
 
 def plans_from(content: Mapping[str, Any], configuration: str | None = None, file: Path | None = None) -> Plans:
-    """The plans in the content of a plans file; their keys tell version 1 from version 2.
+    """Parse the content of a plans file; the keys show whether it is version 1 or 2.
 
     Args:
-        content: of a v1 plans file (`read_v1_plans`) or of a v2 `plans.json`.
-        configuration: which of v2's configurations; "3d_fullres" if None. Of v1's stages the last is taken, which is
-            full resolution.
-        file: that messages name, the plans or the checkpoint that holds them.
+        content: content of a v1 plans file (`read_v1_plans`) or a v2 `plans.json`.
+        configuration: which of v2's configurations; "3d_fullres" if None. In v1 the last stage is used, which has full
+            resolution.
+        file: the file to name in messages: the plans or the checkpoint that contains them.
 
     Raises:
-        UserError: other content, a 2D network, a cascade's second stage, or a preprocessor, resampling or normalization
-            that is not of nnU-Net's default kind.
+        UserError: the content is not plans, the network is 2D or a cascade's second stage, or the preprocessor,
+            resampling or normalization is not one of nnU-Net's defaults.
     """
     with _explained("The plans", file):
         if not isinstance(content, Mapping) or not {"plans_per_stage", "configurations"} & set(content):
             raise FileError(
-                "These are no plans of nnU-Net: neither 'plans_per_stage' (v1) nor 'configurations' (v2) is in them."
+                "These are not nnU-Net plans: they have neither 'plans_per_stage' (v1) nor 'configurations' (v2)."
             )
         if "plans_per_stage" in content:
             return _v1_plans(content)
@@ -115,21 +109,22 @@ def plans_from(content: Mapping[str, Any], configuration: str | None = None, fil
 
 
 def dataset_from(content: Mapping[str, Any], file: Path | None = None) -> DatasetDescription:
-    """What the content of a dataset.json says. nnU-Net's "ignore" label is none that a network answers with.
+    """Parse the content of a dataset.json. nnU-Net's "ignore" label is left out, because no network outputs it.
 
     Args:
-        content: of the file.
-        file: that messages name, the dataset.json or the checkpoint that holds it.
+        content: content of the file.
+        file: the file to name in messages: the dataset.json or the checkpoint that contains it.
 
     Raises:
-        UserError: entries of another type, or integers that do not count from 0.
+        UserError: an entry has the wrong type, or the integers do not count from 0.
     """
     with _explained("The entries of dataset.json", file):
         named = content.get("channel_names", content.get("modality", {}))
-        labels = {str(name): value for name, value in content.get("labels", {}).items() if name != IGNORE}
+        labels = integers_by_name(content["labels"]) if content.get("labels") else {}
+        labels.pop(IGNORE, None)
         regions = regions_from(labels, content.get(CLASS_ORDER)) if has_regions(labels) else {}
         return DatasetDescription(
-            channels=tuple(str(named[index]) for index in sorted(named, key=int)),
+            channels=channels_in_order(named),
             labels=tuple(regions) or _in_order(labels),
             regions=tuple(regions.values()),
             licence=str(content.get("licence", content.get("license", "unknown"))),
@@ -137,34 +132,34 @@ def dataset_from(content: Mapping[str, Any], file: Path | None = None) -> Datase
         )
 
 
-def _in_order(labels: Mapping[str, Any]) -> tuple[str, ...]:
-    names = {members_of(value)[0]: name for name, value in labels.items()}
+def _in_order(labels: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
+    names = {integers[0]: name for name, integers in labels.items()}
     if sorted(names) != list(range(len(labels))):
         raise FileError(f"The labels in dataset.json should count from 0 without a gap, not {sorted(names)}.")
     return tuple(names[label] for label in range(len(names)))
 
 
 def strides_from(values: Sequence[Sequence[int]]) -> tuple[Stride, ...]:
-    """Strides (Z, Y, X) of a network's stages, from a plan or an option, which may leave out the first, (1, 1, 1).
+    """The strides (Z, Y, X) of a network's stages, from a plan or an option. The first, (1, 1, 1), may be left out.
 
     >>> strides_from([(2, 2, 2), (1, 2, 2)])
     ((1, 1, 1), (2, 2, 2), (1, 2, 2))
 
     Raises:
-        UserError: not strides of a 3D network.
+        UserError: the values are not strides of a 3D network.
     """
     try:
         listed = [_three(int, stride) for stride in values]
     except (TypeError, ValueError):
         listed = []
     if not listed or any(min(stride) < 1 for stride in listed):
-        raise UserError(f"Strides are five or six times three numbers, e.g. 2,2,2 (z, y, x); {values!r} is not.")
+        raise UserError(f"Strides are five or six groups of three numbers, e.g. 2,2,2 (z, y, x), not {values!r}.")
     return tuple(listed) if max(listed[0]) == 1 else ((1, 1, 1), *listed)
 
 
 @contextmanager
 def _explained(what: str, file: Path | None) -> Iterator[None]:
-    """Turn the traceback of a missing or impossible entry into a sentence that names the file."""
+    """Turn errors about missing or invalid entries into a message that names the file."""
     named = "" if file is None else f"{file}: "
     try:
         yield
@@ -172,7 +167,7 @@ def _explained(what: str, file: Path | None) -> Iterator[None]:
         raise type(error)(f"{named}{error}") from error
     except KeyError as error:
         raise FileError(f"{named}{what} have no entry {error}; they are incomplete or damaged.") from error
-    except (IndexError, TypeError, ValueError, AttributeError) as error:
+    except (IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileError(f"{named}{what} are incomplete or damaged ({error}).") from error
 
 
@@ -222,7 +217,7 @@ def _v2_plans(content: Mapping[str, Any], name: str) -> Plans:
 
 
 def _v2_configuration(content: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A configuration with what it inherits filled in."""
+    """A configuration, including inherited entries."""
     configurations = content["configurations"]
     merged: dict[str, Any] = {}
     seen: set[str] = set()
@@ -241,7 +236,7 @@ def _v2_configuration(content: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _require_supported(chosen: Mapping[str, Any], name: str) -> None:
     if len(chosen.get("patch_size", (0, 0, 0))) != 3:
-        raise FileError(f"Configuration {name!r} is a 2D network, and stunet's are 3D; choose a 3D configuration.")
+        raise FileError(f"Configuration {name!r} is a 2D network, but stunet's are 3D; choose a 3D configuration.")
     if chosen.get("previous_stage"):
         raise FileError(
             f"Configuration {name!r} is the second stage of a cascade, which stunet does not run; choose '3d_fullres' "
@@ -269,7 +264,7 @@ def _v2_preprocessing(content: Mapping[str, Any], chosen: Mapping[str, Any], nam
         patch_size=_three(int, chosen["patch_size"]),
         normalization=_v2_normalization(content, chosen),
         transpose_forward=_three(int, content["transpose_forward"]),
-        orientation="RAS" if content.get("image_reader_writer") == _V2_REORIENTING_READER else None,
+        orientation="RAS" if content.get("image_reader_writer") in _V2_REORIENTING_READERS else None,
         image_order=int(image.get("order", 3)),
         image_order_z=int(image.get("order_z", 0)),
         logits_order=int(logits.get("order", 3)),
@@ -298,7 +293,7 @@ def _v1_plans(content: Mapping[str, Any]) -> Plans:
     stage = stages[max(stages) if isinstance(stages, Mapping) else -1]
     strides = stage["pool_op_kernel_sizes"]
     if len(strides[0]) != 3 or len(stage["patch_size"]) != 3:
-        raise FileError("These nnU-Net v1 plans are for a 2D network, and stunet's are 3D; give those of a 3D one.")
+        raise FileError("These nnU-Net v1 plans are for a 2D network, but stunet's are 3D; give those of a 3D one.")
     schemes, masks = content["normalization_schemes"], content["use_mask_for_norm"]
     properties = (content.get("dataset_properties") or {}).get("intensityproperties") or {}
     preprocessing = PreprocessingPlan(
@@ -316,93 +311,25 @@ def _v1_plans(content: Mapping[str, Any]) -> Plans:
 
 
 def read_v1_plans(path: str | Path) -> dict[str, Any]:
-    """The plans in an nnU-Net v1 pickle: `nnUNetPlansv2.1_plans_3D.pkl`, or the `.model.pkl` beside a checkpoint.
+    """Read an nnU-Net v1 pickle: `nnUNetPlansv2.1_plans_3D.pkl`, or the `.model.pkl` next to a checkpoint.
 
-    The pickle is read without running any of it: only plain containers, numbers, text and numpy arrays are made.
+    The pickle is read in a process of its own (`stunet.confined`), and nothing in it is run.
+
+    Returns:
+        The plans as plain containers, numbers and text; arrays, tuples and sets become lists.
 
     Raises:
-        UserError: no such file, not a pickle, one that wants to run something, or one without plans.
+        UserError: the file does not exist, is not a pickle, would run code, or contains no plans.
     """
     path = existing_file(path)
-    if path.stat().st_size > MAX_PLANS_BYTES:
-        raise FileError(f"{path} is no plans file: it has more than {MAX_PLANS_BYTES:,} bytes.")
-    content = _read_plain_pickle(path)
+    if path.stat().st_size > MAX_PICKLE_BYTES:
+        raise FileError(f"{path} is not a plans file: it has more than {MAX_PICKLE_BYTES:,} bytes.")
+    content = read_confined(read_plain_pickle, path)
     if isinstance(content, dict) and isinstance(content.get("plans"), dict):
         content = content["plans"]
     if not isinstance(content, dict) or "plans_per_stage" not in content:
         raise FileError(
-            f"{path} holds no nnU-Net v1 plans: 'plans_per_stage' is not in it. Give the .pkl that lies beside the "
+            f"{path} contains no nnU-Net v1 plans: 'plans_per_stage' is missing. Give the .pkl next to the "
             "checkpoint, e.g. base_ep4k.model.pkl."
         )
     return content
-
-
-def _read_plain_pickle(path: Path) -> Any:
-    stream = path.read_bytes()
-    try:
-        _require_modest_memo(stream)
-        return _PlainUnpickler(io.BytesIO(stream)).load()
-    except _UnwantedGlobalError as error:
-        raise UnsafeFileError(
-            f"{path} wants to run {error} when it is read; plans need nothing of the kind. It was refused, and nothing "
-            "was run."
-        ) from error
-    except Exception as error:  # a damaged stream of pickle opcodes can raise anything
-        raise FileError(f"{path} is not a pickle, or it is damaged; copy or download it again.") from error
-
-
-def _require_modest_memo(stream: bytes) -> None:
-    """Python's unpickler makes its memo as long as the largest index in it: ten bytes could ask for 30 GB.
-
-    Raises:
-        ValueError: an index that a stream of this length cannot need.
-    """
-    for opcode, argument, _ in pickletools.genops(stream):
-        if opcode.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(stream):
-            raise ValueError(f"memo index {argument} in {len(stream)} bytes")
-
-
-class _UnwantedGlobalError(Exception):
-    """A pickle asked for a function or class that plain data does not need."""
-
-
-def _empty_array(*_: object) -> np.ndarray:
-    """What numpy's `_reconstruct` makes before the array's content is set, whatever shape a file claims."""
-    return np.ndarray((0,), "b")
-
-
-_PLAIN_GLOBALS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "set"): set,
-    ("builtins", "frozenset"): frozenset,
-    ("builtins", "bytearray"): bytearray,
-    ("_codecs", "encode"): lambda text, encoding="latin1": str(text).encode("latin1"),
-    ("numpy", "ndarray"): _empty_array,
-    ("numpy", "dtype"): np.dtype,
-}
-_PLAIN_NUMPY: dict[str, Callable[..., Any]] = {
-    "multiarray._reconstruct": _empty_array,
-    "multiarray.scalar": lambda dtype, content: np.frombuffer(content, dtype)[0],
-    "numeric._frombuffer": lambda content, dtype, shape, order: np.frombuffer(content, dtype).reshape(
-        shape, order=order
-    ),
-}
-for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
-    for _name, _make in _PLAIN_NUMPY.items():
-        _module, _attribute = f"{_core}.{_name}".rsplit(".", 1)
-        _PLAIN_GLOBALS[_module, _attribute] = _make
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Makes containers, numbers, text and numpy arrays of numbers; any other global is refused before it is looked up.
-
-    No import ever happens: `find_class` answers from a table.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        """What the table holds under this name."""
-        module = "builtins" if module == "__builtin__" else module  # its name in Python 2, and in old protocols
-        try:
-            return _PLAIN_GLOBALS[module, name]
-        except KeyError:
-            raise _UnwantedGlobalError(f"{module}.{name}") from None

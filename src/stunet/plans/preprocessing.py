@@ -1,7 +1,7 @@
-"""What happens to a scan before the network sees it, as nnU-Net v1 or v2 planned it at training time.
+"""The preprocessing of a scan for the network, as nnU-Net v1 or v2 planned it at training time.
 
-`stunet.plans.nnunet` reads it from nnU-Net's files; model files hold it as `to_dict` writes it. All three-number
-fields are in the network's axis order: the scan's (Z, Y, X) after `transpose_forward`.
+`stunet.plans.nnunet` reads it from nnU-Net's files; model files store it as written by `to_dict`. All fields of three
+numbers are in the network's axis order: the scan's (Z, Y, X) after `transpose_forward`.
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ ANISOTROPY_THRESHOLD = 3.0
 
 @dataclass(frozen=True)
 class ChannelNormalization:
-    """How the intensities of one channel are brought to the network's range.
+    """The intensity normalization of one channel.
 
     Attributes:
         scheme: "ct" clips to the percentiles, then (x - mean) / std of the training foreground; "zscore" uses mean and
             standard deviation of the image itself; "rescale_to_0_1" its minimum and maximum; "rgb_to_0_1" divides by
-            255; "none" leaves values alone.
-        mean, std, percentile_00_5, percentile_99_5: Foreground statistics of the training set; read by "ct" only.
-        use_mask: Voxels outside the nonzero mask are set to zero and do not count in the statistics.
+            255; "none" keeps the values.
+        mean, std, percentile_00_5, percentile_99_5: Foreground statistics of the training set; only used by "ct".
+        use_mask: Set voxels outside the nonzero mask to zero, and exclude them from the statistics.
     """
 
     scheme: Scheme
@@ -35,7 +35,7 @@ class ChannelNormalization:
     use_mask: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a scheme that does not exist."""
+        """Raise ValueError for an unknown scheme."""
         if self.scheme not in get_args(Scheme):
             raise ValueError(f"unknown normalization {self.scheme!r}; known: {', '.join(get_args(Scheme))}")
 
@@ -50,12 +50,11 @@ class PreprocessingPlan:
         patch_size: The network's window in voxels, network axes.
         normalization: One entry per channel.
         transpose_forward: Network axis a is the scan's (Z, Y, X) axis transpose_forward[a].
-        orientation: Bring scans to this orientation first, such as "RAS"; None takes them as stored, which is
-            nnU-Net's own behaviour.
+        orientation: Reorient scans first, for example to "RAS"; None keeps them as stored, as nnU-Net does.
         image_order: Spline order of image resampling; 3 is cubic.
-        image_order_z: Order along the thick axis, where that is treated separately; 0 is nearest.
-        logits_order, logits_order_z: The same for the network's output on its way back.
-        force_separate_z: Treat the thick axis separately always (True), never (False), or by the threshold (None).
+        image_order_z: Order along the thick axis if it is treated separately; 0 is nearest.
+        logits_order, logits_order_z: The same for resampling the network's output to the scan's grid.
+        force_separate_z: Treat the thick axis separately: always (True), never (False), or above the threshold (None).
         anisotropy_threshold: Ratio of largest to smallest spacing above which an image counts as thick-sliced.
     """
 
@@ -73,7 +72,7 @@ class PreprocessingPlan:
     anisotropy_threshold: float = ANISOTROPY_THRESHOLD
 
     def __post_init__(self) -> None:
-        """Raises ValueError where a field cannot be right."""
+        """Raise ValueError for an invalid field."""
         if self.convention not in get_args(Convention):
             raise ValueError(f"unknown convention {self.convention!r}; known: {', '.join(get_args(Convention))}")
         if len(self.spacing) != 3 or min(self.spacing) <= 0 or len(self.patch_size) != 3:
@@ -93,7 +92,7 @@ class PreprocessingPlan:
         """Read what `to_dict` wrote.
 
         Raises:
-            ValueError: If a field is missing, unknown or impossible.
+            ValueError: If a field is missing, unknown or invalid.
         """
         known = dict(fields)
         try:

@@ -1,4 +1,4 @@
-"""Activation checkpointing: a training step in less memory, for one more forward pass."""
+"""Activation checkpointing: a training step uses less memory and one more forward pass."""
 
 from typing import cast
 
@@ -10,14 +10,14 @@ from stunet.networks.stunet import STUNet
 
 
 class CheckpointedStage(nn.Sequential):
-    """A stage whose blocks keep only their inputs for the backward pass, which computes all else again.
+    """A stage whose blocks store only their inputs. The backward pass recomputes everything else.
 
-    One block after the other, not the stage at once: while gradients of a stage are worked out, the insides of one of
-    its blocks are in memory instead of all three of STU-Net-H.
+    Blocks are checkpointed one by one, not as a whole stage. While the gradients of a stage are computed, memory holds
+    the activations of one block instead of all three of STU-Net-H.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """As the plain stage, to the bit; so are the gradients."""
+        """Same output as the plain stage, bit for bit, and same gradients."""
         if not torch.is_grad_enabled():
             return super().forward(x)
         for block in self:
@@ -26,9 +26,9 @@ class CheckpointedStage(nn.Sequential):
 
 
 def checkpoint_activations(network: STUNet) -> None:
-    """Checkpoint each stage of the encoder and of the decoder; the blocks and the keys of the weights stay the same.
+    """Checkpoint each stage of the encoder and decoder. Blocks and weight keys do not change.
 
-    Do it before the network is sharded, compiled or wrapped.
+    Call this before the network is sharded, compiled or wrapped.
     """
     for part in (network.encoder, network.decoder):
         part.stages = nn.ModuleList(CheckpointedStage(*cast(nn.Sequential, stage)) for stage in part.stages)

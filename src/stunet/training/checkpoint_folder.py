@@ -1,8 +1,8 @@
-"""Where a training stands, on disk: a folder of safetensors files and a JSON file, which nothing in it can run.
+"""Training checkpoints: a folder of safetensors files and a JSON file. Reading them never runs code.
 
-One process writes two safetensors files; of several that share a network each writes one (`sharded_checkpoint.py`).
-`stunet_checkpoint` is the newest, `stunet_checkpoint_previous` the one before it. Both appear whole or not at all.
-nnU-Net's own `.pth` files lie beside them for its tools; they are never read here.
+A single process writes two safetensors files. Processes that share a network write one each (`sharded_checkpoint.py`).
+`stunet_checkpoint` is the newest checkpoint, `stunet_checkpoint_previous` the one before. Both are replaced atomically.
+nnU-Net's own `.pth` files are in the same folder for nnU-Net's tools; stunet never reads them here.
 """
 
 import json
@@ -28,23 +28,23 @@ from stunet.weights.training_checkpoint import OPTIMIZER_SEPARATOR, STATE_NAME, 
 NEWEST, PREVIOUS = "stunet_checkpoint", "stunet_checkpoint_previous"
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", STATE_NAME
-"""The three files of a checkpoint that one process wrote."""
+"""The three files of a checkpoint written by one process."""
 
 VERSION = 1
-"""Rises when older programs could misread a checkpoint."""
+"""Increased when older versions could misread a checkpoint."""
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a training stands, but for its tensors.
+    """The progress of a training, without tensors.
 
     Attributes:
-        epoch: epochs that are done.
-        epoch_losses: of the steps done in the epoch after them.
+        epoch: number of completed epochs.
+        epoch_losses: losses of the steps done so far in the current epoch.
         best_ema: highest moving average of the pseudo-Dice so far.
-        logging: nnU-Net's log: for each quantity its value in each epoch that is done.
-        scaler: state of the gradient scaler; {} where there is none.
-        mirror_axes: spatial axes (0, 1, 2 = Z, Y, X) along which the network has seen mirrored copies.
+        logging: nnU-Net's log: for each quantity its value in each completed epoch.
+        scaler: state of the gradient scaler; {} without one.
+        mirror_axes: spatial axes (0, 1, 2 = Z, Y, X) that were mirrored in training.
     """
 
     epoch: int
@@ -59,7 +59,7 @@ class TrainingState:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> StateDict:
-    """What the optimiser keeps for each parameter, by the parameter's name: "head.weight::momentum_buffer"."""
+    """The optimiser's state per parameter, keyed by the parameter's name: "head.weight::momentum_buffer"."""
     return {
         f"{name}{OPTIMIZER_SEPARATOR}{key}": value
         for name, parameter in network.named_parameters()
@@ -71,24 +71,24 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> S
 def load_optimizer_tensors(
     optimizer: torch.optim.Optimizer, network: nn.Module, tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    """Give the optimiser back what `optimizer_tensors` took, laid out in memory as the parameters are.
+    """Restore what `optimizer_tensors` returned, in the parameters' memory layout.
 
     Raises:
-        UserError: tensors for parameters that the network does not have, or of another shape.
+        UserError: tensors of parameters that the network does not have, or of another shape.
     """
     parameters = dict(network.named_parameters())
     for full_name, tensor in tensors.items():
         name, _, key = full_name.partition(OPTIMIZER_SEPARATOR)
         if name not in parameters or tensor.shape not in (parameters[name].shape, ()):
-            raise FileError(f"The checkpoint's optimiser belongs to another network: it holds {full_name}.")
+            raise FileError(f"The checkpoint's optimiser belongs to another network: it contains {full_name}.")
         with torch.no_grad():
             optimizer.state[parameters[name]][key] = empty_slot(optimizer, parameters[name], tensor.shape).copy_(tensor)
 
 
 def empty_slot(optimizer: torch.optim.Optimizer, parameter: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Room for what an optimiser keeps of a parameter: a tensor like it, or the number in which AdamW counts its steps.
+    """A tensor for the optimiser's state of a parameter, like the parameter itself; for AdamW's step count a number.
 
-    That number lies on the CPU, but beside the parameter where the update is one fused kernel.
+    The step count is on the CPU, or on the parameter's device if the update is one fused kernel.
     """
     if tuple(shape) != ():
         return torch.empty_like(parameter)
@@ -101,9 +101,9 @@ def empty_slot(optimizer: torch.optim.Optimizer, parameter: torch.Tensor, shape:
 
 @contextmanager
 def rolling(run_folder: Path) -> Iterator[Path]:
-    """Yields an empty folder to write a checkpoint into; then that one is the newest, and the newest is the previous.
+    """Yield an empty folder to write a checkpoint into; afterwards it becomes the newest, and the newest the previous.
 
-    Whenever the process dies, one whole checkpoint is there, if one was there before.
+    If the process dies at any moment, a complete checkpoint remains, provided there was one before.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
@@ -126,7 +126,7 @@ def rolling(run_folder: Path) -> Iterator[Path]:
 
 
 def save(run_folder: Path, weights: StateDict, optimizer: StateDict, state: TrainingState) -> Path:
-    """Write a checkpoint, and keep the one before.
+    """Write a checkpoint and keep the previous one.
 
     Returns:
         Its folder.
@@ -142,7 +142,7 @@ def save(run_folder: Path, weights: StateDict, optimizer: StateDict, state: Trai
 
 
 def write_state(folder: Path, state: TrainingState) -> None:
-    """The JSON file of a checkpoint, once the others are there, which it names."""
+    """Write the JSON file of a checkpoint, last, because it lists the other files."""
     files = sorted(path.name for path in folder.glob("*.safetensors"))
     write_json(folder / STATE, {"version": VERSION, "files": files, **asdict(state)})
 
@@ -152,27 +152,27 @@ def write_state(folder: Path, state: TrainingState) -> None:
 
 @dataclass(frozen=True)
 class TrainingCheckpoint:
-    """What was saved, by one process or by several; its tensors are read when they are asked for."""
+    """A saved checkpoint, written by one process or by several. Its tensors are read on demand."""
 
     folder: Path
     state: TrainingState
 
     @cached_property
     def weights(self) -> StateDict:
-        """The network's, by name."""
+        """The network's weights, by name."""
         return join_shards(self.folder)
 
     @cached_property
     def optimizer(self) -> StateDict:
-        """What `optimizer_tensors` took."""
+        """What `optimizer_tensors` returned."""
         return join_shards(self.folder, optimizer=True)
 
 
 def newest(run_folder: Path) -> TrainingCheckpoint | None:
-    """The newest checkpoint that is whole; None if there was never one.
+    """The newest complete checkpoint; None if there was never one.
 
     Raises:
-        UserError: one or two are there, and none is whole.
+        UserError: there are checkpoints, but none is complete.
     """
     damage: list[UserError] = []
     for folder in (run_folder / NEWEST, run_folder / PREVIOUS):
@@ -187,10 +187,10 @@ def newest(run_folder: Path) -> TrainingCheckpoint | None:
 
 
 def read(folder: Path) -> TrainingCheckpoint:
-    """The checkpoint in a folder.
+    """Read the checkpoint in a folder.
 
     Raises:
-        UserError: files that are missing or damaged, or of another version.
+        UserError: files are missing, damaged, or of another version.
     """
     try:
         content = json.loads((folder / STATE).read_text(encoding="utf-8"))
@@ -204,10 +204,10 @@ def read(folder: Path) -> TrainingCheckpoint:
 
 
 def load_into(checkpoint: TrainingCheckpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Weights into the network, and what the optimiser keeps into the optimiser.
+    """Load the weights into the network and the optimiser's state into the optimiser.
 
     Raises:
-        UserError: a checkpoint of another network.
+        UserError: the checkpoint is from another network.
     """
     table = mismatches(shapes_of(network.state_dict()), shapes_of(checkpoint.weights))
     if table:

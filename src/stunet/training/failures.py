@@ -1,66 +1,66 @@
-"""Failures of a training step, in words: a loss that is no number, and memory that does not suffice."""
+"""Readable errors for failed training steps: a loss that is not finite, killed processes, too little memory."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from stunet.errors import FileError, NotEnoughMemoryError, OutputError, UserError
+from stunet.inference.batching import is_lack_of_memory
 
 SIGNS_OF_KILLED_PROCESSES = ("DataLoader worker", "background worker")
-"""In torch's message on a process that loads, and in nnU-Net's on one that loads or writes."""
+"""In the messages of torch about a loading process, and of nnU-Net about a process that loads or writes."""
 
 CPU_ALLOCATOR = "DefaultCPUAllocator"
-"""Named in the message with which torch says that a CPU's memory is used up, for which it has no exception."""
+"""In torch's message when a CPU runs out of memory. torch has no exception class for this."""
 
 
 def require_finite(loss: float, step: int, cases: Sequence[str], checkpoint: Path | None) -> None:
-    """Stop a training that has become useless.
+    """Stop a training whose loss is no longer finite.
 
     Args:
         loss: of the step.
         step: its number, from 1.
         cases: in its batch.
-        checkpoint: the last good one; None where there is none.
+        checkpoint: the last good one, or None.
 
     Raises:
-        UserError: the loss is infinite or not a number; the message says in which step, on which cases, and from where
-            the training can go on.
+        UserError: the loss is infinite or NaN. The message names the step, the cases, and the checkpoint to continue
+            from.
     """
     if math.isfinite(loss):
         return
-    good = f"The last good checkpoint is {checkpoint}; go on from it (--resume)" if checkpoint else "Start again"
+    good = f"The last good checkpoint is {checkpoint}; continue from it (--resume)" if checkpoint else "Start again"
     raise UserError(
-        f"The loss is {loss} in step {step}, whose batch holds {', '.join(cases)}. {good} once the cause is gone: "
+        f"The loss is {loss} in step {step} (cases {', '.join(cases)}). {good} once the cause is fixed: "
         "voxels of these cases that are not finite, or a learning rate that is too high (give a lower --lr)."
     )
 
 
 @contextmanager
-def explaining_lack_of_memory(what_fits: Callable[[], str]) -> Iterator[None]:
-    """Turn what torch raises when memory is used up into a sentence.
+def explaining_lack_of_memory(remedy: str | Callable[[], str]) -> Iterator[None]:
+    """Turn torch's errors about exhausted memory into a readable message.
 
     Args:
-        what_fits: says what to try; asked only then.
+        remedy: what to try, or a function that returns it. It is called only if memory runs out.
 
     Raises:
-        NotEnoughMemoryError: memory was used up.
+        NotEnoughMemoryError: memory ran out.
     """
     try:
         yield
     except RuntimeError as error:
-        is_of_gpu = isinstance(error, torch.OutOfMemoryError)
+        is_of_gpu = is_lack_of_memory(error)
         if not is_of_gpu and CPU_ALLOCATOR not in str(error):
             raise
         whose = "The GPU's" if is_of_gpu else "This machine's"
-        raise NotEnoughMemoryError(f"{whose} memory does not suffice for this step. {what_fits()}") from error
+        sentence = remedy if isinstance(remedy, str) else remedy()
+        raise NotEnoughMemoryError(f"{whose} memory is too small for this step. {sentence}") from error
 
 
 @contextmanager
 def explaining_killed_processes() -> Iterator[None]:
-    """Turn what torch and nnU-Net raise when one of their processes was killed into a sentence.
+    """Turn the errors of torch and nnU-Net about a killed process into a readable message.
 
     Raises:
         NotEnoughMemoryError: a process that loads images or writes label maps was killed.
@@ -71,17 +71,17 @@ def explaining_killed_processes() -> Iterator[None]:
         if not any(sign in str(error) for sign in SIGNS_OF_KILLED_PROCESSES):
             raise
         raise NotEnoughMemoryError(
-            "A process that loads images or writes label maps was killed; most often memory has run out. Go on from "
-            "the last checkpoint with --resume, and give a smaller number of --workers."
+            "A process that loads images or writes label maps was killed, most likely because memory ran out. Continue "
+            "from the last checkpoint with --resume and fewer --workers."
         ) from error
 
 
 @contextmanager
 def explaining_files(folder: Path) -> Iterator[None]:
-    """Turn the failure to read or write a file somewhere inside nnU-Net into a sentence.
+    """Turn a failure to read or write a file inside nnU-Net into a readable message.
 
     Args:
-        folder: where the work writes; named where the failure names no file.
+        folder: the output folder, named if the error names no file.
 
     Raises:
         FileError: a file is missing.

@@ -1,4 +1,4 @@
-"""nnU-Net's check and fingerprint of a dataset, case by case: what is done is kept if the rest is interrupted."""
+"""nnU-Net's dataset check and fingerprint, one case at a time, so that an interrupted run can continue."""
 
 import contextlib
 import io
@@ -16,52 +16,53 @@ from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from
 
 from stunet.errors import UserError
 from stunet.files import made_folder, replacing, write_json
-from stunet.imaging.formats.registry import has_suffix, read_labels, read_volume
+from stunet.imaging.formats.registry import read_labels, read_volume
 from stunet.imaging.volume import check_same_grid
+from stunet.plans.raw_dataset import RawDataset
 from stunet.training.pool import work_on_cases
-from stunet.training.raw_cases import TrainingCase, expected_labels
+from stunet.training.raw_cases import TrainingCase
 
 FINGERPRINT_NAME = "dataset_fingerprint.json"
 """nnU-Net's name."""
 
 STAMP_NAME = "stunet_fingerprint.json"
-"""What the fingerprint was taken of."""
+"""Records the files from which the fingerprint was computed."""
 
 CASES_FOLDER = "fingerprint_cases"
-"""Holds what is known of each case until the fingerprint is complete."""
+"""The folder with the results per case, until the fingerprint is complete."""
 
 FOREGROUND_VOXELS = 1e8
-"""Intensities that nnU-Net looks at, of all cases together (`num_foreground_voxels_for_intensitystats`)."""
+"""Number of intensities that nnU-Net samples over all cases (`num_foreground_voxels_for_intensitystats`)."""
 
 PERCENTILES = (0.5, 50.0, 99.5)
 
 
 def extract_fingerprint(
     cases: Sequence[TrainingCase],
-    description: dict[str, Any],
+    dataset: RawDataset,
     folder: Path,
     processes: int,
     on_case: Callable[[int, int], None],
 ) -> None:
-    """Check all cases as nnU-Net does, and write its fingerprint, which is equal to its own.
+    """Check all cases as nnU-Net does, and write a fingerprint equal to nnU-Net's.
 
-    A fingerprint of the same files is left alone. Cases that an interrupted run has analysed are not analysed again.
+    An existing fingerprint of the same files is kept. Cases that an interrupted run analysed are not analysed again.
 
     Args:
         cases: of the dataset.
-        description: content of its `dataset.json`.
+        dataset: the contents of its `dataset.json`.
         folder: of the preprocessed dataset.
-        processes: how many cases at a time.
-        on_case: called with the number of cases done and of all.
+        processes: number of cases processed at the same time.
+        on_case: called with the number of cases done and the total.
 
     Raises:
-        UserError: cases that nnU-Net refuses, each named with its files and the reason.
+        UserError: nnU-Net refuses some cases. The message names each with its files and the reason.
     """
     samples = int(FOREGROUND_VOXELS // len(cases))
     stamp = {
         "cases": {case.name: case.signature() for case in cases},
-        "labels": description["labels"],
-        "channels": description["channel_names"],
+        "labels": dataset.content["labels"],
+        "channels": dataset.content["channel_names"],
     }
     stamped = None
     with contextlib.suppress(OSError, ValueError):  # no stamp, or a damaged one
@@ -71,7 +72,7 @@ def extract_fingerprint(
         return
     places = {case.name: made_folder(folder / CASES_FOLDER) / f"{case.name}.npz" for case in cases}
     to_do = {
-        case.name: (case, description, samples, places[case.name])
+        case.name: (case, dataset, samples, places[case.name])
         for case in cases
         if not _is_of(places[case.name], case, samples)
     }
@@ -83,21 +84,21 @@ def extract_fingerprint(
     shutil.rmtree(folder / CASES_FOLDER)
 
 
-def analyse_case(case: TrainingCase, description: dict[str, Any], samples: int, place: Path) -> None:
-    """Check a case, and write down what the fingerprint needs of it.
+def analyse_case(case: TrainingCase, dataset: RawDataset, samples: int, place: Path) -> None:
+    """Check a case, and store what the fingerprint needs from it.
 
     Args:
-        case: which.
-        description: content of `dataset.json`.
-        samples: how many foreground intensities to draw.
+        case: the case.
+        dataset: the contents of `dataset.json`.
+        samples: number of foreground intensities to draw.
         place: the .npz file to write.
 
     Raises:
-        UserError: what is wrong with it.
+        UserError: the case is not usable; the message says why.
     """
     _require_one_grid(case)
-    reader = determine_reader_writer_from_dataset_json(description, case.images[0], verbose=False)
-    _require_nnunets_consent(case, description, reader)
+    reader = determine_reader_writer_from_dataset_json(dataset.content, case.images[0], verbose=False)
+    _require_nnunets_consent(case, dataset, reader)
     shape, spacing, intensities, _, relative_size = DatasetFingerprintExtractor.analyze_case(
         list(case.images), case.label, reader, samples
     )
@@ -113,36 +114,34 @@ def analyse_case(case: TrainingCase, description: dict[str, Any], samples: int, 
         np.savez(file, **known)  # type: ignore[arg-type]
 
 
-def _require_nnunets_consent(case: TrainingCase, description: dict[str, Any], reader: type) -> None:
-    """nnU-Net prints what is wrong with a case; here it becomes the error.
+def _require_nnunets_consent(case: TrainingCase, dataset: RawDataset, reader: type) -> None:
+    """Run nnU-Net's check. nnU-Net prints what is wrong with a case; here it becomes the error message.
 
     Raises:
-        UserError: what it printed.
+        UserError: with the text that nnU-Net printed.
     """
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        agreed = verify_labels(case.label, reader, expected_labels(description))
-        agreed = check_cases(list(case.images), case.label, len(description["channel_names"]), reader) and agreed
+        agreed = verify_labels(case.label, reader, list(dataset.labels.integers))
+        agreed = check_cases(list(case.images), case.label, len(dataset.channels), reader) and agreed
     if not agreed:
         text = re.sub(r"np\.\w+\(([^()]*)\)", r"\1", printed.getvalue())  # np.int64(3) is 3
         raise UserError(" ".join(text.split()))
 
 
 def _require_one_grid(case: TrainingCase) -> None:
-    """Refuse files that lie beside each other; nnU-Net only prints a warning, and takes truncated files, too.
+    """Refuse files on different grids. nnU-Net only prints a warning, and also accepts truncated files.
 
     Raises:
-        UserError: a file that cannot be read, or is on another grid than the first.
+        UserError: a file cannot be read, or is on another grid than the first.
     """
-    if not all(map(has_suffix, case.files)):
-        return
     first, *others = (read_volume(Path(image)) for image in case.images)
     for other in (*others, read_labels(Path(case.label))):
         check_same_grid(first, other)
 
 
 def _is_of(place: Path, case: TrainingCase, samples: int) -> bool:
-    """Whether there is an analysis of this case as its files are now."""
+    """Whether an analysis of the current files of this case exists."""
     try:
         with np.load(place, allow_pickle=False) as known:
             return int(known["samples"]) == samples and known["signature"].tolist() == case.signature()
@@ -151,7 +150,7 @@ def _is_of(place: Path, case: TrainingCase, samples: int) -> bool:
 
 
 def _require_volumes(summary: dict[str, Any], dataset: str) -> None:
-    """Refuse 2D images, for which nnU-Net plans a 2D network only."""
+    """Refuse 2D images. nnU-Net plans only a 2D network for them."""
     slices = np.median(summary["shapes_after_crop"], axis=0).min()
     if slices <= 1:
         raise UserError(f"The images of {dataset} are 2D: they have one slice. stunet's networks are 3D.")
@@ -161,12 +160,12 @@ def _summary(places: Sequence[Path], dataset: str) -> dict[str, Any]:
     """The fingerprint of all cases together, as nnU-Net computes and names it.
 
     Raises:
-        UserError: no label map has a foreground.
+        UserError: no label map has foreground.
     """
     known = [np.load(place, allow_pickle=False) for place in places]
     if not sum(case["channel_0"].size for case in known):
         raise UserError(
-            f"No label map of {dataset} holds any foreground: all voxels are background or the ignore label. nnU-Net "
+            f"No label map of {dataset} has any foreground: all voxels are background or the ignore label. nnU-Net "
             "plans by the foreground's intensities; are these the right label maps?"
         )
     channels = sum(key.startswith("channel_") for key in known[0])

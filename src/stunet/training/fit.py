@@ -1,6 +1,5 @@
-"""What fits into a given memory: batches, patches, numbers of processes, and what to change in a step that does not."""
+"""Which batches, patches and numbers of processes fit into memory, and what to change if a step does not fit."""
 
-import os
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +7,7 @@ from typing import cast
 
 import torch
 
+from stunet.allocator import physical_memory
 from stunet.networks.registry import size_of
 from stunet.networks.stunet import SIZES
 from stunet.training import environment  # noqa: F401 (asks for nnU-Net before it is imported)
@@ -15,29 +15,29 @@ from stunet.training.memory_walk import Patch, TrainingStep
 from stunet.training.training_memory import training_memory
 
 PROCESS_BYTES = 500_000_000
-"""What a process takes beside its tensors: on a CPU torch and nnU-Net themselves (bench/training_memory.py)."""
+"""Memory of a process besides its tensors: on a CPU, torch and nnU-Net themselves (bench/training_memory.py)."""
 
 MOST_IMAGES, LONGEST_EDGE, MOST_RANKS = 256, 512, 256
-"""Larger batches, larger patches and more processes are not looked for."""
+"""Upper limit of the search for batch size, patch edge and number of processes."""
 
 
 def needed_bytes(step: TrainingStep) -> int:
-    """What a process needs for a step: its tensors, and `PROCESS_BYTES`."""
+    """Memory that a process needs for a step: its tensors plus `PROCESS_BYTES`."""
     return training_memory(step).peak + PROCESS_BYTES
 
 
 def fits(step: TrainingStep, available_bytes: int) -> bool:
-    """Whether a step can be taken in so much memory."""
+    """Whether a step fits into this much memory."""
     return needed_bytes(step) <= available_bytes
 
 
 def largest_batch(step: TrainingStep, available_bytes: int) -> int:
-    """Images that fit, the step's patch and all else given; 0 if not even one does."""
+    """The largest batch that fits, with the step's patch and other settings; 0 if not even one image fits."""
     return _fitting(MOST_IMAGES, lambda images: replace(step, batch_size=images, accumulate=1), available_bytes)
 
 
 def largest_cube(step: TrainingStep, available_bytes: int) -> Patch | None:
-    """The largest patch of equal edges that fits, the step's batch and all else given; None if none does."""
+    """The largest cubic patch that fits, with the step's batch and other settings; None if none does."""
     multiple = max(step.window_multiple)
     cubes: list[Patch] = [(edge, edge, edge) for edge in range(2 * multiple, LONGEST_EDGE + 1, multiple)]
     fitting = _fitting(len(cubes), lambda number: replace(step, patch=cubes[number - 1]), available_bytes)
@@ -45,40 +45,42 @@ def largest_cube(step: TrainingStep, available_bytes: int) -> Patch | None:
 
 
 def fewest_ranks(step: TrainingStep, available_bytes: int) -> int | None:
-    """Processes of so much memory each that can take the step together (FSDP); None if no number of them can.
+    """The smallest number of processes (FSDP) that fit the step together; None if no number does.
 
     Args:
-        step: as each of them sees it; `ranks` is looked for.
-        available_bytes: of each.
+        step: as each process sees it. Its `ranks` is ignored.
+        available_bytes: memory of each process.
     """
     numbers = range(1, MOST_RANKS + 1)
     return next((ranks for ranks in numbers if fits(replace(step, ranks=ranks), available_bytes)), None)
 
 
 def _fitting(most: int, step_of: Callable[[int], TrainingStep], available_bytes: int) -> int:
-    """The largest number from 1 to `most` whose step fits, 0 if none does; larger numbers need more."""
+    """The largest number from 1 to `most` whose step fits, or 0. Larger numbers must need more memory."""
     return bisect_right(range(1, most + 1), available_bytes, key=lambda number: needed_bytes(step_of(number)))
 
 
-def device_bytes(device: torch.device) -> int:
-    """The memory of a GPU, or of this machine."""
+def device_bytes(device: torch.device) -> int | None:
+    """The memory of a GPU, or of this machine; None if the system does not report it."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return physical_memory()
 
 
-def suggest_fit(step: TrainingStep, available_bytes: int) -> str:
-    """What to change so that a step fits, in sentences for people.
+def suggest_fit(step: TrainingStep, available_bytes: int | None) -> str:
+    """Suggest how to make a step fit, in plain sentences.
 
-    Changes that leave the result as it is come first; only if none of them suffices, a smaller patch or network.
+    Changes that do not affect the result come first. A smaller patch or network is suggested only if they are not
+    enough.
 
     Args:
-        step: one that ran out of memory, or would.
+        step: a step that ran out of memory, or would.
         available_bytes: see `device_bytes`.
     """
-    needed = f"This step needs about {_spoken(needed_bytes(step))}; there are {_spoken(available_bytes)}."
-    if fits(step, available_bytes):
-        needed += " Something else holds the rest."
+    there_are = "" if available_bytes is None else f"; there are {_spoken(available_bytes)}"
+    needed = f"This step needs about {_spoken(needed_bytes(step))}{there_are}."
+    if available_bytes is None or fits(step, available_bytes):
+        needed += " Other programs use the rest." if available_bytes else ""
         available_bytes = needed_bytes(step) - 1
     changes = _harmless_changes(step, available_bytes) or _harmful_changes(step, available_bytes)
     if not changes:
@@ -88,7 +90,7 @@ def suggest_fit(step: TrainingStep, available_bytes: int) -> str:
 
 
 def _harmless_changes(step: TrainingStep, available_bytes: int) -> dict[str, TrainingStep]:
-    """Options of `stunet train` that cost time alone, and the steps that they make."""
+    """Options of `stunet train` that only increase the time, and the resulting steps."""
     in_parts, checkpointed = replace(step, accumulate=step.batch_size), replace(step, checkpointed=True)
     changes = {_options(step, changed): changed for changed in (in_parts, checkpointed) if changed != step}
     fitting = {options: changed for options, changed in changes.items() if fits(changed, available_bytes)}
@@ -99,14 +101,14 @@ def _harmless_changes(step: TrainingStep, available_bytes: int) -> dict[str, Tra
 
 
 def _harmful_changes(step: TrainingStep, available_bytes: int) -> dict[str, TrainingStep]:
-    """The largest smaller patch and the largest smaller network that fit, each with all that costs time alone."""
+    """The largest smaller patch and the largest smaller network that fit, each with all options that only add time."""
     frugal = replace(step, accumulate=step.batch_size, checkpointed=True)
     smaller = [_smaller_patch(frugal, available_bytes), _smaller_network(frugal, available_bytes)]
     return {_options(step, changed): changed for changed in smaller if changed is not None}
 
 
 def _options(before: TrainingStep, after: TrainingStep) -> str:
-    """What to add to `stunet train`."""
+    """The options to add to `stunet train`."""
     options = []
     if after.network != before.network:
         options.append(f"--size {size_of(after.network)}")
@@ -127,7 +129,7 @@ def _smaller_network(step: TrainingStep, available_bytes: int) -> TrainingStep |
 
 
 def _smaller_patch(step: TrainingStep, available_bytes: int) -> TrainingStep | None:
-    """The step with its longest edge shortened, again and again, until it fits."""
+    """The step with its longest edge shortened repeatedly until it fits."""
     multiple = step.window_multiple
     while not fits(step, available_bytes):
         edges = [edge if edge > 2 * m else 0 for edge, m in zip(step.patch, multiple, strict=True)]

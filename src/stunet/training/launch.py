@@ -1,4 +1,4 @@
-"""Several processes that train together on this machine; over many nodes torchrun starts `-m stunet train ...`."""
+"""Start several training processes on this machine. For several nodes, use torchrun with `-m stunet train ...`."""
 
 import os
 import sys
@@ -13,28 +13,28 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from stunet.errors import UserError
 
 SECONDS_TO_SAVE = 600
-"""How long a process that was told to stop may finish its step and save, before it is killed; torchrun's own is 30."""
+"""Seconds that a process has after a signal to finish its step and save, before it is killed (torchrun: 30)."""
 
 FROM_SIGNAL = 128
-"""Exit codes from here on say which signal ended a process."""
+"""Exit codes above this encode the signal that ended a process."""
 
 
 def launch(function: Callable[..., int], *arguments: Any, processes: int) -> int:
-    """Run a function in several processes on this machine, each told by torchrun's variables who it is.
+    """Run a function in several processes on this machine, each with torchrun's variables for its rank.
 
     Args:
-        function: at the top of a module; returns an exit code.
-        arguments: that can be pickled.
-        processes: how many.
+        function: at module level; returns an exit code.
+        arguments: must be picklable.
+        processes: number of processes.
 
     Returns:
-        The exit code of the process that fared worst.
+        The highest exit code of the processes.
 
     Raises:
         UserError: fewer than one process.
     """
     if processes < 1:
-        raise UserError(f"{processes} processes cannot train; --gpus is 1 or more.")
+        raise UserError(f"--gpus must be 1 or more, not {processes}.")
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SECONDS_TO_SAVE))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     config = LaunchConfig(
@@ -57,7 +57,7 @@ def launch(function: Callable[..., int], *arguments: Any, processes: int) -> int
 
 
 def _in_process(function: Callable[..., int], *arguments: Any) -> int:
-    """What each process runs. One that was told to stop ends at once: torchrun's wait for a sign that never comes."""
+    """Runs in each process. It exits at once after a signal, because torchrun would wait for a message forever."""
     code = function(*arguments)
     if code >= FROM_SIGNAL:
         sys.exit(code)

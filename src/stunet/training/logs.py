@@ -1,6 +1,6 @@
-"""What a training writes about itself: JSON lines, TensorBoard, and nnU-Net's own log.
+"""Training logs: JSON lines, TensorBoard, and nnU-Net's own log.
 
-Each kind here has the interface of nnU-Net's loggers (one value an epoch) and takes the report of each step.
+Each class has the interface of nnU-Net's loggers (one value per epoch) and also takes the report of each step.
 """
 
 import json
@@ -21,28 +21,28 @@ LOG_NAME = "stunet_log.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 
 STEPS_BETWEEN_LINES = 10
-"""A training has 250,000 steps or more."""
+"""Log every tenth step only: a training has 250,000 steps or more."""
 
 LAST_OF_EPOCH = "epoch_end_timestamps"
-"""What nnU-Net logs when an epoch is over."""
+"""The last value that nnU-Net logs in an epoch."""
 
 
 def plain(value: Any) -> Any:
-    """Numbers of numpy's as Python's, which JSON holds exactly."""
+    """Convert NumPy numbers to Python numbers, which JSON stores exactly."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain(v) for v in value]
     return value.item() if isinstance(value, np.generic | np.ndarray) else value
 
 
 class TrainingLog(MetaLogger):
-    """nnU-Net's log, whose moving average is computed in float64: a log that was saved and read goes on the same."""
+    """nnU-Net's log with a float64 moving average, so that it continues unchanged after saving and loading."""
 
     def log(self, key: str, value: Any, step: int) -> None:
-        """One value of an epoch."""
+        """Log a value of an epoch."""
         super().log(key, plain(value), step)
 
     def log_step(self, report: StepReport) -> None:
-        """One step of `STEPS_BETWEEN_LINES`, and the first, to those of the loggers that care."""
+        """Pass the first step and every `STEPS_BETWEEN_LINES`-th step to the loggers that record steps."""
         if report.step != 1 and report.step % STEPS_BETWEEN_LINES:
             return
         for logger in self.loggers:
@@ -51,12 +51,12 @@ class TrainingLog(MetaLogger):
 
 
 class JsonLines:
-    """`stunet_log.jsonl`: a line for each tenth step and each epoch, and one for each figure of the final validation.
+    """`stunet_log.jsonl`: a line for every tenth step, each epoch, and each score of the final validation.
 
     Args:
         folder: of the run.
-        steps_done: lines of later steps and epochs are dropped: an interrupted run had written them.
-        epochs_done: likewise.
+        steps_done: lines of later steps, from an interrupted run, are dropped.
+        epochs_done: likewise for epochs.
     """
 
     def __init__(self, folder: Path, steps_done: int = 0, epochs_done: int = 0):
@@ -70,28 +70,28 @@ class JsonLines:
         if not self._file.is_file():
             return []
         lines = self._file.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [line for line in lines if line.endswith("}\n")]  # the last one may have been cut short
+        return [line for line in lines if line.endswith("}\n")]  # the last line may be incomplete
 
     def _write(self, entry: dict[str, Any]) -> None:
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
     def update_config(self, config: dict[str, Any]) -> None:
-        """The settings of a run are in its record."""
+        """Does nothing: the settings are in the run's record."""
 
     def log(self, key: str, value: Any, step: int) -> None:
-        """One value of an epoch; its line is written when nnU-Net logs that the epoch is over."""
+        """Collect a value of an epoch. The line is written when the epoch ends."""
         self._epoch[key] = plain(value)
         if key == LAST_OF_EPOCH:
             self._write({"kind": "epoch", "epoch": step, **self._epoch})
             self._epoch = {}
 
     def log_step(self, report: StepReport) -> None:
-        """A line for a step."""
+        """Write a line for a step."""
         self._write({"kind": "step", **_rounded(report)})
 
     def log_summary(self, key: str, value: Any) -> None:
-        """A line for a figure of the whole training."""
+        """Write a line for a value of the whole training."""
         self._write({"kind": "summary", key: plain(value)})
 
 
@@ -102,7 +102,7 @@ def _is_before(entry: dict[str, Any], steps_done: int, epochs_done: int) -> bool
 
 
 def _rounded(report: StepReport) -> dict[str, Any]:
-    """What is measured, to four digits."""
+    """A report with measured values rounded to four digits."""
     measured = ("samples_per_second", "tflops", "peak_fraction", "seconds_left")
     values = asdict(report)
     return {k: float(f"{v:.4g}") if k in measured and v is not None else v for k, v in values.items()}
@@ -123,19 +123,19 @@ class TensorBoard:
         self._writer = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=steps_done or None)
 
     def update_config(self, config: dict[str, Any]) -> None:
-        """The settings of a run are in its record."""
+        """Does nothing: the settings are in the run's record."""
 
     def log(self, key: str, value: Any, step: int) -> None:
-        """One value of an epoch."""
+        """Log a value of an epoch."""
         self._writer.add_scalar(f"epoch/{key}", value, step)
         if key == LAST_OF_EPOCH:
             self._writer.flush()
 
     def log_step(self, report: StepReport) -> None:
-        """Loss, learning rate and speed of a step."""
+        """Log loss, learning rate and speed of a step."""
         for name in ("loss", "learning_rate", "samples_per_second", "tflops"):
             self._writer.add_scalar(f"step/{name}", getattr(report, name), report.step)
 
     def log_summary(self, key: str, value: Any) -> None:
-        """A figure of the whole training."""
+        """Log a value of the whole training."""
         self._writer.add_scalar(f"summary/{key}", value)

@@ -1,5 +1,6 @@
-"""nnU-Net's loss where a batch is spread over ranks: its mean over the ranks is the loss of the whole batch."""
+"""nnU-Net's loss with class weights, and corrected for several ranks: its mean equals the loss of the whole batch."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -8,43 +9,70 @@ from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_lo
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import nn
 
+from stunet.errors import UserError
 
-def spread_over_ranks(loss: nn.Module) -> None:
-    """Make the mean over ranks of nnU-Net's loss, and so of its gradients, what one rank would get from all images.
 
-    Two of its parts are no means over images: the Dice of a whole batch (`batch_dice`), whose sums nnU-Net itself can
-    gather, and the cross-entropy beside an ignore label, a mean over the annotated voxels, of which each rank has
-    another number: there each rank's cross-entropy counts by its share of them. The weights of deep supervision stay
-    those of one rank (for DDP nnU-Net would give the deepest head 1e-6 instead of 0).
+def weigh_classes(loss: nn.Module, weights: Sequence[float], num_classes: int, device: torch.device) -> None:
+    """Weight the classes in the cross-entropy of nnU-Net's loss, as torch does. Dice already counts each class once.
 
     Args:
-        loss: what nnU-Net builds for one rank, with deep supervision or without; it is changed.
+        loss: built by nnU-Net, with or without deep supervision; changed in place.
+        weights: one per class, background first.
+        num_classes: of the network, including background.
+        device: where the loss is computed.
+
+    Raises:
+        UserError: wrong number of weights, or a dataset with regions, each of which has its own cross-entropy.
+    """
+    weighed = [module for module in loss.modules() if isinstance(module, DC_and_CE_loss)]
+    if not weighed:
+        raise UserError("--class-weights are for labels that exclude each other; this dataset has regions.")
+    if len(weights) != num_classes:
+        raise UserError(f"--class-weights has {len(weights)} numbers; the dataset has {num_classes} with background.")
+    for module in weighed:
+        module.ce.weight = torch.tensor(weights, dtype=torch.get_default_dtype(), device=device)
+
+
+def spread_over_ranks(loss: nn.Module) -> None:
+    """Make the mean of nnU-Net's loss and gradients over ranks equal to that of one rank with all images.
+
+    Two parts of the loss are not means over images. nnU-Net can gather the sums of the batch Dice (`batch_dice`)
+    itself. The cross-entropy with class weights or an ignore label is a mean over the weights of the annotated voxels,
+    whose sum differs between ranks; each rank's cross-entropy is therefore weighted by its share of that sum. The
+    weights of deep supervision stay those of a single rank (with DDP, nnU-Net would give the deepest head 1e-6 instead
+    of 0).
+
+    Args:
+        loss: built by nnU-Net for one rank, with or without deep supervision; changed in place.
     """
     for module in loss.modules():
         if isinstance(module, MemoryEfficientSoftDiceLoss):
             module.ddp = True
-        elif isinstance(module, DC_and_CE_loss | DC_and_BCE_loss) and _has_ignore_label(module):
-            module.register_forward_pre_hook(_count_by_annotated_voxels)
+        elif isinstance(module, DC_and_CE_loss | DC_and_BCE_loss) and _is_weighted_mean(module):
+            module.register_forward_pre_hook(_count_by_share)
 
 
-def _has_ignore_label(loss: nn.Module) -> bool:
+def _is_weighted_mean(loss: nn.Module) -> bool:
     if isinstance(loss, DC_and_CE_loss):
-        return loss.ignore_label is not None
+        return loss.ignore_label is not None or loss.ce.weight is not None
     return bool(loss.use_ignore_label)
 
 
-def _count_by_annotated_voxels(loss: nn.Module, arguments: tuple[Any, ...]) -> None:
-    """Before each forward pass: the cross-entropy's weight is this rank's annotated voxels over the ranks' mean."""
+def _count_by_share(loss: nn.Module, arguments: tuple[Any, ...]) -> None:
+    """Before each forward pass, weight the cross-entropy by this rank's voxel weight over the mean of the ranks."""
     _, target = arguments
-    here = _annotated_voxels(loss, target).double()
+    here = _weight_of_voxels(loss, target).double()
     mean = here.clone()
     dist.all_reduce(mean)
     mean = mean / dist.get_world_size()
     loss.weight_ce = float(here / mean) if mean > 0 else 0.0  # type: ignore[assignment]
 
 
-def _annotated_voxels(loss: nn.Module, target_BKZYX: torch.Tensor) -> torch.Tensor:
-    """Their number; of regions, the last channel marks the voxels to ignore."""
-    if isinstance(loss, DC_and_CE_loss):
-        return cast(torch.Tensor, target_BKZYX != loss.ignore_label).sum()
-    return (target_BKZYX[:, -1] == 0).sum()
+def _weight_of_voxels(loss: nn.Module, target_BKZYX: torch.Tensor) -> torch.Tensor:
+    """Total weight of the annotated voxels. For regions, the last channel marks the voxels to ignore."""
+    if not isinstance(loss, DC_and_CE_loss):
+        return (target_BKZYX[:, -1] == 0).sum()
+    annotated = target_BKZYX != loss.ignore_label if loss.ignore_label is not None else torch.ones_like(target_BKZYX)
+    if loss.ce.weight is None:
+        return cast(torch.Tensor, annotated).sum()
+    return loss.ce.weight[target_BKZYX[annotated.bool()].long()].sum()

@@ -1,4 +1,4 @@
-"""One training step of an STU-Net, run without memory: what it takes and gives back, operation by operation."""
+"""Run one training step of an STU-Net without memory, and record every allocation and release."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from stunet.training.step import LossTarget, accumulate_gradients, update
 Patch = tuple[int, int, int]
 
 DEEP_SUPERVISION_WEIGHTS = (1.0, 0.5, 0.25, 0.125, 0.0)
-"""nnU-Net's, but for a factor; the deepest head has none."""
+"""nnU-Net's weights, up to a factor. The deepest head has none."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class TrainingStep:
 
     Attributes:
         network: an STU-Net.
-        patch: voxels (Z, Y, X), divisible by `window_multiple`, and not equal to it.
+        patch: voxels (Z, Y, X), divisible by `window_multiple` but not equal to it.
         batch_size: images of this process.
-        precision: of convolutions; float16 takes what bfloat16 takes.
-        checkpointed: activations are computed again instead of kept (`activation_checkpointing.py`).
-        ranks: processes over which weights, gradients and momentum are cut (FSDP); 1 for a plain step or for DDP.
-        accumulate: in how many parts the gradient of the batch is computed.
+        precision: of convolutions; float16 takes as much memory as bfloat16.
+        checkpointed: recompute activations instead of keeping them (`activation_checkpointing.py`).
+        ranks: processes that share weights, gradients and momentum (FSDP); 1 for a plain step or DDP.
+        accumulate: number of parts in which the gradient of the batch is computed.
     """
 
     network: NetworkSpec
@@ -68,11 +68,11 @@ class Walk:
     """A step that was run without memory.
 
     Attributes:
-        changes: bytes taken, or with a minus given back, in order; weights and momentum are there before.
-        owners: for each change, the number of the tensor that it is about.
-        is_gradient: for each change, whether it is about a weight's gradient.
-        whole: for each change, bytes of weights and gradients that are whole then where stages are sharded (FSDP2);
-            of a batch in parts, for the first.
+        changes: bytes allocated (positive) or released (negative), in order; weights and momentum exist before.
+        owners: for each change, the number of its tensor.
+        is_gradient: for each change, whether the tensor is a weight's gradient.
+        whole: for each change, bytes of gathered weights and gradients if stages are sharded (FSDP2); for a batch in
+            parts, those of the first part.
         weight_bytes: of all weights.
     """
 
@@ -84,14 +84,14 @@ class Walk:
 
 
 def walked(step: TrainingStep) -> Walk:
-    """Run a step without memory, in one process, as it is once momentum is there."""
+    """Run a step without memory, in one process, with the momentum already allocated."""
     with without_memory():
         network = prepared_network(step)
         optimizer = optimizer_of(network)
         for parameter in network.parameters():
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         ledger = Ledger([*network.parameters(), *(state["momentum_buffer"] for state in optimizer.state.values())])
-        forward_ends: list[int] = []  # how many changes there were when each stage's forward pass ended
+        forward_ends: list[int] = []  # number of changes at the end of each stage's forward pass
         for stage in _stages(network):
             stage.register_forward_hook(lambda *_: forward_ends.append(len(ledger.changes)))
         with ledger:
@@ -100,14 +100,14 @@ def walked(step: TrainingStep) -> Walk:
         gradients = [ledger.number_of(p.grad) for p in network.parameters() if p.grad is not None]
         backward_ends = [_last_birth(ledger, stage) for stage in _stages(network)]
         whole = _whole_bytes(network, forward_ends, backward_ends, len(changes))
-    # what is freed between two operations is freed in no particular order: here, in that of the numbers
+    # releases between two operations have no defined order; sort them by tensor number
     order = np.lexsort((owners, changes < 0, np.cumsum(changes > 0)))
     changes, owners = changes[order], owners[order]
     return Walk(changes, owners, np.isin(owners, gradients), whole, bytes_of(network.parameters()))
 
 
 def prepared_network(step: TrainingStep) -> STUNet:
-    """The network as it is trained: with deep supervision, in channels-last layout, checkpointed where asked for."""
+    """The network as trained: with deep supervision, in channels-last layout, checkpointed if requested."""
     network = cast(STUNet, build(step.network, deep_supervision=True))
     if step.checkpointed:
         checkpoint_activations(network)
@@ -118,14 +118,14 @@ def prepared_network(step: TrainingStep) -> STUNet:
 
 
 def optimizer_of(network: nn.Module) -> torch.optim.Optimizer:
-    """The paper's SGD; it makes no second copy of all gradients, as torch's default on GPUs would."""
+    """The paper's SGD. Unlike torch's default on GPUs, it makes no second copy of all gradients."""
     return torch.optim.SGD(
         network.parameters(), lr=0.01, momentum=0.99, nesterov=True, weight_decay=1e-3, foreach=False
     )
 
 
 def run_step(network: STUNet, optimizer: torch.optim.Optimizer, step: TrainingStep) -> None:
-    """One iteration of the trainer's, on noise and background."""
+    """One training iteration, on noise and background labels."""
     device = network.head.weight.device
     loss = InFloat32(_nnunet_loss(), device)
 
@@ -149,16 +149,16 @@ def _nnunet_loss() -> nn.Module:
     return DeepSupervisionWrapper(loss, DEEP_SUPERVISION_WEIGHTS)
 
 
-# Where stages are sharded
+# Sharded stages
 
 
 def _stages(network: STUNet) -> list[nn.Module]:
-    """In the order of the forward pass."""
+    """Stages in the order of the forward pass."""
     return [*network.encoder.stages, *network.decoder.stages]
 
 
 def _last_birth(ledger: Ledger, stage: nn.Module) -> int:
-    """How many changes there were when the last gradient of the stage's weights was made."""
+    """The number of changes when the last gradient of the stage's weights was created."""
     births = {owner: place for place, owner in reversed(list(enumerate(ledger.owners)))}
     return 1 + max(births[ledger.number_of(p.grad)] for p in stage.parameters() if p.grad is not None)
 
@@ -166,11 +166,11 @@ def _last_birth(ledger: Ledger, stage: nn.Module) -> int:
 def _whole_bytes(
     network: STUNet, forward_ends: Sequence[int], backward_ends: Sequence[int], changes: int
 ) -> np.ndarray:
-    """What FSDP2 holds beside the shards, at each change.
+    """Bytes that FSDP2 holds in addition to the shards, at each change.
 
-    What belongs to no stage stays gathered, and so do its gradients. In the forward pass a stage's weights are there
-    as they came and as they are used; in the backward pass there are a stage's weights and gradients, the weights of
-    the stage that comes next, and the gradients of the one before, on their way.
+    Parameters outside of stages stay gathered, and so do their gradients. In the forward pass, a stage's weights exist
+    twice: as received and as used. The backward pass holds a stage's weights and gradients, the weights of the next
+    stage, and the gradients of the previous stage, which are being sent.
     """
     own = [bytes_of(stage.parameters()) for stage in _stages(network)]
     whole = np.full(changes, 2 * (bytes_of(network.parameters()) - sum(own)))

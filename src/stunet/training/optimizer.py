@@ -1,4 +1,4 @@
-"""What learns, and how fast as the training goes on."""
+"""Which parameters are trained, and their learning rates during the training."""
 
 import math
 from functools import partial
@@ -12,13 +12,13 @@ from stunet.training.recipes import Recipe
 
 
 def make_optimizer(network: Network, recipe: Recipe, fused: bool = False) -> torch.optim.Optimizer:
-    """The recipe's optimiser over `parameter_groups`; what the recipe freezes learns nothing.
+    """The recipe's optimiser over `parameter_groups`. Parameters that the recipe freezes are left out.
 
     For STU-Nets it is SGD with Nesterov momentum (section 4).
 
     Args:
-        network: on its device, and cut over the processes where it is to be.
-        recipe: the numbers.
+        network: on its device, and already sharded if it will be.
+        recipe: the hyperparameters.
         fused: update all weights in one kernel, on CUDA GPUs.
     """
     if recipe.freeze_encoder:
@@ -31,14 +31,14 @@ def make_optimizer(network: Network, recipe: Recipe, fused: bool = False) -> tor
 
 
 def freeze(network: nn.Module, keys: tuple[str, ...]) -> None:
-    """Parameters whose names begin with one of `keys` get no gradient, and so neither momentum nor weight decay."""
+    """Turn off gradients, and so momentum and weight decay, of parameters whose names start with one of `keys`."""
     for name, parameter in network.named_parameters():
         if name.startswith(keys):
             parameter.requires_grad_(False)
 
 
 def parameter_groups(network: Network, recipe: Recipe) -> list[dict[str, Any]]:
-    """All that learns at one rate; or the heads first (nnU-Net logs the first rate), then the slower body."""
+    """One group if all share one rate; else the heads (nnU-Net logs the first rate), then the slower body."""
     learning = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     if recipe.body_learning_rate_factor == 1:
         return [{"params": [parameter for _, parameter in learning], "lr": recipe.learning_rate}]
@@ -57,20 +57,20 @@ def polynomial_decay(epoch: int, epochs: int) -> float:
 
 
 def cosine_decay(epoch: int, epochs: int) -> float:
-    """Half a wave from 1 to 0, as UNETR and Swin UNETR were trained."""
+    """Half a cosine wave from 1 to 0, as UNETR and Swin UNETR were trained."""
     return (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
 DECAYS = {"polynomial": polynomial_decay, "cosine": cosine_decay}
-"""By the names that recipes give them."""
+"""Decay functions by the names that recipes use."""
 
 
 class LearningRateSchedule(torch.optim.lr_scheduler.LRScheduler):
-    """The recipe's schedule: each group's own initial rate times one factor, which depends on the epoch.
+    """The recipe's schedule: each group's initial rate times one factor, which depends on the epoch.
 
-    Equal steps lead up to a factor of 1, where the recipe warms up (a warm-up that is shorter than an epoch is left
-    out); the decay runs over the epochs that are left. nnU-Net's scheduler gives all groups one rate; this one keeps
-    their ratio.
+    If the recipe warms up, the factor rises to 1 in equal steps (a warm-up shorter than an epoch is left out). The
+    decay then runs over the remaining epochs. nnU-Net's scheduler gives all groups one rate; this one keeps their
+    ratio.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, recipe: Recipe, epochs: int):
@@ -79,11 +79,11 @@ class LearningRateSchedule(torch.optim.lr_scheduler.LRScheduler):
         super().__init__(optimizer)
 
     def factor(self, epoch: int) -> float:
-        """Of `epoch`, counted from 0."""
+        """The factor of an epoch, counted from 0."""
         return (epoch + 1) / self.warm_up if epoch < self.warm_up else self.decay(epoch - self.warm_up)
 
     def step(self, epoch: int | None = None) -> None:
-        """Set the rates of `epoch`; without one, of the next."""
+        """Set the rates of `epoch`, or of the next epoch."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * self.factor(self.last_epoch)

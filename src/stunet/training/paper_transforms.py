@@ -1,8 +1,8 @@
-"""The two augmentations that the paper names and nnU-Net's defaults leave out, added to nnU-Net's transforms.
+"""Add two augmentations to nnU-Net's transforms that the paper names and nnU-Net's defaults leave out.
 
-Section 4 names additive brightness, gamma, rotation, scaling, mirror and elastic deformation, without numbers. The
-numbers are those that nnU-Net 1.7, the paper's framework, holds ready for the two (`stunet.training.augmentation`); but
-for the strength of the deformation, which batchgeneratorsv2 wants as the largest displacement.
+Section 4 names additive brightness, gamma, rotation, scaling, mirror and elastic deformation, without parameters. The
+parameters are those of nnU-Net 1.7, the paper's framework (`stunet.training.augmentation`). The one exception is the
+strength of the deformation, which batchgeneratorsv2 defines as the largest displacement.
 """
 
 from collections.abc import Sequence
@@ -23,19 +23,19 @@ from stunet.training.augmentation.elastic import ElasticDeformation
 from stunet.training.augmentation.intensity import AdditiveBrightness
 
 BRIGHTNESS, ELASTIC = AdditiveBrightness(), ElasticDeformation()
-"""How often, how much and how smoothly: as on the device."""
+"""Probability, strength and smoothness: as on the device."""
 
 ELASTIC_LARGEST_VOXELS = 7.0
 """The largest displacement along an axis is drawn from 0 to this, or to an eighth of a short axis. nnU-Net 1.7 draws a
-factor instead (elastic_deform_alpha, 0 to 900), with which the largest displacement in a patch of 128^3 voxels is 3.7
-on average and seldom more than 7, and in one of 40 x 56 x 40 it is 2.1 and seldom more than 5."""
+factor instead (elastic_deform_alpha, 0 to 900). With it, the largest displacement is 3.7 on average and rarely above 7
+in a patch of 128^3 voxels, and 2.1 and rarely above 5 in one of 40 x 56 x 40."""
 
 ELASTIC_LARGEST_FRACTION = 1 / 8
-"""Of an axis' length."""
+"""Fraction of an axis' length."""
 
 
 def elastic_scale(*_: Any, patch_size: Sequence[int], dim: int, **__: Any) -> float:
-    """The smoothness as a fraction of an axis' length, which is how batchgeneratorsv2 wants it."""
+    """The smoothness as a fraction of an axis' length, as batchgeneratorsv2 expects it."""
     return float(np.random.uniform(*ELASTIC.deviation)) / patch_size[dim]
 
 
@@ -48,7 +48,7 @@ def with_paper_transforms(transforms: ComposeTransforms) -> ComposeTransforms:
     """nnU-Net's training transforms with elastic deformation, and additive brightness after multiplicative brightness.
 
     Raises:
-        ValueError: transforms without the two of nnU-Net's after which ours are ordered.
+        ValueError: nnU-Net's two transforms that ours follow are missing.
     """
     added = RandomTransform(
         BrightnessAdditiveTransform(

@@ -1,7 +1,7 @@
-"""Several processes, each with a device, train one network: who they are, how it is spread, what they tell each other.
+"""Train one network in several processes, each with its own device: ranks, distribution, and communication.
 
-torchrun starts the processes and tells each who it is. Small networks are copied to every device (DDP); large ones are
-cut, and each device holds a part of every stage (FSDP2). With one process all functions here change nothing.
+torchrun starts the processes and gives each its rank. Small networks are copied to every device (DDP). Large ones are
+sharded: each device stores a part of every stage (FSDP2). With a single process, all functions here change nothing.
 """
 
 import os
@@ -29,24 +29,26 @@ from stunet.networks.stunet import STUNet
 Strategy = Literal["ddp", "fsdp"]
 
 STRATEGIES: dict[str, Strategy] = {"tiny": "ddp", "small": "ddp", "base": "ddp", "large": "fsdp", "huge": "fsdp"}
-"""How a size is spread: weights, gradients and momentum of `large` are 5 GB, of `huge` 17 GB, before any activation."""
+"""Default strategy per size. Weights, gradients and momentum take 5 GB for `large` and 17 GB for `huge`, without
+activations."""
 
 LONGEST_WAIT = timedelta(hours=2)
-"""One rank may predict a long validation case while the others wait; a rank that dies is noticed by torchrun."""
+"""Timeout of collective calls: one rank may predict a long validation case while the others wait. torchrun detects
+ranks that die."""
 
 Number = TypeVar("Number", float, np.ndarray)
 
 
 @dataclass(frozen=True)
 class Process:
-    """This process among those that train one network together.
+    """This process within the group that trains one network.
 
     Attributes:
         device: where it computes.
-        rank: its number among all; 0 writes files and speaks.
-        world_size: how many there are.
-        local_rank: its number on its node, which is the number of its GPU.
-        local_world_size: how many there are on its node.
+        rank: its number among all processes; rank 0 writes files and prints.
+        world_size: number of processes.
+        local_rank: its number on its node, which is also the number of its GPU.
+        local_world_size: number of processes on its node.
     """
 
     device: torch.device
@@ -57,26 +59,26 @@ class Process:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes files and speaks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
 
 def is_first_rank() -> bool:
-    """Whether this process is the one that speaks, also before it has joined the others."""
+    """Whether this process prints. Also works before it has joined the others."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def is_started_by_torchrun() -> bool:
-    """Whether the variables are there by which torchrun tells a process who it is."""
+    """Whether torchrun's variables for the rank of a process are set."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ and "MASTER_ADDR" in os.environ
 
 
 def this_process(device_type: str) -> Process:
-    """Who this process is, by the process group that it belongs to; without a group it is alone.
+    """This process, as described by its process group; without a group it is alone.
 
     Args:
-        device_type: "cuda", "cpu" or "mps"; a GPU is chosen by the local rank, since ranks go on counting on the
-            second node where its GPUs begin at 0 again.
+        device_type: "cuda", "cpu" or "mps". The local rank selects the GPU, because ranks keep counting on the second
+            node while its GPUs start at 0 again.
     """
     rank, world_size, local_rank, local_world_size = 0, 1, 0, 1
     if dist.is_available() and dist.is_initialized():
@@ -89,9 +91,9 @@ def this_process(device_type: str) -> Process:
 
 @contextmanager
 def process_group(device_type: str) -> Iterator[Process]:
-    """Join the other processes that torchrun started, and part from them at the end; without torchrun, be alone.
+    """Join the other processes that torchrun started, and leave the group at the end. Without torchrun, run alone.
 
-    Tensors on GPUs travel by NCCL, tensors on CPUs by Gloo.
+    GPU tensors are sent by NCCL, CPU tensors by Gloo.
 
     Raises:
         UserError: a device that only one process can use, or fewer GPUs on this node than processes.
@@ -120,51 +122,51 @@ def _require_devices(device_type: str, processes: int) -> None:
 
 
 def require_even_shares(batch_size: int, world_size: int, parts: int = 1) -> None:
-    """The mean over ranks is the mean over images only where all ranks have as many.
+    """Require equal shares: only then is the mean over ranks the mean over images.
 
     Args:
         batch_size: images in the batch of all ranks.
         world_size: number of ranks.
-        parts: in which each rank cuts its share.
+        parts: number of parts into which each rank divides its share.
 
     Raises:
-        UserError: a batch that cannot be shared out evenly, or shares of fewer images than parts.
+        UserError: the batch cannot be divided evenly, or shares have fewer images than parts.
     """
     if batch_size % world_size:
         fitting = -(-batch_size // world_size) * world_size
         raise UserError(
-            f"A batch of {batch_size} cannot be shared out evenly over {world_size} processes. Take a batch size that "
+            f"A batch of {batch_size} cannot be divided evenly among {world_size} processes. Take a batch size that "
             f"{world_size} divides, such as --batch-size {fitting}, or fewer processes."
         )
     if world_size * parts > batch_size:
         raise UserError(
             f"Each of {world_size} processes has {batch_size // world_size} of the batch's {batch_size} images, which "
-            f"cannot be cut into {parts} parts (--accumulate)."
+            f"cannot be divided into {parts} parts (--accumulate)."
         )
 
 
-# Spreading the network
+# Distributing the network
 
 
 def distribute(network: nn.Module, process: Process, strategy: Strategy, precision: Precision = "float32") -> nn.Module:
-    """Spread a network over the processes, with the weights that it has on rank 0.
+    """Distribute a network over the processes, starting from the weights of rank 0.
 
-    Checkpoint its activations and compile its stages before; make the optimiser after, from the parameters of what is
-    returned. The names of the weights stay what they were (see `unwrapped`), and their gradients become the mean over
-    the ranks.
+    Checkpoint its activations and compile its stages first. Create the optimiser afterwards, from the parameters of the
+    returned network. The weights keep their names (see `unwrapped`), and their gradients become the mean over the
+    ranks.
 
     Args:
         network: one of ours, compiled or not, on the process's device; with "fsdp" an STU-Net, which is changed in
             place.
-        process: this one; if it is alone, the network is returned as it is.
+        process: this process; if it is alone, the network is returned unchanged.
         strategy: "ddp" or "fsdp".
-        precision: of the training; with "fsdp" the weights travel and compute in it.
+        precision: of the training; with "fsdp" the weights are communicated and used in it.
     """
     if process.world_size == 1:
         return network
     if strategy == "ddp":
         device_ids = [process.device] if process.device.type == "cuda" else None
-        # the deepest head has weight 0 in nnU-Net's loss and so never a gradient
+        # the deepest head has weight 0 in nnU-Net's loss, so it never gets a gradient
         return DistributedDataParallel(
             network, device_ids=device_ids, find_unused_parameters=True, gradient_as_bucket_view=True
         )
@@ -175,28 +177,28 @@ def distribute(network: nn.Module, process: Process, strategy: Strategy, precisi
 
 
 def unwrapped(network: nn.Module) -> Network:
-    """The network inside of what `distribute` and `torch.compile` returned; its keys are the published ones."""
+    """The network inside the wrappers of `distribute` and `torch.compile`. Its keys are the published ones."""
     while not isinstance(network, Network):
         network = cast(nn.Module, getattr(network, "_orig_mod", None) or network.module)
     return network
 
 
 def _shard(network: STUNet, process: Process, precision: Precision) -> STUNet:
-    """FSDP2: each stage is gathered before it computes and let go after it; the rest belongs to the root."""
-    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # FSDP2 takes no other
+    """FSDP2: gather each stage before it computes and release it afterwards. The root holds everything else."""
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # FSDP2 requires this layout
     mesh, policy = device_mesh(process), mixed_precision(process.device, precision)
     for stage in (*network.encoder.stages, *network.decoder.stages):
         fully_shard(stage, mesh=mesh, mp_policy=policy)
     fully_shard(network, mesh=mesh, mp_policy=policy)
-    # a stage ends in a view; the warning fears that someone writes into it, and no layer of ours does
+    # a stage returns a view; torch warns in case someone writes into it, but none of our layers do
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
     return network
 
 
 def mixed_precision(device: torch.device, precision: Precision) -> MixedPrecisionPolicy:
-    """On GPUs the weights travel and compute in the training's precision; gradients are summed in float32.
+    """On GPUs, weights are communicated and used in the training's precision; gradients are summed in float32.
 
-    On CPUs autocasting alone decides in what a convolution computes.
+    On CPUs, autocasting alone sets the precision of convolutions.
     """
     if device.type != "cuda" or precision == "float32":
         return MixedPrecisionPolicy()
@@ -204,10 +206,10 @@ def mixed_precision(device: torch.device, precision: Precision) -> MixedPrecisio
 
 
 def device_mesh(process: Process) -> DeviceMesh:
-    """Over which ranks a weight is cut: those of one node, so that the slow wires between nodes carry gradients only.
+    """The ranks over which a weight is sharded: those of one node, so that only gradients cross the slow network.
 
-    One dimension on a single node, or where nodes have one process each; else two: (nodes, processes of a node), with
-    a whole copy of the network on each node.
+    One dimension on a single node, or with one process per node. Otherwise two, (nodes, processes per node), with a
+    whole copy of the network on each node.
     """
     nodes, rest = divmod(process.world_size, process.local_world_size)
     if rest or 1 in (nodes, process.local_world_size):
@@ -217,28 +219,28 @@ def device_mesh(process: Process) -> DeviceMesh:
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor put together from its parts; all ranks must call it, and each gets the whole."""
+    """Assemble a tensor from its shards. All ranks must call it, and each gets the whole tensor."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def whole_weights(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """The weights by name, one whole tensor after the other; all ranks must read to the end.
+    """Yield the weights by name, one whole tensor at a time. All ranks must iterate to the end.
 
-    Rank 0 alone may keep them: a sharded network need not fit into the others' memory.
+    Only rank 0 should keep them: the whole network may not fit into the other ranks' memory.
     """
     for name, tensor in unwrapped(network).state_dict().items():
         yield name, whole(tensor.detach())
 
 
 def whole_network(network: nn.Module) -> Network:
-    """A copy, with deep supervision, of a network of which each rank holds a part; all ranks must ask for it."""
+    """A whole copy, with deep supervision, of a sharded network. All ranks must call it."""
     copy = twin_of(unwrapped(network), deep_supervision=True)
     copy.load_state_dict(dict(whole_weights(network)), assign=True)
     return copy
 
 
 def fill(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Give a network that was spread other weights, whole ones, by name; all ranks must call it."""
+    """Load whole weights, by name, into a distributed network. All ranks must call it."""
     with torch.no_grad():
         for name, tensor in unwrapped(network).state_dict().items():
             value = weights[name]
@@ -247,19 +249,19 @@ def fill(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
             tensor.copy_(value)
 
 
-# What the ranks tell each other
+# Communication
 
 
 def mean_over_ranks(value: Number) -> Number:
-    """The mean of each rank's number or array, the same on all."""
+    """The mean of a number or array over the ranks, the same on all."""
     return sum_over_ranks(value) / (dist.get_world_size() if _has_peers() else 1)
 
 
 def sum_over_ranks(value: Number) -> Number:
-    """The sum of each rank's number or array (all of one shape), the same on all."""
+    """The sum of a number or array (of one shape) over the ranks, the same on all."""
     if not _has_peers():
         return value
-    # on the CPU, where numbers come from, unless nnU-Net's own command opened the group: it has NCCL only
+    # on the CPU, where the numbers are, unless nnU-Net's own command opened the group, which then has NCCL only
     device = "cpu" if "cpu" in dist.get_backend_config() else "cuda"
     total = torch.tensor(value, dtype=torch.float64, device=device)
     dist.all_reduce(total)
@@ -267,7 +269,7 @@ def sum_over_ranks(value: Number) -> Number:
 
 
 def is_true_on_any_rank(flag: bool) -> bool:
-    """Whether one of the ranks says so; the same answer on all, so that they stop together."""
+    """Whether the flag is set on any rank. All ranks get the same answer, so they stop together."""
     return sum_over_ranks(float(flag)) > 0
 
 
@@ -281,13 +283,13 @@ def items_of_all_ranks(items: Iterable[str]) -> list[str]:
 
 
 def wait_for_all_ranks() -> None:
-    """Returns when every rank has come here."""
+    """Return when all ranks have arrived here."""
     sum_over_ranks(0.0)
 
 
 @contextmanager
 def first_rank_first() -> Iterator[None]:
-    """Rank 0 goes through the block before all others: it makes the files that they then find."""
+    """Let rank 0 run the block first, so that the others find the files it creates."""
     is_first = not _has_peers() or dist.get_rank() == 0
     if not is_first:
         wait_for_all_ranks()

@@ -1,11 +1,13 @@
-"""Plans for our networks: nnU-Net's own spacing, patch and batch, or those of the published weights."""
+"""Plans for our networks, with nnU-Net's spacing, patch and batch, or with those of the published weights."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIOWithReorient
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from stunet.errors import FileError, UnknownNameError, UserError
@@ -13,22 +15,26 @@ from stunet.networks.network import Network
 from stunet.networks.registry import find_class, find_network
 from stunet.networks.stunet import PUBLISHED_STRIDES, SIZES
 from stunet.plans.network_spec import CLASSES, kind_of
+from stunet.training.environment import loading_processes
 from stunet.weights.published import PUBLISHED_PLAN
 
 PREFIXES = {"nnunet": "STUNetPlans", "published": "STUNetPublishedPlans"}
-"""What the names of plans and of their images begin with, for each kind of plan."""
+"""Prefix of the names of plans and image folders, for each kind of plan."""
+
+NNUNETS_CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
+"""Configurations that nnU-Net plans by default."""
 
 PUBLISHED_BATCH_SIZE = 2
 """Section 4, implementation details."""
 
 
 def plans_name(size: str, plan: str = "nnunet") -> str:
-    """What nnU-Net calls the plans of a size, or of another network: "STUNetPlans_small", "STUNetPlans_unetr_b"."""
+    """nnU-Net's name for the plans of a size or of another network: "STUNetPlans_small", "STUNetPlans_unetr_b"."""
     return f"{PREFIXES[plan]}_{size}"
 
 
 def images_folder_name(configuration: str, plan: str = "nnunet") -> str:
-    """What nnU-Net calls the folder of a configuration's preprocessed images; all networks share it."""
+    """nnU-Net's name for the folder of a configuration's preprocessed images. All networks share it."""
     return f"{PREFIXES[plan]}_{configuration}"
 
 
@@ -36,7 +42,7 @@ def planned_architecture(architecture: dict[str, Any], patch: Sequence[int], siz
     """The `architecture` entry of a configuration, with nnU-Net's network replaced by one of ours.
 
     Args:
-        architecture: nnU-Net's own entry for a 3D configuration; its strides and kernels are used where ours takes any.
+        architecture: nnU-Net's entry for a 3D configuration. Its strides and kernels are used if our network takes any.
         patch: voxels (Z, Y, X) of the configuration.
         size: a name in `NETWORKS`.
     """
@@ -55,8 +61,9 @@ def planned_architecture(architecture: dict[str, Any], patch: Sequence[int], siz
 
 
 def fitted_patch(patch: Sequence[int], multiples: Sequence[int]) -> list[int]:
-    """The smallest patch (Z, Y, X) that is no smaller, of whose edges a network takes multiples, and leaves it two
-    voxels at the bottom.
+    """The smallest patch (Z, Y, X) at least as large as `patch` that the network accepts.
+
+    Its edges are multiples of `multiples`, and at least one axis has two voxels at the deepest stage.
 
     >>> fitted_patch([40, 56, 40], (16, 32, 32))
     [48, 64, 64]
@@ -69,21 +76,54 @@ def fitted_patch(patch: Sequence[int], multiples: Sequence[int]) -> list[int]:
     return fitted
 
 
+@dataclass(frozen=True)
+class Target:
+    """What nnU-Net plans for, instead of its own choice.
+
+    Attributes:
+        configuration: name of the configuration to add to the plans.
+        spacing: mm (Z, Y, X) in the orientation of the files; None: nnU-Net's choice, usually the median.
+        memory: GB of GPU memory that patch and batch should fill, by nnU-Net's estimate; None: its default, 8.
+    """
+
+    configuration: str
+    spacing: tuple[float, float, float] | None = None
+    memory: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UserError for targets that cannot be planned for."""
+        if self.configuration in NNUNETS_CONFIGURATIONS:
+            raise UserError(
+                "--spacing and --memory make a configuration of your own: name it, for example with -c 3d_coarse."
+            )
+        if min(self.spacing or (1.0,)) <= 0 or (self.memory is not None and self.memory <= 0):
+            raise UserError("--spacing (mm) and --memory (GB) must be above 0.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments for nnU-Net's planner."""
+        spacing = None if self.spacing is None else list(self.spacing)
+        options = {"overwrite_target_spacing": spacing, "gpu_memory_target_in_gb": self.memory}
+        return {name: value for name, value in options.items() if value is not None}
+
+
 class STUNetPlanner(ExperimentPlanner):
     """nnU-Net's planner, whose 3D configurations get an STU-Net of six stages and 3x3x3 kernels (section 3.2, Table 1).
 
     Spacing, patch, batch and strides are nnU-Net's; strides are padded with (1, 1, 1) or cut to five. Other networks
-    take the strides as they are, or none; the patch grows to the next one that they take. All networks share one set of
+    use the strides unchanged, or none; the patch grows to the next size that they accept. All networks share one set of
     preprocessed images.
 
     Args:
-        dataset_name_or_id: of a dataset in nnU-Net's raw folder whose fingerprint is there.
+        dataset_name_or_id: of a dataset in nnU-Net's raw folder that has a fingerprint.
         size: a name in `stunet.networks.registry.NETWORKS`, such as that of a size.
+        target: what to plan for; None leaves it to nnU-Net.
         options: further arguments of nnU-Net's planner.
     """
 
-    def __init__(self, dataset_name_or_id: str | int, size: str, **options: Any):
-        self.size = size
+    def __init__(self, dataset_name_or_id: str | int, size: str, target: Target | None = None, **options: Any):
+        self.size, self.target = size, target
+        options.update({} if target is None else target.options)
         options.setdefault("plans_name", plans_name(size))
         super().__init__(dataset_name_or_id, **options)
 
@@ -92,7 +132,7 @@ class STUNetPlanner(ExperimentPlanner):
         return images_folder_name(configuration_name)
 
     def save_plans(self, plans: dict[str, Any]) -> None:
-        """Replace the networks and leave the 2D configuration out, then save as nnU-Net does."""
+        """Replace the networks, remove the 2D configuration, and save as nnU-Net does."""
         del plans["configurations"]["2d"]
         multiples = find_class(find_network(self.size).kind).patch_multiple
         for configuration in plans["configurations"].values():
@@ -100,15 +140,23 @@ class STUNetPlanner(ExperimentPlanner):
                 patch = fitted_patch(configuration["patch_size"], multiples)
                 configuration["patch_size"] = patch
                 configuration["architecture"] = planned_architecture(configuration["architecture"], patch, self.size)
-        super().save_plans(plans)
+        if self.target is not None:
+            plans["configurations"] = {self.target.configuration: self._own(plans["configurations"]["3d_fullres"])}
+        super().save_plans(plans)  # nnU-Net keeps other configurations that are already in the file
+
+    def _own(self, planned: dict[str, Any]) -> dict[str, Any]:
+        """A configuration with its own image folder."""
+        assert self.target is not None
+        planned.pop("next_stage", None)
+        return {**planned, "data_identifier": self.generate_data_identifier(self.target.configuration)}
 
 
 class PublishedPlanner(STUNetPlanner):
-    """The plan that the published weights were trained with, for any dataset (`weights.published.PUBLISHED_PLAN`).
+    """The plan of the published weights, for any dataset (`weights.published.PUBLISHED_PLAN`).
 
-    1.5 mm, windows of 128 x 128 x 128, batches of two, z-score of each whole image, axes as they are, and strides that
-    end with (1, 1, 2). Scans are brought to RAS. One thing nnU-Net v2 does otherwise than v1: it normalises before it
-    resamples, which is the same where images are at 1.5 mm already, as TotalSegmentator's are.
+    1.5 mm, windows of 128 x 128 x 128, batches of two, z-score of each whole image, axes not transposed, and strides
+    that end with (1, 1, 2). Scans are reoriented to RAS. One difference to nnU-Net v1 remains: v2 normalises before it
+    resamples. The result is the same for images that are already at 1.5 mm, as TotalSegmentator's are.
     """
 
     def __init__(self, dataset_name_or_id: str | int, size: str, **options: Any):
@@ -116,14 +164,13 @@ class PublishedPlanner(STUNetPlanner):
         super().__init__(dataset_name_or_id, size, **{"plans_name": plans_name(size, "published"), **options, **fixed})
 
     def generate_data_identifier(self, configuration_name: str) -> str:
-        """The folder of the preprocessed images: the same for all networks, and another than that of nnU-Net's plan."""
+        """The folder of the preprocessed images: shared by all networks, and separate from that of nnU-Net's plan."""
         return images_folder_name(configuration_name, "published")
 
     def determine_reader_writer(self) -> type:
-        """The reader that brings NIfTI files to RAS; other files are read as nnU-Net chooses."""
-        if self.dataset_json["file_ending"] in NibabelIOWithReorient.supported_file_endings:
-            return NibabelIOWithReorient
-        return super().determine_reader_writer()
+        """A reader that reorients files of this kind to RAS."""
+        is_nifti = self.dataset_json["file_ending"] in NibabelIOWithReorient.supported_file_endings
+        return NibabelIOWithReorient if is_nifti else SimpleITKIOWithReorient
 
     def determine_normalization_scheme_and_whether_mask_is_used_for_norm(self) -> tuple[list[str], list[bool]]:
         """The z-score of each whole image, for every channel."""
@@ -131,7 +178,7 @@ class PublishedPlanner(STUNetPlanner):
         return ["ZScoreNormalization"] * channels, [False] * channels
 
     def save_plans(self, plans: dict[str, Any]) -> None:
-        """Set window, batch and strides, leave a coarser configuration out, then save."""
+        """Set window, batch and strides, remove the low-resolution configuration, and save."""
         for name in set(plans["configurations"]) - {"2d", "3d_fullres"}:
             del plans["configurations"][name]
         fullres = plans["configurations"]["3d_fullres"]
@@ -147,20 +194,24 @@ class PublishedPlanner(STUNetPlanner):
 PLANNERS: dict[str, type[STUNetPlanner]] = {"nnunet": STUNetPlanner, "published": PublishedPlanner}
 
 
-def plan_dataset(name: str, size: str, plan: str, plans_file: Path) -> None:
-    """Let nnU-Net plan for a dataset whose fingerprint is there.
+def plan_dataset(name: str, size: str, plan: str, plans_file: Path, target: Target | None = None) -> None:
+    """Let nnU-Net plan for a dataset that has a fingerprint.
 
     Args:
         name: of the dataset, "Dataset004_Hippocampus".
         size: a name in `stunet.networks.registry.NETWORKS`.
         plan: a name in `PLANNERS`.
-        plans_file: where the plans come to lie.
+        plans_file: where to write the plans.
+        target: a configuration to add to the plans; None plans nnU-Net's own.
 
     Raises:
         UserError: the raw folder has other splits than those that models were trained with, or nnU-Net refuses.
     """
     try:
-        PLANNERS[plan](name, size).plan_experiment()  # by its name: other folders may have the same number
+        with loading_processes(1):  # nnU-Net also uses it as a number of threads, which cannot be 0
+            PLANNERS[plan](
+                name, size, target=target
+            ).plan_experiment()  # by name: other folders may have the same number
     except AssertionError as error:
         if str(error):
             raise UserError(f"nnU-Net cannot plan for {name}: {error}") from error
@@ -171,7 +222,7 @@ def plan_dataset(name: str, size: str, plan: str, plans_file: Path) -> None:
 
 
 def find_configuration(plans: dict[str, Any], name: str, dataset: str) -> dict[str, Any]:
-    """A configuration of some plans, with what it inherits filled in.
+    """A configuration of some plans, with inherited values filled in.
 
     Args:
         plans: content of a plans file.
@@ -179,7 +230,7 @@ def find_configuration(plans: dict[str, Any], name: str, dataset: str) -> dict[s
         dataset: its name, for messages.
 
     Raises:
-        UserError: no such configuration, one that inherits from none or from itself, a 2D network, or a cascade.
+        UserError: the configuration is missing, inherits from a missing one or from itself, is 2D, or is a cascade.
     """
     known = plans["configurations"]
     if name not in known:
@@ -188,7 +239,7 @@ def find_configuration(plans: dict[str, Any], name: str, dataset: str) -> dict[s
         )
     try:
         configuration = dict(PlansManager(plans).get_configuration(name).configuration)
-    except (ValueError, RuntimeError) as error:  # nnU-Net's, of a parent that is missing, or of a circle
+    except (ValueError, RuntimeError) as error:  # nnU-Net's, for a missing parent or a cycle
         raise FileError(f"The plans of {dataset} have a wrong 'inherits_from' in {name!r}: {error}") from error
     except KeyError as error:
         raise FileError(
@@ -207,22 +258,24 @@ def find_configuration(plans: dict[str, Any], name: str, dataset: str) -> dict[s
 
 
 def planned_class(configuration: ConfigurationManager) -> type[Network] | None:
-    """The class of ours that plans name; None where they name another network."""
+    """Our network class that the plans name; None if they name another network."""
     kind = kind_of(configuration.network_arch_class_name)
     return None if kind is None else find_class(kind)
 
 
 def require_fitting_plans(plans: str, configuration: ConfigurationManager, size: str | None, trainer: str) -> None:
-    """nnU-Net's own plans fit every trainer that has a size; ours fit the trainer of their size.
+    """Refuse plans that a trainer does not fit.
+
+    nnU-Net's plans fit any trainer with a size; ours fit the trainer of their size.
 
     Args:
         plans: name of the plans.
         configuration: one of theirs.
-        size: that the trainer builds; None if it builds what our plans say.
+        size: that the trainer builds; None if it builds the network of our plans.
         trainer: its name, for messages.
 
     Raises:
-        ValueError: the trainer cannot build a network by these plans.
+        ValueError: the trainer cannot build a network from these plans.
     """
     planned, kind = configuration.network_arch_init_kwargs, kind_of(configuration.network_arch_class_name)
     if "strides" not in planned and (kind is None or "strides" in find_class(kind).planned_arguments):
@@ -238,7 +291,7 @@ def require_fitting_plans(plans: str, configuration: ConfigurationManager, size:
 
 
 def _require_size(planned: dict[str, Any], size: str, wrong: str) -> None:
-    """Refuse the plans of another STU-Net, in a sentence that begins with `wrong`."""
+    """Refuse the plans of another STU-Net, with a message that begins with `wrong`."""
     if (planned["width"], planned["depth"]) != (SIZES[size].width, SIZES[size].depth):
         raise ValueError(f"{wrong} width {planned['width']}, depth {planned['depth']}. Use -p {plans_name(size)}.")
     if (planned.get("downsampling", "residual"), planned.get("upsampling", "nearest")) != ("residual", "nearest"):

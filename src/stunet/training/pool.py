@@ -1,4 +1,4 @@
-"""One function on many cases, in processes of their own; a case that fails is reported, and the others are done."""
+"""Run a function on many cases in separate processes. A case that fails is reported; the others still run."""
 
 import contextlib
 import io
@@ -19,21 +19,21 @@ def work_on_cases(
     processes: int,
     on_case: Callable[[int, int], None],
 ) -> None:
-    """Call a function for each case, some at a time; a case that fails does not stop the others.
+    """Call a function for each case, several at a time. A case that fails does not stop the others.
 
-    With one process the cases are worked on in this one. Otherwise scripts need `if __name__ == "__main__":`, for new
-    processes import them again. What the function prints is not shown.
+    With one process, the cases run in this process. Otherwise scripts need `if __name__ == "__main__":`, because new
+    processes import them again. Output printed by the function is not shown.
 
     Args:
-        function: of a module, so that other processes find it.
+        function: at module level, so that other processes can import it.
         arguments: case -> arguments of the function.
         dataset: its name, for messages.
-        cases: how many the dataset has; those without arguments are done already.
-        processes: how many cases at a time.
-        on_case: called with the number of cases done and of all.
+        cases: number of cases in the dataset; those without arguments are already done.
+        processes: number of cases processed at the same time.
+        on_case: called with the number of cases done and the total.
 
     Raises:
-        UserError: cases that failed, each with the reason.
+        UserError: some cases failed; the message gives the reason for each.
         NotEnoughMemoryError: a process was killed.
     """
     before = cases - len(arguments)
@@ -53,7 +53,7 @@ def work_on_cases(
 def each_case(
     function: Callable[..., None], arguments: Mapping[str, tuple[Any, ...]], processes: int
 ) -> Iterator[tuple[str, str | None]]:
-    """Case, and None or a sentence on what went wrong, as they are done."""
+    """Yield each case as it finishes, with None or a message about what went wrong."""
     if processes == 1 or len(arguments) < 2:
         for case, values in arguments.items():
             yield case, _attempt(function, values)
@@ -65,8 +65,8 @@ def each_case(
             yield running[done], done.result()
     except BrokenProcessPool as error:
         raise NotEnoughMemoryError(
-            "A process was killed while it worked on a case; most often memory has run out. What is done is kept: give "
-            "a smaller number of --workers and start again."
+            "A process was killed while it worked on a case, most likely because memory ran out. Finished cases are "
+            "kept: start again with fewer --workers."
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -79,7 +79,7 @@ def _attempt(function: Callable[..., None], arguments: tuple[Any, ...]) -> str |
         except UserError as error:
             return str(error)
         except MemoryError:
-            return "there is not enough memory for this case; give a smaller number of --workers."
-        except Exception as error:  # nnU-Net and the readers raise anything on bad input
+            return "not enough memory for this case; use fewer --workers."
+        except Exception as error:  # nnU-Net and the readers raise all kinds of errors on bad input
             return f"{type(error).__name__}: {error}"
     return None

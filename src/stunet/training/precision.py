@@ -1,4 +1,4 @@
-"""In which numbers a network is trained: convolutions in a `Precision`; weights, their updates and sums in float32."""
+"""Numeric precision of a training: convolutions in a `Precision`; weights, their updates and sums in float32."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from stunet.inference.backends.precision import PRECISIONS, Precision, cpu_compu
 
 
 def resolve_precision(asked: Precision | Literal["auto"], device: torch.device) -> Precision:
-    """What "auto" means on a device: bfloat16 where it is computed natively, else float16 on CUDA GPUs, else float32.
+    """Resolve "auto" for a device: bfloat16 if supported natively, else float16 on CUDA GPUs, else float32.
 
     Raises:
         UserError: an unknown precision, or float16 without the gradient scaler that only CUDA has.
@@ -30,7 +30,7 @@ def resolve_precision(asked: Precision | Literal["auto"], device: torch.device) 
 
 @contextlib.contextmanager
 def autocasting(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Compute in `precision` within; nnU-Net's own autocast, which names no type, takes this one."""
+    """Compute in `precision` within this context. nnU-Net's own autocast, which sets no type, then uses it too."""
     if precision == "float32":
         with _without_autocast(device):
             yield
@@ -52,7 +52,7 @@ def _without_autocast(device: torch.device) -> contextlib.AbstractContextManager
 
 
 class InFloat32(nn.Module):
-    """A loss that sees float32 logits: sums over a patch would be coarse in bfloat16."""
+    """A loss that converts logits to float32, because sums over a patch would be inexact in bfloat16."""
 
     def __init__(self, loss: nn.Module, device: torch.device):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Fingerprint, plans and preprocessed images of a dataset: nnU-Net's, for an STU-Net or another network."""
+"""Fingerprint, plan and preprocess a dataset with nnU-Net, for an STU-Net or another network."""
 
 import json
 import os
@@ -8,22 +8,23 @@ from functools import partial
 from pathlib import Path
 
 from stunet.errors import UnknownNameError, UserError
+from stunet.files import require_writable
 from stunet.folders import find_dataset
 from stunet.networks.registry import find_network
 from stunet.training import MAX_PROCESSES, environment
 from stunet.training.failures import explaining_files
 from stunet.training.fingerprint import extract_fingerprint
-from stunet.training.planners import PLANNERS, find_configuration, plan_dataset, plans_name
+from stunet.training.planners import PLANNERS, Target, find_configuration, plan_dataset, plans_name
 from stunet.training.preprocessing import preprocess_images
 from stunet.training.raw_cases import find_cases
 
 OnCase = Callable[[str, int, int], None]
-"""Told what is done at present, the number of cases done, and of all."""
+"""Called with the current task, the number of cases done, and the total."""
 
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """What `prepare` made.
+    """The result of `prepare`.
 
     Attributes:
         dataset: full name, "Dataset004_Hippocampus".
@@ -45,36 +46,47 @@ def prepare(
     processes: int | None = None,
     plan: str = "nnunet",
     on_case: OnCase = lambda stage, done, total: None,
+    spacing: tuple[float, float, float] | None = None,
+    memory: float | None = None,
 ) -> PreparedDataset:
-    """Check the dataset and extract its fingerprint, plan for the network, and preprocess, all by nnU-Net.
+    """Check the dataset, extract its fingerprint, plan for the network, and preprocess, all by nnU-Net.
 
-    An interrupted preparation continues; a case counts as done if it is whole and none of its files has changed.
+    An interrupted preparation continues. A case counts as done if it is complete and none of its files has changed.
 
     Args:
         dataset: number or name of a dataset in nnU-Net's raw layout.
         size: of the STU-Net, or another name in `stunet.networks.registry.NETWORKS`.
-        configuration: "3d_fullres" or "3d_lowres".
-        processes: how many cases at a time; by default one for each processor, eight at most.
-        plan: "nnunet", or "published" for that of the published weights (`PublishedPlanner`).
-        on_case: told of each case that is done.
+        configuration: "3d_fullres", "3d_lowres", or another name in the plans; with `spacing` or `memory`, the name of
+            the configuration to add to them.
+        processes: number of cases processed at the same time; by default one per processor, at most eight.
+        plan: "nnunet", or "published", the plan of the published weights (`PublishedPlanner`).
+        on_case: called after each case.
+        spacing: mm (Z, Y, X) to resample to, instead of nnU-Net's choice.
+        memory: GB of GPU memory to plan patch and batch for, by nnU-Net's estimate, instead of its default, 8.
 
     Raises:
-        UserError: an unknown dataset, size, plan or configuration, or cases that nnU-Net refuses, each named with the
-            reason.
+        UserError: an unknown dataset, size, plan or configuration, or cases that nnU-Net refuses. The message names
+            each case with the reason.
     """
     find_network(size)
     if processes is not None and processes < 1:
-        raise UserError(f"{processes} processes cannot prepare; --processes is 1 or more.")
+        raise UserError(f"--workers must be 1 or more, not {processes}.")
     if plan not in PLANNERS:
         raise UnknownNameError.of("plan", plan, PLANNERS)
+    target = None if spacing is None and memory is None else Target(configuration, spacing, memory)
+    if target is not None and plan == "published":
+        raise UserError(
+            "The plan of the published weights has a spacing and a patch; leave --spacing and --memory out."
+        )
     folders = environment.set_nnunet_environment()
     name = find_dataset(dataset, folders.raw)
-    description, cases = find_cases(folders.raw / name)
+    raw, cases = find_cases(folders.raw / name)
     processes = processes or min(MAX_PROCESSES, os.cpu_count() or 1)
     plans_file = folders.preprocessed / name / f"{plans_name(size, plan)}.json"
+    require_writable(plans_file.parent)
     with explaining_files(plans_file.parent):
-        extract_fingerprint(cases, description, plans_file.parent, processes, partial(on_case, "checking"))
-        plan_dataset(name, size, plan, plans_file)
+        extract_fingerprint(cases, raw, plans_file.parent, processes, partial(on_case, "checking"))
+        plan_dataset(name, size, plan, plans_file, target)
         find_configuration(json.loads(plans_file.read_text()), configuration, name)
-        preprocess_images(cases, description, plans_file, configuration, processes, partial(on_case, "preprocessing"))
+        preprocess_images(cases, raw.content, plans_file, configuration, processes, partial(on_case, "preprocessing"))
     return PreparedDataset(name, plans_file, configuration, len(cases))

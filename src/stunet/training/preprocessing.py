@@ -1,4 +1,4 @@
-"""nnU-Net's preprocessed images of one configuration, case by case: only whole cases count, and those are kept."""
+"""nnU-Net's preprocessed images of one configuration, case by case. Only complete cases count, and they are kept."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from stunet.training.pool import work_on_cases
 from stunet.training.raw_cases import TrainingCase
 
 STAMP_PREFIX = "stunet_images_"
-"""How the file begins that says what the images of a folder were made by."""
+"""Prefix of the file that records what produced the images of a folder."""
 
 OF_THE_NETWORK = (
     "architecture",
@@ -25,16 +25,16 @@ OF_THE_NETWORK = (
     "next_stage",
     "inherits_from",
 )
-"""What a configuration holds that does not change its images."""
+"""Entries of a configuration that do not affect its images."""
 
 PARTIAL_FOLDER = ".partial"
-"""Holds the files of a case until all are there; nnU-Net does not look into folders."""
+"""Folder for a case's files until all are written. nnU-Net does not look into subfolders."""
 
 SUFFIXES = (".b2nd", "_seg.b2nd", ".pkl")
-"""nnU-Net's files of a case; the last says that the case is whole."""
+"""nnU-Net's files of a case. The last one marks the case as complete."""
 
 TRUTH_FOLDER = "gt_segmentations"
-"""Where nnU-Net's validation looks for the labels as they were."""
+"""Folder where nnU-Net's validation looks for the original labels."""
 
 
 def preprocess_images(
@@ -45,11 +45,11 @@ def preprocess_images(
     processes: int,
     on_case: Callable[[int, int], None],
 ) -> Path:
-    """Make the images of a configuration that are not there yet, by nnU-Net's preprocessor.
+    """Create missing images of a configuration with nnU-Net's preprocessor.
 
-    Images that another plan made (other spacing, normalisation, labels, ...) are removed first. Images that are there
-    and as new as their files are kept, because another size may be training on them. The arguments that
-    `extract_fingerprint` takes, too, mean the same here.
+    Images made by another plan (other spacing, normalisation, labels, ...) are removed first. Images that are newer
+    than their source files are kept, because another size may be training on them. Arguments not listed here are as in
+    `extract_fingerprint`.
 
     Args:
         plans_file: nnU-Net's plans.
@@ -81,7 +81,7 @@ def preprocess_images(
 def preprocess_case(
     case: TrainingCase, description: dict[str, Any], plans_file: Path, configuration: str, folder: Path
 ) -> None:
-    """Let nnU-Net's preprocessor write a case, and move its files to their names when all are there."""
+    """Preprocess a case with nnU-Net, and move its files into place when all are written."""
     plans = PlansManager(str(plans_file))
     chosen = plans.get_configuration(configuration)
     partial = made_folder(folder / PARTIAL_FOLDER)
@@ -95,18 +95,18 @@ def preprocess_case(
 
 
 def is_preprocessed(folder: Path, case: TrainingCase) -> bool:
-    """Whether a case is there whole, and newer than its files."""
+    """Whether the case is complete and newer than its source files."""
     files = [folder / f"{case.name}{suffix}" for suffix in SUFFIXES]
     return all(file.is_file() for file in files) and files[-1].stat().st_mtime > case.changed_last()
 
 
 def stamp_path(folder: Path) -> Path:
-    """The file that says what the images of a folder were made by; beside it, for nnU-Net wants no others inside."""
+    """The file that records what produced the images. It is next to the folder: nnU-Net wants no other files inside."""
     return folder.with_name(f"{STAMP_PREFIX}{folder.name}.json")
 
 
 def _stamp(plans: PlansManager, configuration: str, description: dict[str, Any]) -> dict[str, Any]:
-    """All that decides what the images look like; the network is no part of it."""
+    """Everything that affects the images. The network does not."""
     chosen = plans.get_configuration(configuration).configuration
     return {
         "configuration": {key: value for key, value in chosen.items() if key not in OF_THE_NETWORK},
@@ -119,12 +119,12 @@ def _stamp(plans: PlansManager, configuration: str, description: dict[str, Any])
 
 
 def _require_made_by(folder: Path, stamp: dict[str, Any]) -> None:
-    """Start anew if the folder's images were made by something else, or it is not known by what."""
+    """Start over if the folder's images were made by something else, or their origin is unknown."""
     path = stamp_path(folder)
     stamp = json.loads(json.dumps(stamp))
     with suppress(OSError, ValueError, AttributeError):
         made_by = json.loads(path.read_text(encoding="utf-8"))
-        for key in OF_THE_NETWORK:  # older stamps hold the patch
+        for key in OF_THE_NETWORK:  # older stamps contain the patch
             made_by["configuration"].pop(key, None)
         if made_by == stamp:
             return
@@ -134,7 +134,7 @@ def _require_made_by(folder: Path, stamp: dict[str, Any]) -> None:
 
 
 def _remove_strangers(folder: Path, names: set[str]) -> None:
-    """Remove cases that the dataset does not have any more, for nnU-Net trains on all that are there."""
+    """Remove cases that are no longer in the dataset: nnU-Net would train on them."""
     shutil.rmtree(folder / PARTIAL_FOLDER, ignore_errors=True)
     for path in folder.glob(f"*{SUFFIXES[0]}"):
         name = path.name.removesuffix(SUFFIXES[1]).removesuffix(SUFFIXES[0])
@@ -148,7 +148,7 @@ def _remove_files(folder: Path, case: str) -> None:
 
 
 def _copy_truth(cases: Sequence[TrainingCase], description: dict[str, Any], folder: Path) -> None:
-    """Copy label maps that are not there, or older."""
+    """Copy label maps that are missing or outdated."""
     made_folder(folder)
     for case in cases:
         place = folder / f"{case.name}{description['file_ending']}"

@@ -1,20 +1,12 @@
 """The training cases of a dataset in nnU-Net's raw layout."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
-from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
-
-from stunet.errors import FileError, UserError, listed
-from stunet.files import read_json_object
-
-ENDINGS_2D = (".png", ".bmp", ".jpg", ".jpeg")
-"""Of images that nnU-Net reads and that have no third dimension."""
+from stunet.errors import FileError, listed
+from stunet.plans.raw_dataset import DESCRIPTION, LABEL, Files, RawDataset, read_raw_dataset
 
 
 @dataclass(frozen=True)
@@ -23,8 +15,8 @@ class TrainingCase:
 
     Attributes:
         name: of the case.
-        images: a file for each channel.
-        label: the file of its labels.
+        images: one file per channel.
+        label: the label file.
     """
 
     name: str
@@ -37,7 +29,7 @@ class TrainingCase:
         return tuple(Path(file) for file in (*self.images, self.label))
 
     def changed_last(self) -> float:
-        """When one of its files was last changed, in seconds since the epoch.
+        """Time of the last change to any of its files, in seconds since the epoch.
 
         Raises:
             UserError: a file is missing.
@@ -45,7 +37,7 @@ class TrainingCase:
         return max(stat.st_mtime for stat in self._stats())
 
     def signature(self) -> list[list[int]]:
-        """Size and time of change (ns) of each file; another signature means that the case has changed.
+        """Size and modification time (ns) of each file. If it differs, the case has changed.
 
         Raises:
             UserError: a file is missing.
@@ -59,79 +51,58 @@ class TrainingCase:
             raise FileError(f"{self.name}: {error.filename}: there is no such file.") from error
 
 
-def find_cases(raw: Path) -> tuple[dict[str, Any], list[TrainingCase]]:
-    """The content of `dataset.json`, and the cases in nnU-Net's order.
+def find_cases(raw: Path) -> tuple[RawDataset, list[TrainingCase]]:
+    """Read the dataset's description and find its cases, in nnU-Net's order.
 
     Raises:
-        UserError: no `dataset.json`, one that nnU-Net cannot use, files that are missing or no images, no case, or
-            another number than `dataset.json` states.
+        UserError: a `dataset.json` that nnU-Net cannot use, files that are missing or not images, no case, or another
+            number of cases than `dataset.json` states.
     """
-    path = raw / "dataset.json"
-    if not path.is_file():
-        raise FileError(f"{raw} has no dataset.json, so it isn't a dataset in nnU-Net's raw layout.")
-    description = read_json_object(path)
-    missing = [key for key in ("labels", "channel_names", "numTraining", "file_ending") if key not in description]
-    if missing:
-        raise FileError(f"{path} has no {' and no '.join(missing)}, which nnU-Net needs.")
-    expected_labels(description)
-    _require_number(description["numTraining"], path)
-    if "dataset" not in description:
-        _require_named_images(raw / "imagesTr", description["file_ending"])
-    found = get_filenames_of_train_images_and_targets(str(raw), description)
-    cases = [TrainingCase(str(name), tuple(files["images"]), files["label"]) for name, files in found.items()]
-    if not cases or len(cases) != description["numTraining"]:
+    dataset = read_raw_dataset(raw)
+    path = raw / DESCRIPTION
+    if dataset.problems:
+        raise FileError(f"{path}: {' '.join(dataset.problems)}")
+    dataset.require_no_hidden_images()
+    files = {name: found for name, found in dataset.training_files().items() if set(found) - {LABEL}}
+    if not files:
+        raise FileError(f"{raw} has no training image that ends in {dataset.file_ending} (file_ending, {DESCRIPTION}).")
+    _require_channels(files, dataset)
+    _require_labels(files, dataset)
+    if len(files) != dataset.stated_cases:
         raise FileError(
-            f"{path} states {description['numTraining']} training cases (numTraining), but there are {len(cases)}: "
-            f"{listed(case.name for case in cases)}. Correct the number, or the files."
+            f"{path} states {dataset.stated_cases} training cases (numTraining), but there are {len(files)}: "
+            f"{listed(files)}. Correct the number, or the files."
         )
-    _require_labels(cases)
-    return description, cases
+    channels = dataset.channel_numbers
+    cases = [
+        TrainingCase(name, tuple(str(found[channel]) for channel in channels), str(found[LABEL]))
+        for name, found in files.items()
+    ]
+    return dataset, cases
 
 
-def _require_number(stated: Any, path: Path) -> None:
-    if not isinstance(stated, int) or isinstance(stated, bool):
-        raise FileError(f"{path} states numTraining as {stated!r}, which is no whole number; write it without quotes.")
-
-
-def _require_named_images(folder: Path, ending: str) -> None:
-    """Refuse files of which nnU-Net would make cases of other names, or whose kind has no third dimension."""
-    if ending.lower() in ENDINGS_2D:
-        raise UserError(f"Images that end with {ending} are 2D, and stunet's networks are 3D; {folder} needs volumes.")
-    names = sorted(path.name for path in folder.glob(f"*{ending}"))
-    hidden = [name for name in names if name.startswith(".")]
-    if hidden:
-        raise FileError(
-            f"{folder} holds hidden files, which are no images: {listed(hidden)}. macOS writes such files (._*). "
-            f"Remove them: find '{folder.parent}' -name '._*' -delete"
-        )
-    unnumbered = [name for name in names if not re.search(r"_\d{4}$", name.removesuffix(ending))]
+def _require_channels(files: Mapping[str, Files], dataset: RawDataset) -> None:
+    unnumbered = [found[""] for found in files.values() if "" in found]
+    ending = dataset.file_ending
     if unnumbered:
+        name = unnumbered[0].name.removesuffix(ending)
         raise FileError(
-            f"{folder}: {len(unnumbered)} of {len(names)} images have no channel number: {listed(unnumbered)}. Call "
-            f"them {unnumbered[0].removesuffix(ending)}_0000{ending}, and so on."
+            f"{unnumbered[0].parent}: {len(unnumbered)} images have no channel number: "
+            f"{listed(path.name for path in unnumbered)}. Call them {name}_0000{ending}, and so on."
+        )
+    expected = set(dataset.channel_numbers)
+    wrong = {name: sorted(set(found) - {LABEL}) for name, found in files.items() if set(found) - {LABEL} != expected}
+    if wrong:
+        raise FileError(
+            f"{dataset.folder / DESCRIPTION} names the channels {', '.join(sorted(expected))}, but {len(wrong)} of "
+            f"{len(files)} cases have others: {listed(f'{name} ({listed(found)})' for name, found in wrong.items())}."
         )
 
 
-def _require_labels(cases: Sequence[TrainingCase]) -> None:
-    absent = [case.name for case in cases if not Path(case.label).is_file()]
+def _require_labels(files: Mapping[str, Files], dataset: RawDataset) -> None:
+    absent = [name for name, found in files.items() if LABEL not in found or not found[LABEL].is_file()]
     if absent:
         raise FileError(
-            f"{len(absent)} of {len(cases)} cases have no label map in {Path(cases[0].label).parent}: "
-            f"{listed(absent, len(absent))}."
+            f"{dataset.folder}: {len(absent)} of {len(files)} cases have no label map (labelsTr/CASE"
+            f"{dataset.file_ending}, or as {DESCRIPTION} names it): {listed(absent, len(absent))}."
         )
-
-
-def expected_labels(description: dict[str, Any]) -> list[int]:
-    """All integers that a label map may hold.
-
-    Raises:
-        UserError: labels that nnU-Net cannot use.
-    """
-    try:
-        manager = LabelManager(description["labels"], description.get("regions_class_order"))
-        labels = [*manager.all_labels, *([manager.ignore_label] if manager.ignore_label is not None else [])]
-    except (AssertionError, RuntimeError, AttributeError, TypeError, ValueError) as error:
-        raise FileError(f"nnU-Net refuses the labels of dataset.json: {error}") from error
-    if not np.all(np.diff(labels) == 1):
-        raise FileError(f"The labels of dataset.json should count from 0 without a gap, not {labels}.")
-    return [int(label) for label in labels]

@@ -1,7 +1,7 @@
-"""The paper's trainings, as numbers: from scratch, pre-training and fine-tuning (sections 3.4 and 4).
+"""The paper's hyperparameters for training from scratch, pre-training and fine-tuning (sections 3.4 and 4).
 
-Section 4.1 trains the systems that it compares with for as many epochs within nnU-Net, each with the optimiser, the
-learning rate and its decay that its own paper reports.
+Section 4.1 trains the systems it compares with inside nnU-Net, for as many epochs, each with the optimiser, learning
+rate and schedule of its own paper.
 """
 
 from collections.abc import Sequence
@@ -13,41 +13,44 @@ from stunet.networks.registry import find_network
 from stunet.training.settings import TrainingSettings
 
 FLAT_LEARNING_RATE = 1e-3
-"""Of all parameters, in the fine-tuning trainers of the official code (uni-medical/STU-Net)."""
+"""Learning rate of all parameters in the fine-tuning trainers of the official code (uni-medical/STU-Net)."""
 
 OptimizerName = Literal["sgd", "adamw"]
 ScheduleName = Literal["polynomial", "cosine"]
 
 NNUNET_WEIGHT_DECAY = 3e-5
-"""nnU-Net's own (Isensee et al., 2021), and nnFormer's, which was trained within it."""
+"""nnU-Net's default (Isensee et al., 2021), also used by nnFormer, which was trained inside nnU-Net."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long, how fast and on what a network is trained; "section 4" is its paragraph on implementation details.
+    """Hyperparameters of a training. "Section 4" means its paragraph on implementation details.
 
     Attributes:
         name: "scratch", "pretrain" or "finetune", or the kind of network that it is for.
-        epochs: how many; the learning rates decay over them, see `schedule`.
+        epochs: number of epochs; the learning rates decay over them, see `schedule`.
         iterations_per_epoch: 250 (section 4, and nnU-Net).
-        learning_rate: the first one, 0.01 (section 4; AutoPET alone was trained with 0.001).
-        body_learning_rate_factor: all but the heads learns at this fraction of `learning_rate`; 0.1 in fine-tuning
-            (section 3.4).
-        freeze_encoder: the encoder does not learn at all: it stays as it is when the training starts.
-        optimizer: "sgd", with Nesterov's momentum (section 4), or "adamw".
-        schedule: "polynomial", each learning rate is its first one times (1 - epoch / epochs) ** 0.9 (section 4); or
-            "cosine", half a wave down to 0.
-        warm_up: part of the epochs in which the learning rates rise in equal steps; the decay comes after it.
-        momentum: of SGD; 0.99 (section 4). AdamW has torch's own betas.
-        weight_decay: 1e-3 (section 4; nnU-Net's own is 3e-5).
-        mirror: augment by mirrored copies (section 4; Table 8 shows that pre-training needs it).
-        paper_transforms: additive brightness and elastic deformation, which section 4 names for all its trainings and
-            nnU-Net's defaults leave out, as did the published code. The other four that it names (gamma, rotation,
+        learning_rate: the initial one, 0.01 (section 4; only AutoPET was trained with 0.001).
+        body_learning_rate_factor: everything but the heads learns at this fraction of `learning_rate`; 0.1 in
+            fine-tuning (section 3.4).
+        freeze_encoder: do not train the encoder; it keeps its initial weights.
+        optimizer: "sgd", with Nesterov momentum (section 4), or "adamw".
+        schedule: "polynomial", where each learning rate is its initial one times (1 - epoch / epochs) ** 0.9
+            (section 4); or "cosine", half a wave down to 0.
+        warm_up: fraction of the epochs in which the learning rates rise in equal steps, before the decay.
+        momentum: of SGD; 0.99 (section 4). AdamW uses torch's default betas.
+        weight_decay: 1e-3 (section 4; nnU-Net's default is 3e-5).
+        mirror: augment by mirroring (section 4; Table 8 shows that pre-training needs it).
+        paper_transforms: additive brightness and elastic deformation, which section 4 names for all its trainings, but
+            nnU-Net's defaults and the published code leave out. The other four that it names (gamma, rotation,
             scaling, mirror) are among nnU-Net's defaults.
-        batch_size: images in a batch; None takes the plan's (section 4: 2).
-        patch: voxels (Z, Y, X) of an image in a batch; None takes the plan's, as section 4 does but for pre-training.
+        batch_size: images per batch; None uses the plan's (section 4: 2).
+        patch: voxels (Z, Y, X) of an image in a batch; None uses the plan's, as section 4 does except for pre-training.
         spacing: mm (Z, Y, X) of the images that the recipe is meant for; None means any.
         classes: foreground classes of the dataset that the recipe is meant for; None means any.
+        foreground: fraction of a batch's samples that are centred on foreground; nnU-Net's default is 0.33.
+        class_weights: of the classes in the cross-entropy, background first; None weights all equally.
+        patience: stop after this many epochs without a better moving average of the pseudo-Dice; None: never.
     """
 
     name: str
@@ -67,21 +70,37 @@ class Recipe:
     patch: tuple[int, int, int] | None = None
     spacing: tuple[float, float, float] | None = None
     classes: int | None = None
+    foreground: float = 0.33
+    class_weights: tuple[float, ...] | None = None
+    patience: int | None = None
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.iterations_per_epoch, self.batch_size or 1, *(self.patch or (1,))) < 1:
-            raise UserError("Epochs, iterations, batch size and patch must be 1 or more.")
-        if not (self.learning_rate > 0 and self.body_learning_rate_factor >= 0 and self.weight_decay >= 0):
-            raise UserError(
-                "The learning rate must be above 0, its factor for the body and the weight decay not below."
-            )
-        if not 0 <= self.warm_up < 1:
-            raise UserError(f"The warm-up is a part of the epochs, from 0 to below 1, not {self.warm_up}.")
-        if not 0 < self.momentum < 1:
-            raise UserError(f"The momentum lies between 0 and 1 (Nesterov's), not at {self.momentum}.")
+        """Raise UserError for invalid values."""
+        counts = (self.epochs, self.iterations_per_epoch, self.batch_size, self.patience, *(self.patch or ()))
+        weights = (1.0,) if self.class_weights is None else self.class_weights
+        rules = (
+            (
+                all(count is None or count >= 1 for count in counts),
+                "Epochs, iterations, batch size, patch and --patience must be 1 or more.",
+            ),
+            (
+                self.learning_rate > 0 and self.body_learning_rate_factor >= 0 and self.weight_decay >= 0,
+                "The learning rate must be above 0; its factor for the body and the weight decay 0 or more.",
+            ),
+            (0 <= self.warm_up < 1, f"The warm-up must be a fraction from 0 to below 1, not {self.warm_up}."),
+            (0 < self.momentum < 1, f"The momentum must be between 0 and 1 (Nesterov), not {self.momentum}."),
+            (0 <= self.foreground <= 1, f"--foreground must be a fraction from 0 to 1, not {self.foreground}."),
+            (
+                min(weights, default=0) >= 0 < sum(weights),
+                "--class-weights must be 0 or more, and not all of them 0.",
+            ),
+        )
+        for holds, sentence in rules:
+            if not holds:
+                raise UserError(sentence)
 
     def with_changes(self, **changes: Any) -> "Recipe":
-        """The recipe with those of `changes` that are not None.
+        """The recipe with all `changes` that are not None.
 
         >>> RECIPES["scratch"].with_changes(epochs=40, mirror=None).epochs
         40
@@ -89,7 +108,7 @@ class Recipe:
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
     def at_one_rate(self) -> "Recipe":
-        """Fine-tuning as the official code does it: body and heads at `FLAT_LEARNING_RATE`.
+        """Fine-tuning as in the official code: body and heads at `FLAT_LEARNING_RATE`.
 
         Raises:
             UserError: the recipe is not for fine-tuning.
@@ -100,16 +119,17 @@ class Recipe:
 
     @property
     def iterations(self) -> int:
-        """Of the whole training."""
+        """Number of iterations of the whole training."""
         return self.epochs * self.iterations_per_epoch
 
     def lines(self) -> list[str]:
-        """The recipe for people: one line for each field.
+        """The recipe in readable form, one line per field.
 
         >>> RECIPES["finetune"].lines()[4]
         'body learning rate factor: 0.1'
         """
-        return [f"{name.replace('_', ' ')}: {spoken(value)}" for name, value in asdict(self).items()]
+        values = {name: spoken(UNSET.get(name) if value is None else value) for name, value in asdict(self).items()}
+        return [f"{name.replace('_', ' ')}: {value}" for name, value in values.items()]
 
 
 UNETR = Recipe(
@@ -130,8 +150,9 @@ RECIPES: dict[str, Recipe] = {
             "pretrain", epochs=4000, batch_size=2, patch=(128, 128, 128), spacing=(1.5, 1.5, 1.5), classes=104
         ),  # section 3.4: 4000 epochs with mirroring; section 4: the patch; 104 classes of TotalSegmentator at 1.5 mm
         Recipe("finetune", body_learning_rate_factor=0.1),
+        Recipe("warmup", learning_rate=FLAT_LEARNING_RATE, warm_up=0.05),
         Recipe("nnunet", weight_decay=NNUNET_WEIGHT_DECAY),
-        Recipe("unet3d", weight_decay=NNUNET_WEIGHT_DECAY),  # its paper states no numbers: nnU-Net's
+        Recipe("unet3d", weight_decay=NNUNET_WEIGHT_DECAY),  # its paper states no values: nnU-Net's
         Recipe("nnformer", weight_decay=NNUNET_WEIGHT_DECAY),  # Zhou et al., 2021, section 4: nnU-Net's
         UNETR,
         replace(UNETR, name="swin_unetr", learning_rate=8e-4),  # Hatamizadeh et al., 2021; AdamW is the official code's
@@ -141,10 +162,10 @@ RECIPES: dict[str, Recipe] = {
 
 
 def find_recipe(name: str) -> Recipe:
-    """One of `RECIPES`.
+    """Look up a recipe in `RECIPES`.
 
     Raises:
-        UserError: another name.
+        UserError: an unknown name.
     """
     if name not in RECIPES:
         raise UnknownNameError.of("recipe", name, RECIPES)
@@ -168,10 +189,10 @@ def recipe_of(network: str) -> Recipe:
 
 
 def recipe_for(settings: TrainingSettings) -> Recipe:
-    """The recipe that a training follows: the one it names, or that of its start and its network, with its own numbers.
+    """The recipe of a training: the one it names, or the default for its start and network, with its own numbers.
 
     Raises:
-        UserError: an unknown recipe or network, or numbers with which nothing can be trained.
+        UserError: an unknown recipe or network, or invalid numbers.
     """
     schedule = settings.schedule
     name = schedule.recipe or ("finetune" if settings.start.model else recipe_of(settings.task.size or "small").name)
@@ -183,7 +204,7 @@ def recipe_for(settings: TrainingSettings) -> Recipe:
 
 
 def departures(recipe: Recipe, spacing: Sequence[float], classes: int) -> list[str]:
-    """What differs between the data at hand and the data that a recipe is meant for, a sentence each.
+    """One sentence for each difference between this data and the data that a recipe is meant for.
 
     Args:
         recipe: the recipe.
@@ -201,8 +222,12 @@ def departures(recipe: Recipe, spacing: Sequence[float], classes: int) -> list[s
     return sentences
 
 
+UNSET = {"class_weights": "1 each", "patience": "no limit"}
+"""What None means for these fields. For all others it means the plan's value."""
+
+
 def spoken(value: Any) -> str:
-    """A setting's value for people.
+    """A setting's value in readable form.
 
     >>> spoken(True), spoken(None), spoken((128, 96, 96))
     ('on', 'of the plan', '128 x 96 x 96')

@@ -1,4 +1,4 @@
-"""nnU-Net's trainer, which can stop after any step and resume there with the same bits."""
+"""An nnU-Net trainer that can stop after any step and resume with bit-identical results."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,9 +18,9 @@ from stunet.training.settings import TrainingSettings
 
 
 def put_together(network: nn.Module, optimizer: torch.optim.Optimizer, keep: bool) -> tuple[Any, Any]:
-    """What nnU-Net asks of a sharded network and of its optimiser to save them: `state_dict`, of whole CPU tensors.
+    """Wrap a sharded network and its optimiser so that nnU-Net can save them: `state_dict` returns whole CPU tensors.
 
-    All ranks must call it. Those that do not `keep` the tensors get none: they need not have room for them.
+    All ranks must call it. Those that do not `keep` the tensors get none, because they may not have memory for them.
     """
     weights = {name: tensor.cpu() for name, tensor in whole_weights(network) if keep}
     kept: dict[str, Any] = optimizer.state_dict()
@@ -34,13 +34,13 @@ def put_together(network: nn.Module, optimizer: torch.optim.Optimizer, keep: boo
 
 
 class ResumableTrainer(nnUNetTrainer):
-    """Writes and reads our checkpoints, and nnU-Net's for its tools, of a network that lies whole or in parts.
+    """Writes and reads our checkpoints, and writes nnU-Net's for its tools, whether the network is whole or sharded.
 
     Attributes:
-        process: this one among those that train.
+        process: this process among those that train.
         settings: the options of the run.
-        size: the STU-Net that is built whatever the plans' network; None builds what our plans say.
-        epoch_losses: of the steps done in this epoch.
+        size: the STU-Net to build, regardless of the plans' network; None builds the network of our plans.
+        epoch_losses: losses of the steps done in this epoch.
     """
 
     network: nn.Module
@@ -58,24 +58,24 @@ class ResumableTrainer(nnUNetTrainer):
 
     @property
     def strategy(self) -> Strategy:
-        """How the network is spread over several processes: as asked for, or by its size, see `STRATEGIES`."""
+        """How the network is distributed over several processes: as requested, or by its size, see `STRATEGIES`."""
         asked = self.settings.hardware.strategy
         return STRATEGIES.get(self.size or "", "ddp") if asked == "auto" else asked
 
     @property
     def bare_network(self) -> Network:
-        """The network itself, without what was wrapped around it to compile or to distribute it."""
+        """The network itself, without the wrappers for compilation and distribution."""
         return unwrapped(self.network)
 
     @property
     def is_sharded(self) -> bool:
-        """Whether each process holds a part of the network only."""
+        """Whether each process stores only a part of the network."""
         return self.process.world_size > 1 and self.strategy == "fsdp"
 
     def save_checkpoint(self, filename: str) -> None:
-        """nnU-Net's own, under a temporary name first: an interrupted write never costs the previous checkpoint."""
+        """Save nnU-Net's checkpoint under a temporary name first, so that a failed write keeps the previous one."""
         if self.disable_checkpointing:
-            super().save_checkpoint(filename)  # writes nothing, and says so
+            super().save_checkpoint(filename)  # writes nothing, and prints so
             return
         spread = self.network, self.optimizer
         if self.is_sharded:
@@ -91,7 +91,7 @@ class ResumableTrainer(nnUNetTrainer):
         wait_for_all_ranks()
 
     def save_state(self) -> Path:
-        """Write all that is needed to go on from here to the bit, and keep the checkpoint before.
+        """Save everything needed to continue from here bit for bit, and keep the previous checkpoint.
 
         Returns:
             The checkpoint's folder.
@@ -109,24 +109,24 @@ class ResumableTrainer(nnUNetTrainer):
         return folder / checkpoint_folder.NEWEST
 
     def state(self) -> TrainingState:
-        """Where the training stands, but for its tensors."""
+        """The progress of the training, without tensors."""
         done = {key: plain(values[: self.current_epoch]) for key, values in self.logger.get_checkpoint().items()}
         scaler: dict[str, Any] = {} if self.grad_scaler is None else self.grad_scaler.state_dict()
         axes: list[int] = list(self.inference_allowed_mirroring_axes or ())
         return TrainingState(self.current_epoch, list(self.epoch_losses), plain(self._best_ema), done, scaler, axes)
 
     def load_state(self, checkpoint: TrainingCheckpoint) -> None:
-        """Go on from what `save_state` wrote; the trainer is initialised.
+        """Continue from what `save_state` wrote. The trainer must be initialised.
 
         Raises:
-            UserError: a checkpoint of another network.
+            UserError: the checkpoint is from another network.
         """
         load_into = sharded_checkpoint.load_into if self.is_sharded else checkpoint_folder.load_into
         load_into(checkpoint, self.bare_network, self.optimizer)
         self.restore(checkpoint.state)
 
     def restore(self, state: TrainingState) -> None:
-        """Stand where `state` says."""
+        """Restore the progress of `state`."""
         self.current_epoch, self.epoch_losses = state.epoch, list(state.epoch_losses)
         self._best_ema = state.best_ema
         self.inference_allowed_mirroring_axes = tuple(state.mirror_axes) or None  # type: ignore[assignment]
@@ -135,6 +135,6 @@ class ResumableTrainer(nnUNetTrainer):
             self.grad_scaler.load_state_dict(state.scaler)
 
     def last_checkpoint(self) -> Path | None:
-        """The newest of our own; None before the first."""
+        """The newest of our checkpoints; None before the first."""
         folder = Path(self.output_folder) / checkpoint_folder.NEWEST
         return folder if folder.is_dir() else None

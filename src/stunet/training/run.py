@@ -1,4 +1,4 @@
-"""One training run: a prepared dataset becomes an nnU-Net v2 model folder."""
+"""One training run: from a prepared dataset to an nnU-Net v2 model folder."""
 
 import json
 import math
@@ -16,38 +16,57 @@ import torch
 
 from stunet.errors import FileError, UnknownNameError, UserError
 from stunet.extras import from_extra
-from stunet.files import write_json
+from stunet.files import require_writable, write_json
 from stunet.folders import Folders, find_dataset
 from stunet.inference.backends.torch_backend import available_devices
 from stunet.networks.network import product_of
 from stunet.networks.registry import find_class, find_network
 from stunet.plans.network_spec import kind_of
 from stunet.training import environment
-from stunet.training.failures import explaining_files, explaining_killed_processes
-from stunet.training.parallel import Process, process_group
+from stunet.training.checkpoint_folder import TrainingCheckpoint
+from stunet.training.failures import explaining_files, explaining_killed_processes, explaining_lack_of_memory
+from stunet.training.parallel import process_group
 from stunet.training.planners import find_configuration, plans_name
 from stunet.training.precision import resolve_precision
 from stunet.training.recipes import Recipe, departures, recipe_for, spoken
-from stunet.training.resuming import RECORD_NAME, SUMMARY, checkpoint_to_resume, is_trained, recorded_settings
+from stunet.training.resuming import (
+    RECORD_NAME,
+    SUMMARY,
+    checkpoint_to_resume,
+    is_begun,
+    is_trained,
+    recorded_settings,
+    require_started_alike,
+)
 from stunet.training.settings import HardwareSettings, LoggingSettings, TaskSettings, TrainingSettings
 from stunet.training.splits import NUM_FOLDS, SPLITS_NAME, require_fitting_split
 from stunet.training.start import size_of, start_from
 from stunet.training.throughput import StepReport
 from stunet.training.trainer import STUNetTrainer
-from stunet.training.trainers import FINE_TUNERS, TRAINERS, STUNetTrainer_ft
+from stunet.training.trainers import trainer_for
+from stunet.training.validation import validate_again
 from stunet.weights.transfer_report import TransferReport
+
+START_NEEDS_MEMORY = (
+    "Stop other programs that use it, take a smaller --size, or spread the network over several GPUs (--strategy fsdp)."
+)
+
+VALIDATION_NEEDS_MEMORY = (
+    "The training itself is saved. Stop other programs that use the memory, and validate again with --validate-only "
+    "last, on the CPU with --device cpu if necessary."
+)
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Where the model lies and how good it is.
+    """The trained model and its score.
 
     Attributes:
         model_folder: an nnU-Net v2 model folder (plans.json, dataset.json, fold_*).
-        validation_dsc: mean foreground DSC over the fold's validation cases and the labels that they hold; None where
-            they hold none. Of fold "all" these are the training cases.
-        dsc_per_label: the same for each label value; None where no case holds the label or was given it.
-        seconds: of this run, validation included.
+        validation_dsc: mean foreground DSC over the fold's validation cases and the labels present in them; None if
+            there are none. For fold "all" these are the training cases.
+        dsc_per_label: the same for each label value; None if the label is absent in all references and predictions.
+        seconds: of this run, including validation.
     """
 
     model_folder: Path
@@ -62,53 +81,70 @@ def train(
     on_transfer: Callable[[TransferReport], None] = lambda report: None,
     on_start: Callable[[], None] = lambda: None,
 ) -> TrainingResult:
-    """Train, then validate with nnU-Net's own predictor; where torchrun started this process, together with the others.
+    """Train, then validate with nnU-Net's own predictor. If torchrun started this process, it works with the others.
 
     Args:
         settings: what to do.
         on_step: called after each step.
-        on_transfer: called with the report on the weights that the training starts with.
-        on_start: called once dataset, plans and options are found to suit each other.
+        on_transfer: called with the report on the initial weights.
+        on_start: called once dataset, plans and options are known to fit together.
 
     Raises:
-        UserError: a dataset that isn't prepared, a finished or missing run to resume, a device that isn't there, a loss
-            that is no number any more, too little memory.
-        TrainingStopped: SIGTERM or Ctrl-C came; a checkpoint was saved.
+        UserError: the dataset is not prepared, the run to resume is finished or missing, the device does not exist, the
+            loss is not finite, or memory runs out.
+        TrainingStopped: SIGTERM or Ctrl-C was received; a checkpoint was saved.
     """
-    settings = _decided(settings)
+    settings = decided(settings)
     _check(settings)
     folders = environment.set_nnunet_environment()
-    with process_group(settings.hardware.device) as process, explaining_files(folders.results):
+    require_writable(folders.results)
+    with (
+        process_group(settings.hardware.device) as process,
+        explaining_files(folders.results),
+        environment.loading_processes(settings.hardware.workers),
+    ):
         start = time.perf_counter()
-        _set_variables(settings, process)
+        # nnU-Net reads this variable; only one process sends the log
+        os.environ["nnUNet_wandb_enabled"] = str(int(settings.logging.wandb and process.is_first))
         if process.device.type == "cuda":
             torch.backends.cudnn.benchmark = True  # as nnU-Net's own command does
+            torch.backends.cudnn.allow_tf32 = settings.hardware.precision != "float32"  # TF32 has 10 bits of fraction
         torch.manual_seed(settings.task.seed)
-        trainer = build_trainer(settings, folders)
+        with explaining_lack_of_memory(START_NEEDS_MEMORY):
+            trainer = build_trainer(settings, folders)
         on_start()
+        if settings.task.validate_only is not None:
+            return _validate_again(trainer, settings.task.validate_only, start)
         if on_step is not None:
             trainer.on_step = on_step
         if settings.start.model is not None and not settings.task.resume:
             on_transfer(start_from(trainer, settings.start))
         _write_record(trainer, seconds=0.0, finished=False)
         with explaining_killed_processes():
-            if not is_trained(Path(trainer.output_folder), trainer.current_epoch, trainer.num_epochs):
+            if not is_trained(Path(trainer.output_folder), trainer.state(), trainer.recipe):
                 trainer.run_training()
-            trainer.perform_actual_validation()
+            with explaining_lack_of_memory(VALIDATION_NEEDS_MEMORY):
+                trainer.perform_actual_validation()
         seconds = time.perf_counter() - start
         _write_record(trainer, seconds, finished=True)
-        return read_result(Path(trainer.output_folder), seconds)
+        return read_result(Path(trainer.output_folder) / SUMMARY, seconds)
 
 
-def _decided(settings: TrainingSettings) -> TrainingSettings:
-    """With a size and a device where they were left open."""
+def _validate_again(trainer: STUNetTrainer, which: Literal["last", "best"], start: float) -> TrainingResult:
+    with explaining_killed_processes(), explaining_lack_of_memory(VALIDATION_NEEDS_MEMORY):
+        folder = validate_again(trainer, which)
+    return read_result(folder / Path(SUMMARY).name, time.perf_counter() - start)
+
+
+def decided(settings: TrainingSettings) -> TrainingSettings:
+    """The settings with size and device filled in if they were left open."""
     task, hardware, model = settings.task, settings.hardware, settings.start.model
     if task.size is None:
         task = replace(task, size="small" if model is None else size_of(model))
     if hardware.device == "auto":
         hardware = replace(hardware, device=default_device())
     elif hardware.device.startswith("cuda:") and hardware.device in available_devices():
-        # nnU-Net's trainer takes the first GPU that it sees
+        # nnU-Net's trainer uses the first visible GPU
         os.environ["CUDA_VISIBLE_DEVICES"] = hardware.device.removeprefix("cuda:")
         hardware = replace(hardware, device="cuda")
     return replace(settings, task=task, hardware=hardware)
@@ -119,35 +155,28 @@ def default_device() -> Literal["cuda", "cpu"]:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _set_variables(settings: TrainingSettings, process: Process) -> None:
-    """What nnU-Net reads from its environment; one of several processes sends the log."""
-    if settings.hardware.workers is not None:
-        os.environ["nnUNet_n_proc_DA"] = str(settings.hardware.workers)
-    os.environ["nnUNet_wandb_enabled"] = str(int(settings.logging.wandb and process.is_first))
-
-
 def _check(settings: TrainingSettings) -> None:
-    """Refuse what cannot be done on any dataset.
+    """Refuse options that no dataset allows.
 
     Raises:
-        UserError: it names the option.
+        UserError: the message names the option.
     """
     assert settings.task.size is not None
     find_network(settings.task.size)
     start, fold = settings.start, settings.task.fold
     if start.model is None and (start.keep_head or start.divide_channels):
-        raise UserError("--keep-head and --divide-channels say how --from takes weights over: give --from, too.")
+        raise UserError("--keep-head and --divide-channels change how --from loads weights: give --from, too.")
     if fold != "all" and not (isinstance(fold, int) and fold >= 0):
         raise UserError(f"A fold is 0, 1, 2, 3, 4 or all, not {fold!r}.")
     if settings.hardware.accumulate < 1:
-        raise UserError("A batch has 1 part or more (--accumulate).")
+        raise UserError("--accumulate must be 1 or more.")
     _check_machine(settings.hardware)
     _check_logging(settings.logging)
 
 
 def _check_logging(logging: LoggingSettings) -> None:
     if logging.save_every < 1 or logging.picture_every < 0:
-        raise UserError("--save-every is 1 or more, and --picture-every is 0 or more.")
+        raise UserError("--save-every must be 1 or more, and --picture-every 0 or more.")
     for module, is_asked_for in (("tensorboard", logging.tensorboard), ("wandb", logging.wandb)):
         if is_asked_for:
             with from_extra(module):
@@ -155,24 +184,35 @@ def _check_logging(logging: LoggingSettings) -> None:
 
 
 def _check_machine(hardware: HardwareSettings) -> None:
-    """Refuse a device that this machine lacks, and a precision that the device lacks."""
+    """Refuse a device that this machine does not have, and a precision that the device does not support."""
     present = available_devices()
     if hardware.device not in present:
         raise UnknownNameError.of("device", hardware.device, ["auto", *present])
     if hardware.workers is not None and hardware.workers < 0:
-        raise UserError(f"{hardware.workers} processes cannot load; --workers is 0 or more.")
-    if hardware.precision == "float32" and hardware.device.startswith("cuda"):
-        raise UserError("nnU-Net trains in half precision on a CUDA GPU; --precision float32 is for the CPU.")
+        raise UserError(f"--workers must be 0 or more, not {hardware.workers}.")
     resolve_precision(hardware.precision, torch.device(hardware.device))
 
 
-def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer:
-    """The initialised trainer of a run, resumed where asked for.
+def fold_folder(settings: TrainingSettings) -> Path:
+    """The fold's folder of a training with these settings, which must have a size.
 
     Raises:
-        UserError: a dataset that isn't prepared, or a folder that holds a run already.
+        UserError: the dataset is not prepared.
     """
-    settings = _decided(settings)
+    folders, task = environment.set_nnunet_environment(), settings.task
+    dataset, size = find_dataset(task.dataset, folders.preprocessed), str(task.size)
+    trainer = trainer_for(recipe_for(settings).name, size).__name__
+    model = f"{trainer}__{plans_name(size, task.plan)}__{task.configuration}"
+    return folders.results / dataset / model / f"fold_{task.fold}"
+
+
+def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer:
+    """The initialised trainer of a run, resumed if requested.
+
+    Raises:
+        UserError: the dataset is not prepared, or the folder already contains a run.
+    """
+    settings = decided(settings)
     task, recipe = settings.task, recipe_for(settings)
     name = find_dataset(task.dataset, folders.preprocessed)
     plans_file = folders.preprocessed / name / f"{plans_name(str(task.size), task.plan)}.json"
@@ -183,11 +223,11 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
     plans["configurations"][task.configuration] = configuration
     _require_images(plans_file.parent, configuration["data_identifier"], task)
     _put_into_plan(recipe, settings.hardware.accumulate, configuration)
-    plans["continue_training"] = task.resume
+    plans["continue_training"] = task.resume or task.validate_only is not None
     dataset = json.loads((plans_file.parent / "dataset.json").read_text())
+    checkpoint = _checkpoint(fold_folder(settings), settings, recipe)
     device = torch.device(settings.hardware.device)
-    trainer = trainer_class(settings)(plans, task.configuration, task.fold, dataset, device)
-    checkpoint = checkpoint_to_resume(Path(trainer.output_folder), settings, recipe)
+    trainer = trainer_for(recipe.name, str(task.size))(plans, task.configuration, task.fold, dataset, device)
     trainer.settings = settings
     trainer.follow(recipe)
     classes = len(trainer.label_manager.foreground_labels)
@@ -199,21 +239,21 @@ def build_trainer(settings: TrainingSettings, folders: Folders) -> STUNetTrainer
     return trainer
 
 
-def trainer_class(settings: TrainingSettings) -> type[STUNetTrainer]:
-    """The trainer whose name the results are filed under: `_ft` where the body learns more slowly than the heads.
-
-    Sizes of STU-Net have trainers of their own; other networks are built by the one that builds what its plans say.
-    """
-    if recipe_for(settings).name == "finetune":
-        return FINE_TUNERS.get(settings.task.size or "", STUNetTrainer_ft)
-    return TRAINERS.get(settings.task.size or "", STUNetTrainer)
+def _checkpoint(fold: Path, settings: TrainingSettings, recipe: Recipe) -> TrainingCheckpoint | None:
+    """The checkpoint to resume from; None if there is nothing to resume or only validation is requested."""
+    if settings.task.validate_only is None:
+        return checkpoint_to_resume(fold, settings, recipe)
+    if not is_begun(fold):
+        raise FileError(f"There is no training in {fold} to validate. Leave --validate-only out to train.")
+    require_started_alike(fold, settings, recipe)
+    return None
 
 
 def _put_into_plan(recipe: Recipe, accumulate: int, configuration: dict[str, Any]) -> None:
-    """Batch size and patch, which nnU-Net reads from its plans wherever it needs them.
+    """Write batch size and patch into the plan's configuration, from which nnU-Net reads them.
 
     Raises:
-        UserError: a patch that the network's strides do not divide, or a batch of fewer images than parts.
+        UserError: the network's strides do not divide the patch, or the batch has fewer images than parts.
     """
     if recipe.batch_size is not None:
         configuration["batch_size"] = recipe.batch_size
@@ -228,11 +268,11 @@ def _put_into_plan(recipe: Recipe, accumulate: int, configuration: dict[str, Any
     if list(configuration["patch_size"]) == multiples:
         raise UserError(f"A patch of {spoken(multiples)} voxels leaves one voxel at the bottom; give a larger one.")
     if accumulate > configuration["batch_size"]:
-        raise UserError(f"A batch of {configuration['batch_size']} cannot be cut into {accumulate} parts.")
+        raise UserError(f"A batch of {configuration['batch_size']} cannot be divided into {accumulate} parts.")
 
 
 def _put_window_into_network(configuration: dict[str, Any]) -> list[int]:
-    """Tell a network that is built for one window the patch.
+    """Set the patch of a network that is built for one window size.
 
     Returns:
         The numbers (Z, Y, X) by which the patch must be divisible.
@@ -253,11 +293,11 @@ def _prepare_command(task: TaskSettings) -> str:
 
 
 def _require_images(prepared: Path, images: str, task: TaskSettings) -> None:
-    """Enough preprocessed cases for nnU-Net's split, or a stored split that fits them."""
+    """Require enough preprocessed cases for nnU-Net's split, or a stored split that fits them."""
     cases = [path.stem for path in (prepared / images).glob("*.pkl")]
     if not cases:
         raise FileError(
-            f"{prepared / images} holds no preprocessed images. Run: {_prepare_command(task)} -c {task.configuration}"
+            f"{prepared / images} has no preprocessed images. Run: {_prepare_command(task)} -c {task.configuration}"
         )
     if task.fold == "all":
         return
@@ -287,12 +327,12 @@ def _write_record(trainer: STUNetTrainer, seconds: float, finished: bool) -> Non
     write_json(Path(trainer.output_folder) / RECORD_NAME, record)
 
 
-def read_result(fold_folder: Path, seconds: float) -> TrainingResult:
-    """The result of a finished fold, from nnU-Net's own validation summary, in which an absent label is NaN."""
-    summary = json.loads((fold_folder / SUMMARY).read_text())
+def read_result(summary_file: Path, seconds: float) -> TrainingResult:
+    """Read the result of a fold from nnU-Net's validation summary, in which an absent label is NaN."""
+    summary = json.loads(summary_file.read_text())
     per_label = {label: _number(scores["Dice"]) for label, scores in summary["mean"].items()}
     known = [dsc for dsc in per_label.values() if dsc is not None]
-    return TrainingResult(fold_folder.parent, sum(known) / len(known) if known else None, per_label, seconds)
+    return TrainingResult(summary_file.parents[2], sum(known) / len(known) if known else None, per_label, seconds)
 
 
 def _number(value: float) -> float | None:

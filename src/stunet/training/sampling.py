@@ -1,12 +1,11 @@
-"""Which patch is seen when: a matter of (seed, stream, step, slot) alone.
+"""Which patch is used in which step. It depends only on (seed, stream, step, slot).
 
-A slot is a place in the global batch, the one that all ranks share. Case, box and augmentation of each slot are drawn
-by nnU-Net's own data loader from random numbers that are seeded for this slot of this step. So they depend neither on
-the number of worker processes, nor on the number of ranks, nor on what was drawn before: a resumed run goes on where it
-was.
+A slot is a position in the global batch, which all ranks share. nnU-Net's own data loader draws case, box and
+augmentation of each slot from random numbers that are seeded for this slot of this step. So they do not depend on the
+number of worker processes, the number of ranks, or earlier draws, and a resumed run continues exactly where it
+stopped.
 """
 
-import os
 import random
 import signal
 from collections.abc import Iterator, Sequence
@@ -24,17 +23,17 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from torch.utils.data import DataLoader, Dataset
 
 Stream = Literal["training", "validation"]
-"""Batches of the two kinds are drawn independently."""
+"""Training and validation batches are drawn independently."""
 
 STREAM_NUMBERS: dict[Stream, int] = {"training": 0, "validation": 1}
 
 Batch = dict[str, Any]
-"""nnU-Net's "data" (B, C, Z, Y, X), "target" (a list where there is deep supervision) and "keys" (the cases), and ours:
-"step" and "slots"."""
+"""nnU-Net's "data" (B, C, Z, Y, X), "target" (a list with deep supervision) and "keys" (the cases), and our "step" and
+"slots"."""
 
 
 def slots_of_rank(global_batch_size: int, rank: int = 0, world_size: int = 1) -> range:
-    """The slots of the global batch that fall to a rank: consecutive, and as even as nnU-Net divides them.
+    """The slots of the global batch that belong to a rank: consecutive, and divided as evenly as nnU-Net does.
 
     >>> slots_of_rank(5, 0, 2), slots_of_rank(5, 1, 2)
     (range(0, 3), range(3, 5))
@@ -45,7 +44,7 @@ def slots_of_rank(global_batch_size: int, rank: int = 0, world_size: int = 1) ->
 
 
 def is_foreground_slot(slot: int, global_batch_size: int, foreground_fraction: float) -> bool:
-    """Whether the patch of a slot must show foreground: nnU-Net's rule, on the global batch.
+    """Whether the patch of a slot must contain foreground: nnU-Net's rule, applied to the global batch.
 
     >>> is_foreground_slot(0, 2, 0.33), is_foreground_slot(1, 2, 0.33)
     (False, True)
@@ -54,34 +53,34 @@ def is_foreground_slot(slot: int, global_batch_size: int, foreground_fraction: f
 
 
 def sample_seeds(seed: int, stream: Stream, step: int, slot: int) -> np.ndarray:
-    """Eight 32-bit numbers that seed all that is random about one sample."""
+    """Eight 32-bit numbers that seed all random draws of one sample."""
     return np.random.SeedSequence((seed, STREAM_NUMBERS[stream], step, slot)).generate_state(8)
 
 
 def device_seed(seed: int, step: int, slot: int) -> int:
-    """What seeds the augmentation of one training sample where the device does it."""
+    """Seed for augmenting one training sample on the device."""
     high, low = sample_seeds(seed, "training", step, slot)[3:5]
     return int(high) << 32 | int(low)
 
 
 RandomState = tuple[Any, Any, torch.Tensor]
-"""Of numpy, Python, and torch on the CPU."""
+"""States of NumPy's, Python's and torch's CPU generators."""
 
 
 def random_state() -> RandomState:
-    """Where the three random number generators stand."""
+    """The states of the three random number generators."""
     return np.random.get_state(), random.getstate(), torch.get_rng_state()
 
 
 def set_random_state(state: RandomState) -> None:
-    """Let them stand there."""
+    """Restore the states of the three random number generators."""
     np.random.set_state(state[0])
     random.setstate(state[1])
     torch.set_rng_state(state[2])
 
 
 def seed_all(seeds: np.ndarray) -> None:
-    """Let them start from what `sample_seeds` gave."""
+    """Seed the three generators with the result of `sample_seeds`."""
     np.random.seed(seeds)
     random.seed(int(seeds[0]))
     torch.default_generator.manual_seed(int(seeds[1]) << 32 | int(seeds[2]))
@@ -89,7 +88,7 @@ def seed_all(seeds: np.ndarray) -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Whoever draws afterwards goes on as if nothing had been drawn within."""
+    """Restore the random state afterwards, so that draws inside do not affect later ones."""
     kept = random_state()
     try:
         yield
@@ -100,14 +99,14 @@ def undisturbed() -> Iterator[None]:
 class SeededBatches(Dataset):
     """Item `step` is this rank's part of the global batch of that step.
 
-    nnU-Net's loader makes it, as it makes a batch of one from the seeds of each slot: it first asks for the cases, and
-    then, before each sample, whether its patch must show foreground. Both questions are answered here.
+    nnU-Net's loader builds it, as a batch of one from the seeds of each slot. The loader first asks for the cases, and
+    then, before each sample, whether its patch must contain foreground. This class answers both questions.
 
     Args:
-        loader: nnU-Net's own, which draws boxes and holds the transforms; it is copied.
+        loader: nnU-Net's own, which draws boxes and has the transforms; it is copied.
         slots: this rank's, see `slots_of_rank`.
         global_batch_size: of all ranks.
-        foreground_fraction: of the global batch, whose patches must show foreground.
+        foreground_fraction: fraction of the global batch whose patches must contain foreground.
         seed: of the run.
         stream: "training" or "validation".
     """
@@ -126,7 +125,7 @@ class SeededBatches(Dataset):
         self.loader.transforms = without_timing(loader.transforms)
         self.loader.get_indices = self._draw_cases
         self.loader.get_do_oversample = self._start_sample
-        # nnU-Net may draw lots for each patch to show foreground, which needs no knowledge of the slot
+        # nnU-Net may decide on foreground at random for each patch, independently of the slot
         self.is_probabilistic = loader.get_do_oversample.__func__ is nnUNetDataLoader._probabilistic_oversampling
         self.slots = tuple(slots)
         self.global_batch_size = global_batch_size
@@ -143,7 +142,7 @@ class SeededBatches(Dataset):
         return {**batch, "step": step, "slots": self.slots}
 
     def _draw_cases(self) -> list[str]:
-        """A case for each slot, as nnU-Net draws one; the slot's random numbers wait there for its sample."""
+        """Draw a case for each slot as nnU-Net does, and keep the slot's random state for its sample."""
         cases: list[str] = []
         self._states = []
         for slot in self.slots:
@@ -153,7 +152,7 @@ class SeededBatches(Dataset):
         return cases
 
     def _start_sample(self, number: int) -> bool:
-        """Whether this sample's patch must show foreground; from here on the slot's random numbers are drawn."""
+        """Whether this sample's patch must contain foreground. From here on, the slot's random numbers are used."""
         set_random_state(self._states[number])
         if self.is_probabilistic:
             return self.loader._probabilistic_oversampling(number)
@@ -161,9 +160,9 @@ class SeededBatches(Dataset):
 
 
 def without_timing(transforms: BasicTransform | None) -> BasicTransform | None:
-    """A copy in which no transform measures which of two ways is faster: both give the same but for rounding.
+    """A copy in which no transform measures which of two implementations is faster. Both agree up to rounding.
 
-    nnU-Net's Gaussian blur does so, for each length of axis and kernel, in each process.
+    nnU-Net's Gaussian blur does this in each process, for each axis length and kernel size.
     """
     transforms = deepcopy(transforms)
     for transform in all_transforms(transforms):
@@ -173,7 +172,7 @@ def without_timing(transforms: BasicTransform | None) -> BasicTransform | None:
 
 
 def all_transforms(transform: BasicTransform | None) -> Iterator[BasicTransform]:
-    """A transform, and those within it."""
+    """Yield a transform and all transforms within it."""
     if transform is None:
         return
     yield transform
@@ -183,7 +182,7 @@ def all_transforms(transform: BasicTransform | None) -> Iterator[BasicTransform]
 
 
 def batches(dataset: SeededBatches, steps: range, workers: int, pin_memory: bool = False) -> Iterator[Batch]:
-    """The batches of `steps` in order, read ahead by `workers` processes; 0 reads each when it is asked for."""
+    """The batches of `steps` in order, prefetched by `workers` processes; 0 loads each on demand."""
     loader = DataLoader(
         dataset,
         batch_size=None,
@@ -201,19 +200,6 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _leave_signals_to_parent(worker: int) -> None:
-    """Clusters signal all processes of a job; the parent still needs its workers to finish a step and save."""
+    """Clusters signal all processes of a job, but the parent still needs its workers to finish a step and save."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def no_worker_processes() -> Iterator[None]:
-    """nnU-Net, which reads a variable when it makes its loaders, starts no processes for them within."""
-    kept = os.environ.get("nnUNet_n_proc_DA")
-    os.environ["nnUNet_n_proc_DA"] = "0"
-    try:
-        yield
-    finally:
-        del os.environ["nnUNet_n_proc_DA"]
-        if kept is not None:
-            os.environ["nnUNet_n_proc_DA"] = kept

@@ -1,13 +1,13 @@
-"""What `stunet train` can be told: each option is one field here, with its type, default and sentence.
+"""The options of `stunet train`. Each option is one field, with its type, default and help text.
 
-The command line nests these dataclasses, and the trainer holds them. This file imports neither torch nor nnU-Net. What
-an option that was left open ("auto", None) means is decided where it is used.
+The command line nests these dataclasses, and the trainer stores them. This module imports neither torch nor nnU-Net.
+Values left open ("auto", None) are resolved where they are used.
 """
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from tyro.conf import FlagCreatePairsOff, arg
+from tyro.conf import FlagCreatePairsOff, Suppress, arg
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,10 @@ class TaskSettings:
 
     dataset: Annotated[str, arg(aliases=["-d"])]
     """Number or name of a prepared dataset."""
-    fold: Annotated[int | str, arg(aliases=["-f"], metavar="FOLD")] = 0
-    """0 to 4, or all."""
+    fold: Annotated[int | str, Suppress] = 0
+    """0 to 4, or all. The command line has `--folds` for it."""
     size: Annotated[str | None, arg(aliases=["--network"])] = None
-    """tiny, small, base, large, huge, or another network, as in `prepare`. Default: that of --from, or small."""
+    """tiny, small, base, large, huge, or another network, as in `prepare`. Default: the size of --from, or small."""
     configuration: Annotated[str, arg(aliases=["-c"])] = "3d_fullres"
     """3d_fullres or 3d_lowres."""
     plan: Annotated[Literal["nnunet", "published"], arg(name="plans")] = "nnunet"
@@ -28,6 +28,8 @@ class TaskSettings:
     """Random seed of weights and batches."""
     resume: bool = False
     """Continue from the newest checkpoint."""
+    validate_only: Literal["last", "best"] | None = None
+    """Do not train. Validate the last or the best checkpoint again, with the command that trained it."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +46,30 @@ class StartSettings:
 
 @dataclass(frozen=True)
 class ScheduleSettings:
-    """Schedule. Each number replaces the one of the recipe."""
+    """Schedule. Each option overrides the recipe."""
 
     recipe: str | None = None
-    """scratch, pretrain or finetune. Default: finetune with --from, else scratch (or the network's own recipe)."""
+    """scratch, pretrain, finetune or warmup. Default: finetune with --from, else scratch (or the network's own)."""
     epochs: int | None = None
     """Number of epochs. The learning rate decays over them."""
     iterations_per_epoch: Annotated[int | None, arg(name="iterations")] = None
-    """Iterations per epoch. The recipe has 250."""
+    """Iterations per epoch. Default: from the recipe (250)."""
     learning_rate: Annotated[float | None, arg(name="lr")] = None
-    """Initial learning rate. The recipe has 0.01."""
+    """Initial learning rate. Default: from the recipe (0.01 in most)."""
     flat_lr: bool = False
     """Fine-tune everything at 0.001, as in the official code, instead of the body at a tenth of the head's rate."""
     freeze: Literal["nothing", "encoder"] = "nothing"
     """Part of the network that is not trained."""
     batch_size: int | None = None
-    """Images per batch. Default: that of the recipe or the plan (2 in the paper)."""
+    """Images per batch. Default: from the recipe or the plan (2 in the paper)."""
     patch: tuple[int, int, int] | None = None
-    """Patch size in voxels. Default: that of the recipe or the plan."""
+    """Patch size in voxels. Default: from the recipe or the plan."""
+    foreground: float | None = None
+    """Fraction of each batch that is centred on foreground, from 0 to 1. Default: 0.33, as in nnU-Net."""
+    class_weights: tuple[float, ...] | None = None
+    """Weight of each class in the cross-entropy, the background first. Default: all 1."""
+    patience: int | None = None
+    """Stop after this many epochs without a better pseudo-Dice (moving average). Default: never."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +79,9 @@ class AugmentationSettings:
     mirror: Annotated[bool, arg(name="augment-mirror")] = True
     """Augment with mirrored copies. Turn it off where left and right matter, or the schedule is short."""
     paper_transforms: bool = True
-    """Also augment with additive brightness and elastic deformation, as the paper says. nnU-Net does not."""
+    """Also augment with additive brightness and elastic deformation, as in the paper. nnU-Net does not."""
     augmentation: Literal["auto", "device", "nnunet"] = "auto"
-    """device: whole batches where the network is. nnunet: samples, by nnU-Net's code. auto: device (mps: nnunet)."""
+    """device: batches, on --device. nnunet: single samples, by nnU-Net, on the CPU. auto: device (mps: nnunet)."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,7 @@ class LoggingSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What a run is asked to do, where and how; all else comes from the plans."""
+    """The settings of a run. Everything else comes from the plans."""
 
     task: FlagCreatePairsOff[TaskSettings]
     start: FlagCreatePairsOff[StartSettings] = StartSettings()

@@ -1,9 +1,8 @@
-"""A training's tensors in a folder, each rank's parts in a file of its own, for another number of ranks to read.
+"""Sharded training checkpoints: each rank writes its parts to its own file. Any number of ranks can read them.
 
-torch.distributed.checkpoint does the work: it knows which rank holds which part, writes copies once, and cuts anew for
-the ranks that read. Its usual storage keeps a pickle, which could run code when it is read; here its storage for
-safetensors files is used, whose headers are JSON. `stunet.weights.training_checkpoint` reads the same folder without
-any ranks.
+torch.distributed.checkpoint does the work: it tracks which rank has which part, writes copies once, and reshards for
+the ranks that read. Its default storage uses pickle, which could run code when read. Here its storage for safetensors
+files is used, whose headers are JSON. `stunet.weights.training_checkpoint` reads the same folder without any ranks.
 """
 
 from collections.abc import Mapping
@@ -33,11 +32,11 @@ from stunet.weights.model_file import Shape, StateDict, mismatches, shapes_of
 from stunet.weights.training_checkpoint import OPTIMIZER_SEPARATOR
 
 TESTED_TORCH = "2.13"
-"""The storage for safetensors files is younger than the rest of what is used here."""
+"""The safetensors storage needs a newer torch than everything else here."""
 
 
 def save(run_folder: Path, weights: StateDict, optimizer: StateDict, state: TrainingState) -> Path:
-    """As `checkpoint_folder.save`, by all ranks together, each writing its parts.
+    """Like `checkpoint_folder.save`, but called by all ranks together; each writes its parts.
 
     Returns:
         The checkpoint's folder.
@@ -56,16 +55,16 @@ def save(run_folder: Path, weights: StateDict, optimizer: StateDict, state: Trai
 
 
 def load_into(checkpoint: TrainingCheckpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """As `checkpoint_folder.load_into`, by all ranks together, each reading its parts.
+    """Like `checkpoint_folder.load_into`, but called by all ranks together; each reads its parts.
 
     Raises:
-        UserError: a checkpoint of another network.
+        UserError: the checkpoint is from another network.
     """
     parameters, kept = dict(network.named_parameters()), {}
     for full_name, shape in shapes_in(checkpoint.folder).items():
         name, separator, key = full_name.partition(OPTIMIZER_SEPARATOR)
         if separator and name not in parameters:
-            raise FileError(f"The checkpoint's optimiser belongs to another network: it holds {full_name}.")
+            raise FileError(f"The checkpoint's optimiser belongs to another network: it contains {full_name}.")
         if separator:
             kept[full_name] = optimizer.state[parameters[name]][key] = empty_slot(optimizer, parameters[name], shape)
     read_shards(checkpoint.folder, {**network.state_dict(), **kept})
@@ -75,11 +74,11 @@ def load_into(checkpoint: TrainingCheckpoint, network: nn.Module, optimizer: tor
 
 
 def write_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write tensors by name; all ranks must call it, and it returns when all have written.
+    """Write tensors by name. All ranks must call it; it returns when all have written.
 
     Args:
-        folder: there, and empty.
-        tensors: sharded ones (DTensor) are written part by part, each by a rank that has it; others by one rank.
+        folder: an existing empty folder.
+        tensors: sharded tensors (DTensor) are written part by part, each by a rank that has it; others by one rank.
 
     Raises:
         UserError: the folder cannot be written.
@@ -94,14 +93,14 @@ def write_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def read_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Fill tensors by name from what any number of ranks wrote; all ranks must call it.
+    """Fill tensors by name from what any number of ranks wrote. All ranks must call it.
 
     Args:
-        folder: that `write_shards` wrote, or any with safetensors files of whole tensors.
-        tensors: sharded as they are on this number of ranks, or whole.
+        folder: written by `write_shards`, or any folder with safetensors files of whole tensors.
+        tensors: sharded for this number of ranks, or whole.
 
     Raises:
-        UserError: parts that are missing, damaged, or of other shapes.
+        UserError: parts are missing, damaged, or of other shapes.
     """
     found = shapes_in(folder)
     table = mismatches(shapes_of(tensors), {name: shape for name, shape in found.items() if name in tensors})
@@ -122,7 +121,7 @@ def shapes_in(folder: Path) -> dict[str, Shape]:
         UserError: no files, or damaged ones.
     """
     if not any(folder.glob("*.safetensors")):
-        raise FileError(f"{folder} holds no part of a checkpoint (*.safetensors).")
+        raise FileError(f"{folder} contains no checkpoint files (*.safetensors).")
     try:
         metadata = _storage("HuggingFaceStorageReader")(str(folder)).read_metadata()
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
@@ -140,7 +139,7 @@ def _storage(name: str) -> Any:
 
 
 def _cause(error: BaseException) -> str:
-    """The first sentence of what went wrong on the first rank where something did."""
+    """The first sentence of the error on the first rank that failed."""
     if isinstance(error, CheckpointException) and error.failures:
         error = next(iter(error.failures.values()))[0]
     return str(error).splitlines()[0] if str(error) else type(error).__name__

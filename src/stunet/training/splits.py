@@ -1,4 +1,4 @@
-"""The stored split of a prepared dataset, compared with its cases before a training starts."""
+"""Check the stored split of a prepared dataset against its cases before a training starts."""
 
 import difflib
 import json
@@ -9,10 +9,10 @@ from pathlib import Path
 from stunet.errors import FileError, UserError, listed
 
 SPLITS_NAME = "splits_final.json"
-"""nnU-Net's name; it lies in the folder of the preprocessed dataset."""
+"""nnU-Net's file name, in the folder of the preprocessed dataset."""
 
 NUM_FOLDS = 5
-"""Parts into which nnU-Net splits the cases where no split is stored."""
+"""Number of folds that nnU-Net creates if no split is stored."""
 
 logger = logging.getLogger(__name__)
 
@@ -21,15 +21,15 @@ Fold = Mapping[str, Sequence[str]]
 
 
 def require_fitting_split(folder: Path, cases: Collection[str], fold: int) -> None:
-    """Refuse a fold that the split does not have, or a split that names other cases; log cases that are in no fold.
+    """Refuse a fold that is not in the split, or a split with unknown cases. Log cases that are in no fold.
 
     Args:
         folder: of the preprocessed dataset.
-        cases: the names of all that are preprocessed.
-        fold: that is to be trained.
+        cases: the names of all preprocessed cases.
+        fold: the fold to train.
 
     Raises:
-        UserError: it names the fold and the cases.
+        UserError: the message names the fold and the cases.
     """
     path = folder / SPLITS_NAME
     folds = read_split(path) if path.is_file() else None
@@ -49,7 +49,7 @@ def read_split(path: Path) -> list[Fold]:
     """The folds of a splits file.
 
     Raises:
-        UserError: it cannot be read, or is no list of folds.
+        UserError: it cannot be read, or is not a list of folds.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -58,30 +58,30 @@ def read_split(path: Path) -> list[Fold]:
         raise FileError(f"{path} cannot be read ({error.strerror or error}).") from error
     except (ValueError, KeyError, TypeError) as error:
         raise FileError(
-            f"{path} is no split of nnU-Net's, which is a list of folds, each with 'train' and 'val' ({error!r})."
+            f"{path} is not a split of nnU-Net, which is a list of folds, each with 'train' and 'val' ({error!r})."
         ) from error
 
 
 def _problems(number: int, fold: Fold, cases: Collection[str]) -> Iterator[str]:
-    """What is wrong with a fold, in sentences."""
+    """Yield a sentence for each problem of a fold."""
     for part in ("train", "val"):
         if not fold[part]:
             yield f"Fold {number}: {part!r} is empty."
         unknown = sorted(set(fold[part]) - set(cases))
         if unknown:
             names = listed(_with_guess(name, cases) for name in unknown)
-            yield f"Fold {number}: {part!r} names cases that are not there: {names}."
+            yield f"Fold {number}: {part!r} names missing cases: {names}."
 
 
 def _with_guess(name: str, cases: Collection[str]) -> str:
-    """A name that is no case, and the case that it most resembles."""
+    """An unknown name, with the most similar case as a suggestion."""
     near = [case for case in cases if name.startswith((f"{case}.", f"{case}_"))]  # case.nii.gz, case_0000
     near = near or difflib.get_close_matches(name, cases, n=1, cutoff=0.9)
     return f"{name} ({near[0]}?)" if near else name
 
 
 def _say_what_is_left_out(path: Path, folds: Sequence[Fold], cases: Collection[str]) -> None:
-    """Log cases that no fold has, and cases of a fold that are both trained and validated on."""
+    """Log cases that are in no fold, and cases that a fold uses for both training and validation."""
     left_out = sorted(set(cases) - {case for fold in folds for part in fold.values() for case in part})
     if left_out:
         logger.warning(

@@ -1,4 +1,4 @@
-"""How a fine-tuning starts: the weights of another model go into the trainer's network (section 3.4)."""
+"""Start a fine-tuning: load the weights of another model into the trainer's network (section 3.4)."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from stunet.training.trainer import STUNetTrainer
 
 TRANSFER_NAME = "stunet_transfer.json"
-"""The report of the transfer, in the fold's folder."""
+"""The transfer report, in the fold's folder."""
 
 
 def start_from(trainer: "STUNetTrainer", start: StartSettings) -> TransferReport:
-    """Put the weights into the network of an initialised trainer, and store the report with the run.
+    """Load the weights into the network of an initialised trainer, and save the report with the run.
 
     Raises:
-        UserError: no such model, one of another size, or no common class where the head is to be kept.
+        UserError: the model does not exist or has another size, or the head is to be kept but no class matches.
     """
     network = trainer.bare_network
     if not isinstance(network, STUNet):
-        raise UserError("A training of another network than an STU-Net starts with random weights; leave --from out.")
+        raise UserError("Only STU-Nets can be fine-tuned. Leave --from out for other networks.")
     assert start.model is not None
     state_dict, card = read_pretrained(start.model)
     options = TransferOptions(start.keep_head, start.divide_channels, trainer.settings.task.seed)
@@ -50,19 +50,19 @@ def size_of(model: str) -> str:
     """The size of a model to start from, e.g. "base".
 
     Raises:
-        UserError: no such model, or one of another network than an STU-Net.
+        UserError: the model does not exist, or is not an STU-Net.
     """
     return network_size(stunet_on(read_pretrained(model)[1]))
 
 
 def task_of(trainer: "STUNetTrainer") -> Task:
-    """What the trainer's dataset and plans ask of its network."""
+    """What the trainer's dataset and plans require of its network."""
     dataset = dataset_from(trainer.dataset_json)
     return Task(() if dataset.regions else dataset.labels, dataset.channels, _preprocessing(trainer))
 
 
 def _preprocessing(trainer: "STUNetTrainer") -> PreprocessingPlan | None:
-    """None where the plans hold steps that only nnU-Net knows: the report then says less."""
+    """None if the plans have steps that only nnU-Net knows; the report is then shorter."""
     try:
         return plans_from(trainer.plans_manager.plans, trainer.configuration_name).preprocessing
     except UserError:

@@ -1,4 +1,4 @@
-"""One step of training: gradients of a batch, whole or in parts, and the update of the weights."""
+"""One training step: the gradients of a batch, whole or in parts, and the weight update."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 GRADIENT_CLIP = 12.0
-"""Largest norm of all gradients together: nnU-Net's."""
+"""nnU-Net's limit for the norm of all gradients together."""
 
 LossTarget = torch.Tensor | Sequence[torch.Tensor]
-"""Labels (B, 1, Z, Y, X), or with deep supervision one such tensor for each scale."""
+"""Labels (B, 1, Z, Y, X); with deep supervision, one such tensor per scale."""
 
 
 def to_device(target: LossTarget, device: torch.device) -> LossTarget:
-    """The target there."""
+    """Move the target to the device."""
     if isinstance(target, torch.Tensor):
         return target.to(device, non_blocking=True)
     return [scale.to(device, non_blocking=True) for scale in target]
@@ -25,14 +25,14 @@ def to_device(target: LossTarget, device: torch.device) -> LossTarget:
 def parts_of(
     image_BCZYX: torch.Tensor, target: LossTarget, number: int
 ) -> Iterator[tuple[torch.Tensor, LossTarget, float]]:
-    """The batch in `number` consecutive parts, as even as possible, each with its share of the batch's images.
+    """Split the batch into `number` consecutive parts, as even as possible, each with its share of the images.
 
     Raises:
         ValueError: more parts than images.
     """
     size = image_BCZYX.shape[0]
     if not 1 <= number <= size:
-        raise ValueError(f"a batch of {size} cannot be cut into {number} parts")
+        raise ValueError(f"a batch of {size} cannot be divided into {number} parts")
     for rows in np.array_split(np.arange(size), number):
         part = slice(int(rows[0]), int(rows[-1]) + 1)
         cut = target[part] if isinstance(target, torch.Tensor) else [scale[part] for scale in target]
@@ -47,19 +47,19 @@ def accumulate_gradients(
     scaler: torch.amp.GradScaler | None = None,
     without_exchange: Callable[[], AbstractContextManager] = nullcontext,
 ) -> torch.Tensor:
-    """Add the gradient of the mean loss to each parameter's, one part of the batch at a time.
+    """Add the gradient of the mean loss to each parameter's gradient, one part of the batch at a time.
 
-    A loss that is a mean over images has the same gradient in any number of parts, but for rounding. nnU-Net's is one,
-    unless its plan asks for `batch_dice` or its dataset has an ignored label: then it is a mean over the parts.
+    A loss that is a mean over images has the same gradient for any number of parts, up to rounding. nnU-Net's is one,
+    unless its plan asks for `batch_dice` or its dataset has an ignore label: then it is a mean over the parts.
 
     Args:
         loss_of: the loss of images and their target.
         image_BCZYX: the batch.
         target: its target.
-        parts: in how many parts; memory holds the activations of one.
-        scaler: enlarges the loss, so that float16 can hold its gradients.
-        without_exchange: a context in which processes keep their gradients to themselves; entered for all parts but the
-            last, so that a batch is exchanged once.
+        parts: number of parts; memory holds the activations of one part.
+        scaler: scales the loss so that its gradients fit into float16.
+        without_exchange: a context in which processes do not exchange gradients. It is entered for all parts but the
+            last, so that gradients are exchanged once per batch.
 
     Returns:
         The loss of the batch, detached, still on the device.

@@ -1,4 +1,4 @@
-"""SIGTERM, by which clusters announce that a job's time is up, and Ctrl-C: finish the step, save, and say so."""
+"""Stop on SIGTERM, which clusters send when a job's time is up, or Ctrl-C: finish the step, save, print a message."""
 
 import os
 import signal
@@ -10,18 +10,18 @@ from types import FrameType
 from stunet.errors import Stopped
 
 EXIT_CODES = {128 + number for number in (signal.SIGTERM, signal.SIGINT)}
-"""143 and 130, as shells report a process that a signal ended."""
+"""143 and 130, the codes that shells report for processes ended by these signals."""
 
 
 class TrainingStopped(Stopped):
-    """A training that saved itself because it was told to stop; the message is for people."""
+    """A signal stopped the training, and its state was saved. The message is for users."""
 
 
 class StopRequest:
-    """Whether this process was told to stop.
+    """Whether this process received a signal to stop.
 
     Attributes:
-        number: the signal that came within `listening`; None if none did.
+        number: the signal received within `listening`; None if there was none.
     """
 
     def __init__(self) -> None:
@@ -29,14 +29,14 @@ class StopRequest:
 
     @property
     def is_made(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal was received."""
         return self.number is not None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C are noted within, instead of ending the process. Only its main thread can listen.
+        """Record SIGTERM and Ctrl-C within this context instead of exiting. Only works in the main thread.
 
-        A second Ctrl-C ends the process at once, unless it is one of several that a launcher tells to stop, too.
+        A second Ctrl-C exits at once, unless this is one of several processes that a launcher also stops.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -1,4 +1,4 @@
-"""How fast a training is: samples, arithmetic, and which part of what the device could do."""
+"""The speed of a training: samples and operations per second, and the fraction of the device's peak."""
 
 import re
 import time
@@ -13,7 +13,8 @@ from stunet.networks.cost import training_macs
 from stunet.networks.network import Network
 
 PASSES = 3
-"""A step costs three forward passes: one forward, and a gradient each for activations and weights."""
+"""A training step costs three forward passes: one forward, and one each for the gradients of activations and
+weights."""
 
 OPERATIONS_PER_MAC = 2
 
@@ -34,16 +35,16 @@ PEAK_TFLOPS: dict[str, float] = {
     "RTX 4090": 165,
     "RTX 3090": 71,
 }
-"""Dense bfloat16 or float16 with float32 sums, from the makers' data sheets; the first name that fits counts."""
+"""Dense bfloat16 or float16 with float32 sums, from the vendors' data sheets. The first name that matches is used."""
 
 SLOWER_VARIANT = re.compile(r"\b(Laptop|Max-Q|Mobile|4090 D)\b")
-"""GPUs that carry the name of a faster one."""
+"""GPUs whose names contain that of a faster one."""
 
 WINDOW = 50
-"""Steps over which speed is averaged."""
+"""Number of steps over which the speed is averaged."""
 
 MEASURED_EDGE = 1024
-"""Of the matrices whose product is timed where no data sheet is known."""
+"""Edge of the matrices whose product is timed if there is no data sheet."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,17 @@ class StepReport:
     """One step, for progress displays and logs.
 
     Attributes:
-        step: steps done since the start of the training, this one included.
+        step: number of steps since the start of the training, including this one.
         steps: of the whole training.
-        epoch: which one the step belongs to, from 0.
+        epoch: the step's epoch, from 0.
         loss: of the step's batch.
         pseudo_dice: moving average of nnU-Net's pseudo-Dice after the last epoch; None in the first.
-        learning_rate: the heads'.
+        learning_rate: of the heads.
         samples_per_second: over the last steps, all ranks together.
-        tflops: 10^12 operations a second that the network's arithmetic amounts to, all ranks together.
-        peak_fraction: `tflops` over what the devices could do at most; None where that is unknown.
-        seconds_left: until the last epoch, at the speed so far, validation included; None after the first step.
+        tflops: 10^12 operations per second of the network, all ranks together.
+        peak_fraction: `tflops` over the peak of the devices; None if the peak is unknown.
+        seconds_left: until the end of the last epoch, at the average speed so far including validation; None after the
+            first step.
     """
 
     step: int
@@ -76,12 +78,12 @@ class StepReport:
 
 
 def tflop_per_sample(network: Network, patch: Sequence[int]) -> float:
-    """10^12 operations that a training step needs for one image of `patch` voxels (Z, Y, X)."""
+    """10^12 operations of a training step for one image of `patch` voxels (Z, Y, X)."""
     return training_macs(network, patch) * OPERATIONS_PER_MAC * PASSES / 1e12
 
 
 def peak_tflops(device: torch.device, precision: Precision) -> float | None:
-    """What a device can do at most: a GPU by its data sheet, a CPU by timing a product of matrices.
+    """The peak of a device: of a GPU from its data sheet, of a CPU by timing a matrix product.
 
     None for other devices, unknown GPUs, and GPUs in float32.
     """
@@ -92,7 +94,7 @@ def peak_tflops(device: torch.device, precision: Precision) -> float | None:
 
 
 def _data_sheet_tflops(name: str) -> float | None:
-    """The peak of a GPU by its name; None if the name is unknown or a slower variant's.
+    """The peak of a GPU by its name; None if the name is unknown or that of a slower variant.
 
     >>> _data_sheet_tflops("NVIDIA A40"), _data_sheet_tflops("NVIDIA RTX A4000")
     (150, None)
@@ -103,7 +105,7 @@ def _data_sheet_tflops(name: str) -> float | None:
 
 
 def _measured_tflops(dtype: torch.dtype, repetitions: int = 5) -> float:
-    """The best of some products of matrices on the CPU."""
+    """The best of several matrix products on the CPU."""
     a = torch.ones(MEASURED_EDGE, MEASURED_EDGE, dtype=dtype)
     seconds = []
     for _ in range(repetitions):
@@ -114,12 +116,12 @@ def _measured_tflops(dtype: torch.dtype, repetitions: int = 5) -> float:
 
 
 class Speedometer:
-    """Times steps: over the last ones for the speed, from the first one for the time left.
+    """Times steps: the last ones for the speed, all since the first for the remaining time.
 
     Args:
-        samples: in a step, all ranks together.
-        tflop: 10^12 operations of a step, all ranks together.
-        peak: what all devices together could do at most, in 10^12 operations a second; None where that is unknown.
+        samples: per step, all ranks together.
+        tflop: 10^12 operations per step, all ranks together.
+        peak: of all devices together, in 10^12 operations per second; None if it is unknown.
     """
 
     def __init__(self, samples: int, tflop: float, peak: float | None):
@@ -131,12 +133,12 @@ class Speedometer:
         self._steps = 0
 
     def start_epoch(self) -> None:
-        """What was done since the last step, validation for instance, does not count as a step's time."""
+        """Exclude the time since the last step, for example validation, from the step times."""
         self._ends.clear()
         self._ends.append(time.perf_counter())
 
     def end_step(self) -> None:
-        """A step is done."""
+        """Record the end of a step."""
         now = time.perf_counter()
         self._ends.append(now)
         self._first_end = now if self._first_end is None else self._first_end
@@ -144,12 +146,12 @@ class Speedometer:
 
     @property
     def steps_per_second(self) -> float:
-        """Over the last steps; 0 before the first."""
+        """Speed over the last steps; 0 before the first."""
         seconds = self._ends[-1] - self._ends[0] if self._ends else 0.0
         return (len(self._ends) - 1) / seconds if seconds > 0 else 0.0
 
     def seconds_left(self, steps: int) -> float | None:
-        """For `steps` more, at the speed since the first; None before the second."""
+        """Time for `steps` more at the speed since the first step; None before the second."""
         if self._first_end is None or self._steps < 2:
             return None
         return steps * (self._ends[-1] - self._first_end) / (self._steps - 1)
@@ -157,7 +159,7 @@ class Speedometer:
     def report(
         self, step: int, steps: int, epoch: int, loss: float, pseudo_dice: float | None, learning_rate: float
     ) -> StepReport:
-        """What is known after a step, see `StepReport`."""
+        """The report of a step, see `StepReport`."""
         tflops = self.tflop * self.steps_per_second
         return StepReport(
             step,

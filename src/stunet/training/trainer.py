@@ -1,6 +1,6 @@
-"""nnU-Net's trainer for STU-Nets, and for the networks that the paper compares them with.
+"""nnU-Net's trainer for STU-Nets and the networks that the paper compares them with.
 
-Overridden are the network, the recipe's numbers, the order of the data, the step, and, in `ResumableTrainer`, the
+It overrides the network, the hyperparameters, the order of the data, the step, and, in `ResumableTrainer`, the
 checkpoints. Planning, preprocessing, transforms, loss, validation and logs are nnU-Net's.
 """
 
@@ -26,10 +26,11 @@ from stunet.networks.stunet import SIZES, STUNet, six_strides
 from stunet.pictures.training_patch import draw_patch
 from stunet.training.activation_checkpointing import checkpoint_activations
 from stunet.training.augmentation.pipeline import NNUNET, PAPER, DeviceAugmentation
+from stunet.training.environment import loading_processes
 from stunet.training.failures import explaining_lack_of_memory, require_finite
 from stunet.training.fit import device_bytes, suggest_fit
 from stunet.training.logs import JsonLines, TensorBoard, TrainingLog
-from stunet.training.loss import spread_over_ranks
+from stunet.training.loss import spread_over_ranks, weigh_classes
 from stunet.training.memory_walk import TrainingStep
 from stunet.training.optimizer import LearningRateSchedule, make_optimizer
 from stunet.training.paper_transforms import with_paper_transforms
@@ -49,13 +50,13 @@ from stunet.training.planners import planned_class, require_fitting_plans
 from stunet.training.precision import InFloat32, autocasting, resolve_precision
 from stunet.training.recipes import RECIPES, Recipe
 from stunet.training.resumable_trainer import ResumableTrainer
+from stunet.training.resuming import are_epochs_done
 from stunet.training.sampling import (
     Batch,
     SeededBatches,
     Stream,
     batches,
     device_seed,
-    no_worker_processes,
     slots_of_rank,
 )
 from stunet.training.settings import LoggingSettings, TaskSettings, TrainingSettings
@@ -65,19 +66,19 @@ from stunet.training.throughput import Speedometer, StepReport, peak_tflops, tfl
 from stunet.training.validation_patch import PICTURE_NAME, highest_resolution, predicted_labels, reference_labels
 
 ITERATIONS_PER_VALIDATION_ITERATION = 5
-"""nnU-Net's proportion: 250 iterations and 50 validation batches in an epoch."""
+"""nnU-Net's ratio: 250 iterations and 50 validation batches per epoch."""
 
 
 class STUNetTrainer(ResumableTrainer):
     """The paper's training: SGD, Nesterov momentum 0.99, weight decay 1e-3, lr 0.01, 1000 epochs of 250 iterations.
 
-    Where several processes train, each step returns what it would return for the whole batch on one device, so that
-    losses, logs and decisions are the same on all; nnU-Net's own branches for DDP are used in the last validation only.
+    With several processes, each step returns what it would return for the whole batch on one device, so losses, logs
+    and decisions are the same on all ranks. nnU-Net's own code for DDP is used only in the final validation.
 
     Attributes:
-        recipe: the numbers; set by `follow`.
+        recipe: the hyperparameters; set by `follow`.
         settings: the options of the run; nnU-Net's own command leaves them at their defaults, without pictures.
-        precision: of convolutions; decided by `initialize`.
+        precision: of convolutions; set by `initialize`.
         on_step: called after each training step, for progress displays.
     """
 
@@ -93,14 +94,13 @@ class STUNetTrainer(ResumableTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net inspects this signature)
     ):
-        is_continued = plans["continue_training"]  # nnU-Net takes it out
+        is_continued = plans["continue_training"]  # nnU-Net removes it
         super().__init__(plans, configuration, fold, dataset_json, device)  # type: ignore[arg-type]
         self.process = this_process(device.type)
         self.device, self.is_ddp = self.process.device, False
         task = TaskSettings(self.plans_manager.dataset_name, fold, configuration=configuration)
         self.settings = TrainingSettings(task, logging=LoggingSettings(picture_every=0))
         self.follow(type(self).recipe)
-        self.foreground_fraction = self.oversample_foreground_percent  # nnU-Net changes its own to suit each rank
         self.precision: Precision = "float32"
         self.augment: DeviceAugmentation | None = None
         self.on_step: Callable[[StepReport], None] = lambda report: None
@@ -109,7 +109,7 @@ class STUNetTrainer(ResumableTrainer):
         self.logger = TrainingLog(self.output_folder, is_continued)
 
     def follow(self, recipe: Recipe) -> None:
-        """Take the numbers of a recipe over; patch and batch size are the plans'."""
+        """Use the hyperparameters of a recipe. Patch and batch size come from the plans."""
         self.recipe = recipe
         self.num_epochs = recipe.epochs
         self.num_iterations_per_epoch = recipe.iterations_per_epoch
@@ -126,7 +126,7 @@ class STUNetTrainer(ResumableTrainer):
         num_output_channels: int,
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
-        """The trainer's size with the plan's strides, or what our plans say (nnU-Net calls this to predict, too)."""
+        """The trainer's size with the plan's strides, or the network of our plans. nnU-Net also predicts with it."""
         if cls.size is None:
             return nnUNetTrainer.build_network_architecture(
                 plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
@@ -142,10 +142,10 @@ class STUNetTrainer(ResumableTrainer):
         return network.apply(STUNet.initialize)
 
     def initialize(self) -> None:
-        """As nnU-Net; plans for another network or size than this trainer's are refused first.
+        """As in nnU-Net, after refusing plans for another network or size than this trainer's.
 
         Raises:
-            UserError: a batch that cannot be shared out evenly over the processes.
+            UserError: the batch cannot be divided evenly among the processes.
         """
         require_fitting_plans(self.plans_manager.plans_name, self.configuration_manager, self.size, type(self).__name__)
         hardware = self.settings.hardware
@@ -174,7 +174,7 @@ class STUNetTrainer(ResumableTrainer):
             )
 
     def _spread(self) -> None:
-        """Over the processes; the optimiser is made anew, of the parts that are here."""
+        """Distribute the network over the processes, and create the optimiser anew from this rank's parameters."""
         if self.is_sharded and self._wants_compiling():
             network = cast(STUNet, self.bare_network)
             for stage in (*network.encoder.stages, *network.decoder.stages):
@@ -183,7 +183,7 @@ class STUNetTrainer(ResumableTrainer):
         self.optimizer, self.lr_scheduler = self.configure_optimizers()
 
     def _do_i_compile(self) -> bool:
-        """Whether nnU-Net compiles the network as a whole; of a sharded one each stage is compiled."""
+        """Whether nnU-Net compiles the network as a whole. For a sharded one, each stage is compiled instead."""
         return self._wants_compiling() and not self.is_sharded
 
     def _wants_compiling(self) -> bool:
@@ -191,27 +191,27 @@ class STUNetTrainer(ResumableTrainer):
         return super()._do_i_compile() if asked == "auto" else asked == "on"
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
-        """As nnU-Net, whatever the network is wrapped in; nothing where it has one head."""
+        """As in nnU-Net, also for a wrapped network. Does nothing if it has one head."""
         self.bare_network.supervise_deeply(enabled)
 
     def print_to_log_file(self, *args: Any, **options: Any) -> None:
-        """As nnU-Net, by the first process only."""
+        """As in nnU-Net, but only in the first process."""
         if self.local_rank == 0:
             super().print_to_log_file(*args, **options)
 
     def do_split(self) -> tuple[list[str], list[str]]:
-        """As nnU-Net; the first process writes the file of splits, the others read it."""
+        """As in nnU-Net, but only the first process writes the split file; the others read it."""
         with first_rank_first():
             return super().do_split()
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
-        """One scale for each of the network's heads; None where it has one."""
+        """One scale per head of the network; None if it has only one."""
         if not self.enable_deep_supervision:
             return None
         return [[1 / n for n in stride] for stride in self.bare_network.supervision_strides]
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:  # noqa: N802
-        """As nnU-Net; without mirroring, no axes for the augmentation, and none for the checkpoint's later users."""
+        """As in nnU-Net. Without mirroring, neither the augmentation nor the checkpoint gets mirror axes."""
         rotation, dummy_2d, initial_patch_size, axes = (
             super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         )
@@ -228,7 +228,7 @@ class STUNetTrainer(ResumableTrainer):
         do_dummy_2d_data_aug: bool,
         **options: Any,
     ) -> BasicTransform | None:
-        """nnU-Net's; None where the device augments: the loader's crops then are as they were read."""
+        """nnU-Net's transforms; None if the device augments, so that the loader returns raw crops."""
         geometry = (patch_size, rotation_for_DA, deep_supervision_scales, mirror_axes, do_dummy_2d_data_aug)
         if not self.augments_on_device:
             transforms = nnUNetTrainer.get_training_transforms(*geometry, **options)
@@ -244,7 +244,7 @@ class STUNetTrainer(ResumableTrainer):
 
     @property
     def augments_on_device(self) -> bool:
-        """Whether whole batches are augmented where the network is, instead of each sample where it is read."""
+        """Whether whole batches are augmented on the network's device, instead of sample by sample in the loader."""
         asked = self.settings.augmentation.augmentation
         refusal = DeviceAugmentation.refusal(self.configuration_manager.patch_size, self.is_cascaded, self.device)
         if asked == "device" and refusal is not None:
@@ -252,9 +252,9 @@ class STUNetTrainer(ResumableTrainer):
         return asked != "nnunet" and refusal is None
 
     def get_dataloaders(self) -> tuple[Iterator[Batch], Iterator[Batch]]:
-        """nnU-Net's loaders, driven by seeds: batches from the step at which the training stands."""
+        """nnU-Net's loaders with our seeds, starting from the current step."""
         workers = get_allowed_n_proc_DA()
-        with no_worker_processes():
+        with loading_processes(0):
             training, validation = (augmenter.data_loader for augmenter in super().get_dataloaders())
         validation_batches = self._seeded(validation, "validation")
         self._picture_batch = validation_batches[0] if self.settings.logging.picture_every else {}
@@ -269,16 +269,19 @@ class STUNetTrainer(ResumableTrainer):
     def _seeded(self, loader: Any, stream: Stream) -> SeededBatches:
         global_batch = self.configuration_manager.batch_size
         slots = slots_of_rank(global_batch, self.process.rank, self.process.world_size)
-        return SeededBatches(loader, slots, global_batch, self.foreground_fraction, self.settings.task.seed, stream)
+        return SeededBatches(loader, slots, global_batch, self.recipe.foreground, self.settings.task.seed, stream)
 
     def _build_loss(self) -> nn.Module:
         loss = super()._build_loss()
+        if self.recipe.class_weights is not None:
+            classes = self.label_manager.num_segmentation_heads
+            weigh_classes(loss, self.recipe.class_weights, classes, self.device)
         if self.process.world_size > 1:
             spread_over_ranks(loss)
         return InFloat32(loss, self.device) if self.precision == "bfloat16" else loss
 
     def on_train_start(self) -> None:
-        """As nnU-Net, and open the logs where the training stands."""
+        """As in nnU-Net, and open the logs at the current step."""
         super().on_train_start()
         if self.local_rank == 0:
             folder = Path(self.output_folder)
@@ -287,22 +290,28 @@ class STUNetTrainer(ResumableTrainer):
                 self.logger.loggers.append(TensorBoard(folder, self.steps_done))
 
     def run_training(self) -> None:
-        """nnU-Net's loop, which can be left after any step, and entered again there.
+        """nnU-Net's loop, which can stop after any step and resume there.
 
         Raises:
-            TrainingStopped: SIGTERM or Ctrl-C came; a checkpoint was saved.
-            UserError: the loss is no number any more, or memory is used up.
+            TrainingStopped: SIGTERM or Ctrl-C was received; a checkpoint was saved.
+            UserError: the loss is not finite, or memory ran out.
         """
         self.on_train_start()
         if not self.steps_done:
             self.save_state()
         with self.stop.listening():
-            while self.current_epoch < self.num_epochs:
+            while not self.are_epochs_done:
                 self.run_epoch()
         self.on_train_end()
 
+    @property
+    def are_epochs_done(self) -> bool:
+        """Whether this was the last epoch."""
+        averages = self.logger.get_value("ema_fg_dice", step=None)
+        return are_epochs_done(self.current_epoch, self.num_epochs, averages, self.recipe.patience)
+
     def run_epoch(self) -> None:
-        """One epoch, or what is left of it, and its validation."""
+        """Run one epoch, or the rest of it, and its validation."""
         self.on_epoch_start()
         self.on_train_epoch_start()
         while len(self.epoch_losses) < self.num_iterations_per_epoch:
@@ -319,10 +328,10 @@ class STUNetTrainer(ResumableTrainer):
         self.on_epoch_end()
 
     def stop_if_asked(self) -> None:
-        """Save and leave, if one of the processes was told to stop.
+        """Save and stop if any process received a signal.
 
         Raises:
-            TrainingStopped: one was.
+            TrainingStopped: a signal was received.
         """
         if is_true_on_any_rank(self.stop.is_made):
             folder = self.save_state()
@@ -330,12 +339,12 @@ class STUNetTrainer(ResumableTrainer):
             raise TrainingStopped(sentence, 128 + (self.stop.number or signal.SIGTERM))
 
     def on_train_epoch_start(self) -> None:
-        """As nnU-Net, and start to measure the speed."""
+        """As in nnU-Net, and start measuring the speed."""
         super().on_train_epoch_start()
         self.speed.start_epoch()
 
     def train_step(self, batch: Batch) -> dict:
-        """One iteration: nnU-Net's, in this trainer's precision and number of parts."""
+        """One iteration, as in nnU-Net, with this trainer's precision and number of parts."""
         with explaining_lack_of_memory(self._what_fits):
             loss = mean_over_ranks(self._step(batch))
         cases = batch.get("keys", ()) if math.isfinite(loss) else items_of_all_ranks(batch.get("keys", ()))
@@ -345,7 +354,7 @@ class STUNetTrainer(ResumableTrainer):
         return {"loss": loss}
 
     def _on_device(self, batch: Batch) -> tuple[torch.Tensor, LossTarget]:
-        """Images and target of a training batch, augmented."""
+        """Images and target of a training batch, augmented, on the device."""
         image_BCZYX, target = batch["data"].to(self.device, non_blocking=True), to_device(batch["target"], self.device)
         if self.augment is None:
             return image_BCZYX, target
@@ -356,7 +365,7 @@ class STUNetTrainer(ResumableTrainer):
         image_BCZYX, target = self._on_device(batch)
         self.optimizer.zero_grad(set_to_none=True)
         parts = self.settings.hardware.accumulate
-        keep_to_itself = getattr(self.network, "no_sync", nullcontext)  # DDP's; with FSDP that would cost memory
+        keep_to_itself = getattr(self.network, "no_sync", nullcontext)  # DDP's; with FSDP it would need more memory
         loss = accumulate_gradients(self._loss_of, image_BCZYX, target, parts, self.grad_scaler, keep_to_itself)
         update(self.network, self.optimizer, self.grad_scaler)
         return float(loss)
@@ -382,7 +391,7 @@ class STUNetTrainer(ResumableTrainer):
 
     @cached_property
     def speed(self) -> Speedometer:
-        """Of this training, all ranks together."""
+        """The speed of this training, all ranks together."""
         samples = self.configuration_manager.batch_size
         tflop = tflop_per_sample(self.bare_network, self.configuration_manager.patch_size)
         peak = peak_tflops(self.device, self.precision)
@@ -403,17 +412,17 @@ class STUNetTrainer(ResumableTrainer):
         self.on_step(report)
 
     def on_epoch_end(self) -> None:
-        """As nnU-Net; then our own checkpoint and picture, where they are due."""
+        """As in nnU-Net, then save our own checkpoint and picture if they are due."""
         super().on_epoch_end()
         self.epoch_losses = []
-        is_last, logging = self.current_epoch == self.num_epochs, self.settings.logging
+        is_last, logging = self.are_epochs_done, self.settings.logging
         if is_last or self.current_epoch % logging.save_every == 0:
             self.save_state()
         if logging.picture_every and (is_last or self.current_epoch % logging.picture_every == 0):
             self.draw_picture()
 
     def draw_picture(self) -> None:
-        """What the network makes of one and the same validation patch."""
+        """Draw the network's prediction for a fixed validation patch."""
         image_BCZYX, target = self._picture_batch["data"][-1:], highest_resolution(self._picture_batch["target"])[-1]
         self.network.eval()
         with torch.no_grad(), autocasting(self.precision, self.device):
@@ -428,24 +437,24 @@ class STUNetTrainer(ResumableTrainer):
             )
 
     def validation_step(self, batch: Batch) -> dict:
-        """One validation batch of nnU-Net's, in this trainer's precision."""
-        with autocasting(self.precision, self.device):
+        """One of nnU-Net's validation batches, in this trainer's precision."""
+        with autocasting(self.precision, self.device), explaining_lack_of_memory(self._what_fits):
             outputs = super().validation_step(batch)
         loss = mean_over_ranks(outputs.pop("loss"))
         return {"loss": loss, **{name: sum_over_ranks(count) for name, count in outputs.items()}}
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-        """The recipe's optimiser, and its decay of each group's rate."""
+        """The recipe's optimiser and learning rate schedule."""
         optimizer = make_optimizer(self.bare_network, self.recipe, fused=self.device.type == "cuda")
         return optimizer, LearningRateSchedule(optimizer, self.recipe, self.num_epochs)
 
     def on_train_end(self) -> None:
-        """As nnU-Net, and end the processes that load."""
+        """As in nnU-Net, and stop the loading processes."""
         super().on_train_end()
         self.dataloader_train = self.dataloader_val = None
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """As nnU-Net; of several processes each has the whole network, and a part of the cases."""
+        """As in nnU-Net. With several processes, each has the whole network and validates a part of the cases."""
         if self.process.world_size > 1:
             self.network = whole_network(self.network) if self.is_sharded else self.bare_network
         self.is_ddp = self.process.world_size > 1

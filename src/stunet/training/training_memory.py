@@ -1,8 +1,8 @@
-"""How much memory a training step takes, before it is tried: weights, their gradients and momentum, and activations.
+"""Estimate the memory of a training step in advance: weights, gradients, momentum and activations.
 
-A step is run on tensors without memory (`memory_walk.py`), with nnU-Net's loss and the paper's optimiser. Each of its
-operations takes bytes that are constant or proportional to the voxels of the batch, in an order that does not depend
-on them; two small steps therefore tell about all others.
+The step runs on tensors without memory (`memory_walk.py`), with nnU-Net's loss and the paper's optimiser. Each
+operation takes a number of bytes that is constant or proportional to the voxels of the batch, in an order that does not
+depend on them. Two small steps therefore determine all others.
 """
 
 from dataclasses import dataclass, replace
@@ -19,15 +19,15 @@ from stunet.training.memory_walk import TrainingStep, Walk, walked
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Bytes of one process at the moment when its step takes the most.
+    """Bytes of one process at the moment of peak memory.
 
     Attributes:
         weights: float32.
         momentum: float32.
-        gradients: of weights, those that are there already; float32.
-        activations: all else that lives only during the step: kept activations, logits and what the loss makes of
-            them, gradients of activations, weights in half precision, and what convolutions hold twice.
-        gathered: weights and gradients of stages that are whole for a while where they are sharded.
+        gradients: of weights, as far as already computed; float32.
+        activations: everything else that exists only during the step: stored activations, logits and intermediate
+            results of the loss, gradients of activations, weights in half precision, and copies made by convolutions.
+        gathered: weights and gradients of stages that are temporarily whole if stages are sharded.
     """
 
     weights: int
@@ -38,26 +38,26 @@ class TrainingMemory:
 
     @property
     def peak(self) -> int:
-        """All of them."""
+        """Sum of all of them."""
         return self.weights + self.momentum + self.gradients + self.activations + self.gathered
 
 
 def training_memory(step: TrainingStep) -> TrainingMemory:
-    """What a step takes once training is under way, that is from the second step on, when momentum is there.
+    """Memory of a training step once momentum exists, that is from the second step on.
 
-    Tensors only: what torch itself takes comes on top, and on a GPU what convolutions choose to use for themselves.
+    It counts tensors only. torch itself adds to it, and on a GPU so do the workspaces of convolutions.
     """
     return _course(step.network, step.precision, step.checkpointed).at_peak(step)
 
 
 @dataclass(frozen=True, eq=False)
 class _Course:
-    """What a step takes and gives back, operation by operation, for any number of voxels.
+    """The allocations and releases of a step, operation by operation, for any number of voxels.
 
     Attributes:
-        constant: bytes of each change that do not depend on the voxels.
-        per_voxel: bytes of each change for each voxel of the batch.
-        walk: a step with few voxels, for all that does not depend on them.
+        constant: the part of each change that does not depend on the voxels, in bytes.
+        per_voxel: bytes of each change per voxel of the batch.
+        walk: a step with few voxels, for everything that does not depend on them.
     """
 
     constant: np.ndarray
@@ -65,7 +65,7 @@ class _Course:
     walk: Walk
 
     def at_peak(self, step: TrainingStep) -> TrainingMemory:
-        """The moment when a step takes the most; of several parts, in the first or in the second."""
+        """Memory at the peak of a step. For a batch in parts, the peak is in the first or the second part."""
         images, *others = (len(part) for part in np.array_split(np.arange(step.batch_size), step.accumulate))
         first = self._of_part(step, images, has_gradients=False)
         if not others:
@@ -74,7 +74,7 @@ class _Course:
         return max(first, second, key=lambda memory: memory.peak)
 
     def _of_part(self, step: TrainingStep, images: int, has_gradients: bool) -> TrainingMemory:
-        """Of a part of the batch, before which gradients of all weights are there, or none."""
+        """Memory of a part of the batch, when gradients of all weights exist beforehand, or none."""
         share = self.walk.weight_bytes // step.ranks
         changes = self.constant + self.per_voxel * images * prod(step.patch)
         activations = np.cumsum(np.where(self.walk.is_gradient, 0, changes))

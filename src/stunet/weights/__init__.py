@@ -1,1 +1,1 @@
-"""A file becomes a model, or the start of a training."""
+"""Model files, checkpoints of nnU-Net, the catalogue, and transfer."""

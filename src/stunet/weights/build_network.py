@@ -1,4 +1,4 @@
-"""A network for one's own training loop, with random or with pretrained weights."""
+"""Build a network for your own training loop, with random or pretrained weights."""
 
 import logging
 from collections.abc import Mapping
@@ -26,27 +26,27 @@ def build_network(
     pretrained: bool | str | Path = False,
     **options: object,
 ) -> Network:
-    """A network with random weights as its own paper wants them, or with those of a trained model.
+    """Build a network with random weights, initialised as in its paper, or with those of a trained model.
 
-    Pretrained weights are for STU-Nets. The body is loaded. Input channels beyond the model's share its weights. The
-    head is new, with as many classes as asked for, and random as `torch.manual_seed` makes it; without `num_classes`
-    the model's head stays. The network's `transfer_report` says what it started with.
+    Pretrained weights work only for STU-Nets. The body is loaded. If there are more input channels than in the model,
+    they share its weights. The head is new, with `num_classes` classes, and random according to `torch.manual_seed`;
+    without `num_classes` the model's head is kept. The network's `transfer_report` describes what was loaded.
 
     Args:
         name: one of `stunet.list_networks()`, for instance "base".
-        input_channels: channels of the image; by default 1, or as many as the pretrained model has.
+        input_channels: channels of the image; by default 1, or those of the pretrained model.
         num_classes: classes, background included.
-        pretrained: True for the catalogue's model of this size, or what `load_model` takes: the name of a model in the
-            catalogue (downloaded at first use), a file or a folder.
+        pretrained: True for the catalogue's model of this size, or a source for `load_model`: the name of a model in
+            the catalogue (downloaded on first use), a file or a folder.
         options: further arguments of the network; `deep_supervision=True` returns the logits of all heads. For STU-Net
-            those of `stunet.networks.stunet.STUNet`, by default with the strides of the pretrained model.
+            see `stunet.networks.stunet.STUNet`; the strides default to those of the pretrained model.
 
     Returns:
         A module in training mode, from (B, C, Z, Y, X) to logits (B, K, Z, Y, X).
 
     Raises:
-        UserError: an unknown name, no number of classes, options that the network can't have, a package that is not
-            installed, or pretrained weights that cannot be read or are of another size.
+        UserError: the name is unknown, `num_classes` is missing, an option is invalid, a package is not installed, or
+            pretrained weights cannot be read or have another size.
 
     >>> build_network("tiny", num_classes=3).head.out_channels
     3
@@ -85,11 +85,13 @@ def _pretrained(
     name: str, input_channels: int | None, num_classes: int | None, source: str | Path, options: Mapping[str, object]
 ) -> Network:
     if registry.find_network(name).kind != "stunet":
-        raise UserError(f"Pretrained weights are for STU-Nets, and {name!r} is another network; leave pretrained out.")
+        raise UserError(
+            f"Pretrained weights are only for STU-Nets, but {name!r} is another network; leave pretrained out."
+        )
     state_dict, card = read_pretrained(source)
     spec = stunet_on(card)
     if card.regions and num_classes is None:
-        raise UserError(f"The head of {card.name!r} is for regions that overlap and cannot be kept; give num_classes.")
+        raise UserError(f"The head of {card.name!r} is for overlapping regions and cannot be kept; give num_classes.")
     task = _task(card, input_channels, num_classes)
     if card.preprocessing is not None:  # else the strides are unknown
         options = {"strides": spec.arguments["strides"], **options}
@@ -104,7 +106,7 @@ def _pretrained(
 
 
 def _task(card: ModelCard, input_channels: int | None, num_classes: int | None) -> Task:
-    """The model's own task, or one whose channels and classes have numbers for names; its images are not known."""
+    """The model's own task, or one with numbered channels and classes. Its preprocessing is unknown."""
     channels, labels = card.channels, card.labels
     if input_channels not in (None, len(channels)):
         channels = tuple(f"channel {number}" for number in range(input_channels or 0))

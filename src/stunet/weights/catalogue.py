@@ -1,9 +1,9 @@
-"""The named models: where they come from, their licences, and a cache of those that were downloaded.
+"""The catalogue of named models, their sources and licences, and the cache of downloaded models.
 
-Downloads come from the Hugging Face Hub, or from the mirror that `HF_ENDPOINT` names, as with all programs that use
-the Hub. They are kept in `STUNET_HOME/models` (`~/.stunet/models`): `base.safetensors`, and beside it `base.json` with
-the SHA-256 of what was downloaded and of what was made of it, recorded on first use. A later file that differs is
-refused.
+Models are downloaded from the Hugging Face Hub, or from the mirror in `HF_ENDPOINT`, as in other programs that use the
+Hub. They are stored in `STUNET_HOME/models` (`~/.stunet/models`), for example `base.safetensors`. A download whose
+revision and SHA-256 are in the catalogue must have these. On first use, `base.json` records the SHA-256 of the download
+and of the model file made from it; later files that differ are refused.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stunet.errors import FileError, OutputError, UnknownNameError, UserError
-from stunet.files import home_folder, write_json
+from stunet.files import home_folder, require_writable, write_json
 from stunet.weights.import_model import import_model
 from stunet.weights.model_file import read_card, save_model
 from stunet.weights.published import CITATION
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from stunet.weights.hub import Remote
 
 SIZE_TOLERANCE = 0.05
-"""How far a download's size may be from the catalogue's, which is known to three digits only."""
+"""Relative tolerance of a download's size, since the catalogue lists sizes with three digits."""
 
 HASH_BLOCK_BYTES = 2**20
 
@@ -36,16 +36,18 @@ class CatalogueEntry:
     """One named model.
 
     Attributes:
-        name: what users type.
-        size: of the network, a name in `stunet.networks.stunet.SIZES`.
-        modality: what images it is for: "CT" or "MR".
-        segments: what it segments, for people.
-        licence: of the weights.
-        repository: on the Hugging Face Hub; None for a model that comes with stunet.
-        file: in the repository, or in the package's folder `bundled`.
-        approximate_bytes: of that file.
+        name: the name that users type.
+        size: size of the network, a key of `stunet.networks.stunet.SIZES`.
+        modality: modality of the images: "CT" or "MR".
+        segments: description of the segmented structures.
+        licence: licence of the weights.
+        repository: repository on the Hugging Face Hub; None for a model included in stunet.
+        file: file in the repository, or in the package's folder `bundled`.
+        approximate_bytes: size of that file.
         citation: the paper to cite.
-        extent_mm: (Z, Y, X) that the images of its training cover; None where they cover whatever a scanner takes.
+        extent_mm: extent (Z, Y, X) of the training images; None if they show any part of the body.
+        revision: the commit of the repository to download from; None for the newest.
+        sha256: hash of the file, in hexadecimal digits; None if it is not known, as for the published weights.
     """
 
     name: str
@@ -58,15 +60,17 @@ class CatalogueEntry:
     approximate_bytes: int
     citation: str = CITATION
     extent_mm: tuple[float, float, float] | None = None
+    revision: str | None = None
+    sha256: str | None = None
 
     @property
     def task(self) -> str:
-        """Images and structures, in a line."""
+        """Modality and structures in one line."""
         return f"{self.modality}, {self.segments}"
 
     @property
     def is_here(self) -> bool:
-        """Whether it is on this machine; else it is downloaded at its first use."""
+        """Whether the model is on this machine. If not, it is downloaded on first use."""
         return _path_of(self).is_file()
 
 
@@ -94,13 +98,18 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         file="hippocampus.safetensors",
         approximate_bytes=29_200_000,
         extent_mm=(36.0, 50.0, 35.0),
+        sha256="cc9892c9f80af175b75185242775a97615947b9ee00998237ed4d9c83d49b7a4",
     ),
     "small": _published("small", 117_000_000),
     "base": _published("base", 467_000_000),
     "large": _published("large", 3_520_000_000),
     "huge": _published("huge", 11_700_000_000),
 }
-"""Sizes as the Hub lists them. The published files hold the optimiser's momentum too; what we keep is half of them."""
+"""Sizes as on the Hub. Published files also contain the optimiser's momentum; our model files are half as large.
+
+Their revisions and hashes are not known: nobody who wrote stunet could download them. So the first download is trusted
+and recorded.
+"""
 
 
 @dataclass(frozen=True)
@@ -108,10 +117,10 @@ class StoredModel:
     """A model of the catalogue on this machine.
 
     Attributes:
-        entry: its row of the catalogue.
+        entry: its catalogue entry.
         path: the model file.
-        bytes: its size.
-        sha256: of the file as recorded on first use; None for a model that comes with stunet, or before first use.
+        bytes: size of the file.
+        sha256: hash of the file, recorded on first use; None before first use or for a model included in stunet.
     """
 
     entry: CatalogueEntry
@@ -121,18 +130,18 @@ class StoredModel:
 
 
 def models_folder() -> Path:
-    """Where downloaded models are kept: `STUNET_HOME/models`, by default `~/.stunet/models`."""
+    """The folder of downloaded models: `STUNET_HOME/models`, by default `~/.stunet/models`."""
     return home_folder() / "models"
 
 
 def get_model(name: str) -> Path:
-    """The model's file, downloaded and imported at first use.
+    """Return a model's file; download and import it on first use.
 
-    An interrupted download continues. Progress is written to stderr.
+    Interrupted downloads resume. Progress is written to stderr.
 
     Raises:
-        UserError: a name that is not in the catalogue, no connection, no space, a download of a wrong size, or a file
-            that is no longer the one that was recorded at first use.
+        UserError: the name is not in the catalogue, there is no connection or no space, the download has the wrong
+            size, or the file has changed since first use.
     """
     entry = _entry(name)
     path = _path_of(entry)
@@ -140,13 +149,14 @@ def get_model(name: str) -> Path:
         return _existing(entry)
     with _locked(path):
         if not path.exists():
+            require_writable(path.parent)
             _download_and_import(entry, path)
         _require_unchanged(path)
     return path
 
 
 def list_models() -> tuple[CatalogueEntry, ...]:
-    """The models that have a name: what they segment, their licences, and where they come from."""
+    """List all models of the catalogue: structures, licences and sources."""
     return tuple(CATALOGUE.values())
 
 
@@ -157,7 +167,7 @@ def stored_models() -> tuple[StoredModel, ...]:
 
 
 def verify_model(name: str) -> StoredModel:
-    """Reads the whole model file and compares it with its record.
+    """Read the whole model file and compare it with the recorded hash.
 
     Raises:
         UserError: the model is not on this machine, is damaged, or has changed since its first use.
@@ -165,24 +175,26 @@ def verify_model(name: str) -> StoredModel:
     entry = _entry(name)
     path = _existing(entry)
     read_card(path)
-    if entry.repository is not None:
+    if entry.repository is None:
+        _require_known(entry, sha256_of(path))
+    else:
         with _locked(path):
             _require_hash(path, sha256_of(path))
     return _stored(entry, path)
 
 
 def remove_model(name: str) -> Path:
-    """Deletes a downloaded model, and what an interrupted download left. Its record stays, to recognise it later.
+    """Delete a downloaded model and partial downloads. The record stays, to verify a later download.
 
     Returns:
-        The file that was removed.
+        The deleted file.
 
     Raises:
-        UserError: the model is not on this machine, or comes with stunet.
+        UserError: the model is not on this machine, or is included in stunet.
     """
     entry = _entry(name)
     if entry.repository is None:
-        raise UserError(f"Model {name!r} is part of stunet itself and stays.")
+        raise UserError(f"Model {name!r} is included in stunet and cannot be removed.")
     path = _path_of(entry)
     leftovers = _partial_downloads(path)
     if not leftovers:
@@ -227,7 +239,7 @@ def _existing(entry: CatalogueEntry) -> Path:
         return path
     if entry.repository is None:
         raise UserError(
-            f"Model {entry.name!r} should come with stunet, but this installation lacks {path}; install stunet again, "
+            f"Model {entry.name!r} should be included in stunet, but {path} is missing; reinstall stunet, "
             f"or name another model with -m."
         )
     raise UserError(f"Model {entry.name!r} is not on this machine; `stunet weights get {entry.name}` downloads it.")
@@ -239,13 +251,15 @@ def _partial_downloads(path: Path) -> list[Path]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Only one process at a time downloads or removes a model."""
-    from huggingface_hub.utils import WeakFileLock  # a tenth of a second to load, and not needed for other models
+    """Lock a model, so that only one process at a time downloads or removes it."""
+    from huggingface_hub.utils import WeakFileLock  # takes 0.1 s to import; bundled models do not need it
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{path.parent} cannot be made ({error}); choose another folder with STUNET_HOME.") from error
+        raise OutputError(
+            f"{path.parent} cannot be created ({error}); choose another folder with STUNET_HOME."
+        ) from error
     with WeakFileLock(path.with_suffix(".lock")):
         yield
 
@@ -258,10 +272,10 @@ def _record_path(path: Path) -> Path:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """What was recorded beside a model file; {} before first use.
+    """The record of a model file; {} before first use.
 
     Raises:
-        UserError: a record that cannot be read.
+        UserError: the record cannot be read.
     """
     record = _record_path(path)
     if not record.exists():
@@ -269,11 +283,11 @@ def _read_record(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(record.read_text(encoding="utf-8")))
     except (ValueError, TypeError, OSError) as error:
-        raise FileError(f"{record} is damaged ({error}); delete it to record the model anew.") from error
+        raise FileError(f"{record} is damaged ({error}); delete it to record the model again.") from error
 
 
 def _require_unchanged(path: Path) -> None:
-    """Compares the file with its record; it is read only if its time or size differ from those recorded."""
+    """Compare the file with its record. It is read only if its modification time or size has changed."""
     record = _read_record(path)
     stat = path.stat()
     if (record.get("bytes"), record.get("modified_ns")) != (stat.st_size, stat.st_mtime_ns):
@@ -281,7 +295,7 @@ def _require_unchanged(path: Path) -> None:
 
 
 def _require_hash(path: Path, sha256: str) -> None:
-    """Compares with the recorded hash, or records it where there is none yet."""
+    """Compare the hash with the recorded one, or record it if there is none yet."""
     record = _read_record(path)
     recorded = str(record.get("sha256", sha256))
     if recorded != sha256:
@@ -297,15 +311,15 @@ def _require_hash(path: Path, sha256: str) -> None:
 
 
 def _download_and_import(entry: CatalogueEntry, path: Path) -> None:
-    """Downloads a published checkpoint, checks it, and makes our model file of it."""
-    from stunet.weights.hub import find  # not needed by a model that is here
+    """Download a published checkpoint, check it, and convert it to a model file."""
+    from stunet.weights.hub import find  # not needed for downloaded models
 
     assert entry.repository is not None
     with _explained(entry):
-        remote = find(entry.repository, entry.file)
+        remote = find(entry.repository, entry.file, entry.revision)
     _require_size(entry, remote.bytes)
     _require_source(entry, path, remote.sha256)
-    # The name holds the version, so that a download is never continued with bytes of another one.
+    # The name contains the version, so that a download never resumes with bytes of another version.
     version = hashlib.sha256(remote.etag.encode()).hexdigest()[:16]
     download = path.with_name(f"{path.stem}.{version}.download")
     _download(entry, remote, download)
@@ -316,12 +330,12 @@ def _download_and_import(entry: CatalogueEntry, path: Path) -> None:
 
 
 def _checked_sha256(entry: CatalogueEntry, remote: "Remote", download: Path, path: Path) -> str:
-    """The SHA-256 of a finished download; one that is not what was promised is deleted and refused."""
+    """The SHA-256 of a finished download. If size or hash are wrong, the download is deleted and refused."""
     sha256 = sha256_of(download)
     try:
         _require_size(entry, download.stat().st_size)
         if remote.sha256 not in (None, sha256):
-            raise FileError(f"The download of model {entry.name!r} was damaged on its way; run the command again.")
+            raise FileError(f"The download of model {entry.name!r} was damaged in transfer; run the command again.")
         _require_source(entry, path, sha256)
     except UserError:
         download.unlink()
@@ -337,7 +351,7 @@ def _import(entry: CatalogueEntry, remote: "Remote", download: Path, sha256: str
 
 
 def _download(entry: CatalogueEntry, remote: "Remote", partial: Path) -> None:
-    """Fetches `remote` into `partial`, from the byte on where an earlier attempt stopped."""
+    """Download `remote` to `partial`, resuming an earlier attempt."""
     from stunet.weights.hub import fetch
 
     for other in _partial_downloads(partial.with_name(f"{entry.name}.safetensors")):
@@ -354,13 +368,13 @@ def _download(entry: CatalogueEntry, remote: "Remote", partial: Path) -> None:
 
 @contextmanager
 def _explained(entry: CatalogueEntry) -> Iterator[None]:
-    """Turns whatever a failed request raises into one sentence."""
+    """Turn any error of a failed request into one sentence."""
     try:
         yield
-    except Exception as error:  # the Hub's library has changed its HTTP client, and so its exceptions, twice
+    except Exception as error:  # huggingface_hub has changed its HTTP client, and so its exceptions, twice
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
-            f"Model {entry.name!r} could not be downloaded: {reason}. Run the command again to go on where it stopped. "
+            f"Model {entry.name!r} could not be downloaded: {reason}. Run the command again to resume the download. "
             f"If this machine cannot reach the Hub, set HF_ENDPOINT to a mirror, or copy {entry.file} here and use "
             "`stunet weights import`."
         ) from error
@@ -369,18 +383,28 @@ def _explained(entry: CatalogueEntry) -> Iterator[None]:
 def _require_size(entry: CatalogueEntry, found: int | None) -> None:
     if found is not None and abs(found - entry.approximate_bytes) > SIZE_TOLERANCE * entry.approximate_bytes:
         raise FileError(
-            f"{entry.file} of {entry.repository} has {found:,} bytes where about {entry.approximate_bytes:,} belong; "
+            f"{entry.file} of {entry.repository} has {found:,} bytes instead of about {entry.approximate_bytes:,}; "
             "it was refused."
         )
 
 
 def _require_source(entry: CatalogueEntry, path: Path, sha256: str | None) -> None:
-    """Refuses a published file that is no longer the one of first use."""
+    """Refuse a published file that differs from the catalogue's, or from the one of first use."""
+    _require_known(entry, sha256)
     recorded = _read_record(path).get("source_sha256")
     if None not in (recorded, sha256) and recorded != sha256:
         raise FileError(
-            f"{entry.file} of {entry.repository} is no longer the file that was downloaded first (its SHA-256 has "
+            f"{entry.file} of {entry.repository} is no longer the file that was first downloaded (its SHA-256 has "
             f"changed). It was refused: delete {_record_path(path)} if you trust the new one."
+        )
+
+
+def _require_known(entry: CatalogueEntry, sha256: str | None) -> None:
+    """Refuse a file that differs from the catalogue's."""
+    if None not in (entry.sha256, sha256) and entry.sha256 != sha256:
+        raise FileError(
+            f"{entry.file} is not the file that this version of stunet knows as model {entry.name!r} (its SHA-256 is "
+            f"{sha256}, not {entry.sha256}). It was refused."
         )
 
 
@@ -389,6 +413,6 @@ def _require_space(entry: CatalogueEntry, folder: Path, missing_bytes: int) -> N
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OutputError(
-            f"Model {entry.name!r} needs {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free; make "
-            "room or choose another folder with STUNET_HOME."
+            f"Model {entry.name!r} needs {needed / 1e9:.1f} GB in {folder}, but only {free / 1e9:.1f} GB are free; "
+            "free some space or choose another folder with STUNET_HOME."
         )

@@ -1,24 +1,23 @@
-"""Checkpoints of nnU-Net v1 (`.model`) and v2 (`.pth`), opened without running pickle code, in our names.
+"""Read checkpoints of nnU-Net v1 (`.model`) and v2 (`.pth`) without running pickle code, and rename their tensors.
 
-The official code (uni-medical/STU-Net) names its layers after nnU-Net v1's U-Net; `KEY_MAP` is the one place that knows
-those names.
+The official code (uni-medical/STU-Net) names its layers as in nnU-Net v1's U-Net; `KEY_MAP` translates them to our
+names.
 """
 
-import pickle
 import re
-import warnings
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from stunet.errors import FileError, UnsafeFileError, UserError
+from stunet.confined import read_confined
+from stunet.errors import FileError, UnsafeFileError
 from stunet.files import existing_file
+from stunet.weights.finite import require_finite
 from stunet.weights.model_file import StateDict
+from stunet.weights.saved_tensors import ITEM_BYTES, SavedTensor, read_saved
 
 KEY_MAP: dict[str, str] = {
     "conv_blocks_context.{}.{}.conv1": "encoder.stages.{}.{}.conv1",
@@ -34,28 +33,34 @@ KEY_MAP: dict[str, str] = {
     "conv_blocks_localization.{}.{}.conv3": "decoder.stages.{}.{}.shortcut",
     "seg_outputs.{}": "decoder.seg_layers.{}",
 }
-"""Official name -> ours; each {} is a number (stage, block), and ".weight" or ".bias" follows. Both count decoder
+"""Official name -> ours; each {} is a number (stage, block), and ".weight" or ".bias" follows. Both number decoder
 stages from the deepest (0) to full resolution (4)."""
 
 WRAPPERS = ("module.", "_orig_mod.")
-"""Prefixes that DistributedDataParallel and torch.compile put before every name."""
+"""Prefixes that DistributedDataParallel and torch.compile add to every name."""
+
+SAFE_TORCH = "2.10"
+"""Older versions can be made to run code by a checkpoint, even with `weights_only` (CVE-2025-32434, CVE-2026-24747).
+
+`stunet.weights.saved_tensors` reads without torch, but nnU-Net's own commands load the same file with it.
+"""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What nnU-Net wrote, weights in our names.
+    """The content of an nnU-Net checkpoint, with our tensor names.
 
     Attributes:
         path: the file.
-        state_dict: tensors in our names, memory-mapped where the file's format allows it.
-        official_names: the file has the official STU-Net's names.
-        trainer: nnU-Net's trainer class, if the file names it (v2).
-        plans: content of its plans: v2 stores them in every checkpoint, v1 beside it.
-        configuration: which of these plans' configurations, e.g. "3d_fullres".
+        state_dict: tensors by our names, memory-mapped where the file format allows it.
+        official_names: whether the file uses the official STU-Net's names.
+        trainer: nnU-Net's trainer class, if known (v2).
+        plans: content of the plans, which v2 stores in every checkpoint and v1 in a separate file.
+        configuration: its configuration in the plans, e.g. "3d_fullres".
         dataset: v2's dataset.json.
-        mirror_axes: axes (0, 1, 2 = Z, Y, X) with which nnU-Net averages mirrored copies.
-        epoch: epochs trained.
-        fold: which fold of a model folder it is, e.g. "0" or "all"; None for a file of its own.
+        mirror_axes: axes (0, 1, 2 = Z, Y, X) along which nnU-Net mirrors images for test-time augmentation.
+        epoch: number of trained epochs.
+        fold: its fold in a model folder, e.g. "0" or "all"; None for a single file.
     """
 
     path: Path
@@ -71,35 +76,38 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Reads an nnU-Net v1 or v2 checkpoint; nothing in it is run.
+    """Read an nnU-Net v1 or v2 checkpoint without running code in it.
+
+    A process of its own (`stunet.confined`) reads where the tensors lie; only then are they memory-mapped here.
 
     Raises:
-        UserError: no such file, another kind of file, a damaged one, one that wants to run something, or one that
-            holds no weights.
+        UserError: the file does not exist, is of another kind, is damaged, would run code, or has no weights or some
+            that are NaN or infinite; or torch is too old to read it safely.
     """
     path = existing_file(path)
-    content = _load_without_running(path)
-    if not isinstance(content, dict):
-        raise FileError(f"{path} holds no checkpoint, but a {type(content).__name__}.")
-    weights = content.get("state_dict", content.get("network_weights", content))
-    tensors = _tensors_in(weights, path)
+    _require_safe_torch(path)
+    content = read_confined(read_saved, path)
+    tensors = _checked(_mapped(content["weights"], path), path)
     state_dict = to_our_names(tensors)
     if len(state_dict) < len(tensors):
-        raise FileError(f"{path} holds some tensors twice, with and without the prefix of a wrapper ({WRAPPERS[0]!r}).")
+        raise FileError(
+            f"{path} contains some tensors twice, with and without the prefix of a wrapper ({WRAPPERS[0]!r})."
+        )
+    require_finite(tensors, path)
     official_names = any(unwrapped(key) not in state_dict for key in tensors)
     try:
         return Checkpoint(path, state_dict, official_names, **_provenance(content))
     except (TypeError, ValueError) as error:
-        raise FileError(f"{path} is damaged: what it says of its training cannot be read ({error}).") from error
+        raise FileError(f"{path} is damaged: its training metadata cannot be read ({error}).") from error
 
 
 def _provenance(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a v2 checkpoint says of its training, and v1's epoch.
+    """The training metadata of a v2 checkpoint, or the epoch of a v1 checkpoint.
 
     Raises:
-        TypeError, ValueError: values of other types than nnU-Net writes.
+        TypeError, ValueError: a value has another type than nnU-Net writes.
     """
-    arguments = dict(content.get("init_args") or {}) if "network_weights" in content else {}
+    arguments = dict(content.get("init_args") or {})
     mirror_axes = tuple(int(axis) for axis in content.get("inference_allowed_mirroring_axes", (0, 1, 2)) or ())
     if not set(mirror_axes) <= {0, 1, 2}:
         raise ValueError(f"mirror axes {mirror_axes}")
@@ -113,70 +121,62 @@ def _provenance(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _load_without_running(path: Path) -> Any:
-    """The content of a `torch.save`d file, by torch's restricted unpickler; memory-mapped if it is a zip file."""
-    try:
-        is_zip = zipfile.is_zipfile(path)
-        if is_zip and not _is_torch_zip(path):
-            raise FileError(f"{path} is a zip archive, not a model: unpack it yourself and give the file inside.")
-        with torch.serialization.safe_globals(_numpy_globals()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's remarks on pickle protocols are for programmers
-            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=is_zip)
-    except UserError:
-        raise
-    except Exception as error:  # a damaged archive or stream of pickle opcodes can raise anything
-        raise _refusal(path, error) from error
-
-
-def _is_torch_zip(path: Path) -> bool:
-    """`torch.save` puts one folder into its archives, with `data.pkl` in it."""
-    with zipfile.ZipFile(path) as archive:
-        return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in archive.namelist())
-
-
-def _refusal(path: Path, error: Exception) -> FileError:
-    """What to raise for a file that torch would not load."""
-    wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if isinstance(error, pickle.UnpicklingError) and wanted:
-        return UnsafeFileError(
-            f"{path} wants to run {wanted[1]} when it is loaded; weights need nothing of the kind. It was refused, "
-            "and nothing was run."
+def _require_safe_torch(path: Path) -> None:
+    if torch.__version__ < SAFE_TORCH:
+        raise UnsafeFileError(
+            f"{path}: torch {torch.__version__} is not safe for files of others: a checkpoint can make it run code "
+            f"(CVE-2025-32434, CVE-2026-24747). Install torch {SAFE_TORCH} or newer."
         )
-    return FileError(f"{path} is not a checkpoint of nnU-Net, or it is damaged; copy or download it again.")
 
 
-def _numpy_globals() -> list[Any]:
-    """The numpy scalars and arrays that nnU-Net logs beside the weights, under numpy 1's module names and numpy 2's."""
-    scalar: Any = np.float64(0).__reduce__()[0]
-    reconstruct: Any = np.zeros(1).__reduce__()[0]
-    aliases: list[Any] = [
-        (function, f"{core}.multiarray.{name}")
-        for core in ("numpy.core", "numpy._core")
-        for function, name in ((scalar, "scalar"), (reconstruct, "_reconstruct"))
-    ]
-    number_types = {type(np.dtype(code)) for code in "?bBhHiIlLqQefdFD"}
-    return [*aliases, np.ndarray, np.dtype, *number_types]
+def _mapped(saved: Iterable[Sequence[Any]], path: Path) -> StateDict:
+    """Tensors by name, memory-mapped where their place in the file allows it.
 
-
-def _tensors_in(weights: Any, path: Path) -> StateDict:
-    """The weights as dense tensors of real numbers, none larger than the file itself.
+    Args:
+        saved: name and fields of `SavedTensor`s.
+        path: the file.
 
     Raises:
-        UserError: none there, or something else among them.
+        UserError: the tensors are not in the file.
     """
-    if not isinstance(weights, Mapping) or not weights or not all(map(torch.is_tensor, weights.values())):
-        raise FileError(f"{path} holds no weights: neither 'state_dict' (nnU-Net v1) nor 'network_weights' (v2).")
-    tensors: StateDict = {str(key): tensor for key, tensor in weights.items()}
+    named = {str(name): SavedTensor(*fields) for name, *fields in saved}
+    odd = [name for name, tensor in named.items() if tensor.dtype not in ITEM_BYTES]
+    if odd:
+        raise FileError(f"{path} is not an STU-Net: {odd[0]} does not contain real numbers.")
+    whole: Any = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=path.stat().st_size)
+    try:
+        return {name: _tensor_in(whole, tensor) for name, tensor in named.items()}
+    except (RuntimeError, TypeError, ValueError) as error:  # its tensors do not lie in their storages
+        raise FileError(f"{path} is damaged: its tensors are not in it; copy or download it again.") from error
+
+
+def _tensor_in(whole: Any, saved: SavedTensor) -> torch.Tensor:
+    end = saved.place + saved.storage_bytes
+    if not 0 <= saved.place <= end <= len(whole):
+        raise ValueError("its storage ends after the file")
+    storage = whole[saved.place : end]
+    tensor = torch.empty(0, dtype=getattr(torch, saved.dtype))
+    if saved.place % ITEM_BYTES[saved.dtype]:  # files before torch 1.6 are not aligned
+        storage = storage.clone()
+    return tensor.set_(storage, saved.start, tuple(saved.shape), tuple(saved.stride))
+
+
+def _checked(tensors: StateDict, path: Path) -> StateDict:
+    """The tensors, which must be real numbers that fit into the file.
+
+    Raises:
+        UserError: they do not.
+    """
     odd = _without_real_numbers(tensors)
     if odd:
-        raise FileError(f"{path} is not an STU-Net: {odd[0]} holds no real numbers.")
+        raise FileError(f"{path} is not an STU-Net: {odd[0]} does not contain real numbers.")
     if _claimed_bytes(tensors) > path.stat().st_size:
-        raise UnsafeFileError(f"{path} claims more weights than fit into it; it is damaged or hostile.")
+        raise UnsafeFileError(f"{path} claims more weights than its size allows; it is damaged or malicious.")
     return tensors
 
 
 def _claimed_bytes(tensors: StateDict) -> int:
-    """What the tensors need in memory. Those that share storage, under several names, count once."""
+    """The bytes that the tensors need. Tensors that share storage count once."""
     claimed: dict[int, int] = {}
     for tensor in tensors.values():
         place = tensor.untyped_storage().data_ptr()
@@ -185,7 +185,7 @@ def _claimed_bytes(tensors: StateDict) -> int:
 
 
 def _without_real_numbers(tensors: StateDict) -> list[str]:
-    """Names of tensors that are neither real numbers nor, beside such, counts (int64)."""
+    """Names of tensors that are not real numbers; counts (int64) are allowed if other tensors are real."""
     real = {key for key, tensor in tensors.items() if tensor.is_floating_point() and tensor.layout == torch.strided}
     return [key for key in tensors if key not in real and (not real or tensors[key].dtype != torch.int64)]
 
@@ -194,7 +194,7 @@ def _without_real_numbers(tensors: StateDict) -> list[str]:
 
 
 def to_our_names(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values under our names; names that `KEY_MAP` does not hold stay as they are.
+    """Rename official names to ours; names that are not in `KEY_MAP` stay.
 
     >>> list(to_our_names({"module.conv_blocks_context.0.0.conv3.bias": 0}))
     ['encoder.stages.0.0.shortcut.bias']
@@ -203,7 +203,7 @@ def to_our_names(state_dict: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_official_names(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values under the official names: the inverse of `to_our_names`.
+    """Rename our names to the official ones: the inverse of `to_our_names`.
 
     >>> list(to_official_names({"decoder.seg_layers.4.weight": 0}))
     ['seg_outputs.4.weight']

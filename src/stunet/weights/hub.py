@@ -1,6 +1,6 @@
-"""One file of the Hugging Face Hub, or of the mirror that `HF_ENDPOINT` names: found, pinned, and fetched bit by bit.
+"""Find, pin and download one file of the Hugging Face Hub, or of the mirror in `HF_ENDPOINT`; downloads can resume.
 
-No token is sent: the published weights are open, and a mirror need not know who asks.
+No token is sent: the published weights are open, and a mirror should not learn who downloads them.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ class Remote:
     """A file on the Hub.
 
     Attributes:
-        url: of this very version.
-        etag: the server's name of this version.
-        bytes: its size; None if the server does not tell.
+        url: URL of this version.
+        etag: the server's identifier of this version.
+        bytes: its size; None if the server does not say.
     """
 
     url: str
@@ -29,32 +29,37 @@ class Remote:
 
     @property
     def sha256(self) -> str | None:
-        """The Hub's own checksum; large files have it for their ETag."""
+        """The Hub's checksum, which is the ETag of large files; None for others."""
         return self.etag if len(self.etag) == hashlib.sha256().digest_size * 2 else None
 
 
-def find(repository: str, file: str) -> Remote:
-    """Ask the Hub for a file's newest version, and pin it.
+def find(repository: str, file: str, revision: str | None = None) -> Remote:
+    """Ask the Hub for a version of a file and pin it.
+
+    Args:
+        repository: owner and name.
+        file: path in the repository.
+        revision: the commit; None for the newest.
 
     Raises:
-        Exception: whatever huggingface_hub raises, and OSError where the server does not name the version.
+        Exception: anything that huggingface_hub raises; OSError if the server does not name the version.
     """
     endpoint = os.environ.get("HF_ENDPOINT") or None
-    newest = get_hf_file_metadata(hf_hub_url(repository, file, endpoint=endpoint), token=False)
-    if newest.etag is None:
-        raise OSError("the server does not say which version of the file it has")
-    pinned = hf_hub_url(repository, file, revision=newest.commit_hash, endpoint=endpoint)
-    return Remote(pinned, newest.etag, newest.size)
+    found = get_hf_file_metadata(hf_hub_url(repository, file, revision=revision, endpoint=endpoint), token=False)
+    if found.etag is None:
+        raise OSError("the server does not report the version of the file")
+    pinned = hf_hub_url(repository, file, revision=found.commit_hash, endpoint=endpoint)
+    return Remote(pinned, found.etag, found.size)
 
 
 def fetch(remote: Remote, name: str, partial: Path) -> None:
-    """Append to `partial` what it lacks of a remote file; progress is written to stderr under `name`.
+    """Append the missing rest of a remote file to `partial`. Progress is written to stderr under `name`.
 
-    `hf_hub_download` would drop what it has when it is interrupted (huggingface_hub 2.4), so its inner function, which
-    resumes, is called with our file.
+    `hf_hub_download` discards partial downloads when interrupted (huggingface_hub 2.4), so this calls its inner
+    function, which can resume, with our file.
 
     Raises:
-        Exception: whatever huggingface_hub raises.
+        Exception: anything that huggingface_hub raises.
     """
     with partial.open("ab", buffering=0) as file:
         http_get(

@@ -1,6 +1,6 @@
-"""Weights that nnU-Net or `stunet train` wrote become weights in our names and a card.
+"""Import weights of nnU-Net or `stunet train`: rename the tensors and write a card.
 
-Whatever the source, it is read into `Checkpoint`s, their plans are read once, and one function makes the card.
+Every source is read as one or more `Checkpoint`s, their plans are read once, and one function makes the card.
 """
 
 import logging
@@ -33,13 +33,13 @@ from stunet.weights.training_checkpoint import STATE_NAME, read_training_checkpo
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
-"""Which checkpoint of a fold is used: the first of these that exists. A fold without the first is unfinished."""
+"""The checkpoint of a fold is the first of these that exists. A fold without the first is unfinished."""
 
 NNUNETS_BLOCK = r"encoder\.stages\.0\.(0\.)?(convs|blocks)\.0\..*"
-"""Names in nnU-Net's PlainConvUNet and ResidualEncoderUNet, which an STU-Net does not have."""
+"""Tensor names of nnU-Net's PlainConvUNet and ResidualEncoderUNet that STU-Net does not have."""
 
 STUNET_TRAINER = "STUNetTrainer"
-"""How the names of all trainers of STU-Nets begin, ours and the official ones."""
+"""Prefix of all STU-Net trainers, ours and the official ones."""
 
 Fold = int | str
 """A fold of nnU-Net's cross-validation, 0 to 4, or "all"."""
@@ -53,23 +53,23 @@ def import_model(
     strides: Sequence[Sequence[int]] | None = None,
     folds: Sequence[Fold] = (),
 ) -> tuple[StateDict, ModelCard]:
-    """Weights in our names and their card, ready for `stunet.weights.model_file.save_model`.
+    """Import weights by our names and their card, ready for `stunet.weights.model_file.save_model`.
 
     Args:
         source: a `.model` of nnU-Net v1, a `.pth` of v2, a model folder of v2, or a checkpoint of `stunet train`
-            (`.../fold_0/stunet_checkpoint`), by one process or by many.
-        plans: nnU-Net's plans: the v1 pickle or a v2 `plans.json`. By default those inside a `.pth`, or the pickle
-            that nnU-Net v1 writes beside a `.model`, of the same name with `.pkl` after it.
-        strides: of the five downsamplings (Z, Y, X); they override those of the plans.
-        folds: which folds of a model folder, 0 if empty; several are joined, and their logits will be averaged.
+            (`.../fold_0/stunet_checkpoint`), written by one or more processes.
+        plans: nnU-Net's plans: the v1 pickle or a v2 `plans.json`. By default those inside a `.pth`, or the pickle that
+            nnU-Net v1 writes next to a `.model`, with the same name and `.pkl` appended.
+        strides: strides of the five down-samplings (Z, Y, X); they override those of the plans.
+        folds: which folds of a model folder to import, 0 if empty; the logits of several folds are averaged.
 
     Returns:
         The tensors, memory-mapped where the format allows it, and the card.
 
     Raises:
-        UserError: a file that can't be read safely, another network (with a table of the shapes that differ), one whose
-            strides or preprocessing are unknown, with the option that would tell, or an option that the source has no
-            use for.
+        UserError: a file cannot be read safely, the network is of another kind (the message lists the shapes that
+            differ), strides or preprocessing are unknown (the message names the option that gives them), or an option
+            does not apply to the source.
     """
     if source.is_dir():
         return _import_folder(source, plans, strides, folds)
@@ -85,9 +85,7 @@ def _import_folder(
 ) -> tuple[StateDict, ModelCard]:
     if (source / STATE_NAME).is_file():
         if plans is not None or folds:
-            raise UserError(
-                f"{source} is a checkpoint of one fold, with its plans beside it; leave --plans and -f out."
-            )
+            raise UserError(f"{source} is a checkpoint of one fold, which has its own plans; leave --plans and -f out.")
         return import_checkpoints([read_training_checkpoint(source)], strides)
     if plans is not None or strides is not None:
         raise UserError(f"{source} is a model folder, which has its own plans; leave --plans and --strides out.")
@@ -95,13 +93,13 @@ def _import_folder(
 
 
 def import_to_start_with(source: Path) -> tuple[StateDict, ModelCard]:
-    """As `import_model` of a checkpoint, but one that does not say how it was trained will do to start a training with.
+    """Import a checkpoint as `import_model` does, but allow unknown preprocessing, to start a training with it.
 
     Returns:
-        The weights and their card; where the preprocessing is unknown it is None, and the strides mean nothing.
+        The weights and their card. If the preprocessing is unknown, it is None and the strides are meaningless.
 
     Raises:
-        UserError: a file that can't be read safely, or another network.
+        UserError: the file cannot be read safely, or contains another network.
     """
     checkpoint = read_checkpoint(source)
     checkpoint = replace(checkpoint, plans=_own_plans(checkpoint))
@@ -115,14 +113,14 @@ def import_to_start_with(source: Path) -> tuple[StateDict, ModelCard]:
 def import_checkpoints(
     checkpoints: Sequence[Checkpoint], strides: Sequence[Sequence[int]] | None = None
 ) -> tuple[StateDict, ModelCard]:
-    """The weights of one network, or of several of the same kind, and one card for them.
+    """Import the weights of one network, or of several of the same kind, and make one card for them.
 
-    The size of an STU-Net is read off the shapes. Its strides are not: up-sampling has no weights, so a network with
-    wrong strides loads without a complaint and answers wrongly. They come from `strides`, else from the plans, else
-    they are those of the published weights, if the checkpoint looks like one of these.
+    The shapes give the size of an STU-Net, but not its strides: up-sampling has no weights, so a network with wrong
+    strides loads without an error and gives wrong results. The strides come from `strides`, or from the plans, or, if
+    the checkpoint looks like a published one, from the published weights.
 
     Args:
-        checkpoints: one or more, all with the plans and dataset.json of the first.
+        checkpoints: one or more checkpoints, all with the plans and dataset.json of the first.
         strides: five or six strides (Z, Y, X).
 
     Raises:
@@ -135,10 +133,10 @@ def import_checkpoints(
     specs = [_spec_of(checkpoint, plans, dataset, strides) for checkpoint in checkpoints]
     for checkpoint, spec in zip(checkpoints, specs, strict=True):
         if spec != specs[0]:
-            raise UserError(f"{checkpoint.path} holds another network than {first.path}.")
+            raise UserError(f"{checkpoint.path} and {first.path} contain different networks.")
     if plans is None and not _has_published_ends(first):
         raise UserError(
-            f"{first.path} does not say how its images were prepared (spacing, normalisation): give nnU-Net's plans "
+            f"{first.path} does not contain its preprocessing (spacing, normalisation): give nnU-Net's plans "
             "file (--plans)."
         )
     state_dict = joined([checkpoint.state_dict for checkpoint in checkpoints])
@@ -147,11 +145,11 @@ def import_checkpoints(
 
 def _require_classes(checkpoint: Checkpoint, dataset: DatasetDescription) -> None:
     if checkpoint.fold and not (dataset.labels and dataset.channels):
-        raise FileError(f"The dataset.json of {checkpoint.path.parent.parent} names no labels or no channels.")
+        raise FileError(f"The dataset.json of {checkpoint.path.parent.parent} has no labels or no channels.")
 
 
 def is_published(checkpoint: Checkpoint) -> bool:
-    """The checkpoint looks like a published one: v1, official names, 1 channel, 105 classes, size S, B, L or H."""
+    """Whether it looks like a published checkpoint: v1, official names, 1 channel, 105 classes, size S, B, L or H."""
     spec = _size_in(shapes_of(checkpoint.state_dict))
     return (
         spec is not None
@@ -161,7 +159,7 @@ def is_published(checkpoint: Checkpoint) -> bool:
 
 
 def _has_published_ends(checkpoint: Checkpoint) -> bool:
-    """A v1 checkpoint with official names, the published weights' input channel and classes; the size may differ."""
+    """Whether this is a v1 checkpoint with official names, 1 channel and 105 classes, of any size."""
     spec = _size_in(shapes_of(checkpoint.state_dict))
     ends = None if spec is None else (spec.input_channels, spec.num_classes)
     is_v1 = checkpoint.configuration is None and checkpoint.trainer is None
@@ -169,7 +167,7 @@ def _has_published_ends(checkpoint: Checkpoint) -> bool:
 
 
 def _own_plans(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
-    """The plans that came with a checkpoint; none are needed for the published weights."""
+    """The plans inside or next to a checkpoint. The published weights need none."""
     beside = checkpoint.path.with_name(f"{checkpoint.path.name}.pkl")
     if checkpoint.plans is not None or is_published(checkpoint) or not beside.is_file():
         return checkpoint.plans
@@ -180,22 +178,22 @@ def _own_plans(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
 
 
 def read_folds(folder: Path, folds: Sequence[Fold] | None = None) -> list[Checkpoint]:
-    """The checkpoints of a model folder that nnU-Net v2 or `stunet train` wrote, with the folder's plans.
+    """Read the checkpoints of a model folder of nnU-Net v2 or `stunet train`, with the folder's plans.
 
     Args:
-        folder: the one that holds `plans.json`.
-        folds: which folds, e.g. (0, 1) or ("all",); None takes every finished fold. An unfinished fold is used only
-            when asked for, and that is logged.
+        folder: the folder with `plans.json`.
+        folds: which folds to read, e.g. (0, 1) or ("all",); None reads every finished fold. Unfinished folds are used
+            only if requested, which is logged.
 
     Raises:
-        UserError: a file or fold that is missing or damaged.
+        UserError: a file or fold is missing or damaged.
     """
     if not folder.is_dir():
         raise FileError(f"There is no folder {folder}.")
     for name in ("plans.json", "dataset.json"):
         if not (folder / name).is_file():
             raise FileError(
-                f"{folder} is not a model folder of nnU-Net v2: {name} is missing. Give the folder that holds "
+                f"{folder} is not a model folder of nnU-Net v2: {name} is missing. Give the folder with "
                 "plans.json, dataset.json and fold_0, e.g. .../nnUNetTrainer__nnUNetPlans__3d_fullres."
             )
     plans, dataset = (read_json_object(existing_file(folder / name)) for name in ("plans.json", "dataset.json"))
@@ -208,7 +206,7 @@ def read_folds(folder: Path, folds: Sequence[Fold] | None = None) -> list[Checkp
 
 
 def _fold_checkpoints(folder: Path, folds: Sequence[Fold] | None) -> dict[str, Path]:
-    """One file of each fold asked for, or of all that are finished; finished folds with a number win over "all"."""
+    """The checkpoint of each requested fold, or of all finished folds; numbered folds take precedence over "all"."""
     trained: dict[str, Path] = {}
     for name in reversed(CHECKPOINTS):
         trained |= {path.parent.name.removeprefix("fold_"): path for path in folder.glob(f"fold_*/{name}")}
@@ -226,8 +224,8 @@ def _finished(folder: Path, trained: Mapping[str, Path]) -> list[str]:
     finished = [fold for fold, path in sorted(trained.items()) if path.name == CHECKPOINTS[0]]
     if not finished:
         raise FileError(
-            f"{folder} has no finished fold: {', '.join(sorted(trained))} has only {CHECKPOINTS[1]}. To use it all the "
-            f"same, choose it: -f {min(trained)}"
+            f"{folder} has no finished fold: {', '.join(sorted(trained))} has only {CHECKPOINTS[1]}. To use it "
+            f"anyway, choose it: -f {min(trained)}"
         )
     return [fold for fold in finished if fold != "all"] or finished
 
@@ -245,7 +243,7 @@ def _log_unfinished(folder: Path, trained: Mapping[str, Path], used: Collection[
 def _spec_of(
     checkpoint: Checkpoint, plans: Plans | None, dataset: DatasetDescription, strides: Sequence[Sequence[int]] | None
 ) -> NetworkSpec:
-    """The network whose tensors a checkpoint holds: an STU-Net by its shapes, or the other network of its plans."""
+    """The network of a checkpoint: an STU-Net, recognised by its shapes, or the network in its plans."""
     known: Sequence[Stride] = PUBLISHED_STRIDES if is_published(checkpoint) else ()
     variant: Mapping[str, str] = {}
     if plans is not None:
@@ -258,17 +256,17 @@ def _spec_of(
     spec = _stunet_of(checkpoint, six_strides(known or ISOTROPIC_STRIDES), **variant)
     if not known:
         raise UserError(
-            f"{checkpoint.path} does not say with which strides it was trained, and wrong ones give wrong answers "
+            f"{checkpoint.path} does not contain the strides of its training, and wrong strides give wrong results "
             "without an error: give nnU-Net's plans file (--plans) or the strides (--strides)."
         )
     return spec
 
 
 def _require_stunet_trainer(checkpoint: Checkpoint, plans: Plans) -> None:
-    """Where v2 plans name another network than ours, an STU-Net trainer must have put ours in its place.
+    """If v2 plans name another network, require an STU-Net trainer, which replaces it with an STU-Net.
 
-    The official trainers (`STUNetTrainer_base`, ...) do so, with the plans' strides padded or cut to five
-    downsamplings; what another trainer does with the strides is unknown.
+    The official trainers (`STUNetTrainer_base`, ...) pad or cut the plans' strides to five down-samplings; what other
+    trainers do with the strides is unknown.
     """
     trainer = checkpoint.trainer or "an unknown trainer"
     if plans.network_class and plans.kind is None and not trainer.startswith(STUNET_TRAINER):
@@ -279,14 +277,14 @@ def _require_stunet_trainer(checkpoint: Checkpoint, plans: Plans) -> None:
 
 
 def _stunet_of(checkpoint: Checkpoint, strides: Sequence[Stride], **variant: str) -> NetworkSpec:
-    """The STU-Net whose shapes a checkpoint has; the table of what differs has the names that the file has."""
+    """The STU-Net with a checkpoint's shapes. If there is none, the error lists the differences by the file's names."""
     shapes = shapes_of(checkpoint.state_dict)
     size = _size_in(shapes)
     if size is None:
         if any(re.fullmatch(NNUNETS_BLOCK, key) for key in shapes):
             raise FileError(
-                f"{checkpoint.path} is not an STU-Net: it holds a U-Net of nnU-Net's own (its default network, as in "
-                "TotalSegmentator). Use it with nnU-Net's own commands."
+                f"{checkpoint.path} is not an STU-Net: it contains one of nnU-Net's own U-Nets (its default network, "
+                "as in TotalSegmentator). Use it with nnU-Net's own commands."
             )
         listed = ", ".join(list(shapes)[:3])
         raise FileError(f"{checkpoint.path} is not an STU-Net: its first tensors are {listed}.")
@@ -303,7 +301,7 @@ def _stunet_of(checkpoint: Checkpoint, strides: Sequence[Stride], **variant: str
 
 
 def _size_in(shapes: Mapping[str, Shape]) -> NetworkSpec | None:
-    """The STU-Net whose shapes these are, by its first convolution and a head; None if one is missing."""
+    """The STU-Net with these shapes, recognised by its first convolution and a head; None if one is missing."""
     stem = shapes.get("encoder.stages.0.0.conv1.weight", ())
     heads = [shape for key, shape in shapes.items() if re.fullmatch(r"decoder\.seg_layers\.\d+\.bias", key)]
     if len(stem) != 5 or not heads or len(heads[-1]) != 1 or min(*stem[:2], *heads[-1]) < 1:
@@ -319,7 +317,7 @@ def _other_network_of(
         raise UserError(f"{checkpoint.path} is a {plans.kind}, whose strides are in its plans; leave --strides out.")
     shapes = shapes_of(checkpoint.state_dict)
     if not dataset.channels or not dataset.labels:
-        raise UserError(f"{checkpoint.path} does not say how many channels and classes its {plans.kind} has.")
+        raise UserError(f"{checkpoint.path} does not contain the number of channels and classes of its {plans.kind}.")
     try:
         spec = NetworkSpec(str(plans.kind), len(dataset.channels), len(dataset.labels), plans.arguments)
         table = mismatches(network_shapes(spec), shapes) if spec.least_tensors <= len(shapes) else "too many layers"
@@ -336,7 +334,7 @@ def _other_network_of(
 def _card(
     checkpoints: Sequence[Checkpoint], spec: NetworkSpec, plans: Plans | None, dataset: DatasetDescription
 ) -> ModelCard:
-    """All that is known of the weights; `plans` is None where nobody says how they were trained."""
+    """The card with all that is known about the weights; `plans` is None if their training is unknown."""
     first = checkpoints[0]
     labels = (BACKGROUND, *(f"class_{label}" for label in range(1, spec.num_classes)))
     if first.official_names and spec.num_classes == len(LABELS):
@@ -364,7 +362,7 @@ def _card(
 
 
 def _as_published(card: ModelCard, checkpoint: Checkpoint) -> ModelCard:
-    """What v1's plans do not say of the published weights, whichever plans came with them: scans were CT, and RAS."""
+    """Complete the card of published weights with what v1 plans do not contain: CT scans in RAS orientation."""
     if card.preprocessing is None and _has_published_ends(checkpoint):
         card = replace(card, preprocessing=PUBLISHED_PLAN)
     if card.preprocessing is None or not is_published(checkpoint):
@@ -374,7 +372,7 @@ def _as_published(card: ModelCard, checkpoint: Checkpoint) -> ModelCard:
 
 
 def _name_of(checkpoint: Checkpoint, plans: Plans | None) -> str:
-    """A fold has the name of its dataset, another checkpoint that of its file."""
+    """The dataset's name for a fold, the file's name for other checkpoints."""
     if checkpoint.fold and plans is not None:
         return plans.dataset or checkpoint.path.parent.parent.name
     return checkpoint.path.name.split(".")[0]
@@ -390,7 +388,7 @@ def _training_of(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
 
 
 def _named(names: tuple[str, ...], default: tuple[str, ...], what: str, checkpoint: Checkpoint) -> tuple[str, ...]:
-    """The names, if there are as many as the network needs; the default if there are none."""
+    """The names, checked to be as many as the network needs, or the default if there are none."""
     if names and len(names) != len(default):
         raise FileError(
             f"{checkpoint.path} has a network for {len(default)} {what}, but its plans or dataset.json name "

@@ -1,8 +1,11 @@
-"""A model that can segment: networks, how to prepare images for them, and what their answers mean."""
+"""Load a model for prediction: networks, preprocessing, and the meaning of their outputs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
+
+import torch
 
 from stunet.errors import FileError, UnknownNameError, UserError
 from stunet.networks.network import Network
@@ -10,20 +13,21 @@ from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.catalogue import CATALOGUE, get_model
 from stunet.weights.import_model import Fold, import_checkpoints, import_model, import_to_start_with, read_folds
 from stunet.weights.model_file import ModelCard, StateDict, build_network_from, read_model, separated
+from stunet.weights.model_file import read_card as read_file_card
 from stunet.weights.process import require_unforked
 
 CHECKPOINT_SUFFIXES = (".model", ".pth", ".pt")
-"""Files that are read as checkpoints of nnU-Net v1 or v2."""
+"""Suffixes of nnU-Net v1 and v2 checkpoints."""
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """One network, or several (folds, or trainings with other seeds) whose logits are averaged.
+    """One network, or several (folds, or trainings with different seeds) whose logits are averaged.
 
     Attributes:
         networks: in evaluation mode, float32, on the CPU; all of one kind.
         card: how images are prepared, labels, licence, provenance.
-        source: what it was loaded from, as the user named it.
+        source: where it was loaded from, as the user named it.
     """
 
     networks: tuple[Network, ...]
@@ -40,18 +44,44 @@ class Model:
         """Label to structure; 0 is background."""
         return self.card.names
 
+    @property
+    def weights_sha256(self) -> str:
+        """A digest of all weights: the same for the same numbers, whatever file they came from."""
+        digest = sha256()
+        for network in self.networks:
+            for name, tensor in network.state_dict().items():
+                digest.update(name.encode())
+                digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+
+def read_card(source: str | Path, folds: Sequence[Fold] | None = None) -> ModelCard:
+    """What a model says of itself. No network is built, and the weights of a `.safetensors` file are not read.
+
+    Args:
+        source: as `load_model` takes it.
+        folds: as `load_model` takes them.
+
+    Raises:
+        UserError: as `load_model`.
+    """
+    path = _model_file(source) if folds is None else None
+    card = read_file_card(path) if path else _read(source, folds)[1]
+    _require_possible_plan(card, str(source))
+    return card
+
 
 def load_model(source: str | Path, folds: Sequence[Fold] | None = None) -> Model:
     """Load a model for prediction.
 
     Args:
-        source: a name in the catalogue (downloaded at first use), a `.safetensors` file of ours, a `.model` or `.pth`
-            checkpoint of nnU-Net v1 or v2, or a model folder that nnU-Net v2 or `stunet train` wrote.
-        folds: which folds of a model folder, e.g. (0, 1) or ("all",); None takes all that are trained.
+        source: a name in the catalogue (downloaded on first use), a `.safetensors` model file, a `.model` or `.pth`
+            checkpoint of nnU-Net v1 or v2, or a model folder of nnU-Net v2 or `stunet train`.
+        folds: which folds of a model folder to use, e.g. (0, 1) or ("all",); None uses all finished folds.
 
     Raises:
-        UserError: nothing of that name, a file that is damaged or of another kind, weights that do not say how to use
-            them, folds of something other than a folder, or a process forked from one that had loaded a model.
+        UserError: the source does not exist, is damaged or of another kind, its preprocessing is unknown, folds are
+            given for something other than a folder, or this process was forked after a model was loaded.
     """
     require_unforked()
     state_dict, card = _read(source, folds)
@@ -63,25 +93,33 @@ def load_model(source: str | Path, folds: Sequence[Fold] | None = None) -> Model
 
 
 def read_pretrained(source: str | Path) -> tuple[StateDict, ModelCard]:
-    """Weights to start a training with. They need not say all that prediction must know; no network is built.
+    """Read weights to start a training. The source may lack information for prediction; no network is built.
 
     Args:
-        source: as `load_model` takes it; of several networks or folds the first is taken.
+        source: as in `load_model`; of several networks or folds the first is used.
 
     Returns:
-        The weights in our names, memory-mapped where the format allows it, and the card. Its preprocessing is None
-            where a checkpoint does not say how its images were prepared; then its strides are unknown, too.
+        The weights by our names, memory-mapped where the format allows it, and the card. Its preprocessing is None if
+            the checkpoint does not contain it; then its strides are unknown, too.
 
     Raises:
-        UserError: nothing of that name, or a file that is damaged or of another kind.
+        UserError: the source does not exist, is damaged, or is of another kind.
     """
     path = Path(source)
     if str(source) not in CATALOGUE and path.is_file() and path.suffix in CHECKPOINT_SUFFIXES:
         return import_to_start_with(path)
     state_dict, card = _read(source)
     if len(_known_plan(card, str(source)).normalization) != card.network.input_channels:
-        raise FileError(f"{source} cannot be used: it normalises other channels than its network takes.")
+        raise FileError(f"{source} cannot be used: its normalisation and its network have different channels.")
     return separated(state_dict, card.members)[0], replace(card, members=1)
+
+
+def _model_file(source: str | Path) -> Path | None:
+    """The `.safetensors` file of a source, downloaded if it is a name in the catalogue; None for other sources."""
+    if isinstance(source, str) and source in CATALOGUE:
+        return get_model(source)
+    path = Path(source)
+    return path if path.suffix == ".safetensors" and path.is_file() else None
 
 
 def _read(source: str | Path, folds: Sequence[Fold] | None = None) -> tuple[StateDict, ModelCard]:
@@ -91,21 +129,19 @@ def _read(source: str | Path, folds: Sequence[Fold] | None = None) -> tuple[Stat
         return import_checkpoints(read_folds(path, folds))
     if folds is not None:
         raise UserError(f"{source} has no folds to choose from; only a model folder of nnU-Net v2 has.")
-    if is_name:
-        return read_model(get_model(str(source)))
+    if (file := _model_file(source)) is not None:
+        return read_model(file)
     if not path.exists():
         raise UnknownNameError(f"{UnknownNameError.of('model', path, CATALOGUE)} No file or folder has that name.")
-    if path.suffix == ".safetensors":
-        return read_model(path)
     if path.suffix in CHECKPOINT_SUFFIXES:
         return import_model(path)
     known = ", ".join((".safetensors", *CHECKPOINT_SUFFIXES))
-    raise FileError(f"{path} is no model: give a file of kind {known}, a model folder, or a name in the catalogue.")
+    raise FileError(f"{path} is not a model: give a file of kind {known}, a model folder, or a name in the catalogue.")
 
 
 def _known_plan(card: ModelCard, source: str) -> PreprocessingPlan:
     if card.preprocessing is None:
-        raise FileError(f"{source} cannot be used: its card does not say how images are prepared.")
+        raise FileError(f"{source} cannot be used: its card does not contain the preprocessing of images.")
     return card.preprocessing
 
 
@@ -114,26 +150,26 @@ def _require_possible_plan(card: ModelCard, source: str) -> None:
     plan = _known_plan(card, source)
     if len(plan.normalization) != card.network.input_channels:
         raise FileError(
-            f"{source} cannot be used: it normalises {len(plan.normalization)} channel(s), and its network takes "
+            f"{source} cannot be used: it normalises {len(plan.normalization)} channel(s), but its network takes "
             f"{card.network.input_channels}."
         )
     if not {plan.logits_order, plan.logits_order_z} <= {0, 1}:
         raise FileError(
-            f"{source} cannot be used: its plan interpolates the network's output with order {plan.logits_order}, and "
-            "stunet does so linearly (1) or by the nearest voxel (0)."
+            f"{source} cannot be used: its plan interpolates the network's output with order {plan.logits_order}, but "
+            "stunet only supports linear (1) and nearest (0) interpolation."
         )
 
 
 def _require_fitting_patch(plan: PreprocessingPlan, network: Network, source: str) -> None:
-    """Refuse a patch that the network does not take."""
+    """Refuse a patch size that the network does not accept."""
     multiple = network.window_multiple
     if any(size < 1 or size % divisor for size, divisor in zip(plan.patch_size, multiple, strict=True)):
         raise FileError(
             f"{source} cannot be used: its patch of {plan.patch_size} voxels is not divisible by {multiple}, as its "
-            "network's strides demand."
+            "network's strides require."
         )
     if network.window_size not in (None, tuple(plan.patch_size)):
         raise FileError(
-            f"{source} cannot be used: its patch is {plan.patch_size} voxels, and its network was built for "
+            f"{source} cannot be used: its patch is {plan.patch_size} voxels, but its network was built for "
             f"{network.window_size}."
         )

@@ -1,13 +1,14 @@
-"""One `.safetensors` file is a whole model: weights, and in its header the card that says how to use them.
+"""Read and write models as single `.safetensors` files: the weights, and in the header a card on how to use them.
 
-A safetensors file is eight bytes (the header's length, little-endian), a JSON header with every tensor's shape, and
-the tensors' bytes; nothing in it can run. The card is JSON in the header's metadata under the key "stunet", so it is
-read without touching the weights, and the weights are memory-mapped, so `huge` opens at once.
+A safetensors file consists of eight bytes (the header's length, little-endian), a JSON header with every tensor's
+shape, and the tensors' bytes; it contains no code. The card is JSON in the header's metadata under the key "stunet", so
+it can be read without the weights. The weights are memory-mapped, so they take memory only when used.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -16,59 +17,60 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from stunet.errors import FileError, OutputError, UserError
-from stunet.files import existing_file, replacing
+from stunet.files import existing_file, printable, replacing
 from stunet.labels.ontology import BACKGROUND
 from stunet.networks.network import Network, without_weights
 from stunet.networks.registry import build
 from stunet.plans.labels import Region
 from stunet.plans.network_spec import NetworkSpec
 from stunet.plans.preprocessing import PreprocessingPlan
+from stunet.weights.finite import require_finite
 
 StateDict = dict[str, torch.Tensor]
-"""Tensors by name, in the names of `stunet.networks`."""
+"""Tensors by their names in `stunet.networks`."""
 
 Shape = tuple[int, ...]
 
 Item = TypeVar("Item")
 
 CARD_VERSION = 2
-"""Rises when older programs could misread a card. Version 1 wrote the network in other words; it is still read."""
+"""Increased when older programs could misread a card. Version 1 used other fields for the network; it is still read."""
 
 METADATA_KEY = "stunet"
-"""Where the card lies in the safetensors metadata."""
+"""The key of the card in the safetensors metadata."""
 
 MAX_HEADER_BYTES = 25_000_000
-"""No header of ours nears this (`huge` needs 50 kB); the same bound that huggingface_hub sets."""
+"""The limit of huggingface_hub; our headers are far smaller (`huge` needs 50 kB)."""
 
 MAX_CLASSES = 2**15
-"""Labels are int16 while they are found."""
+"""Limited by int16, the type of labels during inference."""
 
 SHOWN_MISMATCHES = 12
-"""Rows of the table that reports wrong shapes; the rest are counted."""
+"""The number of wrong shapes that a message lists; the others are counted."""
 
 READABLE_BY_ALL = 0o644
-"""Mode of a model file; safetensors writes files that their owner alone can read, and models are shared."""
+"""Permissions of a model file. safetensors writes files that only their owner can read, but models are shared."""
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """All that is needed to use the weights, and to know where they come from.
+    """Everything needed to use the weights, and their origin.
 
     Attributes:
-        name: how the model calls itself, e.g. "base".
-        network: what builds it.
-        preprocessing: how images are prepared; None if unknown: such weights can only start a training.
-        labels: names of the network's outputs; the index is the integer in the label map, [0] is "background". Of a
-            network for regions, the regions' names.
-        regions: where structures overlap, one for each of `labels`; else ().
-        channels: what each input channel shows, e.g. ("CT",).
-        mirror_axes: spatial axes (0, 1, 2 = Z, Y, X) with which mirrored copies may be averaged.
-        training: how the weights came to be: trainer, epochs, machine.
-        licence: of the weights.
-        source: where they come from.
-        metrics: results, with the cases that they were measured on.
+        name: name of the model, e.g. "base".
+        network: the spec that builds the network.
+        preprocessing: how images are prepared. If None, it is unknown, and the weights can only start a training.
+        labels: names of the network's outputs; the index is the integer in the label map, [0] is "background". For a
+            network with regions, the regions' names.
+        regions: if structures overlap, one region for each of `labels`; otherwise ().
+        channels: content of each input channel, e.g. ("CT",).
+        mirror_axes: spatial axes (0, 1, 2 = Z, Y, X) along which images may be mirrored for test-time augmentation.
+        training: how the weights were trained: trainer, epochs, machine.
+        licence: licence of the weights.
+        source: where the weights come from.
+        metrics: results, with the cases on which they were measured.
         citation: the paper to cite.
-        members: how many networks of this kind the file holds; their logits are averaged.
+        members: number of networks of this kind in the file; their logits are averaged.
     """
 
     name: str
@@ -89,55 +91,60 @@ class ModelCard:
         if self.members < 1:
             raise ValueError(f"a model has one network or more, not {self.members}")
         if len(self.labels) != self.network.num_classes:
-            raise ValueError(f"{len(self.labels)} labels are named for {self.network.num_classes} classes")
+            raise ValueError(f"there are {len(self.labels)} labels for {self.network.num_classes} classes")
         if self.regions and len(self.regions) != len(self.labels):
-            raise ValueError(f"{len(self.labels)} labels are named for {len(self.regions)} regions")
+            raise ValueError(f"there are {len(self.labels)} labels for {len(self.regions)} regions")
         if len(self.channels) != self.network.input_channels:
-            raise ValueError(f"{len(self.channels)} channels are named for {self.network.input_channels} inputs")
+            raise ValueError(f"there are {len(self.channels)} channels for {self.network.input_channels} inputs")
         if len(self.labels) > MAX_CLASSES:
-            raise ValueError(f"a label map holds {MAX_CLASSES:,} classes at most, not {len(self.labels):,}")
+            raise ValueError(f"a label map can have at most {MAX_CLASSES:,} classes, not {len(self.labels):,}")
         if not set(self.mirror_axes) <= {0, 1, 2}:
             raise ValueError(f"mirror axes are among 0, 1 and 2, not {self.mirror_axes}")
 
     @property
     def names(self) -> dict[int, str]:
-        """Integer in the label map to structure; 0 is background."""
+        """Label to structure; 0 is background."""
         if not self.regions:
             return dict(enumerate(self.labels))
         named = {region.label: name for region, name in zip(self.regions, self.labels, strict=True)}
         return {0: BACKGROUND, **dict(sorted(named.items()))}
 
     def to_dict(self) -> dict[str, Any]:
-        """The card as JSON holds it."""
+        """The card as a JSON object."""
         return {"card_version": CARD_VERSION, **asdict(self)}
+
+    @property
+    def sha256(self) -> str:
+        """A hash of the card, which identifies the model in results."""
+        return sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     @staticmethod
     def from_dict(card: Mapping[str, Any]) -> "ModelCard":
-        """The card that `to_dict` wrote, of this version or of version 1; fields that it does not know are left out.
+        """Read a card that `to_dict` wrote, of this version or version 1. Unknown fields are ignored.
 
         Raises:
-            ValueError: another card version, or a field that is missing or of a wrong type.
+            ValueError: the version is unknown, or a field is missing or has the wrong type.
         """
         if card.get("card_version") not in (1, CARD_VERSION):
             raise ValueError(
-                f"its card has version {card.get('card_version')}, and this stunet reads versions 1 to {CARD_VERSION}; "
+                f"its card has version {card.get('card_version')}, but this stunet reads versions 1 to {CARD_VERSION}; "
                 "update stunet"
             )
         try:
             card = _of_version_1(card) if card["card_version"] == 1 else card
             known = {f.name: card[f.name] for f in fields(ModelCard) if f.name in card}
             return ModelCard(**{**known, **_typed_fields(card)})
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"its card is incomplete or damaged ({error})") from error
 
 
 def _typed_fields(card: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a card that JSON cannot hold in their own type, and those whose type matters to others."""
+    """Convert and check the fields of a card that have no JSON type or whose type matters."""
     plan = card["preprocessing"]
     try:
         preprocessing = None if plan is None else PreprocessingPlan.from_dict(plan)
     except ValueError as error:
-        raise ValueError(f"its card holds no valid preprocessing ({error})") from error
+        raise ValueError(f"its card has no valid preprocessing ({error})") from error
     return {
         "network": NetworkSpec.from_dict(card["network"]),
         "preprocessing": preprocessing,
@@ -155,7 +162,7 @@ def _typed_fields(card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_version_1(card: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A card of version 1 in the words of version 2. The arguments of an STU-Net stood beside its name then."""
+    """Convert a card of version 1, which listed the arguments of an STU-Net next to its name, to version 2."""
     own = dict(card["architecture"])
     network = {"kind": own.pop("network"), **{name: own.pop(name) for name in ("input_channels", "num_classes")}}
     arguments = own if network["kind"] == "stunet" else own.get("arguments", {})
@@ -173,10 +180,10 @@ def stunet_on(card: ModelCard) -> NetworkSpec:
     """The card's network, which must be an STU-Net.
 
     Raises:
-        UserError: it is another network.
+        UserError: it is another kind of network.
     """
     if card.network.kind != "stunet":
-        raise UserError(f"{card.name!r} is a {card.network.kind}, and this is for STU-Nets only.")
+        raise UserError(f"{card.name!r} is a {card.network.kind}, but this is only possible for STU-Nets.")
     return card.network
 
 
@@ -184,7 +191,7 @@ def stunet_on(card: ModelCard) -> NetworkSpec:
 
 
 def joined(networks: Sequence[Mapping[str, Item]]) -> dict[str, Item]:
-    """The tensors (or what else goes by their names) of several networks as one file names them.
+    """Join the tensors (or other values by name) of several networks under the names used in one file.
 
     >>> joined([{"head.bias": 1}]), joined([{"head.bias": 1}, {"head.bias": 2}])
     ({'head.bias': 1}, {'0.head.bias': 1, '1.head.bias': 2})
@@ -195,7 +202,7 @@ def joined(networks: Sequence[Mapping[str, Item]]) -> dict[str, Item]:
 
 
 def separated(state_dict: Mapping[str, torch.Tensor], members: int) -> tuple[StateDict, ...]:
-    """What `joined` put together: the tensors of each network."""
+    """The inverse of `joined`: the tensors of each network."""
     if members == 1:
         return (dict(state_dict),)
     found: tuple[StateDict, ...] = tuple({} for _ in range(members))
@@ -211,19 +218,19 @@ def separated(state_dict: Mapping[str, torch.Tensor], members: int) -> tuple[Sta
 def save_model(
     path: str | Path, state_dict: Mapping[str, torch.Tensor], card: ModelCard, dtype: Literal["float16"] | None = None
 ) -> None:
-    """Writes weights and card as one file, under a temporary name first, so that no half-written model is ever seen.
+    """Write weights and card to one file, under a temporary name first, so that no incomplete model is ever visible.
 
-    Memory-mapped tensors are written straight from their file: only the page cache grows.
+    Memory-mapped tensors are written straight from their file, so only the page cache grows.
 
     Args:
-        path: where, ending in ".safetensors"; its folder is made.
-        state_dict: every tensor of the card's network, in our names; of several networks, what `joined` gives.
-        card: what the header is to say.
-        dtype: "float16" halves the file (`build_network_from` gives float32 again); None keeps each tensor's type.
+        path: the output, ending in ".safetensors"; its folder is created.
+        state_dict: all tensors of the card's network, by our names; for several networks, the result of `joined`.
+        card: the card for the header.
+        dtype: "float16" halves the file (`build_network_from` converts back to float32); None keeps each tensor's type.
 
     Raises:
-        ValueError: tensors that do not fit the card's network, or another `dtype`.
-        UserError: a disk that is full, or a folder that cannot be written.
+        ValueError: the tensors do not fit the card's network, or `dtype` is invalid.
+        UserError: the disk is full, or the folder is not writable.
     """
     table = mismatches(_shapes_on(card), shapes_of(state_dict))
     if table:
@@ -231,7 +238,7 @@ def save_model(
     if dtype not in (None, "float16"):
         raise ValueError(f"dtype is 'float16' or None, not {dtype!r}")
     tensors = {key: _stored(tensor, dtype) for key, tensor in state_dict.items()}
-    metadata = {METADATA_KEY: json.dumps(card.to_dict(), ensure_ascii=False, allow_nan=False)}
+    metadata = {METADATA_KEY: printable(json.dumps(card.to_dict(), ensure_ascii=False, allow_nan=False))}
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -251,11 +258,11 @@ def _stored(tensor: torch.Tensor, dtype: str | None) -> torch.Tensor:
 
 
 def read_card(path: str | Path) -> ModelCard:
-    """The card of a model file; its weights are not read.
+    """Read the card of a model file, without its weights.
 
     Raises:
-        UserError: no such file, a file of another kind, damaged or cut short, a card of another version, or tensors
-            whose shapes are not those of the card's network.
+        UserError: the file does not exist, is of another kind, damaged or truncated, its card has an unknown version,
+            or its tensors do not have the shapes of the card's network.
     """
     path = existing_file(path)
     metadata, shapes = _read_header(path)
@@ -265,29 +272,31 @@ def read_card(path: str | Path) -> ModelCard:
 
 
 def read_model(path: str | Path) -> tuple[StateDict, ModelCard]:
-    """Weights and card. The weights are memory-mapped: they take memory only as they are used.
+    """Read weights and card. The weights are memory-mapped and read once, to check that they are finite.
 
     Returns:
-        The tensors in our names and in the file's type (float32 or float16), and the card. `separated` gives those of
+        The tensors by our names in the file's type (float32 or float16), and the card. `separated` returns those of
             each network.
 
     Raises:
-        UserError: as `read_card`.
+        UserError: as `read_card`, or weights are NaN or infinite.
     """
     card = read_card(path)
     try:
-        return load_file(path), card
+        weights = load_file(path)
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise FileError(f"{path} is damaged ({error}); get it again.") from error
+        raise FileError(f"{path} is damaged ({error}); copy or download it again.") from error
+    require_finite(weights, Path(path))
+    return weights, card
 
 
 def build_network_from(card: ModelCard, state_dict: Mapping[str, torch.Tensor]) -> Network:
-    """The card's network with these weights, in evaluation mode and float32.
+    """Build the card's network with these weights, in evaluation mode and float32.
 
-    The network is laid out on the meta device and takes the tensors over, so the weights are in memory once.
+    The network is created on the meta device and takes over the tensors, so the weights are in memory only once.
 
     Raises:
-        UserError: weights that do not fit the card's network.
+        UserError: the weights do not fit the card's network.
     """
     with without_weights():
         network = build(card.network)
@@ -300,29 +309,29 @@ def build_network_from(card: ModelCard, state_dict: Mapping[str, torch.Tensor]) 
 
 
 def _read_header(path: Path) -> tuple[dict[str, str], dict[str, Shape]]:
-    """Metadata and tensor shapes, the header's length checked against the file's before anything is allocated."""
+    """Read metadata and tensor shapes. The header's length is checked against the file's size before it is read."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
-            raise FileError(f"{path} is not a .safetensors file, or it is cut short: its header does not fit into it.")
+            raise FileError(f"{path} is not a .safetensors file, or it is truncated: its header does not fit into it.")
         text = file.read(length)
     try:
         tensors = json.loads(text)
         metadata = dict(tensors.pop("__metadata__", {}))
         shapes = {key: tuple(int(n) for n in entry["shape"]) for key, entry in tensors.items()}
         end = max(int(entry["data_offsets"][1]) for entry in tensors.values())
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
         raise FileError(f"{path} is not a .safetensors file: its header cannot be read.") from error
     if 8 + length + end != size:
-        raise FileError(f"{path} has {size:,} bytes where {8 + length + end:,} belong; copy or download it again.")
+        raise FileError(f"{path} has {size:,} bytes instead of {8 + length + end:,}; copy or download it again.")
     return metadata, shapes
 
 
 def _card_in(metadata: Mapping[str, str], path: Path) -> ModelCard:
     if METADATA_KEY not in metadata:
         raise FileError(
-            f"{path} holds tensors but no stunet card, so how to use them is unknown; "
+            f"{path} contains tensors but no stunet card that describes how to use them; "
             "make a model file with `stunet weights import`."
         )
     try:
@@ -334,7 +343,7 @@ def _card_in(metadata: Mapping[str, str], path: Path) -> ModelCard:
 def _require_fit(card: ModelCard, shapes: Mapping[str, Shape], path: Path) -> None:
     for claimed, what in ((card.network.least_tensors, "layers"), (card.members, "networks")):
         if claimed > len(shapes):
-            raise FileError(f"{path}: its card claims {claimed} {what}, but it holds {len(shapes)} tensors.")
+            raise FileError(f"{path}: its card claims {claimed} {what}, but it contains {len(shapes)} tensors.")
     try:
         table = mismatches(_shapes_on(card), shapes)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -347,7 +356,7 @@ def _require_fit(card: ModelCard, shapes: Mapping[str, Shape], path: Path) -> No
 
 
 def network_shapes(spec: NetworkSpec) -> dict[str, Shape]:
-    """The shape of every tensor of a network, which is laid out without memory.
+    """The shape of every tensor of a network, without allocating it.
 
     Raises:
         UserError, ValueError: as `stunet.networks.registry.build`.
@@ -357,7 +366,7 @@ def network_shapes(spec: NetworkSpec) -> dict[str, Shape]:
 
 
 def _shapes_on(card: ModelCard) -> dict[str, Shape]:
-    """Of every tensor in the file; of several networks each has its number before its name."""
+    """The shape of every tensor in the file. With several networks, names start with the network's number."""
     return joined([network_shapes(card.network)] * card.members)
 
 
@@ -367,7 +376,7 @@ def shapes_of(state_dict: Mapping[str, torch.Tensor]) -> dict[str, Shape]:
 
 
 def mismatches(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> str:
-    """A table of the tensors that differ, are missing or do not belong; "" where all fit.
+    """A table of the tensors that differ, are missing or are unexpected; "" if all fit.
 
     >>> print(mismatches({"a": (2, 3), "b": (4,)}, {"a": (2, 5), "b": (4,)}))
     tensor  expected  found

@@ -1,7 +1,7 @@
-"""A process that was forked from one that had loaded a model hangs for ever in its first prediction; it is refused.
+"""Refuse to work in a process forked after a model was loaded, because its first prediction would hang.
 
-torch, OpenVINO and ONNX Runtime keep threads to compute with. A fork copies the memory of a process but not its
-threads, so the copy waits for threads that do not exist, whether it uses the old model or loads it again.
+torch, OpenVINO and ONNX Runtime keep worker threads. A fork copies a process's memory but not its threads, so the copy
+waits for threads that do not exist, even if it loads the model again.
 """
 
 import os
@@ -9,20 +9,20 @@ import os
 from stunet.errors import UserError
 
 _loading_process: int | None = None
-"""The process that loaded its first model; a forked process inherits the number, a spawned one does not."""
+"""Id of the process that loaded a model. A forked process inherits it, a spawned one does not."""
 
 
 def require_unforked() -> None:
-    """Remember this process, or refuse to work if it was forked from one that had loaded a model.
+    """Remember this process, or refuse to work if it was forked after a model was loaded.
 
     Raises:
-        UserError: it was.
+        UserError: the process was forked after a model was loaded.
     """
     global _loading_process
     if _loading_process not in (None, os.getpid()):
         raise UserError(
             f"Process {os.getpid()} was forked from process {_loading_process}, which had loaded a model. Prediction "
-            'would hang, for a fork copies no threads. Start processes with multiprocessing.get_context("spawn"), or '
-            "load the model after the fork."
+            "would hang, because a fork does not copy threads. Start processes with "
+            'multiprocessing.get_context("spawn"), or load the model after the fork.'
         )
     _loading_process = os.getpid()

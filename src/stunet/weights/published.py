@@ -1,4 +1,4 @@
-"""What is known of the published weights beside their tensors, and what to cite."""
+"""Preprocessing, source and citation of the published weights."""
 
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 
@@ -11,7 +11,7 @@ PUBLISHED_PLAN = PreprocessingPlan(
 )
 """Preprocessing of the published weights: nnU-Net v1's "nonCT", the z-score of each whole scan, at 1.5 mm (Z, Y, X).
 
-From `plan_files/*.pkl` of uni-medical/STU-Net. Scans are brought to RAS first, as TotalSegmentator v1's are.
+From `plan_files/*.pkl` of uni-medical/STU-Net. Scans are reoriented to RAS first, as in TotalSegmentator v1.
 """
 
 PUBLISHED_SOURCE = "https://huggingface.co/ziyanhuang/STU-Net"

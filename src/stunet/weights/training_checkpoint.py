@@ -1,7 +1,8 @@
-"""What `stunet train` writes while it trains, by one process or by many: a folder of safetensors files.
+"""Read the checkpoints that `stunet train` writes during training: folders of safetensors files.
 
-Each of several ranks writes a file with its shards of the tensors; `saved_offsets` in the file's metadata says where a
-shard belongs (the format of torch.distributed.checkpoint). One process writes whole tensors, without offsets.
+With several ranks, each writes a file with its shards of the tensors; `saved_offsets` in the file's metadata gives the
+position of each shard (the format of torch.distributed.checkpoint). A single process writes whole tensors without
+offsets.
 """
 
 import json
@@ -16,16 +17,17 @@ from safetensors import SafetensorError, safe_open
 from stunet.errors import FileError
 from stunet.files import read_json_object
 from stunet.weights.checkpoint import Checkpoint
+from stunet.weights.finite import require_finite
 from stunet.weights.model_file import Shape, StateDict
 
 OPTIMIZER_SEPARATOR = "::"
-"""In the names of what the optimiser keeps, as in "head.weight::momentum_buffer"; no weight has it in its name."""
+"""Part of the names of the optimiser's state, as in "head.weight::momentum_buffer", but not of weights."""
 
 STATE_NAME = "state.json"
-"""Where the training stands, but for its tensors."""
+"""The file with the training state, except its tensors."""
 
 OFFSETS_KEY = "DCP_SHARDING_INFO"
-"""Where torch.distributed.checkpoint puts the offsets into a file's metadata."""
+"""The metadata key under which torch.distributed.checkpoint stores the offsets."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,10 @@ class Shard:
     """A block of a tensor.
 
     Attributes:
-        file: that holds it.
-        name: of the tensor.
-        offsets: of the block's first element along each axis.
-        shape: of the block.
+        file: file that contains the block.
+        name: name of the tensor.
+        offsets: index of the block's first element along each axis.
+        shape: shape of the block.
     """
 
     file: Path
@@ -46,26 +48,28 @@ class Shard:
 
     @property
     def place(self) -> tuple[slice, ...]:
-        """Where the block belongs in the tensor."""
+        """The position of the block in the tensor."""
         return tuple(slice(start, start + size) for start, size in zip(self.offsets, self.shape, strict=True))
 
 
 def read_training_checkpoint(folder: Path) -> Checkpoint:
-    """The weights of a training checkpoint, with the plans of the model folder around it, ready to be imported.
+    """Read the weights of a training checkpoint, and the plans of the model folder that contains it, for import.
 
     Args:
-        folder: such as `.../STUNetTrainer_large__STUNetPlans_large__3d_fullres/fold_0/stunet_checkpoint`.
+        folder: for example `.../STUNetTrainer_large__STUNetPlans_large__3d_fullres/fold_0/stunet_checkpoint`.
 
     Raises:
-        UserError: files that are missing or damaged.
+        UserError: a file is missing or damaged, or weights are NaN or infinite.
     """
     require_all_shards(folder)
     fold = folder.resolve().parent
     trainer, _, configuration = [*fold.parent.name.split("__"), "", ""][:3]
     state = read_json_object(folder / STATE_NAME)
+    weights = join_shards(folder)
+    require_finite(weights, folder)
     return Checkpoint(
         path=folder,
-        state_dict=join_shards(folder),
+        state_dict=weights,
         official_names=False,
         trainer=trainer,
         plans=read_json_object(fold.parent / "plans.json"),
@@ -77,10 +81,10 @@ def read_training_checkpoint(folder: Path) -> Checkpoint:
 
 
 def join_shards(folder: Path, optimizer: bool = False) -> StateDict:
-    """The weights of a folder, or what the optimiser keeps, put together from all its files.
+    """Assemble the weights of a folder, or the optimiser's state, from all its files.
 
     Raises:
-        UserError: no file, or shards that are missing, damaged or contradictory.
+        UserError: there is no file, or shards are missing, damaged or contradictory.
     """
     shards = [shard for shard in _all_shards(folder) if (OPTIMIZER_SEPARATOR in shard.name) is optimizer]
     shapes = _whole_shapes(folder, shards)
@@ -95,10 +99,10 @@ def join_shards(folder: Path, optimizer: bool = False) -> StateDict:
 
 
 def require_all_shards(folder: Path) -> None:
-    """Read the headers of all files that belong to a checkpoint and check them, without the tensors.
+    """Check the headers of all files of a checkpoint, without reading the tensors.
 
     Raises:
-        UserError: a file or a shard that is missing, damaged or contradictory.
+        UserError: a file or a shard is missing, damaged or contradictory.
     """
     for name in read_json_object(folder / STATE_NAME).get("files", ()):
         if not (folder / str(name)).is_file():
@@ -107,10 +111,10 @@ def require_all_shards(folder: Path) -> None:
 
 
 def _all_shards(folder: Path) -> Iterator[Shard]:
-    """What the headers of the files say."""
+    """All shards, as listed in the headers of the files."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise FileError(f"{folder} holds no part of a checkpoint (*.safetensors).")
+        raise FileError(f"{folder} contains no checkpoint files (*.safetensors).")
     for file in files:
         try:
             with safe_open(file, "pt") as content:
@@ -124,7 +128,7 @@ def _all_shards(folder: Path) -> Iterator[Shard]:
 
 
 def _whole_shapes(folder: Path, shards: Sequence[Shard]) -> dict[str, Shape]:
-    """The shape of each tensor, once its shards are known to fill it: nothing larger than the files is allocated."""
+    """The shape of each tensor. Its shards must fill it, so nothing larger than the files is allocated."""
     by_name: dict[str, list[Shard]] = {}
     for shard in shards:
         by_name.setdefault(shard.name, []).append(shard)
@@ -137,11 +141,11 @@ def _whole_shape(folder: Path, name: str, shards: Sequence[Shard]) -> Shape:
     ends = zip(*([axis.stop for axis in shard.place] for shard in shards), strict=True)
     shape = tuple(max(axis) for axis in ends)
     if sum(math.prod(shard.shape) for shard in shards) != math.prod(shape):
-        raise FileError(f"{folder}: parts of {name!r} are missing; is the file of each rank there?")
+        raise FileError(f"{folder}: parts of {name!r} are missing; does the file of each rank exist?")
     return shape
 
 
 def _contradict(shards: Sequence[Shard]) -> bool:
-    """Whether blocks of one tensor have different numbers of axes, or begin before its first element."""
+    """Whether blocks of one tensor have different numbers of axes or negative offsets."""
     numbers_of_axes = {len(axes) for shard in shards for axes in (shard.offsets, shard.shape)}
     return len(numbers_of_axes) > 1 or any(min(shard.offsets, default=0) < 0 for shard in shards)

@@ -1,7 +1,7 @@
-"""The weights of any model as the start of another task's network (paper, section 3.4).
+"""Transfer the weights of a model to another task's network (paper, section 3.4).
 
-The body is loaded, the head starts anew, and the stem is fitted to the task's channels. Strides and spacing need not
-agree: a convolution's weights don't depend on them. Letters: O outputs and C inputs of a convolution.
+The body is loaded, the head is new, and the stem is adapted to the task's channels. Strides and spacing may differ,
+because a convolution's weights do not depend on them. Letters: O outputs and C inputs of a convolution.
 """
 
 import re
@@ -24,11 +24,11 @@ from stunet.weights.transfer_report import SHOWN_NAMES, TransferReport, remarks_
 
 @dataclass(frozen=True)
 class Task:
-    """What a network is to learn.
+    """What a network learns.
 
     Attributes:
-        labels: class names, background first; () where the outputs are regions that overlap.
-        channels: what each input channel shows.
+        labels: class names, background first; () if the outputs are regions that overlap.
+        channels: content of each input channel.
         preprocessing: how its images are prepared; None if unknown.
     """
 
@@ -42,10 +42,10 @@ class TransferOptions:
     """How weights are transferred.
 
     Attributes:
-        keep_head: classes that the source names as the task does start with the source's rows of the heads.
+        keep_head: classes with the same name in source and task keep the source's rows of the heads.
         divide_channels: divide the stem's weights by the number of channels that share them, so that equal channels
-            give what one gave.
-        seed: of the new head.
+            give the result of one.
+        seed: seed of the new head.
     """
 
     keep_head: bool = False
@@ -63,18 +63,18 @@ def transfer(
     task: Task,
     options: TransferOptions = DEFAULT_OPTIONS,
 ) -> TransferReport:
-    """Let `network`, built for `task`, start with a model's weights (section 3.4). Its parameters are set in place.
+    """Initialise `network`, built for `task`, with a model's weights (section 3.4). Its parameters are set in place.
 
     Args:
-        state_dict: the source's weights, in our names.
-        card: the source's card. Where its preprocessing is unknown, its strides count as unknown, too.
-        network: of the source's width and depth, on any device.
-        task: what it is to learn.
-        options: how.
+        state_dict: the source's weights, by our names.
+        card: the source's card. If its preprocessing is unknown, so are its strides.
+        network: a network with the source's width and depth, on any device.
+        task: the task of the network.
+        options: how to transfer.
 
     Raises:
-        UserError: a source of another kind, width or depth, or no class in common where the head is to be kept.
-        ValueError: a task that the network was not built for.
+        UserError: the source has another kind, width or depth, or `keep_head` is set and no class is in common.
+        ValueError: the network was not built for the task.
     """
     _require_same_size(card, network)
     if len(task.channels) != network.input_channels or len(task.labels) not in (0, network.num_classes):
@@ -94,7 +94,7 @@ def transfer(
 
 
 def channels_to_start_with(source: Sequence[str], task: Sequence[str]) -> tuple[int, ...]:
-    """For each of a task's channels, the source's channel of the same name, or else the next in turn.
+    """For each of a task's channels, the source's channel with the same name, or else the next in turn.
 
     >>> channels_to_start_with(["CT"], ["T1", "T2"])
     (0, 0)
@@ -108,13 +108,13 @@ def channels_to_start_with(source: Sequence[str], task: Sequence[str]) -> tuple[
 def replicate_input_channels(
     state_dict: Mapping[str, torch.Tensor], stem_keys: Iterable[str], channels: Sequence[int], divide: bool = False
 ) -> StateDict:
-    """Weights for other input channels, each with those of one of the source's.
+    """Replicate the stem's weights for other input channels; each gets those of one of the source's channels.
 
     Args:
         state_dict: the source's weights.
-        stem_keys: names of the convolutions that see the image, of shape (O, C, Z, Y, X).
-        channels: for each new channel the source's channel whose weights it gets.
-        divide: by the number of new channels that get the same weights. The official code does not.
+        stem_keys: names of the weights (O, C, Z, Y, X) of the convolutions that read the image.
+        channels: for each new channel, the source's channel whose weights it gets.
+        divide: divide by the number of new channels that share the weights. The official code does not.
 
     Returns:
         `state_dict` with other tensors under `stem_keys`.
@@ -131,10 +131,10 @@ def replicate_input_channels(
 def with_channels(
     state_dict: Mapping[str, torch.Tensor], card: ModelCard, channels: int, divide: bool = False
 ) -> StateDict:
-    """A model's weights for another number of input channels, which share those of the source in turn.
+    """Adapt a model's weights to another number of input channels, which use those of the source in turn.
 
     Raises:
-        UserError: no channel at all, or another network than an STU-Net.
+        UserError: there is no channel, or the network is not an STU-Net.
     """
     stunet_on(card)
     if channels < 1:
@@ -147,7 +147,7 @@ def with_channels(
 
 
 def replace_head(state_dict: Mapping[str, torch.Tensor], network: STUNet, seed: int) -> StateDict:
-    """Weights whose heads are new ones for `network`, as `STUNet.initialize` makes them from `seed`, deepest first.
+    """Replace the heads by new ones for `network`, initialised by `STUNet.initialize` with `seed`, deepest first.
 
     Returns:
         `state_dict` with other tensors where names begin with `network.head_keys`, on the CPU.
@@ -164,9 +164,9 @@ def replace_head(state_dict: Mapping[str, torch.Tensor], network: STUNet, seed: 
 
 
 def rows_of_same_name(source: Sequence[str], task: Sequence[str]) -> dict[int, int]:
-    """The task's label to the source's, for classes of the same name; background is 0 in both.
+    """Map the task's labels to the source's for classes with the same name; background is 0 in both.
 
-    Case does not count, nor whether words are joined by spaces, hyphens or underscores.
+    Case is ignored, and spaces, hyphens and underscores are equal.
 
     >>> rows_of_same_name(["background", "liver", "kidney_left"], ["background", "Kidney left", "tumour"])
     {0: 0, 1: 2}
@@ -182,13 +182,13 @@ def keep_head_rows(
     head_keys: tuple[str, ...],
     rows: Mapping[int, int],
 ) -> StateDict:
-    """Weights whose heads have some rows of the source's heads, at all resolutions.
+    """Copy some rows of the source's heads to the heads at all resolutions.
 
     Args:
         state_dict: weights with the task's heads.
-        source: weights with the source's.
+        source: weights with the source's heads.
         head_keys: prefixes of the heads' names.
-        rows: the task's row to the source's.
+        rows: maps the task's rows to the source's.
 
     Returns:
         `state_dict` with other tensors where names begin with `head_keys`.
@@ -204,12 +204,12 @@ def keep_head_rows(
 def _rows_to_keep(card: ModelCard, task: Task) -> dict[int, int]:
     if not task.labels or card.regions:
         whose = "The task's classes" if not task.labels else f"The classes of {card.name!r}"
-        raise UserError(f"{whose} are regions that overlap, so no rows of a head can be kept. Leave --keep-head out.")
+        raise UserError(f"{whose} are regions that overlap, so head rows cannot be kept. Leave --keep-head out.")
     rows = rows_of_same_name(card.labels, task.labels)
     if len(rows) < 2:
         raise UserError(
-            f"No class here has the name of one of {card.name!r}, so there are no rows of its head to keep. It has "
-            f"{listed(card.labels[1:], SHOWN_NAMES)}; here there are {listed(task.labels[1:], SHOWN_NAMES)}."
+            f"No class has the same name in {card.name!r}, so there are no head rows to keep. The model has "
+            f"{listed(card.labels[1:], SHOWN_NAMES)}; the task has {listed(task.labels[1:], SHOWN_NAMES)}."
         )
     return rows
 
@@ -221,8 +221,8 @@ def _require_same_size(card: ModelCard, network: STUNet) -> None:
     source = stunet_on(card)
     if (source.arguments["width"], source.arguments["depth"]) != (network.width, network.depth):
         raise UserError(
-            f"The weights of {card.name!r} are for the size {_size(source)}, and this network is "
-            f"{_size(network.spec)}: widths and depths must agree. Train the size {size_of(source)}, or start from a "
+            f"The weights of {card.name!r} are for size {_size(source)}, but this network is "
+            f"{_size(network.spec)}: widths and depths must match. Train size {size_of(source)}, or start from a "
             f"model of size {size_of(network.spec)}."
         )
 
@@ -233,7 +233,7 @@ def _size(spec: NetworkSpec) -> str:
 
 
 def _load_fitting(start: Mapping[str, torch.Tensor], network: STUNet) -> frozenset[str]:
-    """Set all tensors of the network that `start` has in the same shape, and tell which."""
+    """Set all tensors of the network that `start` contains with the same shape, and return their names."""
     own = network.state_dict()
     fitting = frozenset(key for key, tensor in own.items() if key in start and start[key].shape == tensor.shape)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a network started with: the report of a transfer, and remarks on what differs between source and task."""
+"""Report of a weight transfer: what was loaded, and how source and task differ."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 from stunet.weights.model_file import ModelCard, stunet_on
 
 SHOWN_NAMES = 3
-"""Names that a row of the report's table lists; the rest are counted."""
+"""The number of names that a row of the report lists; the others are counted."""
 
 NORMALIZATIONS = {
     "ct": "values clipped and scaled by the training set's statistics",
@@ -19,28 +19,28 @@ NORMALIZATIONS = {
     "rescale_to_0_1": "each scan scaled to 0..1",
     "rgb_to_0_1": "values divided by 255",
 }
-"""What `stunet.plans.preprocessing.ChannelNormalization.scheme` means, in words."""
+"""Descriptions of `stunet.plans.preprocessing.ChannelNormalization.scheme`."""
 
 
 @dataclass(frozen=True)
 class TransferReport:
-    """What a network started with.
+    """The result of a weight transfer.
 
     Attributes:
-        source: the name on the source's card.
-        source_size: its size, e.g. "base".
-        loaded: tensors that are the source's.
+        source: name on the source's card.
+        source_size: size of the source, e.g. "base".
+        loaded: tensors copied from the source.
         replicated: tensors of the stem, made from the source's for the task's channels.
-        reinitialised: tensors that started anew, the kept rows of the heads apart.
+        reinitialised: tensors that are new, except for kept rows of the heads.
         left_over: tensors of the source that were not used.
-        channels: each of the task's channels, and the source's channel whose weights it started with.
-        rows_kept: classes that started with the source's rows of the heads.
-        rows_new: classes whose rows started anew.
-        parameters_kept: numbers that came from the source.
-        parameters: numbers in the network.
-        source_strides: six strides (Z, Y, X) with which the source was trained; None if unknown.
-        strides: those of the network.
-        remarks: sentences on what differs between source and task.
+        channels: the task's channels, each with the source's channel that provided its weights.
+        rows_kept: classes that keep the source's rows of the heads.
+        rows_new: classes with new rows.
+        parameters_kept: number of parameters from the source.
+        parameters: number of parameters of the network.
+        source_strides: six strides (Z, Y, X) of the source; None if unknown.
+        strides: six strides of the network.
+        remarks: sentences on the differences between source and task.
     """
 
     source: str
@@ -59,7 +59,7 @@ class TransferReport:
     remarks: tuple[str, ...]
 
     def rows(self) -> list[tuple[str, str]]:
-        """The report for people: what, and which."""
+        """The report as rows of title and content."""
         share = f"{self.parameters_kept / 1e6:.2f} of {self.parameters / 1e6:.2f} million parameters"
         source_strides = "unknown" if self.source_strides is None else _strides(self.source_strides)
         return [
@@ -84,20 +84,20 @@ def remarks_on(
     preprocessing: PreprocessingPlan | None,
     channel_sources: Sequence[int],
 ) -> list[str]:
-    """What differs between the source of weights and a task, in sentences.
+    """Describe the differences between the source of the weights and a task, in sentences.
 
     Args:
-        card: of the source; an unknown preprocessing means that the strides are unknown, too.
-        network: of the task.
-        channels: what the task's channels show.
-        preprocessing: of the task; None if unknown.
-        channel_sources: for each of these channels, the source's channel that it starts with.
+        card: card of the source; if its preprocessing is unknown, so are its strides.
+        network: network of the task.
+        channels: names of the task's channels.
+        preprocessing: preprocessing of the task; None if unknown.
+        channel_sources: for each of these channels, the source's channel that provides its weights.
     """
     unused = [name for index, name in enumerate(card.channels) if index not in channel_sources]
     remarks = [f"Weights of the source for {', '.join(unused)} are not used."] if unused else []
     remarks += _on_network(card, network)
     if card.preprocessing is None:
-        return [*remarks, "The file does not say with which strides and preprocessing its weights were trained."]
+        return [*remarks, "The file does not contain the strides and preprocessing of its training."]
     if preprocessing is None:
         return remarks
     source_normalizations = [card.preprocessing.normalization[index] for index in channel_sources]
@@ -112,7 +112,7 @@ def _on_network(card: ModelCard, network: STUNet) -> list[str]:
     source = stunet_on(card).arguments
     remarks = []
     if card.preprocessing is not None and source["strides"] != network.strides:
-        remarks.append("Strides differ: the weights fit all the same, and fine-tuning adapts them.")
+        remarks.append("Strides differ. The weights still fit, and fine-tuning adapts them.")
     for what, theirs, ours in (
         ("down-sampling", source["downsampling"], network.downsampling),
         ("up-sampling", source["upsampling"], network.upsampling),

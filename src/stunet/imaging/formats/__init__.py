@@ -1,1 +1,1 @@
-"""One file per image format; `registry` says which is read and written by what."""
+"""One module per image format. `registry` maps file suffixes to readers and writers."""

@@ -1,27 +1,27 @@
-"""Whether what a header claims can be in its file and in memory; asked before memory is allocated."""
+"""Check a header's claimed size against its file and the memory, before memory is allocated."""
 
-import os
 from pathlib import Path
 
+from stunet.allocator import physical_memory
 from stunet.errors import FileError
 
 DEFLATE_MAX_RATIO = 1032
-"""One byte of deflate data never expands to more (zlib's technical details), so a bigger claim is false."""
+"""A byte of deflate data never expands to more (zlib's technical details), so a larger claim is false."""
 
 MEMORY_FRACTION = 0.5
-"""A scan whose voxels alone fill more of the machine's memory cannot be segmented on it and is refused at once."""
+"""A scan whose voxels alone need more than this fraction of the machine's memory is refused at once."""
 
 
 def check_claim(claimed: int, path: Path, is_compressed: bool) -> None:
     """Refuse a header whose voxels cannot be in the file or would not fit in memory.
 
     Args:
-        claimed: Bytes that the file must hold, unpacked.
+        claimed: Uncompressed bytes that the header claims.
         path: The file with the voxels.
-        is_compressed: Whether it may be compressed, by deflate.
+        is_compressed: Whether the file may be compressed by deflate.
 
     Raises:
-        UserError: Naming the file.
+        UserError: The message names the file.
     """
     stored = path.stat().st_size
     if claimed > stored * (DEFLATE_MAX_RATIO if is_compressed else 1):
@@ -29,16 +29,9 @@ def check_claim(claimed: int, path: Path, is_compressed: bool) -> None:
             f"{path}: the header claims {claimed:,} bytes of voxels, but the file of {stored:,} bytes cannot hold "
             "them; it is truncated or damaged, copy or export it again."
         )
-    if claimed > MEMORY_FRACTION * _physical_memory():
+    memory = physical_memory()
+    if memory is not None and claimed > MEMORY_FRACTION * memory:
         raise FileError(
             f"{path}: the {claimed / 2**30:.1f} GiB of voxels that the header claims are more than this machine can "
             "handle; crop or downsample the scan."
         )
-
-
-def _physical_memory() -> float:
-    """Bytes of memory in this machine; infinite where the system does not say."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, OSError, ValueError):
-        return float("inf")

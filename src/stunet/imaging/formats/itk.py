@@ -1,4 +1,4 @@
-"""NRRD and MetaImage files, through SimpleITK: scans in, label maps out."""
+"""Read scans from NRRD and MetaImage files with SimpleITK, and write label maps to them."""
 
 import os
 import re
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import SimpleITK
 
 HEADER_BYTES = 1 << 16
-"""The text of a header ends before; key and value pairs that follow are not looked at."""
+"""Text headers end within this many bytes. Key and value pairs after that are not read."""
 
 _IO_OF_SUFFIX = {
     ".nrrd": "NrrdImageIO",
@@ -28,31 +28,40 @@ _IO_OF_SUFFIX = {
     ".mha": "MetaImageIO",
     ".mhd": "MetaImageIO",
 }
+META_SUFFIXES = (".mha", ".mhd")
+
+MOST_DIMENSIONS = 10
+"""Of MetaImage. With another number, MetaIO writes beyond its arrays and ends the process."""
+
+_DIMENSIONS = re.compile(rb"NDims(.*)", re.IGNORECASE)
+_META_HEADER = re.compile(rb".*?^ElementDataFile *=.*?$", re.MULTILINE | re.DOTALL)
 _DATA_FILE = re.compile(r"^(?:data ?file: |ElementDataFile\s*= ?)(.*?)\s*$", re.MULTILINE)
 _PLACED = re.compile(
     r"^(?:space: (?:left|right|[LR][AP]S)|(?:TransformMatrix|Rotation|Orientation)\s*=)", re.MULTILINE | re.IGNORECASE
 )
-"""A line that says which way the axes run in the patient."""
+"""A header line that gives the orientation of the axes in the patient."""
 
 
 def read_itk(path: Path) -> Volume:
     """Read one 3D image of NRRD (`.nrrd`, `.nhdr`) or MetaImage (`.mha`, `.mhd`).
 
     Args:
-        path: The file, or the header where the voxels have a file of their own.
+        path: The file, or the header if the voxels are in a separate file.
 
     Returns:
-        Volume with array (1, Z, Y, X): integers in their type, fractions as float32.
+        Volume with array (1, Z, Y, X): integers keep their type, fractions become float32.
 
     Raises:
-        UserError: If the file is damaged, lacks its voxels, or is not one real-valued 3D image.
+        UserError: The file is damaged, its voxels are missing, or it is not one real-valued 3D image.
     """
-    import SimpleITK  # takes as long to load as a scan
+    import SimpleITK  # imported late: it takes as long to load as a scan
 
     from stunet.imaging.formats.sitk_image import volume_of
 
     header = _header_text(path)
     _require_data_file(header, path)
+    if path.suffix.lower() in META_SUFFIXES:
+        _require_dimensions(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO(_IO_OF_SUFFIX[path.suffix.lower()])
     try:
@@ -70,11 +79,11 @@ def read_itk(path: Path) -> Volume:
 
 
 def write_itk_labels(labels_ZYX: np.ndarray, like: Volume, path: Path, names: Mapping[int, str] | None = None) -> None:
-    """Write a label map as NRRD or MetaImage, compressed; neither has a place for the names.
+    """Write a label map as compressed NRRD or MetaImage. Neither format can store the names.
 
     Raises:
-        UserError: If the file cannot be written.
-        ValueError: If the labels do not fit the grid, or are not integers from 0 to 65535.
+        UserError: The file cannot be written.
+        ValueError: The labels do not fit the grid, or are not integers from 0 to 65535.
     """
     write_with_metadata(labels_ZYX, like, path, {})
 
@@ -106,7 +115,7 @@ def write_with_metadata(labels_ZYX: np.ndarray, like: Volume, path: Path, metada
 
 @contextmanager
 def readable_by_itk(path: Path) -> Iterator[str]:
-    """Yields a name for a file that ITK can take: a name that is not UTF-8 would end the process inside it."""
+    """Yield a file name that ITK accepts. A name that is not UTF-8 would crash the process inside ITK."""
     if _is_utf8(str(path)):
         yield str(path)
         return
@@ -130,7 +139,7 @@ def _is_utf8(name: str) -> bool:
 
 
 def _header_text(path: Path) -> str:
-    """The beginning of the file; what follows a header of text is voxels."""
+    """The start of the file. Anything after a text header is voxels."""
     try:
         with path.open("rb") as file:
             text = file.read(HEADER_BYTES).decode("latin-1")
@@ -143,7 +152,7 @@ def _header_text(path: Path) -> str:
 
 
 def _data_file(header: str, path: Path) -> Path | None:
-    """The file with the voxels; None where several hold them."""
+    """The file with the voxels; None if they are spread over several."""
     found = _DATA_FILE.search(header)
     if found is None or found[1].upper() == "LOCAL":
         return path
@@ -154,19 +163,35 @@ def _data_file(header: str, path: Path) -> Path | None:
 
 def _require_data_file(header: str, path: Path) -> None:
     data = _data_file(header, path)
-    if data is not None and not data.is_file():
+    try:
+        is_there = data is None or data.is_file()
+    except OSError:  # no file can have this name
+        is_there = False
+    if not is_there:
         raise FileError(f"{path}: its voxels are in {data}, which is missing; copy both files.")
 
 
+def _require_dimensions(path: Path) -> None:
+    """Refuse a MetaImage header with a number of dimensions that would end the process inside ITK."""
+    with path.open("rb") as file:
+        header = _META_HEADER.match(file.read(HEADER_BYTES))
+    if header is None:
+        raise FileError(f"{path}: the header does not say where its voxels are; export the scan again.")
+    for line in _DIMENSIONS.findall(header[0]):
+        number = line.strip(b" =:\t\r")
+        if not (number.isdigit() and len(number) <= 2 and 1 <= int(number) <= MOST_DIMENSIONS):
+            raise FileError(f"{path}: the header's number of dimensions is not one; export the scan again.")
+
+
 def _check_header(reader: "SimpleITK.ImageFileReader", header: str, path: Path) -> None:
-    """Refuse what is not a 3D image of grey values, and claims that cannot be true."""
+    """Refuse anything but a 3D grey-value image, and claims that cannot be true."""
     import SimpleITK
 
     components, sizes = reader.GetNumberOfComponents(), reader.GetSize()
     if components != 1:
         raise FileError(
-            f"{path}: has {components} numbers in each voxel (a colour image, a vector field, or segments that "
-            "overlap); save one grey-value image or label map as a file of its own."
+            f"{path}: has {components} numbers per voxel (a colour image, a vector field, or segments that "
+            "overlap); save one grey-value image or label map as a separate file."
         )
     if len(sizes) < 3 or max(sizes[3:], default=1) > 1:
         claimed = "x".join(map(str, sizes))
@@ -188,7 +213,7 @@ def _without_fourth_axis(image: "SimpleITK.Image") -> "SimpleITK.Image":
 
 def _no_orientation(volume: Volume) -> str:
     return (
-        f"{volume.source}: the header does not say how the scan lies in the patient, so left and right, front and back "
-        f"are a guess: it is read as {orientation(volume.affine)}, as 3D Slicer and ITK-SNAP read it. Check the labels "
-        "against the anatomy."
+        f"{volume.source}: the header does not say how the scan is oriented in the patient, so left and right, front "
+        f"and back are a guess: it is read as {orientation(volume.affine)}, as 3D Slicer and ITK-SNAP read it. Check "
+        "the labels against the anatomy."
     )

@@ -1,8 +1,8 @@
-"""ITK-SNAP's label description file, which names and colours the integers of a label map.
+"""Write ITK-SNAP's label description file, which gives names and colours to the integers of a label map.
 
-One line for each label: index, red, green, blue (0 to 255), opacity (0 to 1), whether it is shown in slices, whether
-its surface is shown, and the name in quotation marks. ITK-SNAP reads it by Segmentation > Import Label Descriptions;
-lines that begin with # are comments (`ColorLabelTable::LoadFromFile` in its source).
+One line per label: index, red, green, blue (0 to 255), opacity (0 to 1), visibility in slices, visibility of the
+surface, and the name in quotation marks. ITK-SNAP reads it with Segmentation > Import Label Descriptions. Lines that
+begin with # are comments (`ColorLabelTable::LoadFromFile` in its source).
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from stunet.files import replacing
 from stunet.labels.ontology import colour_of
 
 CLEAR_LABEL = "Clear Label"
-"""ITK-SNAP's own name of label 0, which it does not let anyone change."""
+"""ITK-SNAP's name for label 0, which cannot be changed."""
 
 HEADING = """\
 ################################################
@@ -20,19 +20,19 @@ HEADING = """\
 # Written by stunet
 # IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL
 ################################################"""
-"""The second line is how other programs (MRIcroGL) know the format."""
+"""Other programs (MRIcroGL) recognise the format by the second line."""
 
 
 def write_itksnap_labels(path: str | Path, names: Mapping[int, str]) -> None:
-    """Write names and colours, the same colours as in previews and in the label map's own table.
+    """Write names and colours. The colours are those of previews and of the label map's own table.
 
     Args:
         path: Usually ends in `.txt` or `.label`. It appears only when complete.
-        names: Label to structure; label 0 is written as ITK-SNAP's "Clear Label" in any case. A quotation mark in a
-            name, which would end it, becomes an apostrophe, and a line break a space.
+        names: Label -> structure. Label 0 is always written as ITK-SNAP's "Clear Label". Quotation marks in names
+            become apostrophes, and line breaks become spaces.
 
     Raises:
-        UserError: If the file cannot be written.
+        UserError: The file cannot be written.
     """
     with replacing(Path(path)) as temporary:
         temporary.write_text("\n".join([HEADING, *_lines(names), ""]), encoding="utf-8")
@@ -42,7 +42,7 @@ def _lines(names: Mapping[int, str]) -> Iterator[str]:
     yield _line(0, (0, 0, 0), is_shown=0, name=CLEAR_LABEL)
     for label, name in sorted(names.items()):
         if label:
-            # ITK-SNAP refuses a file with an empty name
+            # ITK-SNAP rejects files with an empty name
             yield _line(label, colour_of(name, label), is_shown=1, name=" ".join(name.split()) or f"label {label}")
 
 

@@ -1,4 +1,4 @@
-"""FreeSurfer's `.mgh` and `.mgz` files, through nibabel."""
+"""Read FreeSurfer's `.mgh` and `.mgz` files with nibabel."""
 
 import zlib
 from dataclasses import replace
@@ -18,13 +18,13 @@ def read_mgh(path: Path) -> Volume:
     """Read one 3D image.
 
     Args:
-        path: A `.mgh` file, or a `.mgz` file, which is one that gzip has packed.
+        path: A `.mgh` file, or a gzipped `.mgz` file.
 
     Returns:
         Volume with array (1, Z, Y, X).
 
     Raises:
-        UserError: If the file is damaged, or is not one real-valued 3D image.
+        UserError: The file is damaged, or is not one real-valued 3D image.
     """
     with opened(path) as stream:
         start = stream.read(30)
@@ -40,15 +40,16 @@ def read_mgh(path: Path) -> Volume:
         raise
     except (
         *(OSError, EOFError, ValueError, KeyError, TypeError, OverflowError, zlib.error),
+        nibabel.freesurfer.mghformat.MGHError,
         nibabel.spatialimages.HeaderDataError,
         nibabel.filebasedimages.ImageFileError,
     ) as error:
         raise FileError(f"{path}: cannot be read; the file is damaged or cut off, copy or export it again.") from error
-    if start[28:30] != bytes(2):  # goodRASFlag, which nibabel sets itself where it is 0
+    if start[28:30] != bytes(2):  # goodRASFlag; nibabel replaces it if it is 0
         return volume
     warning = (
-        f"{path}: the header does not say how the scan lies in the patient (goodRASFlag is 0), so left and right are a "
-        f"guess: it is read as {orientation(volume.affine)}, as FreeSurfer reads it. Check the labels against the "
-        "anatomy."
+        f"{path}: the header does not say how the scan is oriented in the patient (goodRASFlag is 0), so left and "
+        f"right are a guess: it is read as {orientation(volume.affine)}, as FreeSurfer reads it. Check the labels "
+        "against the anatomy."
     )
     return replace(volume, warnings=(*volume.warnings, warning))

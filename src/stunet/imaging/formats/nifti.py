@@ -1,7 +1,7 @@
-"""NIfTI files in and label maps out, every claim of a header checked before memory is asked for.
+"""Read NIfTI files and write label maps. All claims of a header are checked before memory is allocated.
 
-NIfTI-1 and NIfTI-2 single files, plain or gzipped, in either byte order. Files are read as a stream: a header that
-claims more than its file can hold, or than a scan can have, costs nothing but the reading of the header.
+Supports NIfTI-1 and NIfTI-2 single files, plain or gzipped, in either byte order. Files are read as a stream. A header
+that claims more than its file can contain, or more than any scan has, is refused before voxels are read.
 """
 
 import gzip
@@ -35,37 +35,37 @@ from stunet.imaging.volume import Volume, label_dtype
 from stunet.labels.ontology import colour_of
 
 GZIP_LEVEL = 1
-"""Label maps are long runs of one value: level 1 is three times as fast as 6 and the files are small all the same."""
+"""Label maps are long runs of one value. Level 1 is three times as fast as 6, and the files are still small."""
 
 FRACTION_STEPS = 65535
-"""Numbers from 0 to 1 are written in so many steps: half of float32's bytes, and finer than bfloat16's answers."""
+"""Numbers from 0 to 1 are written in this many steps: half the bytes of float32, and finer than bfloat16 output."""
 
 READ_BYTES = 1 << 20
-"""Voxel data is read and converted in slabs of about this size."""
+"""Voxel data is read and converted in blocks of about this size."""
 
 NIFTI1_LONGEST_AXIS = 32767
-"""Voxels along an axis that NIfTI-1 can count."""
+"""Maximum number of voxels along an axis in NIfTI-1."""
 
 LABEL_TABLE_CODE = 0
-"""Extension code of the label table. TotalSegmentator writes 0; nibabel cannot read the content of its own 30."""
+"""Extension code of the label table. TotalSegmentator writes 0; nibabel cannot read the content of its own code 30."""
 
 
 def read_nifti(path: Path) -> Volume:
     """Read one 3D image.
 
-    Values are rescaled by the header's slope and intercept. Integers that need no rescaling keep their type; all else
-    becomes float32. Where nothing is to be unpacked or converted the array is a window on the file, read when it is
-    looked at: do not change the file meanwhile (replacing it is no change). Otherwise it is a copy,
-    on disk if it is large (`stunet.imaging.paging`).
+    Values are rescaled by the header's slope and intercept. Integers without rescaling keep their type; everything else
+    becomes float32. If nothing needs unpacking or conversion, the array is memory-mapped and read on access: do not
+    change the file in the meantime (replacing it is safe). Otherwise it is a copy, on disk if it is large
+    (`stunet.imaging.paging`).
 
     Args:
-        path: A `.nii` or `.nii.gz` file; whether it is compressed is decided by its content.
+        path: A `.nii` or `.nii.gz` file. Compression is detected from the content.
 
     Returns:
-        Volume with array (1, Z, Y, X). It may hold NaN; `preprocess` refuses those.
+        Volume with array (1, Z, Y, X). It may contain NaN, which `preprocess` refuses.
 
     Raises:
-        UserError: If the file is damaged, contradicts itself, or is not one real-valued 3D image.
+        UserError: The file is damaged, contradicts itself, or is not one real-valued 3D image.
     """
     with opened(path) as stream:
         header = read_header(stream, str(path))
@@ -78,15 +78,15 @@ def read_nifti(path: Path) -> Volume:
 
 
 def read_nifti_pair(path: Path) -> Volume:
-    """Read one 3D image in two files, `.hdr` and `.img`, of NIfTI or of Analyze 7.5, each plain or gzipped.
+    """Read one 3D image from two files, `.hdr` and `.img`, in NIfTI or Analyze 7.5 format, each plain or gzipped.
 
-    Analyze headers do not say how a scan lies in the patient; the volume carries a warning.
+    Analyze headers do not give the orientation in the patient, so the volume gets a warning.
 
     Args:
-        path: Either file; the other lies beside it.
+        path: Either file; the other must be next to it.
 
     Raises:
-        UserError: If one of the two is missing, or as for `read_nifti`.
+        UserError: One of the two is missing, or as for `read_nifti`.
     """
     header_path, image_path = _partner(path, ".hdr"), _partner(path, ".img")
     with opened(header_path) as stream:
@@ -99,7 +99,7 @@ def read_nifti_pair(path: Path) -> Volume:
 
 
 def _partner(path: Path, suffix: str) -> Path:
-    """The file of a pair with this suffix, in whatever case, with or without `.gz`."""
+    """The other file of a pair with this suffix, in upper or lower case, with or without `.gz`."""
     stem = re.sub(r"\.(hdr|img)(\.gz)?$", "", path.name.lower())
     wanted = {f"{stem}{suffix}{gz}" for gz in ("", ".gz")}
     if path.name.lower() in wanted:
@@ -111,7 +111,7 @@ def _partner(path: Path, suffix: str) -> Path:
 
 
 def _from_analyze(analyze: nibabel.Nifti1Header) -> nibabel.Nifti1Header:
-    """A NIfTI header with what the bytes of an Analyze header say; SPM's scale factor lies where NIfTI's slope does."""
+    """Convert an Analyze header to NIfTI. SPM's scale factor is at the position of NIfTI's slope."""
     header = nibabel.Nifti1Header(endianness=analyze.endianness)
     for field in ("dim", "datatype", "bitpix", "pixdim", "vox_offset", "scl_slope"):
         header[field] = analyze[field]
@@ -119,7 +119,7 @@ def _from_analyze(analyze: nibabel.Nifti1Header) -> nibabel.Nifti1Header:
 
 
 def _read_image(stream: IO[bytes], header: nibabel.Nifti1Header, read: int, path: Path) -> Volume:
-    """Check the header and read the voxels from a stream of which `read` bytes, the header's, are read already."""
+    """Check the header and read the voxels from a stream of which `read` bytes, the header's, are already read."""
     name = str(path)
     shape_xyz = checked_shape(header, name)
     dtype = checked_dtype(header, name)
@@ -141,12 +141,12 @@ def _read_image(stream: IO[bytes], header: nibabel.Nifti1Header, read: int, path
 
 
 def nifti_volume(voxels_xyz: np.ndarray, header: nibabel.Nifti1Header, name: str) -> Volume:
-    """A volume of voxels in memory and their header, with the checks that a file gets.
+    """A volume from voxels in memory and their header, with the same checks as for a file.
 
     Args:
-        voxels_xyz: (X, Y, Z), rescaled, in a type that a volume holds. They are not copied.
-        header: Of a single file; its dimensions and type are theirs.
-        name: What messages call it.
+        voxels_xyz: (X, Y, Z), rescaled, in a type that a volume supports. They are not copied.
+        header: Of a single file; its dimensions and type match the voxels.
+        name: Used in messages.
 
     Raises:
         UserError: As for `read_nifti`.
@@ -162,18 +162,18 @@ def write_nifti_labels(
 ) -> None:
     """Write a label map on exactly the grid of a scan.
 
-    Where the scan came from NIfTI, pixdim, qform, sform and units are repeated to the byte. The file appears under its
-    name only when it is complete.
+    If the scan came from NIfTI, pixdim, qform, sform and units are copied byte for byte. The file appears only when it
+    is complete.
 
     Args:
         labels_ZYX: (Z, Y, X) non-negative integers below 65536, on the grid of `like`.
         like: The scan.
         path: Ends in `.nii` or `.nii.gz`.
-        names: Label to structure name, kept in the header extension where TotalSegmentator's reader looks for it.
+        names: Label -> structure name, stored in the header extension that TotalSegmentator's reader uses.
 
     Raises:
-        UserError: If the folder cannot be written.
-        ValueError: If the labels do not fit the grid or the types above.
+        UserError: The folder cannot be written.
+        ValueError: The labels do not fit the grid or the types above.
     """
     dtype = label_dtype(labels_ZYX)
     header = _derived_header(like, dtype, "stunet label map")
@@ -181,7 +181,7 @@ def write_nifti_labels(
 
 
 def write_nifti_fractions(steps_ZYX: np.ndarray, like: Volume, path: Path) -> None:
-    """Write numbers from 0 to 1 on the grid of a scan; readers see them as such, by the header's slope.
+    """Write numbers from 0 to 1 on the grid of a scan. The header's slope scales them for readers.
 
     Args:
         steps_ZYX: (Z, Y, X) uint16, on the grid of `like`, in steps of 1 / `FRACTION_STEPS`.
@@ -206,14 +206,14 @@ def write_nifti_image(array_ZYX: np.ndarray, like: Volume, path: Path) -> None:
 
 
 def split_nifti_channels(path: Path, places: Sequence[Path]) -> None:
-    """Write each 3D image of a 4D file to a file of its own: voxels, type, scaling and geometry as they are.
+    """Write each 3D image of a 4D file to its own file, with unchanged voxels, type, scaling and geometry.
 
     Args:
         path: A `.nii` or `.nii.gz` file whose fourth axis counts channels.
-        places: One file to write for each channel; no more than a slab of a channel is in memory.
+        places: One output file per channel. Memory use is limited to a block of a channel.
 
     Raises:
-        UserError: If the file is damaged, contradicts itself, has another number of channels, or a place cannot be
+        UserError: The file is damaged, contradicts itself, has another number of channels, or an output cannot be
             written.
     """
     name = str(path)
@@ -221,7 +221,7 @@ def split_nifti_channels(path: Path, places: Sequence[Path]) -> None:
         header = read_header(stream, name)
         channels = int(header["dim"][4]) if header["dim"][0] == 4 else 1
         if channels != len(places):
-            raise FileError(f"{name}: holds {channels} channels, but {len(places)} are expected.")
+            raise FileError(f"{name}: has {channels} channels, but {len(places)} are expected.")
         single = header.copy()
         single["dim"][0], single["dim"][4:] = 3, 1
         shape_xyz, dtype = checked_shape(single, name), checked_dtype(header, name)
@@ -235,11 +235,11 @@ def split_nifti_channels(path: Path, places: Sequence[Path]) -> None:
             with _packed(place) as output:
                 output.write(single.binaryblock + bytes(4))
                 _copy_bytes(stream, output, size, name)
-        _warnings_of_rest(stream, name)  # for the checksum
+        _warnings_of_rest(stream, name)  # verifies the checksum
 
 
 def _copy_bytes(stream: IO[bytes], output: IO[bytes], size: int, name: str) -> None:
-    """Copy exactly so many bytes, some at a time."""
+    """Copy exactly this many bytes in blocks."""
     for start in range(0, size, READ_BYTES):
         piece = np.empty(min(READ_BYTES, size - start), dtype=np.uint8)
         _fill(stream, piece, name)
@@ -264,7 +264,7 @@ def _write(
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a plain or gzipped file for reading; damage met while reading becomes a sentence."""
+    """Open a plain or gzipped file for reading. Damage found while reading becomes a readable error."""
     try:
         with path.open("rb") as file:
             magic = file.read(2)
@@ -281,7 +281,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _skip(stream: IO[bytes], count: int, name: str) -> None:
-    """Pass over header extensions without keeping them."""
+    """Skip header extensions."""
     while count > 0:
         passed = len(stream.read(min(count, READ_BYTES)))
         if not passed:
@@ -297,7 +297,7 @@ def _type_in_memory(dtype: np.dtype, scaling: tuple[float, float]) -> np.dtype:
 def _read_voxels(
     stream: IO[bytes], shape_ZYX: tuple[int, int, int], dtype: np.dtype, scaling: tuple[float, float], name: str
 ) -> np.ndarray:
-    """Read (Z, Y, X) voxels slab by slab, converting as they come."""
+    """Read (Z, Y, X) voxels block by block, and convert them."""
     array = zeros(shape_ZYX, _type_in_memory(dtype, scaling))
     flat = array.reshape(-1)
     step = READ_BYTES // dtype.itemsize
@@ -322,7 +322,7 @@ def _fill(stream: IO[bytes], piece: np.ndarray, name: str) -> None:
 
 
 def _warnings_of_rest(stream: IO[bytes], name: str) -> tuple[str, ...]:
-    """Read a little further, which also makes gzip compare its checksum; say so when something follows."""
+    """Read a little further, so that gzip verifies its checksum. Warn if there is more data."""
     return (f"{name}: data after the last voxel is ignored.",) if stream.read(READ_BYTES) else ()
 
 
@@ -333,7 +333,7 @@ def _derived_header(like: Volume, dtype: np.dtype, description: str) -> nibabel.
         header = HEADER_TYPES[len(like.nifti_header)](like.nifti_header, check=False)
     z, y, x = like.shape
     header["dim"] = [3, x, y, z, 1, 1, 1, 1]
-    header["pixdim"] = np.nan_to_num(header["pixdim"])  # in axes that are not used
+    header["pixdim"] = np.nan_to_num(header["pixdim"])  # for unused axes
     header.set_data_dtype(dtype)
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["cal_min"] = header["cal_max"] = 0
@@ -353,7 +353,7 @@ def _new_header(like: Volume) -> nibabel.Nifti1Header:
 
 
 def _extension_block(names: Mapping[int, str], endianness: str) -> bytes:
-    """The names as a header extension, Caret's label table: size, code, XML, padded to a multiple of 16 bytes."""
+    """The names as a header extension, Caret's label table: size, code and XML, padded to a multiple of 16 bytes."""
     rows = "".join(_label_row(label, name) for label, name in sorted(names.items()))
     text = (
         '<?xml version="1.0" encoding="UTF-8"?><CaretExtension><VolumeInformation Index="0">'
@@ -364,7 +364,7 @@ def _extension_block(names: Mapping[int, str], endianness: str) -> bytes:
 
 
 def _label_row(label: int, name: str) -> str:
-    """One entry of the label table, in the structure's colour, the same as in previews."""
+    """One entry of the label table, in the structure's colour, as in previews."""
     red, green, blue = (value / 255 for value in colour_of(name, label))
     text = name.replace("]]>", "")
     colour = f'Red="{red:.3f}" Green="{green:.3f}" Blue="{blue:.3f}" Alpha="1"'
@@ -373,7 +373,7 @@ def _label_row(label: int, name: str) -> str:
 
 @contextmanager
 def _packed(path: Path) -> Iterator[IO[bytes]]:
-    """A stream to a file that appears when all is written, compressed when its name ends in .gz."""
+    """A stream to a file that appears when everything is written. It is compressed if its name ends in .gz."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         if not path.name.lower().endswith(".gz"):
             yield file

@@ -1,4 +1,4 @@
-"""What a NIfTI header says, every claim checked: size, type, and where the voxels lie in the patient."""
+"""Read a NIfTI header and check all its claims: size, type, and the position of the voxels in the patient."""
 
 import struct
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from stunet.imaging.volume import (
 )
 
 SPACING_DISAGREEMENT = 0.01
-"""Relative difference between pixdim and the affine from which on the header contradicts itself."""
+"""Maximum relative difference between pixdim and the affine. Above it, the header contradicts itself."""
 
 SAME_PLACE_VOXELS = 0.5
-"""By this part of a voxel the corners of qform and sform may differ; a qform near a half turn is rounded that far."""
+"""Maximum distance in voxels between corners of qform and sform; near a half turn, a qform is rounded that much."""
 
 HEADER_TYPES = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
 _FIRST_BYTES = {
@@ -29,7 +29,7 @@ _FIRST_BYTES = {
     for size, kind in HEADER_TYPES.items()
     for endianness in ("<", ">")
 }
-"""A NIfTI file begins with the size of its header; that tells version and byte order."""
+"""A NIfTI file begins with the size of its header, which gives version and byte order."""
 
 UNSCALED = 1.0, 0.0
 
@@ -38,10 +38,10 @@ _EXCHANGES = {"LR": "left and right", "PA": "front and back", "IS": "top and bot
 
 
 def read_header(stream: IO[bytes], name: str) -> nibabel.Nifti1Header:
-    """Read the header, of version 1 or 2 and in either byte order; nothing of it is checked yet.
+    """Read the header, version 1 or 2, in either byte order. Its content is not checked yet.
 
     Raises:
-        UserError: If the stream does not begin like NIfTI or Analyze, or ends within the header.
+        UserError: The stream does not start like NIfTI or Analyze, or ends within the header.
     """
     start = stream.read(4)
     if start not in _FIRST_BYTES:
@@ -55,10 +55,10 @@ def read_header(stream: IO[bytes], name: str) -> nibabel.Nifti1Header:
 
 
 def checked_shape(header: nibabel.Nifti1Header, name: str) -> tuple[int, int, int]:
-    """Return the size (x, y, z); trailing axes of one entry are dropped, which some programs count as 0.
+    """Return the size (x, y, z). Trailing axes of length 1 are dropped; some programs write their length as 0.
 
     Raises:
-        UserError: If it is no size, not one 3D image, or larger than any scan.
+        UserError: The size is invalid, not that of one 3D image, or larger than any scan.
     """
     rank, *sizes = (int(size) for size in header["dim"])
     if not 1 <= rank <= 7 or min(sizes[: min(rank, 3)]) < 1:
@@ -68,17 +68,17 @@ def checked_shape(header: nibabel.Nifti1Header, name: str) -> tuple[int, int, in
     if max(sizes[3:rank], default=1) > 1:
         claimed = "x".join(map(str, sizes[:rank]))
         raise FileError(
-            f"{name}: holds more than one 3D image ({rank}D, {claimed}); save the one to segment as a file of its own."
+            f"{name}: contains more than one 3D image ({rank}D, {claimed}); save the one to segment as a separate file."
         )
     check_size(sizes[2::-1], name)
     return sizes[0], sizes[1], sizes[2]
 
 
 def checked_dtype(header: nibabel.Nifti1Header, name: str) -> np.dtype:
-    """Return the type of the voxels, real numbers of up to 8 bytes in the file's byte order.
+    """Return the type of the voxels: real numbers of up to 8 bytes, in the file's byte order.
 
     Raises:
-        UserError: If the type is unknown, not real, or of another size than stated.
+        UserError: The type is unknown, not real, or of another size than stated.
     """
     code = int(header["datatype"])
     try:
@@ -96,12 +96,12 @@ def checked_dtype(header: nibabel.Nifti1Header, name: str) -> np.dtype:
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """Where the voxels lie.
+    """The position of the voxels.
 
     Attributes:
         affine: (4, 4) voxel index (x, y, z, 1) to RAS+ mm.
         spacing: (Z, Y, X) mm, from pixdim.
-        warnings: sentences about what had to be guessed.
+        warnings: sentences about guesses.
     """
 
     affine: np.ndarray
@@ -110,10 +110,10 @@ class Geometry:
 
 
 def checked_geometry(header: nibabel.Nifti1Header, name: str) -> Geometry:
-    """Return where the header places the voxels. Of pixdim only the three entries that place them count.
+    """Return the position of the voxels. Only the three entries of pixdim that matter for it are checked.
 
     Raises:
-        UserError: If the header places no scan, or contradicts itself.
+        UserError: The geometry is not that of a scan, or the header contradicts itself.
     """
     pixdim = header["pixdim"][1:4]
     if not np.isfinite(pixdim).all():
@@ -134,14 +134,14 @@ def checked_geometry(header: nibabel.Nifti1Header, name: str) -> Geometry:
 
 
 def _mended(header: nibabel.Nifti1Header) -> nibabel.Nifti1Header:
-    """A copy whose pixdim begins with 1 or -1, as nibabel wants it; all but -1 means 1."""
+    """A copy whose pixdim starts with 1 or -1, as nibabel requires. Anything but -1 means 1."""
     mended = header.copy()
     mended["pixdim"][0] = -1 if header["pixdim"][0] == -1 else 1
     return mended
 
 
 def _best_affine(header: nibabel.Nifti1Header, name: str) -> np.ndarray:
-    """The sform where it is set, else the qform, else pixdim alone, as the standard orders them."""
+    """The sform if it is set, else the qform, else pixdim alone, in the standard's order."""
     try:
         return np.array(header.get_best_affine(), dtype=np.float64)
     except (ValueError, nibabel.spatialimages.HeaderDataError) as error:
@@ -153,12 +153,12 @@ def _in_mm(affine: np.ndarray, unit: float) -> np.ndarray:
 
 
 def _orientation_warnings(header: nibabel.Nifti1Header, affine: np.ndarray, unit: float, name: str) -> tuple[str, ...]:
-    """What is a guess about left and right, and where other programs show the scan otherwise."""
+    """Warn if left and right are a guess, or if other programs show the scan differently."""
     qform_code, sform_code = int(header["qform_code"]), int(header["sform_code"])
     if qform_code <= 0 and sform_code <= 0:
         return (
-            f"{name}: the header does not say how the scan lies in the patient (it has no qform and no sform), so "
-            f"left and right, front and back are a guess: it is read as {orientation(affine)}, as nibabel reads it, "
+            f"{name}: the header does not say how the scan is oriented in the patient (it has no qform and no sform), "
+            f"so left and right, front and back are a guess: it is read as {orientation(affine)}, as nibabel reads it, "
             "while 3D Slicer and ITK-SNAP read LPS. Check the labels against the anatomy.",
         )
     if qform_code <= 0 or sform_code <= 0:
@@ -178,7 +178,7 @@ def _orientation_warnings(header: nibabel.Nifti1Header, affine: np.ndarray, unit
 
 
 def _difference(affine: np.ndarray, other: np.ndarray) -> str:
-    """How a scan looks by another affine."""
+    """How a scan looks with another affine."""
     here, there = orientation(affine), orientation(other)
     exchanged = [words for pair, words in _EXCHANGES.items() if _direction(here, pair) != _direction(there, pair)]
     if exchanged:
@@ -187,20 +187,20 @@ def _difference(affine: np.ndarray, other: np.ndarray) -> str:
 
 
 def _direction(letters: str, pair: str) -> int:
-    """Which way the axis between the two letters of a pair runs."""
+    """The direction of the axis between the two letters of a pair."""
     return next(pair.index(letter) for letter in letters if letter in pair)
 
 
 def voxel_offset(header: nibabel.Nifti1Header, name: str, least: int = 0) -> int:
-    """Position of the first voxel in the (uncompressed) file; 0 stands for the usual place.
+    """Position of the first voxel in the (uncompressed) file; 0 means the default position.
 
     Args:
         header: Of the image.
         name: Of the file.
-        least: Bytes of the header in this file; 0 where the voxels have a file of their own.
+        least: Bytes of the header in this file; 0 if the voxels have their own file.
 
     Raises:
-        UserError: If the header puts it where it cannot be.
+        UserError: The position is impossible.
     """
     stated = float(header["vox_offset"])
     if not np.isfinite(stated) or stated < 0 or 0 < stated < least:
@@ -209,7 +209,7 @@ def voxel_offset(header: nibabel.Nifti1Header, name: str, least: int = 0) -> int
 
 
 def scaling_of(header: nibabel.Nifti1Header) -> tuple[float, float]:
-    """Slope and intercept; slopes of 0, NaN or infinity mean none, as the standard says."""
+    """Slope and intercept. Slopes of 0, NaN or infinity mean no scaling, as the standard says."""
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
     if not np.isfinite(slope) or slope == 0:
         return UNSCALED

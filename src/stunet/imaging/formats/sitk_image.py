@@ -1,4 +1,4 @@
-"""Images of SimpleITK in memory: a scan from one, and a label map as one.
+"""Convert between SimpleITK images in memory and scans or label maps.
 
 SimpleITK's points are LPS millimetres; its direction matrix has the unit vectors of the voxel axes x, y, z as columns.
 """
@@ -22,7 +22,7 @@ def volume_of(image: SitkImage, name: str = "the SimpleITK image") -> Volume:
         raise FileError(f"{name}: is a {image.GetDimension()}D image, but a 3D scan is needed.")
     numbers = image.GetNumberOfComponentsPerPixel()
     if numbers != 1:
-        raise FileError(f"{name}: has {numbers} numbers in each voxel; give a list with one image for each channel.")
+        raise FileError(f"{name}: has {numbers} numbers per voxel; give a list with one image per channel.")
     voxels_ZYX = real_voxels(SimpleITK.GetArrayFromImage(image), name)
     x, y, z = image.GetSpacing()
     affine = np.eye(4)

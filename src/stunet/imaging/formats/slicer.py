@@ -1,6 +1,6 @@
-"""What 3D Slicer reads: a colour table (`.ctbl`) for a label map, and its own segmentation file (`.seg.nrrd`).
+"""Write files for 3D Slicer: a colour table (`.ctbl`) for a label map, and its segmentation format (`.seg.nrrd`).
 
-Both are described in Slicer's developer guide, the pages "Colors" and "Segmentations".
+Both are described in Slicer's developer guide, on the pages "Colors" and "Segmentations".
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,19 +12,29 @@ from scipy import ndimage
 from stunet.files import replacing
 from stunet.imaging.formats.itk import write_with_metadata
 from stunet.imaging.volume import Volume
+from stunet.labels.codes import CODES, SNOMED, Code
 from stunet.labels.ontology import colour_of
+
+TYPES_CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
+REGIONS_CONTEXT = "Anatomic codes - DICOM master list"
+"""Slicer's lists of terms, by their names."""
+
+SLICERS_ANATOMY = Code("123037004", SNOMED, "Anatomical Structure")
+"""The category of anatomy in these lists. DICOM itself has another code for it now."""
+
+NO_CODE = "^^"
 
 
 def write_slicer_colours(path: str | Path, names: Mapping[int, str]) -> None:
-    """Write names and colours, the same colours as in previews.
+    """Write names and colours. The colours are those of previews.
 
     Args:
         path: Usually ends in `.ctbl`. It appears only when complete.
-        names: Label to structure; 0 is written as a clear background in any case. Slicer reads `_` as a blank, so
-            blanks become that.
+        names: Label -> structure. 0 is always written as a clear background. Blanks are written as `_`, which Slicer
+            shows as blanks.
 
     Raises:
-        UserError: If the file cannot be written.
+        UserError: The file cannot be written.
     """
     rows = [(0, "background", (0, 0, 0), 0)]
     rows += [(label, name, colour_of(name, label), 255) for label, name in sorted(names.items()) if label]
@@ -38,21 +48,21 @@ def write_slicer_colours(path: str | Path, names: Mapping[int, str]) -> None:
 def write_slicer_segmentation(
     labels_ZYX: np.ndarray, like: Volume, path: Path, names: Mapping[int, str] | None = None
 ) -> None:
-    """Write a label map as 3D Slicer's segmentation: one segment for each label that occurs.
+    """Write a label map as 3D Slicer's segmentation, with one segment for each label that occurs.
 
     Args:
         labels_ZYX: (Z, Y, X) non-negative integers below 65536, on the grid of `like`.
         like: The scan.
         path: Ends in `.seg.nrrd`. It appears only when complete.
-        names: Label to structure; a label without a name becomes "label 7".
+        names: Label -> structure. A label without a name becomes "label 7".
 
     Raises:
-        UserError: If the file cannot be written.
-        ValueError: If the labels do not fit the grid or the range above.
+        UserError: The file cannot be written.
+        ValueError: The labels do not fit the grid or the range above.
     """
     metadata = {
         "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
-        "Segmentation_MasterRepresentation": "Binary labelmap",  # as versions of Slicer before 5.2 call the next one
+        "Segmentation_MasterRepresentation": "Binary labelmap",  # the name of the next key before Slicer 5.2
         "Segmentation_SourceRepresentation": "Binary labelmap",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
@@ -62,14 +72,14 @@ def write_slicer_segmentation(
 
 
 def _extents(labels_ZYX: np.ndarray) -> Iterator[tuple[int, str]]:
-    """Each label that occurs, and its first and last voxel along x, y and z."""
+    """Each label that occurs, with its first and last voxel along x, y and z."""
     for label, box in enumerate(ndimage.find_objects(labels_ZYX), start=1):
         if box is not None:
             yield label, " ".join(f"{side.start} {side.stop - 1}" for side in reversed(box))
 
 
 def _segment(prefix: str, label: int, extent: str, names: Mapping[int, str]) -> dict[str, str]:
-    """The fields of one segment. Its terminology is left to Slicer, which then calls it a tissue."""
+    """The fields of one segment."""
     name = " ".join(names.get(label, "").split()) or f"label {label}"
     return {
         f"{prefix}ID": f"Segment_{label}",
@@ -80,5 +90,23 @@ def _segment(prefix: str, label: int, extent: str, names: Mapping[int, str]) -> 
         f"{prefix}LabelValue": str(label),
         f"{prefix}Layer": "0",
         f"{prefix}Extent": extent,
-        f"{prefix}Tags": "Segmentation.Status:completed|",
+        f"{prefix}Tags": f"Segmentation.Status:completed|{_terminology(name)}",
     }
+
+
+def _terminology(name: str) -> str:
+    """What one of the 104 structures is, in SNOMED CT; empty for any other, which Slicer then calls a tissue.
+
+    >>> _terminology("kidney_left").split("~")[1:4]
+    ['SCT^123037004^Anatomical Structure', 'SCT^64033007^Kidney', 'SCT^7771000^Left']
+    """
+    code = CODES.get(name)
+    if code is None:
+        return ""
+    side = _triplet(code.side) if code.side else NO_CODE
+    fields = (TYPES_CONTEXT, _triplet(SLICERS_ANATOMY), _triplet(code.kind), side, REGIONS_CONTEXT, NO_CODE, NO_CODE)
+    return f"TerminologyEntry:{'~'.join(fields)}|"
+
+
+def _triplet(code: Code) -> str:
+    return f"{code.scheme}^{code.value}^{code.meaning}"

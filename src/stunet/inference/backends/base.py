@@ -1,4 +1,4 @@
-"""The contract between the sliding window and whatever runs the network."""
+"""The interface between the sliding window and the runtime of the network."""
 
 from typing import Protocol
 
@@ -9,19 +9,18 @@ from stunet.inference.head import LinearHead
 
 
 class Backend(Protocol):
-    """Runs one network, or several whose logits are to be averaged, on windows.
+    """Runs one network, or several with averaged logits, on windows.
 
-    It answers with features: any maps from which one affine layer, `head`, makes the logits at each voxel. Whoever
-    averages features over windows and mirrored copies and then applies `head` has averaged logits. A backend must give
-    the same answer to the same window whenever it is asked, may be asked by several threads at once, and neither keeps
-    nor changes what it is given.
+    It returns features: maps that one affine layer, `head`, turns into logits at each voxel. So averaging features over
+    windows and mirrored copies before applying `head` equals averaging logits. A backend must always return the same
+    result for the same window, must be thread-safe, and must not keep or change its inputs.
 
     Attributes:
-        name: as in `BACKENDS`.
-        device: where the answers lie; windows may come from anywhere.
-        precision: in which the network computes.
-        allocates_by_torch: whether torch counts the memory that it takes on a GPU.
-        head: from its features to logits, on `device`; `head.num_features` is F.
+        name: key in `BACKENDS`.
+        device: device of the results; windows may be on any device.
+        precision: number format of the network.
+        allocates_by_torch: whether torch allocates, and so counts, its GPU memory.
+        head: maps features to logits, on `device`; `head.num_features` is F.
     """
 
     name: str
@@ -33,6 +32,6 @@ class Backend(Protocol):
     def run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
         """The features (B, Z, Y, X, F) of float32 windows (B, C, Z, Y, X), all of the plan's patch size.
 
-        They are float32 or in the precision of the network, and may be overwritten by the same thread's next call.
+        They are float32 or in the network's precision. The same thread's next call may overwrite them.
         """
         ...

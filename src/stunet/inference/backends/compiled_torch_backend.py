@@ -1,4 +1,4 @@
-"""Networks that torch compiles for the machine: on a CPU by its C++ compiler, on NVIDIA's GPUs as CUDA graphs."""
+"""Run networks compiled by torch for this machine: with a C++ compiler on a CPU, as CUDA graphs on NVIDIA GPUs."""
 
 import os
 import threading
@@ -14,30 +14,30 @@ from stunet.inference.backends.torch_backend import TorchBackend
 from stunet.networks.network import Network
 
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
-"""Where torch's compiler, Inductor, keeps what it made; without it in the system's temporary folder."""
+"""The cache folder of torch's compiler, Inductor; by default in the system's temporary folder."""
 
 MODES = {"cuda": "reduce-overhead"}
-"""`torch.compile`'s mode by kind of device, where it is not the default: CUDA graphs on NVIDIA's GPUs."""
+"""`torch.compile`'s mode by kind of device, if not the default: CUDA graphs on NVIDIA GPUs."""
 
 ONE_AT_A_TIME = threading.Lock()
-"""Over all compiled runs of the process: the next run of a CUDA graph overwrites the answer of the one before."""
+"""Lock for all compiled runs of the process: each run of a CUDA graph overwrites the previous result."""
 
 
 class CompiledTorchBackend(TorchBackend):
-    """As `TorchBackend`, compiled when it is made; fulfils `Backend`.
+    """A `TorchBackend` that compiles the network on creation; implements `Backend`.
 
-    Windows run one by one, so that one graph serves batches of every size; each answer is copied out of the graph's
-    memory. What was compiled is kept in `STUNET_HOME/cache/inductor`, where the next start finds it; the variable
-    `TORCHINDUCTOR_CACHE_DIR` is set to that folder unless it is set already. Compiling may start processes.
+    Windows run one by one, so that one graph works for all batch sizes; each result is copied from the graph's memory.
+    The compiled network is cached in `STUNET_HOME/cache/inductor` for the next start; the variable
+    `TORCHINDUCTOR_CACHE_DIR` is set to that folder unless already set. Compiling may start processes.
 
     Args:
-        networks: in evaluation mode; they stay where and as they are.
-        device: where to run.
-        precision: of the network.
-        window_size: (Z, Y, X) of all windows to come.
+        networks: networks in evaluation mode; they are not changed or moved.
+        device: device to run on.
+        precision: precision of the network.
+        window_size: size (Z, Y, X) of all windows.
 
     Raises:
-        UserError: a precision that the device does not offer, or torch lacks what it needs to compile.
+        UserError: the device does not support the precision, or torch cannot compile.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class CompiledTorchBackend(TorchBackend):
         features_BZYXF = torch.empty((batch, *size, self.head.num_features), device=self.device)
         with ONE_AT_A_TIME, _failures_for_people():
             for window_CZYX, features_ZYXF in zip(windows_BCZYX, features_BZYXF, strict=True):
-                # a copy, for to torch strides and the mode in which a tensor was made are reasons to compile anew
+                # copy, because torch recompiles for other strides or for tensors created in another mode
                 window_BCZYX = window_CZYX[None].clone(memory_format=torch.contiguous_format)
                 features_ZYXF.copy_(self._run(window_BCZYX)[0])
         return features_BZYXF
@@ -68,7 +68,7 @@ class CompiledTorchBackend(TorchBackend):
 
 @contextmanager
 def _failures_for_people() -> Iterator[None]:
-    """Raises UserError where torch cannot compile."""
+    """Raise UserError if torch cannot compile."""
     from torch._dynamo.exc import TorchDynamoException
 
     try:

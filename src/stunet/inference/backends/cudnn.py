@@ -1,4 +1,4 @@
-"""How NVIDIA's convolutions are computed while a network of ours runs; a user's own settings come back afterwards."""
+"""cuDNN settings while one of our networks runs; the user's own settings are restored afterwards."""
 
 import threading
 from collections.abc import Iterator
@@ -13,9 +13,10 @@ _settings = ExitStack()
 
 @contextmanager
 def exact_and_tuned() -> Iterator[None]:
-    """Convolutions in float32 without TF32, which has 10 bits of fraction, by the algorithms that cuDNN finds fastest.
+    """Use float32 convolutions without TF32, which has a 10-bit fraction, and the algorithms that cuDNN finds fastest.
 
-    torch's settings are the process's, not the thread's: the first to enter sets them, the last to leave resets them.
+    torch's settings apply to the process, not the thread: the first thread to enter sets them, the last to leave resets
+    them.
     """
     global _running
     with _lock:

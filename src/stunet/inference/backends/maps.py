@@ -1,4 +1,4 @@
-"""What every backend computes: from windows to the maps that are averaged, channels last."""
+"""The computation of every backend: from windows to the maps that are averaged, channels last."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -11,7 +11,7 @@ from stunet.networks.network import Network
 
 
 class Features(nn.Module):
-    """A network without its heads: windows to the decoder's last features (B, F, Z, Y, X)."""
+    """A network without its heads: from windows to the decoder's last features (B, F, Z, Y, X)."""
 
     def __init__(self, network: Network):
         super().__init__()
@@ -23,13 +23,14 @@ class Features(nn.Module):
 
 
 class WindowMaps(nn.Module):
-    """One network, or several whose logits are averaged, as one: windows to maps from which `head_of` makes the logits.
+    """One or several networks as one module: from windows to maps that `head_of` turns into mean logits.
 
-    The maps are whichever are fewer: the decoder's last features, one network's beside the other's, or the mean logits.
+    The maps are either the networks' last decoder features, concatenated, or the mean logits, whichever has fewer
+    channels.
 
     Args:
-        networks: of one architecture, in evaluation mode; not changed.
-        bodies: what gives each network's last features: `Features` of it, or a rewritten form.
+        networks: networks of one architecture, in evaluation mode; not changed.
+        bodies: modules that compute each network's last features: `Features` or a rewritten form.
     """
 
     def __init__(self, networks: Sequence[Network], bodies: Sequence[nn.Module]):
@@ -51,7 +52,7 @@ class WindowMaps(nn.Module):
 
 
 def _in_float32(head: nn.Module, features: torch.Tensor) -> torch.Tensor:
-    """The logits in float32, whatever the precision of the network; `onnx_graph` calls with symbols."""
+    """The logits in float32, for any precision of the network. `onnx_graph` passes symbols."""
     if not isinstance(features, torch.Tensor):
         return head(features)
     with torch.autocast(features.device.type, enabled=False):
@@ -59,7 +60,7 @@ def _in_float32(head: nn.Module, features: torch.Tensor) -> torch.Tensor:
 
 
 def head_of(networks: Sequence[Network], device: torch.device) -> LinearHead:
-    """From the maps of `WindowMaps` to the mean logits."""
+    """The head from the maps of `WindowMaps` to the mean logits."""
     if _has_few_classes(networks):
         return identity_head(networks[0].num_classes, device)
     return mean_head([cast(nn.Conv3d, network.head) for network in networks], device)
@@ -70,5 +71,5 @@ def _has_few_classes(networks: Sequence[Network]) -> bool:
 
 
 def _features_of(network: Network) -> int:
-    """Of a network without a linear head they are the logits."""
+    """The number of features; for a network without a linear head, the features are the logits."""
     return network.head.in_channels if isinstance(network.head, nn.Conv3d) else network.num_classes

@@ -1,4 +1,4 @@
-"""STU-Nets run by ONNX Runtime: on CPUs of every make, and on NVIDIA's GPUs without torch's own kernels."""
+"""Run STU-Nets with ONNX Runtime, on any CPU or on NVIDIA GPUs."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 OUTPUT = "maps"
 
 ERRORS_ONLY = 3
-"""The level of ONNX Runtime's log, which goes to stderr."""
+"""Log level of ONNX Runtime, which logs to stderr."""
 
 NO_MEMORY = "Failed to allocate memory"
-"""In the message with which ONNX Runtime says that memory has run out."""
+"""Part of ONNX Runtime's message if memory runs out."""
 
 CPU_PROVIDER = "CPUExecutionProvider"
 
@@ -30,19 +30,19 @@ CUDA_PROVIDER = "CUDAExecutionProvider"
 
 
 class OnnxBackend:
-    """One or several STU-Nets of one architecture; fulfils `Backend`.
+    """One or several STU-Nets of one architecture; implements `Backend`.
 
-    The graph is made anew at each start, which takes a fraction of a second. On a CPU the networks' weights are used
-    where they lie in memory.
+    The graph is built at each start, which takes a fraction of a second. On a CPU, the networks' weights are used
+    without copying.
 
     Args:
-        networks: in evaluation mode, on the CPU; not changed.
+        networks: networks in evaluation mode, on the CPU; not changed.
         device: the CPU or an NVIDIA GPU.
         precision: "float32".
-        window_size: (Z, Y, X) of all windows to come; may be left out.
+        window_size: size (Z, Y, X) of all windows; may be left out.
 
     Raises:
-        UserError: ONNX Runtime is not installed, or does not offer the device or precision.
+        UserError: ONNX Runtime is not installed, or does not support the device or precision.
     """
 
     name = "onnx"
@@ -67,7 +67,7 @@ class OnnxBackend:
             name: runtime.OrtValue.ortvalue_from_numpy(tensor.numpy()) for name, tensor in graph.weights.items()
         }
         options.add_external_initializers(list(self._weights), list(self._weights.values()))
-        if device.type == "cpu":  # beyond the line above, this spares ONNX Runtime's own copy
+        if device.type == "cpu":  # in addition to the line above, this avoids ONNX Runtime's own copy
             for name, weight in self._weights.items():
                 options.add_initializer(name, weight)
         model = graph.model(data="memory").SerializeToString()
@@ -78,7 +78,7 @@ class OnnxBackend:
         """The features (B, Z, Y, X, F) of windows (B, C, Z, Y, X)."""
         try:
             (maps_BZYXF,) = self._session.run([OUTPUT], {INPUT: windows_BCZYX.cpu().contiguous().numpy()})
-        except Exception as error:  # ONNX Runtime has a type of its own, and no other for a lack of memory
+        except Exception as error:  # ONNX Runtime has its own exception type, but none for a lack of memory
             if NO_MEMORY in str(error):
                 raise torch.OutOfMemoryError(str(error)) from error
             raise
@@ -91,7 +91,7 @@ def maps_graph(
     space: Sequence[int | str],
     functions: Mapping[Any, LayerWriter] | None = None,
 ) -> OnnxGraph:
-    """`WindowMaps` of the networks, written for windows (batch, C, *space); sizes and functions: see `build_graph`."""
+    """The graph of the networks' `WindowMaps` for windows (batch, C, *space); for functions see `build_graph`."""
     maps = WindowMaps(networks, [fuse(network) for network in networks]).eval()
     num_features = head_of(networks, torch.device("cpu")).num_features
     shape = batch, networks[0].input_channels, *space
@@ -99,7 +99,7 @@ def maps_graph(
 
 
 def session_options() -> "SessionOptions":
-    """As many threads as torch has, which do not spin while they wait, and no chatter."""
+    """Use as many threads as torch, without spinning while they wait, and log errors only."""
     with from_extra("onnx"):
         from onnxruntime import SessionOptions
     options = SessionOptions()
@@ -110,12 +110,12 @@ def session_options() -> "SessionOptions":
 
 
 def _providers(device: torch.device, available: Sequence[str]) -> list[Any]:
-    """What ONNX Runtime is to run on; on a GPU without TF32, which has fewer digits than float32."""
+    """The execution providers; on a GPU without TF32, which is less precise than float32."""
     if device.type == "cpu":
         return [CPU_PROVIDER]
     if device.type == "cuda" and CUDA_PROVIDER in available:
         return [(CUDA_PROVIDER, {"device_id": str(device.index or 0), "use_tf32": "0"}), CPU_PROVIDER]
     raise UserError(
-        f"Backend 'onnx' cannot run on {device.type!r} here, for this ONNX Runtime has {', '.join(available)}; "
-        "take the CPU, or --backend torch."
+        f"Backend 'onnx' cannot run on {device.type!r} here, because this ONNX Runtime has {', '.join(available)}; "
+        "use the CPU, or --backend torch."
     )

@@ -1,7 +1,7 @@
-"""STU-Nets run by OpenVINO, the fastest way on Intel's and AMD's CPUs.
+"""Run STU-Nets with OpenVINO, the fastest backend on Intel and AMD CPUs.
 
-A model is converted and compiled once for each machine and kept in `STUNET_HOME/cache/openvino`, under a name made of
-all that the result depends on; the second start takes it from there.
+A model is converted and compiled once per machine and cached in `STUNET_HOME/cache/openvino`, under a hash of
+everything that the result depends on.
 """
 
 import hashlib
@@ -30,28 +30,29 @@ if TYPE_CHECKING:
     from openvino import CompiledModel, Core, InferRequest
 
 HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
-"""OpenVINO's names of precisions."""
+"""OpenVINO's names for precisions."""
 
 NORMS: dict[Precision, dict[Any, LayerWriter]] = {
     "float32": {},
     "bfloat16": {functional.instance_norm: instance_norm_in_one_node},
 }
-"""How instance norms are written; bfloat16 is too coarse for the exact way to matter."""
+"""Translations of instance norm; bfloat16 is too coarse for the exact one to matter."""
 
 FORMAT = 4
-"""Of what is kept; counted up when the same network is converted otherwise."""
+"""Version of the cached files; increase it when the conversion changes."""
 
 IR_NAME = "model.xml"
-"""The converted network; the blobs that OpenVINO compiled from it lie beside it."""
+"""The converted network; OpenVINO stores its compiled blobs in the same folder."""
 
 
 @cache
 def openvino_core() -> "Core":
-    """OpenVINO's runtime, one for the process: made at its first use and kept.
+    """OpenVINO's runtime, created on first use and kept for the whole process.
 
-    OpenVINO's CPU plugin (seen in 2026.4) gives the thread that makes it a stack for signals, and at its end puts back
-    the one that it found. Of two plugins whose first one ends first, the second puts back a stack that is gone, and the
-    next signal, Ctrl-C for one, ends the process with a segmentation fault. One plugin that is kept never does so.
+    OpenVINO's CPU plugin (seen in 2026.4) installs a signal stack in the thread that creates it, and restores the
+    previous one when destroyed. If there are two plugins and the first is destroyed first, the second restores a stack
+    that no longer exists, and the next signal, such as Ctrl-C, causes a segmentation fault. A single plugin that is
+    never destroyed avoids this.
 
     Raises:
         UserError: OpenVINO is not installed.
@@ -62,16 +63,16 @@ def openvino_core() -> "Core":
 
 
 class OpenVinoBackend:
-    """One or several STU-Nets of one architecture; fulfils `Backend`.
+    """One or several STU-Nets of one architecture; implements `Backend`.
 
     Args:
-        networks: in evaluation mode; not changed.
+        networks: networks in evaluation mode; not changed.
         device: the CPU.
         precision: "float32", or "bfloat16" with the residual stream in float32, see `openvino_precision`.
-        window_size: (Z, Y, X) of all windows to come.
+        window_size: size (Z, Y, X) of all windows.
 
     Raises:
-        UserError: OpenVINO is not installed, or another device or precision is asked for.
+        UserError: OpenVINO is not installed, or another device or precision is requested.
     """
 
     name = "openvino"
@@ -85,7 +86,7 @@ class OpenVinoBackend:
         window_size: Sequence[int],
     ):
         if device.type != "cpu":
-            raise UserError(f"Backend 'openvino' runs on the CPU, not on {device.type!r}; take --backend torch there.")
+            raise UserError(f"Backend 'openvino' runs on the CPU, not on {device.type!r}; use --backend torch there.")
         require_precision(precision, tuple(HINTS), self.name, device)
         self.device, self.precision = device, precision
         self.head = head_of(networks, device)
@@ -100,7 +101,7 @@ class OpenVinoBackend:
         features_BZYXF = self._answer((batch, *size, self.head.num_features))
         request = self._request()
         for window_CZYX, features_ZYXF in zip(windows_BCZYX, features_BZYXF, strict=True):
-            # both tensors are used where they lie, without copies, so they must live as long
+            # both tensors are used without copying, so they must stay alive
             window_BCZYX = window_CZYX[None].contiguous()
             request.set_input_tensor(Tensor(window_BCZYX.numpy(), shared_memory=True))
             request.set_output_tensor(Tensor(features_ZYXF[None].numpy(), shared_memory=True))
@@ -108,21 +109,21 @@ class OpenVinoBackend:
         return features_BZYXF
 
     def _answer(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """This thread's own memory for answers, used again and again: new memory costs a window a tenth of its time."""
+        """This thread's memory for results. It is reused, because allocating it takes a tenth of a window's time."""
         answer = getattr(self._threads, "answer", None)
         if answer is None or answer.shape != shape:
             answer = self._threads.answer = torch.empty(shape)
         return answer
 
     def _request(self) -> "InferRequest":
-        """This thread's own."""
+        """This thread's inference request."""
         if not hasattr(self._threads, "request"):
             self._threads.request = self._compiled.create_infer_request()
         return self._threads.request
 
 
 def _compiled(networks: Sequence[STUNet], precision: Precision, window_size: tuple[int, ...]) -> "CompiledModel":
-    """From the cache, or converted, compiled and put there."""
+    """Load the compiled model from the cache; if it is missing, convert and cache it."""
     with from_extra("cpu"):
         import openvino
     folder = cache_folder("openvino") / _fingerprint(networks, precision, window_size, openvino.__version__)
@@ -133,15 +134,15 @@ def _compiled(networks: Sequence[STUNet], precision: Precision, window_size: tup
         "INFERENCE_PRECISION_HINT": HINTS[precision],
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
-        "ENABLE_CPU_PINNING": False,  # other programs run, too
+        "ENABLE_CPU_PINNING": False,  # other programs may be running
     }
     return openvino_core().compile_model(folder / IR_NAME, "CPU", options)
 
 
 def _convert(networks: Sequence[STUNet], precision: Precision, window_size: tuple[int, ...], folder: Path) -> None:
-    """Write OpenVINO's form of the networks; the folder appears whole.
+    """Convert the networks to OpenVINO's format; the folder appears only when complete.
 
-    By way of ONNX: OpenVINO's own converter of torch's networks reports to its makers over the internet.
+    The conversion uses ONNX, because OpenVINO's converter for torch sends usage data over the internet.
     """
     with from_extra("cpu"):
         import openvino
@@ -163,7 +164,7 @@ def _convert(networks: Sequence[STUNet], precision: Precision, window_size: tupl
 
 
 def _publish(temporary: Path, folder: Path) -> None:
-    """Rename; where another process was quicker, its folder is as good as ours."""
+    """Rename the folder. If another process was faster, use its folder."""
     try:
         temporary.rename(folder)
     except OSError:
@@ -172,7 +173,7 @@ def _publish(temporary: Path, folder: Path) -> None:
 
 
 def _fingerprint(networks: Sequence[STUNet], precision: Precision, window_size: tuple[int, ...], version: str) -> str:
-    """A name made of weights, architecture, precision, window and OpenVINO's version."""
+    """A hash of weights, architecture, precision, window and OpenVINO's version."""
     settings = FORMAT, networks[0].spec, precision, window_size, version
     digest = hashlib.sha256(repr(settings).encode())
     for network in networks:

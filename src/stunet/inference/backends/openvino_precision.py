@@ -1,10 +1,10 @@
-"""What of an STU-Net OpenVINO computes in float32 although it was asked for bfloat16.
+"""The parts of an STU-Net that OpenVINO computes in float32 when bfloat16 is requested.
 
-No norm bounds the decoder's residual stream, what its 1x1x1 convolutions carry from stage to stage. In a network fitted
-to a CT it reaches 5,000, where neighbouring numbers of bfloat16 are 32 apart, and each block adds features to it that
-were just normalised to about 1: rounded to bfloat16, the sum forgets them. So the stream stays in float32, and so do
-the coarse stages, nearly free. The 3x3x3 convolutions, nearly all of the work, are what gains from bfloat16.
-`bench/precision.py` measures what is left of the difference.
+No norm bounds the decoder's residual stream, which 1x1x1 convolutions pass from stage to stage. In a network fitted to
+a CT it reaches 5,000, where neighbouring numbers are 32 apart in bfloat16. Each block adds features normalised to about
+1, which rounding the sum to bfloat16 would lose. So the stream stays in float32, and so do the coarse stages, at almost
+no cost. The 3x3x3 convolutions, nearly all of the work, use bfloat16. `bench/precision.py` measures the remaining
+difference.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from openvino import Model, PartialShape
 
 COARSE = 16**3
-"""Stages with at most this part of the window's voxels, four halvings, are computed in float32 as a whole."""
+"""Stages with at most 1 / `COARSE` of the window's voxels (four halvings) are computed entirely in float32."""
 
 CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData")
 
 STREAM = (".narrow.", ".shortcut_up.", "head")
-"""Parts of the names of the weights that carry the stream up, in the rewritten network (`stunet.networks.fuse`), and to
-the logits. The skips are not among them: what the encoder adds to the stream stays near 20."""
+"""Name parts of the weights on the stream and of the head, in the rewritten network (`stunet.networks.fuse`). The skips
+are not included: what the encoder adds to the stream stays near 20."""
 
 MARK = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16"}
-"""OpenVINO's attribute of a node that computes in the numbers it was written in, as it stands in a file (2026.4): its
-CPU plugin reads "not to float16" as "not to bfloat16" too."""
+"""OpenVINO's file attribute of nodes that must keep their precision (2026.4). It says "not to float16", but the CPU
+plugin also applies it to bfloat16."""
 
 
 def keep_stream_in_float32(model: "Model", path: Path) -> None:
-    """Mark the nodes of `names_in_float32` in the .xml file to which a model was saved.
+    """Mark the nodes of `names_in_float32` in a saved model's .xml file.
 
-    The model is STU-Nets made by `onnx_graph`, for windows of one size.
+    The model must be STU-Nets translated by `onnx_graph`, for windows of one size.
     """
     kept = names_in_float32(model)
     tree = ElementTree.parse(path)
@@ -43,11 +43,11 @@ def keep_stream_in_float32(model: "Model", path: Path) -> None:
 
 
 def names_in_float32(model: "Model") -> set[str]:
-    """Of the nodes of the decoder's residual stream, and of its coarse stages.
+    """Names of the nodes in the decoder's residual stream and its coarse stages.
 
-    Whatever comes out of a convolution of the stream belongs to it, up to the next convolution. Stages that are not
-    rewritten, those of Table 6's other ways up, have no such nodes: OpenVINO 2026.4 fails where a sum, made by a
-    convolution of one kind of numbers, takes in another kind.
+    The stream includes the outputs of its convolutions, up to the next convolution. Stages that are not rewritten
+    (Table 6's other up-samplings) have no such nodes: OpenVINO 2026.4 fails if a sum fused into a convolution has an
+    input of another precision.
     """
     kept: set[str] = set()
     window = _voxels(model.input().get_partial_shape())
@@ -69,12 +69,12 @@ def _is_of_rewritten_stage(weights: str) -> bool:
 
 
 def _voxels(shape: "PartialShape") -> int:
-    """Of one map; the batch may be open."""
+    """The voxels of one map; the batch size may be unknown."""
     return prod(axis.get_length() for axis in list(shape)[2:])
 
 
 def _information_of(layer: ElementTree.Element) -> ElementTree.Element:
-    """Where a layer's attributes for the runtime stand; made before its ports, where there is none."""
+    """The element with a layer's runtime attributes; created before its ports if missing."""
     found = layer.find("rt_info")
     if found is not None:
         return found

@@ -1,4 +1,4 @@
-"""In which numbers a network computes, and which of them suit a machine."""
+"""Precisions of a network, and which of them suit a machine."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -11,21 +11,25 @@ from stunet.networks.network import Network
 from stunet.networks.stunet import STUNet
 
 Precision = Literal["float32", "bfloat16", "float16"]
-"""Of the network alone: features are averaged, and the head is applied, in float32."""
+"""Precision of the network only: averaging and the head always use float32."""
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 PROVEN_OPENVINO = "2026.4."
-"""With what `bench/precision.py` was run; another version may read the marks of `openvino_precision` in another way."""
+"""The version of the run of `bench/precision.py`; others may interpret the marks of `openvino_precision`
+differently."""
 
 
 def default_precision(backend: str, device: torch.device, networks: Sequence[Network]) -> Precision:
-    """float16 on NVIDIA's GPUs, as nnU-Net; bfloat16 of STU-Nets by OpenVINO on CPUs that have it; else float32.
+    """float16 on NVIDIA GPUs, as in nnU-Net; bfloat16 for STU-Nets with OpenVINO on CPUs that support it; else float32.
 
-    OpenVINO keeps in float32 what bfloat16 is too coarse for (`openvino_precision`): each structure that a trained
-    network found has a DSC of 0.995 or more against float32 (`bench/precision.py`). That holds for the published
-    STU-Nets and their scalings, not for Table 6's other ways up, and not for torch: there the user chooses bfloat16.
+    In float16 and bfloat16, torch keeps the decoder's stream in float32 (`float32_stream`).
+
+    With OpenVINO, parts for which bfloat16 is too coarse stay in float32 (`openvino_precision`): each structure that a
+    trained network found has a DSC of 0.995 or more against float32 (`bench/precision.py`). This applies to the
+    published STU-Nets and their scalings, but not to Table 6's other up-samplings or to torch, where bfloat16 must be
+    chosen explicitly.
     """
     if device.type == "cuda" and backend == "torch":
         return "float16"
@@ -36,7 +40,7 @@ def default_precision(backend: str, device: torch.device, networks: Sequence[Net
 
 
 def cpu_computes_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 natively; elsewhere bfloat16 would be slower than float32."""
+    """Whether this CPU multiplies bfloat16 natively; if not, bfloat16 is slower than float32."""
     supports = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
     return any(supported() for supported in supports if supported is not None)
 
@@ -44,12 +48,12 @@ def cpu_computes_bfloat16() -> bool:
 def require_precision(
     precision: Precision, possible: tuple[Precision, ...], backend: str, device: torch.device
 ) -> None:
-    """Refuse a precision that a backend does not offer.
+    """Refuse a precision that a backend does not support.
 
     Raises:
-        UserError: with those that it offers.
+        UserError: the precision is not supported; the message lists those that are.
     """
     if precision not in possible:
         raise UserError(
-            f"Backend {backend!r} does not compute in {precision} on {device.type!r}; it offers {', '.join(possible)}."
+            f"Backend {backend!r} does not support {precision} on {device.type!r}, only {', '.join(possible)}."
         )

@@ -1,4 +1,4 @@
-"""The inference backends by name. A new one is one more line here."""
+"""The inference backends by name. A new one needs one more line here."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -17,47 +17,47 @@ from stunet.networks.network import Network
 from stunet.networks.stunet import STUNet
 
 BackendMaker = Callable[[Sequence[Any], torch.device, Precision, Sequence[int]], Backend]
-"""Makes a backend from networks, a device, a precision and the size of the windows (Z, Y, X)."""
+"""Creates a backend from networks, a device, a precision and the window size (Z, Y, X)."""
 
 BACKENDS: dict[str, BackendMaker] = {
     "torch": TorchBackend,
     "openvino": OpenVinoBackend,
     "onnx": OnnxBackend,
 }
-"""By name."""
+"""All backends by name."""
 
 COMPILED: dict[str, BackendMaker] = {"torch": CompiledTorchBackend}
-"""By name, those that compile when they are asked to."""
+"""Backends by name that compile on request."""
 
 
 def backend_maker(
     name: str, device: torch.device, compiled: bool, networks: Sequence[Network] = ()
 ) -> tuple[str, BackendMaker]:
-    """A backend's name and maker.
+    """The name and maker of a backend.
 
     Args:
-        name: one of `BACKENDS`, or "auto" for the fastest that is installed, or the one in `COMPILED`.
-        device: where it is to run.
-        compiled: whether torch is to compile the network.
-        networks: that are to run; torch alone runs others than STU-Nets.
+        name: one of `BACKENDS`, or "auto" for the fastest installed one, or for the one in `COMPILED`.
+        device: device to run on.
+        compiled: whether torch compiles the network.
+        networks: networks to run; only torch runs networks other than STU-Net.
 
     Raises:
-        UserError: a backend that compiles in its own way is to be compiled by torch, or to run another network.
+        UserError: the backend does not run this network, or cannot be compiled by torch.
     """
     only_torch = any(not isinstance(network, STUNet) for network in networks)
     if name == "auto":
         name = "torch" if only_torch or compiled else fastest_backend(device)
     if only_torch and name != "torch":
-        raise UserError(f"Backend {name!r} runs STU-Nets only; take --backend torch for this model.")
+        raise UserError(f"Backend {name!r} runs only STU-Nets; use --backend torch for this model.")
     if compiled and name not in COMPILED:
         raise UserError(
-            f"Backend {name!r} always compiles its network, in its own way; --compile is for --backend "
+            f"Backend {name!r} always compiles its network itself; --compile is only for --backend "
             f"{', '.join(COMPILED)}. Leave one of them out."
         )
     return name, (COMPILED if compiled else BACKENDS)[name]
 
 
 def fastest_backend(device: torch.device) -> str:
-    """OpenVINO on a CPU where all that it needs is installed, else torch."""
+    """OpenVINO on a CPU if everything it needs is installed, otherwise torch."""
     has_openvino = all(find_spec(package) is not None for package in ("openvino", "onnx"))
     return "openvino" if device.type == "cpu" and has_openvino else "torch"

@@ -1,5 +1,6 @@
-"""Networks run by torch: on a CPU, on NVIDIA's GPUs, on Apple's."""
+"""Run networks with torch, on a CPU or on NVIDIA or Apple GPUs."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -8,33 +9,41 @@ from torch import nn
 
 from stunet.errors import UnknownNameError
 from stunet.inference.backends.cudnn import exact_and_tuned
+from stunet.inference.backends.float32_stream import keep_stream_in_float32
 from stunet.inference.backends.maps import Features, WindowMaps, head_of
 from stunet.inference.backends.precision import PRECISIONS, Precision, require_precision
 from stunet.networks.network import Network, twin_of
+
+logger = logging.getLogger(__name__)
 
 OFFERED: dict[str, tuple[Precision, ...]] = {
     "cpu": ("float32", "bfloat16"),
     "cuda": PRECISIONS,
     "mps": ("float32", "float16"),
 }
-"""Precisions by kind of device."""
+"""Supported precisions by kind of device."""
 
+
+OVERFLOW = (
+    "Values became too large for float16. This and all following windows are computed in float32, which is slower. "
+    "To avoid this, use --precision float32 or bfloat16."
+)
 
 CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
-"""What autocasting computes in the precision of the network."""
+"""The layers that autocasting computes in the network's precision."""
 
 
 class TorchBackend:
-    """One or several networks of one architecture; fulfils `Backend`.
+    """One or several networks of one architecture; implements `Backend`.
 
     Args:
-        networks: in evaluation mode; they stay where and as they are.
-        device: where to run.
-        precision: of the network.
-        window_size: unused, for torch takes windows of any size.
+        networks: networks in evaluation mode; they are not changed or moved.
+        device: device to run on.
+        precision: precision of the network.
+        window_size: unused, because torch accepts windows of any size.
 
     Raises:
-        UserError: a precision that the device does not offer.
+        UserError: the device does not support the precision.
     """
 
     name = "torch"
@@ -49,12 +58,13 @@ class TorchBackend:
     ):
         require_precision(precision, OFFERED.get(device.type, ("float32",)), self.name, device)
         self.device, self.precision = device, precision
-        networks = [on_device(network, device, precision) for network in networks]
+        self._networks = networks
+        self._maps = self._maps_of(precision)
         self.head = head_of(networks, device)
-        self._maps: Callable[[torch.Tensor], torch.Tensor] = WindowMaps(
-            networks, [Features(network) for network in networks]
-        ).eval()
-        self._type = cast(torch.dtype, getattr(torch, precision))
+
+    def _maps_of(self, precision: Precision) -> Callable[[torch.Tensor], torch.Tensor]:
+        networks = [on_device(network, self.device, precision) for network in self._networks]
+        return WindowMaps(networks, [Features(network) for network in networks]).eval()
 
     @torch.inference_mode()
     def run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
@@ -62,38 +72,62 @@ class TorchBackend:
         return self._run(windows_BCZYX).float()
 
     def _run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
-        """As `run`, in the precision of the network."""
-        # channels last wherever that is the faster
+        """As `run`, in the network's precision. After an overflow in float16, switch to float32."""
+        features = self._compute(windows_BCZYX)
+        if self.precision == "float16" and not torch.isfinite(features).all():
+            logger.warning(OVERFLOW)
+            self.precision = "float32"
+            self._maps = self._maps_of("float32")
+            features = self._compute(windows_BCZYX)
+        return features
+
+    def _compute(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
+        # channels last where it is faster
         layout = torch.contiguous_format if self.precision == "float32" else torch.channels_last_3d
         windows_BCZYX = windows_BCZYX.to(self.device, memory_format=layout)
-        with exact_and_tuned(), torch.autocast(self.device.type, self._type, enabled=self.precision != "float32"):
+        dtype = cast(torch.dtype, getattr(torch, self.precision))
+        with exact_and_tuned(), torch.autocast(self.device.type, dtype, enabled=self.precision != "float32"):
             return self._maps(windows_BCZYX)
 
 
 def on_device(network: Network, device: torch.device, precision: Precision) -> Network:
-    """The network itself if it is there already, else a copy; the weights are never twice on one device.
+    """The network itself if it is already on the device and float32 is requested, otherwise a copy.
 
-    The copy's convolutions, but for its heads, have their weights in the precision of the network: autocasting would
-    convert them again for each window.
+    The copy's convolutions, except heads and the decoder's stream, have weights in the requested precision, because
+    autocasting would convert them again for each window.
     """
     weights = network.state_dict()
-    if all(tensor.device == device for tensor in weights.values()):
+    is_there = all(tensor.device == device for tensor in weights.values())
+    if is_there and precision == "float32":
         return network
     copy = twin_of(network)
     copy.load_state_dict({key: tensor.to(device) for key, tensor in weights.items()}, assign=True)
-    for name, module in copy.named_modules():
-        if isinstance(module, CONVOLUTIONS) and not f"{name}.".startswith(network.head_keys):
-            module.to(getattr(torch, precision))
+    if precision != "float32":
+        _convert(copy, getattr(torch, precision))
     return copy.eval()
 
 
-def torch_device(name: str) -> torch.device:
-    """The device that a user named, "cuda:1" for instance; "auto" is an NVIDIA GPU if there is one, else the CPU.
+def _convert(network: Network, dtype: torch.dtype) -> None:
+    """Convert the weights of the convolutions in place, except those of heads and stream."""
+    kept = {part for module in keep_stream_in_float32(network) for part in module.modules()}
+    for name, module in network.named_modules():
+        if isinstance(module, CONVOLUTIONS) and module not in kept and not f"{name}.".startswith(network.head_keys):
+            _give_weights_of(module, dtype)
 
-    Apple's GPUs ("mps") are used only when they are named.
+
+def _give_weights_of(module: nn.Module, dtype: torch.dtype) -> None:
+    """Set new weights, because the old ones may be shared with the network that this one was copied from."""
+    for name, parameter in module.named_parameters(recurse=False):
+        setattr(module, name, nn.Parameter(parameter.detach().to(dtype), requires_grad=False))
+
+
+def torch_device(name: str) -> torch.device:
+    """The device with a user's name, e.g. "cuda:1"; "auto" is an NVIDIA GPU if there is one, otherwise the CPU.
+
+    Apple's GPUs ("mps") are used only if named.
 
     Raises:
-        UserError: a device that this machine, or this installation of torch, does not have.
+        UserError: this machine or this installation of torch does not have the device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -104,7 +138,7 @@ def torch_device(name: str) -> torch.device:
 
 
 def available_devices() -> list[str]:
-    """What this machine and its torch have: cpu, cuda and each GPU of it by number, mps."""
+    """The devices of this machine and its torch: cpu, cuda and each NVIDIA GPU by number, mps."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     numbered = ["cuda", *(f"cuda:{number}" for number in range(gpus))] if gpus else []
     return ["cpu", *numbered, *(["mps"] if torch.backends.mps.is_available() else [])]

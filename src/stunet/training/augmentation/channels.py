@@ -1,4 +1,4 @@
-"""Which channels of a sample a transform changes, and by which numbers."""
+"""Choose the channels of a sample that a transform changes, and draw its parameters."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ import numpy as np
 import torch
 
 Numbers = tuple[float, ...]
-"""What a transform drew for one channel; each transform says what they are."""
+"""The parameters that a transform drew for one channel. Each transform documents its own."""
 
 
 @dataclass(frozen=True)
 class ChannelTransform(ABC):
-    """Draws numbers without seeing the image, then changes one channel in place by them.
+    """Draws parameters without looking at the image, then changes one channel in place.
 
     Attributes:
         probability: that a sample is changed at all.
-        channel_probability: that a channel of such a sample is changed.
-        shared: whether all channels of a sample get the same numbers.
+        channel_probability: that a channel of a changed sample is changed.
+        shared: whether all channels of a sample get the same parameters.
     """
 
     probability: float
@@ -26,23 +26,23 @@ class ChannelTransform(ABC):
 
     @abstractmethod
     def draw(self, random: np.random.Generator) -> Numbers:
-        """The numbers for one channel."""
+        """Draw the parameters for one channel."""
 
     @abstractmethod
     def apply(self, image_ZYX: torch.Tensor, numbers: Numbers, noise: torch.Generator) -> None:
-        """Change `image_ZYX` (float32) in place; `noise`, on its device, is for what differs in each voxel."""
+        """Change `image_ZYX` (float32) in place. `noise`, on the same device, supplies random values per voxel."""
 
 
 @dataclass(frozen=True)
 class ChannelDraw:
-    """One channel's numbers."""
+    """The parameters of one channel."""
 
     channel: int
     numbers: Numbers
 
 
 def draw_channels(transform: ChannelTransform, random: np.random.Generator, channels: int) -> list[ChannelDraw]:
-    """The channels of one sample that are to be changed, in order; often none."""
+    """The channels of one sample to change, in order. Often there are none."""
     if random.random() >= transform.probability:
         return []
     chosen = [channel for channel in range(channels) if random.random() < transform.channel_probability]
@@ -53,7 +53,7 @@ def draw_channels(transform: ChannelTransform, random: np.random.Generator, chan
 
 
 def draw_around_one(random: np.random.Generator, low: float, high: float) -> float:
-    """Half of the draws lie between `low` and 1, half between 1 and `high` (all above 1 where `low` is).
+    """Draw below 1 (from `low`) or above 1 (up to `high`), each half of the time; always above 1 if `low` is.
 
     >>> below = [draw_around_one(np.random.default_rng(seed), 0.5, 3) < 1 for seed in range(1000)]
     >>> round(sum(below) / 1000, 1)

@@ -1,7 +1,7 @@
 """Elastic deformation: a smooth random displacement of each voxel.
 
-nnU-Net leaves it off; the paper names it (section 4, implementation details) without numbers. These are the ones that
-nnU-Net 1.7, which the paper used, keeps for it.
+nnU-Net leaves it out. The paper names it without parameters (section 4, implementation details). These parameters are
+the defaults of nnU-Net 1.7, which the paper used.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 KERNEL_DEVIATIONS = 4
-"""The kernel that smooths the noise ends after so many standard deviations, as scipy's does."""
+"""The smoothing kernel is cut off after this many standard deviations, as in scipy."""
 
 
 @dataclass(frozen=True)
 class ElasticDraw:
-    """How one sample is deformed.
+    """The deformation drawn for one sample.
 
     Attributes:
         deviation: standard deviation of the smoothing kernel, in voxels.
@@ -28,13 +28,13 @@ class ElasticDraw:
 
 @dataclass(frozen=True)
 class ElasticDeformation:
-    """Uniform noise in -1..1 along each axis, smoothed, times a strength, is the displacement in voxels.
+    """Displaces each voxel by smoothed uniform noise (-1..1 along each axis) times a strength, in voxels.
 
     Attributes:
         probability: that a sample is deformed.
         deviation: the range of the smoothing kernel's standard deviation, in voxels.
-        strength_3d: the range of strengths in a volume (900 moves a voxel by about 2 along each axis).
-        strength_2d: the range where slices are deformed in their plane.
+        strength_3d: the range of strengths for volumes (900 moves a voxel by about 2 along each axis).
+        strength_2d: the range for slices that are deformed in-plane.
     """
 
     probability: float = 0.2
@@ -43,7 +43,7 @@ class ElasticDeformation:
     strength_2d: tuple[float, float] = (0.0, 200.0)
 
     def draw(self, random: np.random.Generator, axes: int) -> ElasticDraw | None:
-        """How a sample of so many axes (2 or 3) is deformed; None where it is not."""
+        """Draw the deformation of a sample with 2 or 3 axes; None if it is not deformed."""
         if random.random() >= self.probability:
             return None
         strengths = self.strength_3d if axes == 3 else self.strength_2d
@@ -51,13 +51,13 @@ class ElasticDeformation:
 
 
 def displacement(draw: ElasticDraw, size: tuple[int, ...], noise: torch.Generator) -> torch.Tensor:
-    """A displacement in voxels for each voxel of `size`, one axis after the other: (axes, ...), float32."""
+    """The displacement of each voxel of `size` along each axis, in voxels: (axes, ...), float32."""
     uniform = torch.rand((len(size), *size), generator=noise, device=noise.device)
     return smooth(uniform.mul_(2).sub_(1), draw.deviation).mul_(draw.strength)
 
 
 def smooth(field: torch.Tensor, deviation: float) -> torch.Tensor:
-    """A Gaussian filter over all axes but the first, with zeros outside; separable, so matrix products do it."""
+    """Gaussian filter over all axes but the first, zero-padded. It is separable and runs as matrix products."""
     for axis in range(1, field.ndim):
         matrix = _smoothing_matrix(field.shape[axis], deviation, field.device)
         field = (field.movedim(axis, -1) @ matrix).movedim(-1, axis)
@@ -65,7 +65,7 @@ def smooth(field: torch.Tensor, deviation: float) -> torch.Tensor:
 
 
 def _smoothing_matrix(size: int, deviation: float, device: torch.device) -> torch.Tensor:
-    """(size, size), symmetric: the weight of each neighbour's noise."""
+    """(size, size), symmetric: the kernel weight of each neighbour."""
     reach = int(KERNEL_DEVIATIONS * deviation + 0.5)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
     position = torch.arange(size, device=device)

@@ -1,6 +1,6 @@
-"""Transforms of each voxel's intensity: noise, brightness, contrast, gamma.
+"""Intensity transforms: noise, brightness, contrast, gamma.
 
-The defaults are nnU-Net's. See `ChannelTransform` for the attributes that all share.
+The defaults are nnU-Net's. `ChannelTransform` documents the shared attributes.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ import torch
 from stunet.training.augmentation.channels import ChannelTransform, Numbers, draw_around_one
 
 SMALLEST_DIVISOR = 1e-7
-"""An image of one value is divided by this instead of by its range or its deviation of zero."""
+"""Replaces the range or standard deviation of a constant image, which is zero, as divisor."""
 
 
 @dataclass(frozen=True)
 class GaussianNoise(ChannelTransform):
-    """Adds normal noise, another in each channel. Number: its standard deviation.
+    """Adds Gaussian noise, drawn separately for each channel. Parameter: its standard deviation.
 
     Attributes:
-        deviation: the range of standard deviations (nnU-Net calls it a variance, and uses it so).
+        deviation: the range of standard deviations (nnU-Net calls it a variance but uses it as a standard deviation).
     """
 
     probability: float = 0.1
@@ -27,7 +27,7 @@ class GaussianNoise(ChannelTransform):
     shared: bool = True
 
     def draw(self, random: np.random.Generator) -> Numbers:
-        """A standard deviation."""
+        """Draw a standard deviation."""
         return (random.uniform(*self.deviation),)
 
     def apply(self, image_ZYX: torch.Tensor, numbers: Numbers, noise: torch.Generator) -> None:
@@ -38,10 +38,10 @@ class GaussianNoise(ChannelTransform):
 
 @dataclass(frozen=True)
 class _ByFactor(ChannelTransform):
-    """Changes a channel by a factor. Number: the factor.
+    """Changes a channel by a factor. Parameter: the factor.
 
     Attributes:
-        factor: the range, on both sides of 1.
+        factor: the range of factors, below and above 1.
     """
 
     probability: float = 0.15
@@ -62,13 +62,13 @@ class MultiplicativeBrightness(_ByFactor):
 
 @dataclass(frozen=True)
 class AdditiveBrightness(ChannelTransform):
-    """Adds a number. nnU-Net leaves it off; the paper names it (section 4, implementation details).
+    """Adds a constant. nnU-Net leaves it out; the paper names it (section 4, implementation details).
 
-    The paper gives no numbers; these are the ones that nnU-Net 1.7, which it used, keeps for it.
+    The paper gives no parameters. These are the defaults of nnU-Net 1.7, which the paper used.
 
     Attributes:
-        mean: of what is added, in units of the normalised image.
-        deviation: its standard deviation.
+        mean: mean of the constant, in units of the normalised image.
+        deviation: standard deviation of the constant.
     """
 
     probability: float = 0.15
@@ -77,7 +77,7 @@ class AdditiveBrightness(ChannelTransform):
     channel_probability: float = 0.5
 
     def draw(self, random: np.random.Generator) -> Numbers:
-        """What is added."""
+        """Draw the constant."""
         return (random.normal(self.mean, self.deviation),)
 
     def apply(self, image_ZYX: torch.Tensor, numbers: Numbers, noise: torch.Generator) -> None:
@@ -86,7 +86,7 @@ class AdditiveBrightness(ChannelTransform):
 
 
 class Contrast(_ByFactor):
-    """Stretches around the mean by a factor, within the range that the channel had."""
+    """Stretches intensities around the mean by a factor, and clips them to the channel's original range."""
 
     def apply(self, image_ZYX: torch.Tensor, numbers: Numbers, noise: torch.Generator) -> None:
         """Stretch, then clip."""
@@ -97,11 +97,11 @@ class Contrast(_ByFactor):
 
 @dataclass(frozen=True)
 class Gamma(ChannelTransform):
-    """Raises the image, scaled to 0..1, to a power; its mean and deviation stay. Number: the exponent.
+    """Scales the image to 0..1 and raises it to a power, keeping mean and deviation. Parameter: the exponent.
 
     Attributes:
-        inverted: the power of the negative image.
-        exponent: the range, on both sides of 1.
+        inverted: apply the power to the negative image.
+        exponent: the range of exponents, below and above 1.
     """
 
     inverted: bool = False
@@ -112,7 +112,7 @@ class Gamma(ChannelTransform):
         return (draw_around_one(random, *self.exponent),)
 
     def apply(self, image_ZYX: torch.Tensor, numbers: Numbers, noise: torch.Generator) -> None:
-        """The power, between the lowest and the highest value; then the former mean and deviation."""
+        """Apply the power within the image's range, then restore mean and deviation."""
         if self.inverted:
             image_ZYX.neg_()
         mean, deviation = image_ZYX.mean(), image_ZYX.std()

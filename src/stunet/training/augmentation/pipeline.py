@@ -1,4 +1,4 @@
-"""All transforms of a sample, in nnU-Net's order."""
+"""All transforms of a training sample, in nnU-Net's order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ SEED_LIMIT = 2**63 - 1
 
 @dataclass(frozen=True)
 class Extras:
-    """What is done on top of nnU-Net's transforms.
+    """Transforms on top of nnU-Net's.
 
     Attributes:
         elastic: elastic deformation, together with rotation and scaling.
-        additive_brightness: a number added to a channel, after the multiplicative brightness.
+        additive_brightness: a constant added to a channel, after multiplicative brightness.
     """
 
     elastic: ElasticDeformation | None = None
@@ -36,21 +36,21 @@ class Extras:
 
 
 NNUNET = Extras()
-"""nnU-Net's transforms and nothing else."""
+"""Only nnU-Net's transforms."""
 
 PAPER = Extras(ElasticDeformation(), AdditiveBrightness())
-"""All that the paper names: nnU-Net has gamma, rotation, scaling and mirroring already (section 4)."""
+"""All transforms that the paper names (section 4). nnU-Net already has gamma, rotation, scaling and mirroring."""
 
 
 @dataclass(frozen=True)
 class SampleDraw:
-    """All that was drawn for one sample.
+    """Everything drawn for one sample.
 
     Attributes:
         spatial: rotation, scaling, deformation.
-        channels: for each of the augmentation's `channel_transforms`, the channels it changes.
-        mirrored_axes: of 0, 1, 2 (Z, Y, X).
-        noise_seed: for what differs in each voxel.
+        channels: for each transform in the augmentation's `channel_transforms`, the channels it changes.
+        mirrored_axes: a subset of 0, 1, 2 (Z, Y, X).
+        noise_seed: seeds the random values per voxel.
     """
 
     spatial: SpatialDraw
@@ -60,23 +60,23 @@ class SampleDraw:
 
 
 class DeviceAugmentation:
-    """nnU-Net's training transforms (of its version 2.8) for a batch on any device but MPS.
+    """nnU-Net 2.8's training transforms for a batch, on any device but MPS.
 
-    Samples are independent: each is what it would be alone. Nothing waits for the device.
+    Samples are independent: the result for a sample does not depend on its batch. Nothing synchronises with the device.
 
     Args:
         patch_size: of the result, (Z, Y, X).
         rotation_for_DA: the range of angles, in radians.
-        deep_supervision_scales: one triple for each output, or None.
-        mirror_axes: of 0, 1, 2, or None.
-        do_dummy_2d_data_aug: slices are turned and scaled in their plane.
+        deep_supervision_scales: one triple per output, or None.
+        mirror_axes: a subset of 0, 1, 2, or None.
+        do_dummy_2d_data_aug: rotate and scale slices in-plane only.
         use_mask_for_norm: for each channel, whether it is set to 0 outside the mask (where the label is negative).
-        regions: what each region of the dataset is made of, or None.
-        ignore_label: one more region, if there are any.
-        extras: what is done on top.
+        regions: the labels that make up each region of the dataset, or None.
+        ignore_label: becomes one more region if the dataset has regions.
+        extras: transforms on top of nnU-Net's.
 
     Raises:
-        ValueError: for a patch that does not have three axes.
+        ValueError: the patch does not have three axes.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class DeviceAugmentation:
 
     @staticmethod
     def refusal(patch_size: Sequence[int], is_cascaded: bool, device: torch.device) -> str | None:
-        """Why a training must use nnU-Net's own transforms; None where these can do the same."""
+        """Why a training must use nnU-Net's own transforms; None if this class can replace them."""
         if is_cascaded:
             return "The segmentation of a cascade's previous stage is augmented by nnU-Net's own transforms only."
         if len(patch_size) != 3:
@@ -115,7 +115,7 @@ class DeviceAugmentation:
         return None
 
     def draw(self, seed: int, channels: int) -> SampleDraw:
-        """What happens to the sample of this seed: the same on every device and in every batch."""
+        """Draw everything for the sample with this seed: the same on every device and in every batch."""
         random = np.random.default_rng(seed)
         return SampleDraw(
             noise_seed=int(random.integers(SEED_LIMIT)),
@@ -128,15 +128,15 @@ class DeviceAugmentation:
     def __call__(
         self, image_BCZYX: torch.Tensor, labels_B1ZYX: torch.Tensor, seeds: Sequence[int]
     ) -> tuple[torch.Tensor, torch.Tensor | list[torch.Tensor]]:
-        """Augmented images (B, C, *patch_size), float32, and what `TargetTransform` makes of their labels.
+        """Augmented images (B, C, *patch_size), float32, and what `TargetTransform` returns for their labels.
 
         Args:
-            image_BCZYX: float32, crops at least as large as the patch; they are not changed.
+            image_BCZYX: float32, crops at least as large as the patch. They are not changed.
             labels_B1ZYX: a signed integer type, on the same device; -1 outside the image.
-            seeds: one for each sample, not negative.
+            seeds: one per sample, not negative.
 
         Raises:
-            ValueError: for shapes, types or a number of seeds that do not fit.
+            ValueError: shapes, types or the number of seeds do not fit.
         """
         self._check(image_BCZYX, labels_B1ZYX, seeds)
         image = image_BCZYX.new_empty((*image_BCZYX.shape[:2], *self.patch_size))
@@ -179,7 +179,7 @@ class DeviceAugmentation:
         if any(length < wanted for length, wanted in zip(size, self.patch_size, strict=True)):
             raise ValueError(f"Crops of {tuple(size)} are too small for patches of {self.patch_size}.")
         if self.in_slices and size[0] != self.patch_size[0]:
-            raise ValueError(f"Slices stay where they are: expected {self.patch_size[0]} of them, got {size[0]}.")
+            raise ValueError(f"Slices are not resampled across planes: expected {self.patch_size[0]}, got {size[0]}.")
 
 
 def _mirror(image_CZYX: torch.Tensor, labels_1ZYX: torch.Tensor, axes: tuple[int, ...]) -> None:
@@ -194,7 +194,7 @@ def _is_signed_integer(dtype: torch.dtype) -> bool:
 
 
 def channel_transforms(in_slices: bool, extras: Extras) -> tuple[ChannelTransform, ...]:
-    """nnU-Net's, in its order, with the extras where nnU-Net 1.7 has them."""
+    """nnU-Net's channel transforms in its order, with the extras where nnU-Net 1.7 puts them."""
     additive = [extras.additive_brightness] if extras.additive_brightness else []
     return (
         GaussianNoise(),

@@ -1,8 +1,8 @@
-"""Labels between voxels: the label whose interpolated map is highest, whatever the number of labels.
+"""Interpolate label maps: each point gets the label with the highest interpolated score.
 
-nnU-Net interpolates a map of zeros and ones for each label in the patch and takes the highest. At one point only the
-labels of the surrounding voxels can win, so here these vote, with the weights of linear interpolation: the time does
-not grow with the number of labels.
+nnU-Net interpolates a one-hot map for each label in the patch and takes the highest. At any point only the labels of
+the surrounding voxels can win. So here those voxels vote, weighted by linear interpolation, and the time does not grow
+with the number of labels.
 """
 
 import math
@@ -13,19 +13,19 @@ import torch
 from torch.nn.functional import pad
 
 SCORE_SCALE = 1000
-"""nnU-Net compares scores times this in float16, which makes ties of what is within half a thousandth."""
+"""nnU-Net compares scores times this in float16, so scores within half a thousandth of each other tie."""
 
 MIXED = torch.iinfo(torch.int8).min
-"""Stands for cells between voxels of several labels; no label itself."""
+"""Marks cells whose corner voxels have different labels. It is not a label."""
 
 
 def resample_labels(labels: torch.Tensor, grid: torch.Tensor, outside: int) -> torch.Tensor:
-    """The label with the highest score at each point; of equal ones the nearest voxel's, else the lowest.
+    """The label with the highest score at each point. Ties go to the nearest voxel's label, else to the lowest label.
 
     Args:
-        labels: (C, ...) with two or three axes behind, a signed integer type; each of C is resampled alike.
-        grid: (..., 2 or 3), the points in `grid_sample`'s units (last axis first, corners not aligned).
-        outside: the label of all that lies outside.
+        labels: (C, ...) with two or three spatial axes, a signed integer type. Each channel is resampled alike.
+        grid: (..., 2 or 3), the points in `grid_sample`'s units (last axis first, align_corners=False).
+        outside: the label of everything outside.
 
     Returns:
         (C, ...), the labels' type, the size of the grid.
@@ -44,7 +44,7 @@ def resample_labels(labels: torch.Tensor, grid: torch.Tensor, outside: int) -> t
 
 
 def _label_of_cell(padded: torch.Tensor, channel: torch.Tensor, positions: list[torch.Tensor]) -> torch.Tensor:
-    """The label of all corners around each position, or `MIXED`."""
+    """The common label of all corners around each position, or `MIXED`."""
     lowest = highest = padded
     for axis in range(1, padded.ndim):
         cells = padded.shape[axis] - 1
@@ -55,9 +55,9 @@ def _label_of_cell(padded: torch.Tensor, channel: torch.Tensor, positions: list[
 
 
 def _offsets(volume: torch.Tensor, indices: list[torch.Tensor]) -> list[torch.Tensor]:
-    """For whole-numbered indices into what was padded by one voxel, the way along each axis of flattened memory.
+    """Flat memory offsets along each axis for integer indices into a volume padded by one voxel.
 
-    What lies beyond is moved onto the border.
+    Indices outside the volume are clamped to the border.
     """
     return [
         (index + 1).clamp_(0, length - 1).long().mul_(math.prod(volume.shape[axis + 1 :]))
@@ -66,7 +66,7 @@ def _offsets(volume: torch.Tensor, indices: list[torch.Tensor]) -> list[torch.Te
 
 
 def _look_up(volume: torch.Tensor, channel: torch.Tensor, offsets: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The labels at the sum of the offsets, of all the shape that `channel` and they make together."""
+    """The labels at the sum of the offsets, broadcast over `channel` and the offsets."""
     return volume.take(sum(offsets, start=channel * math.prod(volume.shape[1:])))
 
 
@@ -88,10 +88,10 @@ def _vote(padded: torch.Tensor, channel: torch.Tensor, positions: list[torch.Ten
 
 
 def _weights(shares: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Linear interpolation's weight of each corner, the last axis changing fastest.
+    """Linear interpolation weights of the corners. The last axis changes fastest.
 
     Args:
-        shares: how far each point lies from the lower corner, 0..1, along each axis.
+        shares: the fractional position of each point above the lower corner, 0..1, along each axis.
     """
     weights = []
     for corner in product(*([1 - share, share] for share in shares)):
@@ -103,9 +103,9 @@ def _weights(shares: list[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _scores(candidates: list[torch.Tensor], weights: list[torch.Tensor]) -> list[torch.Tensor]:
-    """For each corner, the weight of all corners that have its label, rounded as nnU-Net does.
+    """For each corner, the total weight of all corners with the same label, rounded as nnU-Net does.
 
-    Summed in the corners' order, as `grid_sample` does, so that the same ties arise.
+    Weights are summed in corner order, as in `grid_sample`, so that the same ties arise.
     """
     scaled = [weight * SCORE_SCALE for weight in weights]
     scores = [torch.zeros(candidate.shape, device=candidate.device) for candidate in candidates]

@@ -1,6 +1,6 @@
-"""Transforms that take detail away: blur and low resolution.
+"""Transforms that remove detail: blur and low resolution.
 
-The defaults are nnU-Net's. See `ChannelTransform` for the attributes that all share.
+The defaults are nnU-Net's. `ChannelTransform` documents the shared attributes.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from torch.nn.functional import interpolate, pad
 from stunet.training.augmentation.channels import ChannelTransform, Numbers
 
 KERNEL_SIGMAS = 6
-"""nnU-Net's blur kernels are about this many standard deviations long (3, 5 or 7 voxels in its range)."""
+"""nnU-Net's blur kernels span about this many standard deviations (3, 5 or 7 voxels in its range)."""
 
 
 @dataclass(frozen=True)
 class GaussianBlur(ChannelTransform):
-    """Blurs, with another width along each axis. Numbers: the standard deviation along Z, Y, X, in voxels.
+    """Blurs with a separate width along each axis. Parameters: standard deviations along Z, Y, X, in voxels.
 
     Attributes:
         deviation: the range of standard deviations, in voxels.
@@ -28,11 +28,11 @@ class GaussianBlur(ChannelTransform):
     channel_probability: float = 0.5
 
     def draw(self, random: np.random.Generator) -> Numbers:
-        """A width for each axis."""
+        """Draw a width for each axis."""
         return tuple(random.uniform(*self.deviation) for _ in range(3))
 
     def apply(self, image_ZYX: torch.Tensor, numbers: Numbers, noise: torch.Generator) -> None:
-        """One axis after the other, mirrored at the borders."""
+        """Blur one axis after the other, mirroring at the borders."""
         blurred_ZYX = image_ZYX
         for axis, deviation in enumerate(numbers):
             blurred_ZYX = _blur_axis(blurred_ZYX, blur_kernel(deviation), axis)
@@ -40,7 +40,7 @@ class GaussianBlur(ChannelTransform):
 
 
 def blur_kernel(deviation: float) -> list[float]:
-    """Weights of an odd number of neighbours, the middle one the voxel itself; they add up to 1.
+    """Weights of an odd number of neighbours, centred on the voxel itself. They add up to 1.
 
     >>> [round(weight, 3) for weight in blur_kernel(0.5)]
     [0.107, 0.787, 0.107]
@@ -55,7 +55,7 @@ def blur_kernel(deviation: float) -> list[float]:
 
 
 def _blur_axis(image_ZYX: torch.Tensor, kernel: list[float], axis: int) -> torch.Tensor:
-    """Shifted copies, weighted and added: on one channel, many times faster than a convolution."""
+    """Add up shifted, weighted copies. On one channel this is many times faster than a convolution."""
     reach, size = len(kernel) // 2, image_ZYX.shape[axis]
     margins = [0, 0, 0, 0, 0, 0]
     margins[2 * (2 - axis)] = margins[2 * (2 - axis) + 1] = reach  # `pad` counts axes from the last
@@ -68,11 +68,11 @@ def _blur_axis(image_ZYX: torch.Tensor, kernel: list[float], axis: int) -> torch
 
 @dataclass(frozen=True)
 class LowResolution(ChannelTransform):
-    """Samples coarsely (nearest voxel), then interpolates back. Number: the part of the voxels along each axis.
+    """Downsamples (nearest voxel), then interpolates back. Parameter: the fraction of voxels kept along each axis.
 
     Attributes:
-        scale: the range of parts.
-        kept_axes: of 0, 1, 2 (Z, Y, X), the axes that keep their resolution.
+        scale: the range of fractions.
+        kept_axes: the axes (0, 1, 2 = Z, Y, X) that keep their resolution.
     """
 
     probability: float = 0.25
@@ -85,7 +85,7 @@ class LowResolution(ChannelTransform):
         return (random.uniform(*self.scale),)
 
     def apply(self, image_ZYX: torch.Tensor, numbers: Numbers, noise: torch.Generator) -> None:
-        """Down and up again."""
+        """Downsample and upsample."""
         (scale,) = numbers
         size = image_ZYX.shape
         coarse = [n if axis in self.kept_axes else round(n * scale) for axis, n in enumerate(size)]

@@ -1,4 +1,4 @@
-"""Rotation, scaling and elastic deformation in one resampling, or a plain crop of the centre."""
+"""Rotation, scaling and elastic deformation in one resampling, or a plain centre crop."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ from stunet.training.augmentation.elastic import ElasticDeformation, ElasticDraw
 from stunet.training.augmentation.resample_labels import resample_labels
 
 OUTSIDE = -1
-"""The label of what lies outside the crop; the image is 0 there."""
+"""The label outside the crop. The image is 0 there."""
 
 
 @dataclass(frozen=True)
 class SpatialDraw:
-    """How one sample is resampled.
+    """The resampling drawn for one sample.
 
     Attributes:
-        angles: about each axis, in radians (one angle where slices are turned in their plane); empty: not turned.
-        scale: of the step between voxels, so that more than 1 makes objects smaller; None: not scaled.
-        elastic: the deformation, which comes before rotation and scaling.
+        angles: about each axis, in radians (one angle for in-plane rotation of slices); empty: no rotation.
+        scale: factor on the voxel step, so values above 1 shrink objects; None: no scaling.
+        elastic: the deformation, applied before rotation and scaling.
     """
 
     angles: tuple[float, ...]
@@ -29,21 +29,21 @@ class SpatialDraw:
 
     @property
     def is_crop(self) -> bool:
-        """Nothing is resampled."""
+        """Whether nothing is resampled."""
         return not self.angles and self.scale is None and self.elastic is None
 
 
 @dataclass(frozen=True)
 class SpatialTransform:
-    """Cuts a patch out of the middle of a larger crop, turned, scaled or deformed. The defaults are nnU-Net's.
+    """Cuts a patch from the centre of a larger crop, rotated, scaled or deformed. The defaults are nnU-Net's.
 
     Attributes:
         patch_size: in voxels, two or three axes.
         rotation: the range of angles in radians, drawn for each axis.
-        rotation_probability: that a sample is turned.
-        scaling: the range, one factor for all axes.
+        rotation_probability: that a sample is rotated.
+        scaling: the range of scales; all axes share one.
         scaling_probability: that a sample is scaled.
-        elastic: nnU-Net deforms none.
+        elastic: elastic deformation; nnU-Net has none.
     """
 
     patch_size: tuple[int, ...]
@@ -54,7 +54,7 @@ class SpatialTransform:
     elastic: ElasticDeformation | None = None
 
     def draw(self, random: np.random.Generator) -> SpatialDraw:
-        """Rotation, scaling and deformation, each chosen for itself."""
+        """Draw rotation, scaling and deformation independently."""
         axes = len(self.patch_size)
         angles: tuple[float, ...] = ()
         scale = None
@@ -67,9 +67,9 @@ class SpatialTransform:
     def apply(
         self, image: torch.Tensor, labels: torch.Tensor, draw: SpatialDraw, noise: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The patch of an image (C, ...) and of its labels (C, ...), both at least as large along each axis.
+        """Cut the patch from an image (C, ...) and its labels (C, ...), both at least as large along each axis.
 
-        A crop is a view; else both are new. The image is interpolated linearly.
+        A plain crop is a view; otherwise both are new tensors. The image is interpolated linearly.
         """
         if draw.is_crop:
             return self._crop(image), self._crop(labels)
@@ -78,13 +78,13 @@ class SpatialTransform:
         return patch, resample_labels(labels, grid, OUTSIDE)
 
     def grid(self, draw: SpatialDraw, size: tuple[int, ...], noise: torch.Generator) -> torch.Tensor:
-        """Where in a crop of `size` each voxel of the patch lies: (..., axes), `grid_sample`'s units, last axis first.
+        """Position of each patch voxel in a crop of `size`: (..., axes), in `grid_sample`'s units, last axis first.
 
-        A deformed patch is moved so that its mean position is the crop's centre.
+        A deformed patch is shifted so that its mean position is the crop's centre.
         """
         axes = len(size)
         device = noise.device
-        # positions from the centre, each along its own axis: adding them makes the grid
+        # positions relative to the centre, one tensor per axis; they add up to the grid by broadcasting
         positions = [
             torch.linspace((1 - n) / 2, (n - 1) / 2, n, device=device).view(
                 *(-1 if k == axis else 1 for k in range(axes))
@@ -113,7 +113,7 @@ class SpatialTransform:
 
 
 def affine(draw: SpatialDraw, axes: int) -> np.ndarray:
-    """(axes, axes), float64: scales, then turns about the first, the second and the third axis."""
+    """(axes, axes), float64: scaling, then rotations about the first, second and third axis."""
     matrix = np.eye(axes) * (1.0 if draw.scale is None else draw.scale)
     if not draw.angles:
         return matrix
@@ -124,7 +124,7 @@ def affine(draw: SpatialDraw, axes: int) -> np.ndarray:
 
 
 def _turn(axes: int, one: int, other: int, angle: float) -> np.ndarray:
-    """Turns axis `one` towards axis `other`."""
+    """Rotation of axis `one` towards axis `other`."""
     matrix = np.eye(axes)
     matrix[one, one] = matrix[other, other] = np.cos(angle)
     matrix[other, one], matrix[one, other] = np.sin(angle), -np.sin(angle)

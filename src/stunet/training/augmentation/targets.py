@@ -1,4 +1,4 @@
-"""What the loss compares with: a label map, or regions, at each resolution of deep supervision."""
+"""Targets for the loss: a label map, or regions, at each resolution of deep supervision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,18 +7,18 @@ import torch
 from torch.nn.functional import interpolate
 
 Region = int | Sequence[int]
-"""The label, or the labels, that make one region."""
+"""The label or labels that make up one region."""
 
 
 @dataclass(frozen=True)
 class TargetTransform:
-    """The end of nnU-Net's training transforms, and all of its validation transforms (without a cascade).
+    """The last of nnU-Net's training transforms, and all of its validation transforms (without a cascade).
 
     Attributes:
-        deep_supervision_scales: for each output of the network its size along each axis as a part of the patch's;
+        deep_supervision_scales: for each output of the network, its size along each axis as a fraction of the patch;
             None without deep supervision.
-        regions: for a dataset with regions, what each is made of; None for plain labels.
-        ignore_label: with regions, voxels of this label become one more region, the last.
+        regions: for a dataset with regions, the labels of each; None for plain labels.
+        ignore_label: with regions, the voxels of this label become one more region, the last.
     """
 
     deep_supervision_scales: Sequence[Sequence[float]] | None
@@ -26,7 +26,7 @@ class TargetTransform:
     ignore_label: int | None = None
 
     def __call__(self, labels_B1ZYX: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
-        """Targets of the type of the labels (with regions (B, R, Z, Y, X), bool), a list with deep supervision.
+        """Targets in the labels' type (with regions (B, R, Z, Y, X), bool); a list with deep supervision.
 
         Voxels of label -1 (outside the image, or masked) become background.
         """
@@ -35,7 +35,7 @@ class TargetTransform:
             target = self._regions(target)
         if self.deep_supervision_scales is None:
             return target
-        as_float = target.float()  # `interpolate` knows no integers
+        as_float = target.float()  # `interpolate` does not support integers
         return [_shrink(target, as_float, scale) for scale in self.deep_supervision_scales]
 
     def _regions(self, labels_B1ZYX: torch.Tensor) -> torch.Tensor:
@@ -53,7 +53,7 @@ def _is_in(labels: torch.Tensor, region: Region) -> torch.Tensor:
 
 
 def _shrink(target: torch.Tensor, as_float: torch.Tensor, scale: Sequence[float]) -> torch.Tensor:
-    """Every so many-th voxel along each axis."""
+    """Every n-th voxel along each axis."""
     if all(part == 1 for part in scale):
         return target
     size = [round(length * part) for length, part in zip(target.shape[2:], scale, strict=True)]
