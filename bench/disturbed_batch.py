@@ -1,25 +1,43 @@
 """Segment many tiny scans by `stunet batch` while workers are killed and a store answers 503; count what was lost.
 
-python bench/disturbed_batch.py [--scans 2000] [--corrupt 20] [--kill-every 100] [--workers 2] [--store]
+    python bench/disturbed_batch.py [--scans 2000] [--corrupt 20] [--kill-every 100] [--workers 2] [--by crew]
+    python bench/disturbed_batch.py --by separate --workers 3
+    python bench/disturbed_batch.py --by ray --workers 2
+    python bench/disturbed_batch.py --store --scans 300
+    python bench/disturbed_batch.py --scans 60000 --kill-every 0 --minutes 60 --workers 1
 
-With --store, scans and labels are in an S3-compatible server on loopback (moto), which refuses one request in 50.
+--by says who works: the processes of one `stunet batch`; several `stunet batch work`, which are killed with all their
+processes and replaced; or tasks on two Ray nodes on this machine, one of which is lost halfway. With --store, scans and
+labels are in an S3-compatible server on loopback (moto), which refuses one request in 50. The last line is a soak:
+nothing is killed, and a signal ends the work after an hour. Needs the tests' packages; `--by ray` needs the extra
+`cluster`, too.
 """
 
 import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event, Thread, Timer
+
+import psutil
 
 from stunet.batch.crew import Crew, WorkerOptions
-from stunet.batch.ends import ScanEnd
 from stunet.batch.label_record import damages
 from stunet.batch.settings import BatchFolder
 from stunet.batch.start import start_batch
-from stunet.batch.status import BatchReader
+from stunet.batch.status import BatchReader, BatchStatus
 from stunet.batch.verify import verify_batch
+from stunet.errors import Stopped
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the tests' phantoms, tiny model and store
@@ -27,13 +45,21 @@ sys.path.insert(0, str(REPOSITORY))  # the tests' phantoms, tiny model and store
 REFUSED = 50
 """One in so many requests is answered 503."""
 
+LOOK_SECONDS = 1.0
+"""Between two looks at memory, and at processes to replace."""
+
+LOADING_SECONDS = 20
+"""A worker that is younger still loads its model, and its memory is not counted."""
+
 
 def main() -> None:
     """Run, and print what became of the scans."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("scans", 2000), ("corrupt", 20), ("kill-every", 100), ("workers", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--by", choices=WORKED, default="crew")
     parser.add_argument("--store", action="store_true")
+    parser.add_argument("--minutes", type=float, help="end the work after that time by a signal")
     options = parser.parse_args()
     from tests.batch.batches import settings
     from tests.batch.loopback_store import faulty_store
@@ -49,13 +75,16 @@ def main() -> None:
             source_url, destination = f"{bucket}/in", f"{bucket}/out"
             store.refuses = lambda number: number % REFUSED == 0
         model = save_tiny_model(folder / "tiny.safetensors")
-        start = time.perf_counter()
         batch = start_batch([source_url if store else str(source)], destination, settings(model)).folder
-        kills = disturbed(batch, options.workers, options.kill_every)
+        killing, watch = Killing(batch, options.kill_every), Watch(batch)
+        start = time.perf_counter()
+        with ended_after(options.minutes), watch.on(), suppress(Stopped):
+            WORKED[options.by](batch, options.workers, killing)
         seconds = time.perf_counter() - start
         if store is not None:
             store.refuses = lambda number: False
-        report(batch, kills, seconds, None if store is None else (store.requests, store.refused))
+        report(batch, killing.kills, seconds, None if store is None else (store.requests, store.refused))
+        print(*watch.rows(), sep="\n")
 
 
 def written(folder: Path, scans: int, corrupt: int) -> Path:
@@ -68,19 +97,149 @@ def written(folder: Path, scans: int, corrupt: int) -> Path:
     return source
 
 
-def disturbed(batch: BatchFolder, workers: int, kill_every: int) -> int:
-    """Work with a crew, and kill the worker that has lived longest every so many scans."""
-    from tests.batch.batches import kill_a_worker
+@contextmanager
+def ended_after(minutes: float | None) -> Iterator[None]:
+    """End the work by a signal, as a scheduler does."""
+    timer = Timer((minutes or 0) * 60, os.kill, (os.getpid(), signal.SIGTERM))
+    if minutes:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
-    ended, kills = [0], [0]
 
-    def after(end: ScanEnd) -> None:
-        ended[0] += 1
-        if ended[0] % kill_every == 0:
-            kills[0] += kill_a_worker(batch)
+# Who works
 
-    Crew(batch, workers, WorkerOptions(workers), on_scan=after).run()
-    return kills[0]
+
+@dataclass
+class Killing:
+    """Kills the worker that has lived longest each time so many scans have ended.
+
+    Attributes:
+        batch: that is worked on.
+        every: so many scans; 0 for never.
+        kills: how many were killed.
+    """
+
+    batch: BatchFolder
+    every: int
+    kills: int = 0
+
+    def after(self, ended: int, kill: "Callable[[], bool] | None" = None) -> None:
+        """Kill if it is time, now that so many scans have ended."""
+        from tests.batch.batches import kill_a_worker
+
+        if self.every and ended // self.every > self.kills:
+            self.kills += kill() if kill else kill_a_worker(self.batch)
+
+
+def by_crew(batch: BatchFolder, workers: int, killing: Killing) -> None:
+    """By the worker processes of one call."""
+    ended = iter(range(1, 1 << 30))
+    Crew(batch, workers, WorkerOptions(workers), on_scan=lambda end: killing.after(next(ended))).run()
+
+
+def by_separate_processes(batch: BatchFolder, workers: int, killing: Killing) -> None:
+    """By several calls of `stunet batch work`, which know of each other by the batch's folder alone."""
+    command = [sys.executable, "-m", "stunet", "batch", "work", str(batch.path), "--threads", "1", "--quiet"]
+    reader = BatchReader(batch)
+    running: list[subprocess.Popen[bytes]] = []
+
+    def lose_one() -> bool:
+        os.killpg(running[0].pid, signal.SIGKILL)
+        running.pop(0).wait()
+        return True
+
+    while (status := reader.status()).finished < status.scans:
+        running = [process for process in running if process.poll() is None]
+        while len(running) < workers:
+            running.append(subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL))
+        killing.after(status.finished, lose_one)
+        time.sleep(LOOK_SECONDS)
+    for process in running:
+        process.wait()
+
+
+def by_ray(batch: BatchFolder, workers: int, killing: Killing) -> None:
+    """By tasks on two Ray nodes of this machine. Halfway, one node is lost with all its processes."""
+    from ray.cluster_utils import Cluster
+
+    from stunet.batch.cluster import ClusterWorkers, work_on_cluster
+
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": workers, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=workers)]
+
+    def after(status: BatchStatus) -> None:
+        killing.after(status.finished)
+        if nodes and status.finished > status.scans / 2:
+            cluster.remove_node(nodes.pop(), allow_graceful=False)
+            print(f"a node was lost after {status.finished} scans")
+
+    try:
+        work_on_cluster(batch, ClusterWorkers(cluster.address, workers, WorkerOptions(1)), after, print)
+    finally:
+        cluster.shutdown()
+
+
+WORKED = {"crew": by_crew, "separate": by_separate_processes, "ray": by_ray}
+
+
+# What it took
+
+
+@dataclass
+class Watch:
+    """Notes memory and open files of this process and of the workers.
+
+    Attributes:
+        batch: that is worked on.
+        own: MB and open files of this process, from time to time.
+        workers: MB and open files of each worker, from time to time, by the number of its process.
+    """
+
+    batch: BatchFolder
+    own: list[tuple[float, int]] = field(default_factory=list)
+    workers: dict[int, list[tuple[float, int]]] = field(default_factory=dict)
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Look from time to time, in the background."""
+        end = Event()
+        thread = Thread(target=self._look_until, args=(end,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            end.set()
+            thread.join()
+
+    def _look_until(self, end: Event) -> None:
+        while not end.wait(LOOK_SECONDS):
+            self.own.append(size_of(psutil.Process()))
+            for path in self.batch.workers.glob("*.json"):
+                with suppress(psutil.Error, OSError, ValueError):
+                    process = psutil.Process(json.loads(path.read_text())["process"])
+                    if time.time() - process.create_time() > LOADING_SECONDS:
+                        self.workers.setdefault(process.pid, []).append(size_of(process))
+
+    def rows(self) -> Iterator[str]:
+        """Rows of a table: the medians of the first and of the last tenth of the looks."""
+        longest = max(self.workers.values(), key=len, default=[])
+        for name, looks in (("this process", self.own), ("the worker that lived longest", longest)):
+            tenth = max(1, len(looks) // 10)
+            for place, what in enumerate(("MB", "open files")):
+                if looks:
+                    first, last = (
+                        statistics.median(one[place] for one in some) for some in (looks[:tenth], looks[-tenth:])
+                    )
+                    yield f"| {what} of {name}: first, last tenth of {len(looks)} looks | {first:.0f}, {last:.0f} |"
+
+
+def size_of(process: psutil.Process) -> tuple[float, int]:
+    """The MB that only this process has, and its open files."""
+    return process.memory_full_info().uss / 1e6, process.num_fds()
 
 
 def report(batch: BatchFolder, kills: int, seconds: float, requests: tuple[int, int] | None) -> None:

@@ -12,15 +12,16 @@ PAGES = sorted({REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")})
 
 BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^>]+) -->\n+)?"
+    r"(?P<serves><!-- serves -->\n+)?"
     r"(?:<!-- the test adds: (?P<added>[^>]+) -->\n+)?"
     r"(?:<!-- exit code: (?P<exit_code>\d+) -->\n+)?"
     r"(?P<is_output><!-- this is printed -->\n+)?"
     r"(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```",
     re.S | re.M,
 )
-"""A fenced block, and the comments before it: why no test runs it, what shortens a training in the test (`train
---epochs 1`: options for each command of that name), the exit code to expect, and whether it is the output of the block
-before."""
+"""A fenced block, and the comments before it: why no test runs it, whether it starts a server, what shortens a training
+in the test (`train --epochs 1`: options for each command of that name), the exit code to expect, and whether it is the
+output of the block before."""
 
 RUN_ELSEWHERE = ("make", "pip", "nnUNetv2_train", "nnUNetv2_predict_from_modelfolder", "python", "eval", "source")
 """Commands that are not stunet's, or that install."""
@@ -37,6 +38,7 @@ class Block:
         text: what it holds.
         reason: why it is not run; None where it is.
         added: the name of a subcommand, and options that the test adds to it; empty for most.
+        serves: its command is a server for the blocks that follow.
         exit_code: that its commands end with.
         is_output: it shows what the block before it prints.
     """
@@ -47,6 +49,7 @@ class Block:
     text: str
     reason: str | None
     added: tuple[str, ...] = ()
+    serves: bool = False
     exit_code: int = 0
     is_output: bool = False
 
@@ -68,8 +71,9 @@ def blocks_of(page: Path) -> Iterator[Block]:
     for match in BLOCK.finditer(text):
         line = text.count("\n", 0, match.start("language")) + 1
         added = tuple(shlex.split(match["added"] or ""))
-        exit_code, is_output = int(match["exit_code"] or 0), match["is_output"] is not None
-        yield Block(page, line, match["language"], match["text"], match["reason"], added, exit_code, is_output)
+        serves, is_output = (match[name] is not None for name in ("serves", "is_output"))
+        exit_code = int(match["exit_code"] or 0)
+        yield Block(page, line, match["language"], match["text"], match["reason"], added, serves, exit_code, is_output)
 
 
 def arguments_of(command: list[str]) -> list[str] | None:

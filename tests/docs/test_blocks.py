@@ -5,6 +5,7 @@ why in a comment before it, `<!-- not run: REASON -->`; its commands are parsed 
 """
 
 import ast
+import datetime
 import json
 import shutil
 import subprocess
@@ -18,6 +19,9 @@ import nibabel
 import numpy as np
 import pytest
 from _pytest.mark.structures import ParameterSet
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from stunet.cli.main import parse, run
 from stunet.labels.ontology import LABELS
@@ -98,6 +102,10 @@ def workplace(models, shared_data, tmp_path, monkeypatch):
         copy_into(Path(folder), labels[:3], shift)
     shutil.copy(hippocampus / "dataset.json", "dataset.json")
     shutil.copy(REPOSITORY / "docs" / "experiments" / "transfer.json", "results.json")
+    shutil.copy(models / "base.safetensors", "spine.safetensors")
+    write_certificate(Path("cert.pem"), Path("key.pem"))
+    Path("tokens.txt").write_text(f"anna:{'5e' * 24}\n")
+    Path("tokens.txt").chmod(0o600)
     Path("examples").symlink_to(REPOSITORY / "examples")
     raw = home / "raw" / "Dataset004_Hippocampus"
     for folder, files in (("imagesTr", images), ("labelsTr", labels)):
@@ -111,6 +119,48 @@ def workplace(models, shared_data, tmp_path, monkeypatch):
         Path("dicom_folder"), np.asarray(ct.dataobj).T[:8].astype(np.int16), FrameOfReferenceUID="1.2.3.7"
     )
     return tmp_path
+
+
+class Server:
+    """The server of a page, one at a time, on a port that is free."""
+
+    documented = "http://127.0.0.1:8000"
+    """The address in the documentation."""
+
+    def __init__(self, data: Path):
+        self.url, self._data, self._running = self.documented, data, None
+
+    def start(self, command: list[str]) -> None:
+        """Start it as a page says, in place of the one before."""
+        from tests.serve.conftest import RunningServer
+
+        self.end()
+        assert command[:2] == ["stunet", "serve"]
+        self._running = RunningServer(self._data, *command[2:])
+        self.url = self._running.url
+
+    def end(self) -> None:
+        if self._running is not None:
+            self._running.kill()
+
+
+@pytest.fixture
+def server(workplace):
+    """Of a page; it ends with the page."""
+    one = Server(workplace / ".stunet" / "serve")
+    yield one
+    one.end()
+
+
+def write_certificate(certificate: Path, key: Path) -> None:
+    """A certificate for ct.example.org that nobody signed."""
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ct.example.org")])
+    private, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.timezone.utc)
+    builder = x509.CertificateBuilder(subject, subject, private.public_key(), x509.random_serial_number())
+    signed = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    certificate.write_bytes(signed.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    key.write_bytes(private.private_bytes(*form))
 
 
 def copy_into(folder: Path, files, shift: int = 0) -> None:
@@ -132,10 +182,14 @@ def runs() -> Iterator[ParameterSet]:
 
 
 @pytest.mark.parametrize(("page", "models"), runs(), indirect=["models"])
-def test_a_page_runs_from_top_to_bottom(page, workplace, capsys):
+def test_a_page_runs_from_top_to_bottom(page, workplace, server, capsys):
     namespace, printed = {"__name__": "a_page"}, ""
     for block in blocks_of(page):
         where = name_of(block)
+        if block.serves:
+            server.start(block.commands[0])
+            continue
+        block = replace(block, text=block.text.replace(Server.documented, server.url))
         if block.is_output:
             assert block.text.split() == printed.split(), where
         if block.reason is not None:

@@ -211,6 +211,11 @@ class Symbol:
         """Add a parameter to the graph, reshaped if a shape is given, and return its name."""
         return self.graph.add_weight(self.weights[tensor], tensor.reshape(shape) if shape else tensor)
 
+    @property
+    def is_cuda(self) -> bool:
+        """False: on no device, so modules call their general functions."""
+        return False
+
     def dim(self) -> int:
         """The number of axes."""
         return RANK

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from stunet.networks.norm import InstanceNorm
 from stunet.plans.network_spec import Stride
 
 Downsampling = Literal["residual", "convolution"]
@@ -32,9 +33,9 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: Stride = (1, 1, 1), project: bool = False):
         super().__init__()
         self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride, padding=1)
-        self.norm1 = nn.InstanceNorm3d(out_channels, affine=True)
+        self.norm1 = InstanceNorm(out_channels, affine=True)
         self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1)
-        self.norm2 = nn.InstanceNorm3d(out_channels, affine=True)
+        self.norm2 = InstanceNorm(out_channels, affine=True)
         self.shortcut = nn.Conv3d(in_channels, out_channels, 1, stride) if project else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

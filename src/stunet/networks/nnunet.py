@@ -9,6 +9,7 @@ from torch import nn
 from stunet.extras import from_extra
 from stunet.networks.blocks import NEGATIVE_SLOPE
 from stunet.networks.network import DeeplySupervised, product_of, strides_of_heads
+from stunet.networks.norm import InstanceNorm
 from stunet.networks.stunet import BASE_WIDTH, ISOTROPIC_STRIDES
 from stunet.plans.network_spec import Stride
 
@@ -82,7 +83,7 @@ class NNUNet(DeeplySupervised):
             num_classes,
             CONVOLUTIONS_PER_STAGE * depth,
             conv_bias=True,
-            norm_op=nn.InstanceNorm3d,
+            norm_op=InstanceNorm,
             norm_op_kwargs={"affine": True},
             nonlin=nn.LeakyReLU,
             nonlin_kwargs={"negative_slope": NEGATIVE_SLOPE, "inplace": True},

@@ -16,6 +16,7 @@ from stunet.imaging.formats.registry import read_labels
 from stunet.inference.segmentation import Segmentation, Timings
 from stunet.serve.answers import StructureAnswer
 from stunet.serve.offered_models import class_answer
+from stunet.serve.overview import overview_step, save_overview
 from stunet.serve.reading import read_scan
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class ResultPlace:
 
 
 def save_result(segmentation: Segmentation, folder: Path, record: dict[str, object]) -> None:
-    """Write labels, the scan on their grid, and a description of the structures.
+    """Write labels, the scan on their grid, an overview of large ones, and a description of the structures.
 
     Args:
         segmentation: of a scan.
@@ -49,6 +50,9 @@ def save_result(segmentation: Segmentation, folder: Path, record: dict[str, obje
     """
     write_nifti_image(segmentation.scan.array[0], segmentation.scan, folder / SCAN)
     segmentation.save(folder / LABELS)
+    step = overview_step(segmentation.labels.shape)
+    if step > 1:
+        save_overview(segmentation, folder, step)
     write_json(folder / STRUCTURES, [asdict(one) for one in describe(segmentation)])
     meaning = {
         "names": {str(label): name for label, name in segmentation.names.items()},
@@ -56,6 +60,7 @@ def save_result(segmentation: Segmentation, folder: Path, record: dict[str, obje
         "algorithm": asdict(segmentation.algorithm),
         "timings": asdict(segmentation.timings),
         "warnings": list(segmentation.warnings),
+        "overview_step": step,
     }
     write_json(folder / RECORD, {**record, **meaning})
 

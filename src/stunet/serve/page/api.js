@@ -39,8 +39,10 @@ export const models = () => read("models");
 export const jobs = () => read("jobs");
 export const job = (id) => read(`jobs/${id}`);
 export const statistics = (id) => read(`jobs/${id}/statistics`);
-export const scanImage = (id) => bytes(`jobs/${id}/scan`);
-export const labelImage = (id) => bytes(`jobs/${id}/labels`);
+export const record = (id) => read(`jobs/${id}/record`);
+/** Scan and labels of a result; as an overview, large ones have fewer voxels. */
+export const images = (id, { asOverview }) =>
+  Promise.all(["scan", "labels"].map((name) => bytes(`jobs/${id}/${name}?overview=${asOverview}`)));
 export const referenceImage = (id) => bytes(`jobs/${id}/reference`);
 export const demoScan = async () => (await post("scans/demo")).json();
 export const submit = async (order) => (await post("jobs", order)).json();

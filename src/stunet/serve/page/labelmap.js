@@ -16,20 +16,6 @@ export function filtered(labels, kept) {
   return shown;
 }
 
-/** Every `step`th voxel along each axis, and the dimensions that are left. */
-export function thinned(labels, [nx, ny, nz], step) {
-  const dims = [nx, ny, nz].map((n) => Math.ceil(n / step));
-  const kept = new labels.constructor(dims[0] * dims[1] * dims[2]);
-  let i = 0;
-  for (let z = 0; z < nz; z += step) {
-    for (let y = 0; y < ny; y += step) {
-      const row = (z * ny + y) * nx;
-      for (let x = 0; x < nx; x += step) kept[i++] = labels[row + x];
-    }
-  }
-  return { labels: kept, dims };
-}
-
 /** Only the voxels of labels at a border: where one of the six neighbours is something else. */
 export function outlined(labels, [nx, ny, nz]) {
   const border = new labels.constructor(labels.length);

@@ -52,9 +52,27 @@ export class Planes {
     this.labels.image.opacity = opacity;
     performance.mark("labels unpacked");
     this.niivue.customLayout = QUARTERS;
-    this.niivue.volumes.push(this.scan); // the graphics card gets it together with the labels
-    this.niivue.addVolume(this.labels.image);
+    this.upload();
     this.niivue.createOnLocationChange();
+  }
+
+  /** Replace an overview by the whole scan and its labels, {values, asOutlines, opacity} as before. */
+  async refine(scan, labels, structures, drawing) {
+    const whole = await NVImage.loadFromUrl({ url: scan, name: "scan.nii.gz" });
+    this.labels = await LabelImage.read(labels, structures);
+    this.labels.draw(drawing());
+    [whole.cal_min, whole.cal_max] = [this.scan.cal_min, this.scan.cal_max];
+    this.scan = whole;
+    const place = this.niivue.frac2mm(this.niivue.scene.crosshairPos);
+    this.upload();
+    this.moveTo([...place].slice(0, 3));
+  }
+
+  /** Give the images to the graphics card, all at once. */
+  upload() {
+    const images = [this.scan, this.labels.image, ...(this.reference ? [this.reference.image] : [])];
+    this.niivue.volumes = images.slice(0, -1);
+    this.niivue.addVolume(images.at(-1));
   }
 
   setLayout(name) {

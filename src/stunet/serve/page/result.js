@@ -1,6 +1,6 @@
 // The result of a job: pictures, structures, comparison, files.
 
-import { formats, labelImage, models, scanImage, statistics } from "./api.js";
+import { formats, images, models, record, statistics } from "./api.js";
 import { offerComparison } from "./compare.js";
 import { byId, make, showError } from "./dom.js";
 import { offerDownloads } from "./downloads.js";
@@ -9,13 +9,16 @@ import { firstRange, useToolbar } from "./toolbar.js";
 import { readable } from "./words.js";
 import { Viewer } from "./viewer.js";
 
+const COARSE = "The planes are shown in low resolution, because the images could not be loaded in full.";
+
 /** Show the result of a finished job. Returns its viewer once the planes are on screen. */
 export async function showResult(job) {
   performance.mark("result asked for");
   byId("loading").hidden = false;
   byId("loading").textContent = "Loading the images";
-  const [structures, offered, given, scan, labels] = await Promise.all([
-    statistics(job.job), models(), formats(), scanImage(job.job), labelImage(job.job),
+  byId("detail").hidden = true;
+  const [structures, offered, given, { overview_step: step }, [scan, labels]] = await Promise.all([
+    statistics(job.job), models(), formats(), record(job.job), images(job.job, { asOverview: true }),
   ]);
   performance.mark("result downloaded");
   const isCt = offered.find(({ name }) => name === job.model)?.modality.startsWith("CT") ?? false;
@@ -28,8 +31,21 @@ export async function showResult(job) {
   offerDownloads(job, given);
   byId("loading").hidden = true;
   performance.mark("planes drawn");
-  viewer.solidOpened.catch((error) => showError(`The view in 3D failed: ${error.message}`));
+  const solid = viewer.solidOpened.catch((error) => showError(`The view in 3D failed: ${error.message}`));
+  if (step > 1) solid.then(() => refine(viewer, job)).catch((error) => showError(`${COARSE} ${error.message}`));
   return viewer;
+}
+
+/** Load all voxels of a large result, of which an overview is shown. */
+async function refine(viewer, job) {
+  if (!viewer.isOpen) return;
+  byId("detail").hidden = false;
+  try {
+    const whole = await images(job.job, { asOverview: false });
+    if (viewer.isOpen) await viewer.refine(...whole);
+  } finally {
+    if (viewer.isOpen) byId("detail").hidden = true;
+  }
 }
 
 function showWarnings(warnings, structures) {

@@ -10,9 +10,6 @@ const SHADING = 0.6;
 
 const SCALE = 1.2;
 
-/** Voxels. More would hardly be seen in this small picture, but take a graphics card seconds, and its memory. */
-const MOST_VOXELS = 8e6;
-
 export class Solid {
   constructor(canvas) {
     this.canvas = canvas;
@@ -27,10 +24,11 @@ export class Solid {
     });
   }
 
+  /** Show an overview of the labels: more voxels would hardly be seen in this small picture. */
   async open(labels, structures) {
     await this.niivue.attachToCanvas(this.canvas);
     await this.niivue.setVolumeRenderIllumination(SHADING);
-    this.labels = await (await LabelImage.read(labels, structures)).atMost(MOST_VOXELS, structures);
+    this.labels = await LabelImage.read(labels, structures);
     this.niivue.scene.volScaleMultiplier = SCALE;
     this.niivue.addVolume(this.labels.image);
     this.niivue.setRenderAzimuthElevation(...VIEWPOINT);

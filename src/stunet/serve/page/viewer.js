@@ -18,7 +18,7 @@ export class Viewer {
     this.compared = "result";
   }
 
-  /** Show a scan and its labels, both NIfTI files. Resolves once the planes are on screen; 3D follows. */
+  /** Show a scan and its labels, both NIfTI files of an overview. Resolves once the planes are drawn; 3D follows. */
   async open(scan, labels, structures, range) {
     const [planes, solid] = freshCanvases(this.view);
     this.structures = structures;
@@ -36,6 +36,17 @@ export class Viewer {
     this.solid.draw(this.shown);
     this.view.dataset.solid = "drawn";
     performance.mark("solid drawn");
+  }
+
+  /** Show all voxels in the planes. */
+  async refine(scan, labels) {
+    await this.planes.refine(scan, labels, this.structures, () => this.drawings()[0]);
+    performance.mark("whole drawn");
+  }
+
+  /** Whether no other result took its place. */
+  get isOpen() {
+    return this.planes.canvas.isConnected;
   }
 
   setLayout(name) {
@@ -74,11 +85,16 @@ export class Viewer {
   }
 
   draw() {
+    this.planes.draw(...this.drawings());
+  }
+
+  /** How to draw the result, and how the reference. */
+  drawings() {
     const both = this.compared === "both";
-    this.planes.draw(
+    return [
       this.drawing(this.compared !== "reference", this.asOutlines && !both),
       this.drawing(this.compared !== "result", this.asOutlines || both),
-    );
+    ];
   }
 
   drawing(isShown, asOutlines) {

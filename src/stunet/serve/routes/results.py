@@ -11,6 +11,7 @@ from starlette.responses import FileResponse
 from stunet.errors import MissingPackageError, OutputError
 from stunet.files import read_json_object
 from stunet.serve.answers import ClassScore, ReferenceAnswer, StructureAnswer
+from stunet.serve.overview import OVERVIEW_LABELS, OVERVIEW_SCAN
 from stunet.serve.references import REFERENCE, compare
 from stunet.serve.refusal import RefusedError, nothing_there
 from stunet.serve.result_files import DICOM, FORMATS, make_file
@@ -44,16 +45,23 @@ def record(job: str, server: Server, owner: Owner) -> dict[str, Any]:
     return read_json_object(_folder(server, job, owner) / RECORD)
 
 
+Overview = Annotated[
+    bool, Query(description="Every `overview_step`th voxel along each axis, as in the record; whole where that is 1.")
+]
+
+
 @routes.get("/jobs/{job}/scan", **_file(GZIP))
-def scan(job: str, server: Server, owner: Owner) -> FileResponse:
+def scan(job: str, server: Server, owner: Owner, overview: Overview = False) -> FileResponse:
     """The scan as NIfTI, on the grid of the labels."""
-    return FileResponse(_folder(server, job, owner) / SCAN, media_type=GZIP, filename="scan.nii.gz")
+    path = _image(_folder(server, job, owner), SCAN, OVERVIEW_SCAN if overview else None)
+    return FileResponse(path, media_type=GZIP, filename="scan.nii.gz")
 
 
 @routes.get("/jobs/{job}/labels", **_file(GZIP))
-def labels(job: str, server: Server, owner: Owner) -> FileResponse:
+def labels(job: str, server: Server, owner: Owner, overview: Overview = False) -> FileResponse:
     """The label map as NIfTI."""
-    return FileResponse(_folder(server, job, owner) / LABELS, media_type=GZIP, filename="labels.nii.gz")
+    path = _image(_folder(server, job, owner), LABELS, OVERVIEW_LABELS if overview else None)
+    return FileResponse(path, media_type=GZIP, filename="labels.nii.gz")
 
 
 FormatName = Literal[
@@ -107,6 +115,13 @@ def reference(job: str, server: Server, owner: Owner) -> FileResponse:
     if not path.exists():
         raise nothing_there("reference")
     return FileResponse(path, media_type=GZIP, filename="reference.nii.gz")
+
+
+def _image(folder: Path, whole: str, overview: str | None) -> Path:
+    """An image of a result: its overview if there is one and it is wanted."""
+    if overview and (folder / overview).exists():
+        return folder / overview
+    return folder / whole
 
 
 def _require_dicom(server: Service, job: str, owner: str) -> None:

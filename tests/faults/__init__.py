@@ -1,0 +1,1 @@
+"""Commands that are ended at each of their steps on files."""

@@ -1,0 +1,105 @@
+"""Runs a function in a process of its own, and ends that process by a signal at one of its steps on files.
+
+A step is what Python is about to do to a file or folder below a watched folder: open it to write, rename, remove, or
+make it. Python's audit hooks hear of each, so the tested code has no hook of its own, and every step is a point.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FILE_EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate")
+
+PATIENCE_SECONDS = 120
+
+PRELOADED = ["stunet.cli.main", "stunet.cli.segmenting", "stunet.inference.predictor", "stunet.pictures.preview"]
+"""What the processes share, so that each starts at once. None of it starts a thread."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a process ended.
+
+    Attributes:
+        exit_code: negative for a signal.
+        steps: what it was about to do to files, in order: "open labels.nii.gz".
+    """
+
+    exit_code: int
+    steps: tuple[str, ...]
+
+
+def run_until(
+    function: Callable[..., Any],
+    arguments: Sequence[Any],
+    folder: Path,
+    point: int | None = None,
+    number: signal.Signals = signal.SIGKILL,
+) -> Run:
+    """Call a function of a module, and signal its process before the step `point`, counted from 0; None for never."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    read, write = context.Pipe(duplex=False)
+    order = (function, tuple(arguments), str(folder), point, int(number), write)
+    process = context.Process(target=_carry_out, args=order)
+    process.start()
+    write.close()
+    steps = []
+    try:
+        while True:
+            steps.append(read.recv())
+    except EOFError:
+        pass
+    process.join(PATIENCE_SECONDS)
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError(f"still running {PATIENCE_SECONDS} s after {steps[-1:]}")
+    return Run(process.exitcode, tuple(steps))
+
+
+def command(arguments: Sequence[str]) -> None:
+    """What the program does with its arguments."""
+    from stunet.cli.main import run
+
+    sys.exit(run(list(arguments)))
+
+
+def _carry_out(
+    function: Callable[..., Any], arguments: tuple[Any, ...], folder: str, point: int | None, number: int, steps: Any
+) -> None:
+    count = 0
+
+    def hear(event: str, details: tuple[Any, ...]) -> None:
+        nonlocal count
+        step = _step(event, details, folder)
+        if step is not None and os.getpid() == own:
+            steps.send(step)
+            count += 1
+            if count - 1 == point:
+                os.kill(own, number)
+
+    own = os.getpid()
+    sys.addaudithook(hear)
+    function(*arguments)
+
+
+def _step(event: str, details: tuple[Any, ...], folder: str) -> str | None:
+    """What is about to be done to which file below the folder."""
+    if event == "open":
+        path, mode, flags = details
+        if not (mode and set(mode) & set("wax+")) and not (
+            isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR)
+        ):
+            return None
+    elif event in FILE_EVENTS:
+        path = details[0]
+    else:
+        return None
+    if isinstance(path, int) or not os.fsdecode(path).startswith(folder):
+        return None
+    return f"{event.removeprefix('os.')} {os.path.relpath(os.fsdecode(path), folder)}"
