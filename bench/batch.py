@@ -1,6 +1,7 @@
 """Segment a folder of scans in one call, one call per scan, and by `stunet batch`; kill a call and resume it.
 
 python bench/batch.py [--cases 30] [--data ../shared/data]
+python bench/batch.py --cases 4 --scan ct.nii.gz --model ct.safetensors
 """
 
 import argparse
@@ -16,7 +17,6 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STUNET = str(Path(sys.executable).parent / "stunet")
-MODEL = "hippocampus"
 CORRUPT = "broken"
 
 
@@ -26,54 +26,60 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=30)
     shared = Path(os.environ.get("STUNET_SHARED", REPOSITORY.parent / "shared"))
     parser.add_argument("--data", type=Path, default=shared / "data")
+    parser.add_argument("--scan", type=Path, help="take copies of this scan instead of hippocampi")
+    parser.add_argument("--model", default="hippocampus")
     options = parser.parse_args()
-    images = sorted((options.data / "Dataset004_Hippocampus" / "imagesTr").glob("*.nii.gz"))[: options.cases]
+    hippocampi = sorted((options.data / "Dataset004_Hippocampus" / "imagesTr").glob("*.nii.gz"))
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         for name in ("scans", "single", "disturbed"):
             (work / name).mkdir()
-        for image in images:
-            shutil.copy(image, work / "scans")
-        seconds_of("-i", images[0], "-o", work / "warm.nii.gz")
-        folder = seconds_of("-i", work / "scans", "-o", work / "folder")
-        single = sum(seconds_of("-i", image, "-o", work / "single" / f"{case_of(image)}.nii.gz") for image in images)
-        print(f"{len(images)} hippocampus scans, bundled model, {os.cpu_count()} processors\n")
+        sources = [options.scan] * options.cases if options.scan else hippocampi[: options.cases]
+        names = [f"copy_{number}.nii.gz" if options.scan else source.name for number, source in enumerate(sources)]
+        images = [Path(shutil.copy(source, work / "scans" / name)) for source, name in zip(sources, names, strict=True)]
+        seconds_of(options.model, "-i", images[0], "-o", work / "warm.nii.gz")
+        folder = seconds_of(options.model, "-i", work / "scans", "-o", work / "folder")
+        single = sum(
+            seconds_of(options.model, "-i", image, "-o", work / "single" / f"{case_of(image)}.nii.gz")
+            for image in images
+        )
+        print(f"{len(images)} scans, model {Path(options.model).name}, {os.cpu_count()} processors\n")
         print("| calls | seconds | a scan | times faster |")
         print("|---|---|---|---|")
         print(f"| {len(images)} single | {single:.1f} | {single / len(images):.2f} | 1.0 |")
         print(f"| 1 for the folder | {folder:.1f} | {folder / len(images):.2f} | {single / folder:.1f} |")
         for workers in (1, 2):
-            batch = seconds_of_batch(work / "scans", work / f"batch{workers}", workers)
+            batch = seconds_of_batch(options.model, work / "scans", work / f"batch{workers}", workers)
             what = f"batch --workers {workers}"
             print(f"| {what} | {batch:.1f} | {batch / len(images):.2f} | {single / batch:.1f} |")
         print(f"\n{equal_files(work / 'folder', work / 'single')} of {len(images)} label files are equal to the byte")
         for workers in (1, 2):
             equal = equal_files(work / f"batch{workers}", work / "folder")
             print(f"batch --workers {workers}: {equal} of {len(images)} are equal to those of predict")
-        print(disturbed(work, images))
+        print(disturbed(options.model, work, images))
 
 
-def seconds_of(*arguments: str | Path) -> float:
+def seconds_of(model: str, *arguments: str | Path) -> float:
     """Run `stunet predict` once and return its seconds."""
     start = time.perf_counter()
-    subprocess.run([STUNET, "predict", "-m", MODEL, *map(str, arguments)], check=True, capture_output=True)
+    subprocess.run([STUNET, "predict", "-m", model, *map(str, arguments)], check=True, capture_output=True)
     return time.perf_counter() - start
 
 
-def seconds_of_batch(scans: Path, destination: Path, workers: int) -> float:
+def seconds_of_batch(model: str, scans: Path, destination: Path, workers: int) -> float:
     """Seconds of one `stunet batch`."""
     start = time.perf_counter()
-    command = [STUNET, "batch", str(scans), "-o", str(destination), "-m", MODEL, "--workers", str(workers)]
+    command = [STUNET, "batch", str(scans), "-o", str(destination), "-m", model, "--workers", str(workers)]
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - start
 
 
-def disturbed(work: Path, images: list[Path]) -> str:
+def disturbed(model: str, work: Path, images: list[Path]) -> str:
     """Kill a call half way and resume it with a truncated scan among the scans. Returns the outcome as a sentence."""
     middle = images[len(images) // 2]
     content = middle.read_bytes()
     (work / "scans" / f"{case_of(middle)}_{CORRUPT}_0000.nii.gz").write_bytes(content[: len(content) // 2])
-    command = [STUNET, "predict", "-m", MODEL, "-i", str(work / "scans"), "-o", str(work / "disturbed")]
+    command = [STUNET, "predict", "-m", model, "-i", str(work / "scans"), "-o", str(work / "disturbed")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
         while len(list((work / "disturbed").glob("*.nii.gz"))) < len(images) // 3 and child.poll() is None:
             time.sleep(0.005)

@@ -221,7 +221,8 @@ class Watch:
             for path in self.batch.workers.glob("*.json"):
                 with suppress(psutil.Error, OSError, ValueError):
                     process = psutil.Process(json.loads(path.read_text())["process"])
-                    if time.time() - process.create_time() > LOADING_SECONDS:
+                    is_gone = process.status() == psutil.STATUS_ZOMBIE
+                    if not is_gone and time.time() - process.create_time() > LOADING_SECONDS:
                         self.workers.setdefault(process.pid, []).append(size_of(process))
 
     def rows(self) -> Iterator[str]:

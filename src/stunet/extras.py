@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from stunet.errors import MissingPackageError, NotEnoughMemoryError
-
-_NO_MEMORY = ("allocate memory", "failed to map segment", "bad_alloc")
-"""What the system and libraries say if memory runs out while a library is loaded."""
+from stunet.memory import lacks_memory
 
 
 def how_to_install(extra: str) -> str:
@@ -37,14 +35,3 @@ def from_extra(extra: str) -> Iterator[None]:
         raise MissingPackageError(
             f"This needs {error.name or 'a package'}, which is not installed: {how_to_install(extra)}."
         ) from error
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Whether a library could not be loaded because memory ran out.
-
-    >>> lacks_memory(ImportError("libtorch_cpu.so: failed to map segment from shared object"))
-    True
-    >>> lacks_memory(ImportError("No module named 'torch'"))
-    False
-    """
-    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)

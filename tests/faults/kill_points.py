@@ -1,4 +1,4 @@
-"""Runs a function in a process of its own, and ends that process by a signal at one of its steps on files.
+"""Runs a function in a process of its own, and disturbs it at one of its steps on files, by a signal or otherwise.
 
 A step is what Python is about to do to a file or folder below a watched folder: open it to write, rename, remove, or
 make it. Python's audit hooks hear of each, so the tested code has no hook of its own, and every step is a point.
@@ -8,9 +8,13 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 FILE_EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate")
@@ -28,10 +32,24 @@ class Run:
     Attributes:
         exit_code: negative for a signal.
         steps: what it was about to do to files, in order: "open labels.nii.gz".
+        said: what it wrote to stderr.
     """
 
     exit_code: int
     steps: tuple[str, ...]
+    said: str
+
+
+def signalled(number: signal.Signals) -> Callable[[], None]:
+    """What sends the process that calls it a signal."""
+    return partial(_signal_own_process, number)
+
+
+def _signal_own_process(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+KILLED = signalled(signal.SIGKILL)
 
 
 def run_until(
@@ -39,27 +57,38 @@ def run_until(
     arguments: Sequence[Any],
     folder: Path,
     point: int | None = None,
-    number: signal.Signals = signal.SIGKILL,
+    disturb: Callable[[], None] = KILLED,
 ) -> Run:
-    """Call a function of a module, and signal its process before the step `point`, counted from 0; None for never."""
+    """Call a function of a module in a process of its own.
+
+    Args:
+        function: of a module.
+        arguments: of the function.
+        folder: is watched for steps.
+        point: the step before which the process is disturbed, counted from 0; None for never.
+        disturb: is called in the process then.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     read, write = context.Pipe(duplex=False)
-    order = (function, tuple(arguments), str(folder), point, int(number), write)
-    process = context.Process(target=_carry_out, args=order)
-    process.start()
-    write.close()
-    steps = []
-    try:
+    with NamedTemporaryFile() as said:
+        order = (function, tuple(arguments), str(folder), point, disturb, write, said.name)
+        process = context.Process(target=_carry_out, args=order)
+        process.start()
+        write.close()
+        steps = list(_received(read))
+        process.join(PATIENCE_SECONDS)
+        if process.exitcode is None:
+            process.kill()
+            raise AssertionError(f"still running {PATIENCE_SECONDS} s after {steps[-1:]}")
+        return Run(process.exitcode, tuple(steps), said.read().decode())
+
+
+def _received(pipe: Connection) -> Iterator[str]:
+    """All that comes until the other side ends."""
+    with suppress(EOFError):
         while True:
-            steps.append(read.recv())
-    except EOFError:
-        pass
-    process.join(PATIENCE_SECONDS)
-    if process.exitcode is None:
-        process.kill()
-        raise AssertionError(f"still running {PATIENCE_SECONDS} s after {steps[-1:]}")
-    return Run(process.exitcode, tuple(steps))
+            yield pipe.recv()
 
 
 def command(arguments: Sequence[str]) -> None:
@@ -70,8 +99,16 @@ def command(arguments: Sequence[str]) -> None:
 
 
 def _carry_out(
-    function: Callable[..., Any], arguments: tuple[Any, ...], folder: str, point: int | None, number: int, steps: Any
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    folder: str,
+    point: int | None,
+    disturb: Callable[[], None],
+    steps: Connection,
+    said: str,
 ) -> None:
+    with open(said, "ab") as file:
+        os.dup2(file.fileno(), 2)
     count = 0
 
     def hear(event: str, details: tuple[Any, ...]) -> None:
@@ -81,7 +118,7 @@ def _carry_out(
             steps.send(step)
             count += 1
             if count - 1 == point:
-                os.kill(own, number)
+                disturb()
 
     own = os.getpid()
     sys.addaudithook(hear)

@@ -9,6 +9,7 @@ from stunet.batch.ledger import Ledger
 from stunet.batch.listing import ScanLists
 from stunet.batch.prediction_record import record_beside
 from stunet.batch.settings import MODEL, BatchFolder
+from stunet.errors import OutputError
 from stunet.files import read_json_object
 from stunet.imaging.formats.registry import without_suffix
 
@@ -52,9 +53,16 @@ def size_and_hash(path: Path) -> dict[str, Any]:
 
 
 def hashed_outputs(labels: Path) -> dict[str, dict[str, Any]]:
-    """Size and hash of a label map, or of each mask in a folder, by its path relative to the folder around."""
-    files = files_below(labels) if labels.is_dir() else (labels,)
-    return {path.relative_to(labels.parent).as_posix(): size_and_hash(path) for path in files}
+    """Size and hash of a label map, or of each mask in a folder, by its path relative to the folder around.
+
+    Raises:
+        OutputError: it is no longer there, or cannot be read.
+    """
+    try:
+        files = files_below(labels) if labels.is_dir() else (labels,)
+        return {path.relative_to(labels.parent).as_posix(): size_and_hash(path) for path in files}
+    except OSError as error:
+        raise OutputError(f"{labels}: was written, but cannot be read again ({error.strerror or error}).") from error
 
 
 def damages(root: Path, outputs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from stunet.files import made_folder
 from stunet.imaging.scan import as_volume
 from stunet.imaging.volume import Volume
 from stunet.inference.segmentation import Segmentation
+from stunet.memory import explaining_full_main_memory
 
 if TYPE_CHECKING:
     from stunet.inference.predictor import Predictor
@@ -173,7 +174,8 @@ def _write(
 def _attempt(keep_going: bool, case: Case, function: Callable[..., Result], *arguments: Any) -> Result | CaseResult:
     """The function's result, or a failed case result with the reason."""
     try:
-        return function(*arguments)
+        with explaining_full_main_memory(str(case.files[0])):
+            return function(*arguments)
     except Stopped:
         raise
     except Exception as error:  # one case must not stop the others; the traceback is kept and reported

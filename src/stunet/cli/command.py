@@ -14,6 +14,7 @@ from rich.console import Console
 
 from stunet.cli.output import MESSAGES, RESULTS, Switch
 from stunet.errors import UserError
+from stunet.memory import lacks_memory
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: success; internal error; bad input or usage; Ctrl-C."""
@@ -63,11 +64,11 @@ def carry_out(command: Command) -> int:
     except KeyboardInterrupt:
         errors.print("stunet: interrupted")
         return INTERRUPTED
-    except MemoryError:
-        errors.print("stunet: not enough memory")
-        return FAILED
-    except Exception:  # everything else is a bug
-        return _internal_error(errors)
+    except Exception as error:
+        if lacks_memory(error):
+            errors.print("stunet: not enough memory")
+            return FAILED
+        return _internal_error(errors)  # everything else is a bug
 
 
 def _internal_error(errors: Console) -> int:

@@ -34,6 +34,7 @@ from stunet.inference.segmentation import Segmentation, Timings
 from stunet.inference.sliding import OnWindow, Sliding, feature_planes
 from stunet.inference.stopping import stoppable
 from stunet.inference.stopwatch import Stopwatch, TimedImage, TimedIterator
+from stunet.memory import explaining_full_main_memory
 from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.model import Model, load_model
 from stunet.weights.process import require_unforked
@@ -193,9 +194,9 @@ class Predictor:
         for sentence in said:
             logger.warning(sentence)
         load = stopwatch.lap()
-        prepared = prepare(
-            volume, self.plan, self._preprocessing_device, find_part=body_box if self.config.skip_air else None
-        )
+        find_part = body_box if self.config.skip_air else None
+        with self._explaining(volume):
+            prepared = prepare(volume, self.plan, self._preprocessing_device, find_part=find_part)
         image = TimedImage(prepared, self.backend.device)
         preparing = stopwatch.lap()
         told = on_window if stop is None else stoppable(stop, on_window)
@@ -215,8 +216,9 @@ class Predictor:
 
     @contextmanager
     def _explaining(self, volume: Volume) -> Iterator[None]:
-        """Explain what can go wrong while the network runs."""
+        """Explain what can go wrong during preprocessing and while the network runs."""
         with (
+            explaining_full_main_memory(volume.source),
             explaining_full_memory(self.backend.device),
             explaining_not_finite(self.model, self.backend, volume.source),
         ):

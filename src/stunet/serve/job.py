@@ -8,8 +8,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from stunet.errors import NotEnoughMemoryError, Stopped, UserError
-from stunet.extras import lacks_memory
 from stunet.files import replacing_files_in
+from stunet.memory import explaining_full_main_memory, lacks_memory
 from stunet.serve.job_table import Progress
 from stunet.serve.loaded_models import LoadedModels
 from stunet.serve.reading import read_scan
@@ -84,7 +84,7 @@ def run_job(order: JobOrder, tell: Tell, stop: Event) -> JobResult:
     """
     work = _Work(order, tell, stop)
     try:
-        LOADED_MODELS.retrying(order.model, work.run)
+        LOADED_MODELS.retrying(order.model, explaining_full_main_memory("This scan")(work.run))
     except UserError as error:
         raise type(error)(without_paths(without_paths(str(error), order.scan), order.output)) from None
     return JobResult(tuple(without_paths(sentence, order.scan) for sentence in work.warnings))

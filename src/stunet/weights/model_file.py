@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from stunet.errors import FileError, OutputError, UserError
 from stunet.files import existing_file, printable, replacing
 from stunet.labels.ontology import BACKGROUND
+from stunet.memory import explaining_full_main_memory
 from stunet.networks.network import Network, without_weights
 from stunet.networks.registry import build
 from stunet.plans.labels import Region
@@ -279,11 +280,12 @@ def read_model(path: str | Path) -> tuple[StateDict, ModelCard]:
             each network.
 
     Raises:
-        UserError: as `read_card`, or weights are NaN or infinite.
+        UserError: as `read_card`, weights are NaN or infinite, or there is not enough memory.
     """
     card = read_card(path)
     try:
-        weights = load_file(path)
+        with explaining_full_main_memory(str(path)):
+            weights = load_file(path)
     except (SafetensorError, RuntimeError, OSError) as error:
         raise FileError(f"{path} is damaged ({error}); copy or download it again.") from error
     require_finite(weights, Path(path))

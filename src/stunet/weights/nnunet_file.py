@@ -39,5 +39,9 @@ def save_for_nnunet(path: str | Path, state_dict: Mapping[str, torch.Tensor]) ->
     path = Path(path)
     require_nnunet_path(path)
     made_folder(path.parent)
-    with replacing(path) as temporary:
-        torch.save({"network_weights": {key: tensor.float() for key, tensor in state_dict.items()}}, temporary)
+    weights = {key: tensor.float() for key, tensor in state_dict.items()}
+    with (
+        replacing(path) as temporary,
+        temporary.open("wb") as file,
+    ):  # given a path, torch writes its name into the file
+        torch.save({"network_weights": weights}, file)

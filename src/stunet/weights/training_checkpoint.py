@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from stunet.errors import FileError
 from stunet.files import read_json_object
+from stunet.memory import explaining_full_main_memory
 from stunet.weights.checkpoint import Checkpoint
 from stunet.weights.finite import require_finite
 from stunet.weights.model_file import Shape, StateDict
@@ -117,7 +118,7 @@ def _all_shards(folder: Path) -> Iterator[Shard]:
         raise FileError(f"{folder} contains no checkpoint files (*.safetensors).")
     for file in files:
         try:
-            with safe_open(file, "pt") as content:
+            with explaining_full_main_memory(str(file)), safe_open(file, "pt") as content:
                 offsets = json.loads((content.metadata() or {}).get(OFFSETS_KEY, "{}"))
                 for name in content.keys():  # noqa: SIM118 (not a mapping)
                     shape = tuple(content.get_slice(name).get_shape())
