@@ -25,7 +25,7 @@ def explaining_full_main_memory(source: str) -> Iterator[None]:
     """Explain that a scan or a model needs more main memory than there is.
 
     Args:
-        source: its file, for the message.
+        source: its name or file, for the message.
 
     Raises:
         NotEnoughMemoryError: memory ran out.

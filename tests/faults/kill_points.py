@@ -121,6 +121,7 @@ def _carry_out(
                 disturb()
 
     own = os.getpid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
     sys.addaudithook(hear)
     function(*arguments)
 

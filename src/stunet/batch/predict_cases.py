@@ -174,7 +174,7 @@ def _write(
 def _attempt(keep_going: bool, case: Case, function: Callable[..., Result], *arguments: Any) -> Result | CaseResult:
     """The function's result, or a failed case result with the reason."""
     try:
-        with explaining_full_main_memory(str(case.files[0])):
+        with explaining_full_main_memory(case.name):
             return function(*arguments)
     except Stopped:
         raise
