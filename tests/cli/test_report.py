@@ -31,18 +31,20 @@ def test_a_case_of_a_folder_has_its_names_from_the_folders_record(stunet, model_
     assert "<h1>Patient B</h1>" in page and all(name in page for name in names)
 
 
-def test_names_without_a_record(stunet, scan, model_file, tmp_path):
+def test_names_without_a_record(stunet, scan, model_file, tmp_path, capsys):
     labels = tmp_path / "labels.nii.gz"
     stunet("predict", "-i", scan, "-o", labels, "-m", model_file)
     (tmp_path / "labels.report.json").unlink()
     options = ("-i", scan, "-l", labels, "-o", tmp_path / "report.html")
     assert stunet("report", *options) == 0
-    assert "label 1" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "labels.nii.gz: the structures have no names" in capsys.readouterr().err
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "label 1" in page and "the structures have no names" in page
     names = tmp_path / "dataset.json"
     names.write_text(json.dumps({"labels": {"background": 0, "head": 1, "tail": 2}}))
     assert stunet("report", *options, "--names", names) == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "head" in page and "tail" in page and "label 1" not in page
+    assert "head" in page and "tail" in page and "label 1" not in page and "no names" not in page
 
 
 def test_refusals_leave_nothing(stunet, scan, model_file, tmp_path, capsys):

@@ -18,6 +18,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 from _pytest.mark.structures import ParameterSet
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -101,8 +102,11 @@ def workplace(models, shared_data, tmp_path, monkeypatch):
     for folder, shift in (("predictions", 0), ("ours", 0), ("theirs", 1)):
         copy_into(Path(folder), labels[:3], shift)
     shutil.copy(hippocampus / "dataset.json", "dataset.json")
-    shutil.copy(REPOSITORY / "docs" / "experiments" / "transfer.json", "results.json")
-    shutil.copy(models / "base.safetensors", "spine.safetensors")
+    Path("transfer").mkdir()
+    for place in ("results.json", "transfer/transfer.json"):
+        shutil.copy(REPOSITORY / "docs" / "experiments" / "transfer.json", place)
+    for name in ("base", "spine"):
+        shutil.copy(models / "base.safetensors", f"{name}.safetensors")
     write_certificate(Path("cert.pem"), Path("key.pem"))
     Path("tokens.txt").write_text(f"anna:{'5e' * 24}\n")
     Path("tokens.txt").chmod(0o600)
@@ -115,9 +119,17 @@ def workplace(models, shared_data, tmp_path, monkeypatch):
     states = json.loads((hippocampus / "dataset.json").read_text()) | {"numTraining": len(images)}
     (raw / "dataset.json").write_text(json.dumps(states))
     ct = nibabel.load("ct.nii.gz")
-    write_dicom_series(
-        Path("dicom_folder"), np.asarray(ct.dataobj).T[:8].astype(np.int16), FrameOfReferenceUID="1.2.3.7"
-    )
+    slices = np.asarray(ct.dataobj).T[:8].astype(np.int16)
+    for folder, study in (
+        ("dicom_folder", "1.2.3.6"),
+        ("patients/p1/day1", "1.2.3.8"),
+        ("patients/p2/day1", "1.2.3.9"),
+    ):
+        write_dicom_series(
+            Path(folder), slices, FrameOfReferenceUID="1.2.3.7", StudyInstanceUID=study, SeriesInstanceUID=f"{study}.5"
+        )
+    series = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames("dicom_folder")
+    SimpleITK.WriteImage(SimpleITK.ReadImage(series), "converted.nii.gz")
     return tmp_path
 
 
@@ -138,6 +150,11 @@ class Server:
         assert command[:2] == ["stunet", "serve"]
         self._running = RunningServer(self._data, *command[2:])
         self.url = self._running.url
+
+    def start_any(self) -> None:
+        """Start it if the page has started none."""
+        if self._running is None:
+            self.start(["stunet", "serve"])
 
     def end(self) -> None:
         if self._running is not None:
@@ -189,6 +206,8 @@ def test_a_page_runs_from_top_to_bottom(page, workplace, server, capsys):
         if block.serves:
             server.start(block.commands[0])
             continue
+        if f"--server {Server.documented}" in block.text:
+            server.start_any()
         block = replace(block, text=block.text.replace(Server.documented, server.url))
         if block.is_output:
             assert block.text.split() == printed.split(), where

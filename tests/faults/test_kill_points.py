@@ -13,9 +13,10 @@ from tests.faults.trial import require_one_end_each, try_every_point
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
 
 
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("name", SITUATIONS)
-def test_killed_at_every_step(name: str, tmp_path: Path):
-    outcome = try_every_point(SITUATIONS[name], signal.SIGKILL, tmp_path)
+def test_killed_at_its_steps(name: str, every: int, tmp_path: Path):
+    outcome = try_every_point(SITUATIONS[name], signal.SIGKILL, tmp_path, every)
     assert outcome.points >= 3
     if name.startswith("batch"):
         require_one_end_each(tmp_path / "work" / OUT)

@@ -32,8 +32,8 @@ class Outcome:
     left: int
 
 
-def try_every_point(situation: Situation, number: signal.Signals, folder: Path) -> Outcome:
-    """End the command at each step, and run it again.
+def try_every_point(situation: Situation, number: signal.Signals, folder: Path, every: int = 1) -> Outcome:
+    """End the command at each step, or at every second, third, ..., and run it again.
 
     Raises:
         AssertionError: a file under its final name is not whole, or the next run does not complete the work with the
@@ -49,7 +49,7 @@ def try_every_point(situation: Situation, number: signal.Signals, folder: Path) 
     expected = final_files(work / OUT)
     assert set(expected) > set(before) or before, "nothing was written"
     left = 0
-    for point, step in enumerate(undisturbed.steps):
+    for point, step in list(enumerate(undisturbed.steps))[::every]:
         where = f"{number.name} before step {point}, {step}"
         given_in(work, situation, template)
         ended = run_until(situation.function, situation.arguments(work), work / OUT, point, signalled(number))
