@@ -87,8 +87,9 @@ def is_temporary(name: str) -> bool:
 
 
 def temporary_files(folder: Path) -> list[str]:
-    """Hidden files below a folder."""
-    return [path.name for path in folder.rglob(".*")]
+    """Files that wait for their final name, or lie in a folder that does."""
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return [str(path) for path in files if any(part.startswith(".") for part in path.parts)]
 
 
 def require_whole(folder: Path, allowed: list[Mapping[str, bytes]], where: str) -> None:
