@@ -19,9 +19,10 @@ TORCH = (
         MemoryError(),
         RuntimeError(TORCH),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("can't start new thread"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
     ],
-    ids=["numpy", "torch", "C++", "system"],
+    ids=["numpy", "torch", "C++", "threads", "system"],
 )
 def test_each_librarys_way_to_say_it(error):
     assert lacks_memory(error)

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from stunet.errors import NotEnoughMemoryError
 
-SIGNS = ("allocate memory", "failed to map segment", "bad_alloc")
-"""What the system and libraries say if memory runs out: Linux and torch, the loader of libraries, C++."""
+SIGNS = ("allocate memory", "failed to map segment", "bad_alloc", "can't start new thread")
+"""What is said if memory runs out: by Linux and torch, the loader of libraries, C++, and Python for new threads."""
 
 
 def lacks_memory(error: BaseException) -> bool:
@@ -36,6 +36,6 @@ def explaining_full_main_memory(source: str) -> Iterator[None]:
         if isinstance(error, NotEnoughMemoryError) or not lacks_memory(error):
             raise
         raise NotEnoughMemoryError(
-            f"{source}: there is not enough memory for it. Close other programs, use a smaller model or fewer "
+            f"{source}: there is not enough memory for it. Close other programs, use a smaller model, fewer "
             "--threads, or a machine with more memory."
         ) from error

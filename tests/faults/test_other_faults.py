@@ -59,8 +59,9 @@ def with_limit(megabytes: int, arguments: Sequence[str]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("megabytes", [20, 40, 60])
+@pytest.mark.parametrize("megabytes", [2, 8, 14, 20])
 def test_memory_that_ends_is_a_sentence(tmp_path: Path, megabytes: int):
+    """The scan has 16 MB and the model 14, so the process lacks memory sooner or later."""
     nibabel.save(nibabel.Nifti1Image(smooth_scan((160, 160, 160), 0), np.eye(4)), tmp_path / "large.nii.gz")
     model = save_tiny_model(tmp_path / "tiny.safetensors")
     files = ("-i", str(tmp_path / "large.nii.gz"), "-o", str(tmp_path / OUT / "labels.nii.gz"), "-m", str(model))
@@ -68,5 +69,5 @@ def test_memory_that_ends_is_a_sentence(tmp_path: Path, megabytes: int):
         with_limit, [megabytes, ["predict", *files, "--backend", "torch", "--threads", "1"]], tmp_path / OUT
     )
     assert run.exit_code in (1, 2), run.said
-    assert "not enough memory" in run.said and "Traceback" not in run.said
+    assert "not enough memory" in run.said.lower() and "Traceback" not in run.said, run.said
     assert not final_files(tmp_path / OUT)

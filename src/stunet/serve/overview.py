@@ -13,13 +13,13 @@ from stunet.imaging.volume import Volume
 from stunet.inference.segmentation import Segmentation
 
 MOST_VOXELS = 8_000_000
-"""Of an overview: a third of a second for WebGL in software, and still two pixels of a screen for each voxel."""
+"""Of an overview. WebGL in software draws so many in less than a second (`bench/page.py`)."""
 
 OVERVIEW_LABELS, OVERVIEW_SCAN = "overview_labels.nii.gz", "overview_scan.nii.gz"
 
 
 def overview_step(shape: Sequence[int]) -> int:
-    """Every how manieth voxel along each axis an overview keeps; 1 if the result itself is small enough."""
+    """An overview keeps every n-th voxel along each axis; this is n. It is 1 if the result itself is small enough."""
     return next(step for step in count(1) if math.prod(shape) <= MOST_VOXELS * step**3)
 
 
