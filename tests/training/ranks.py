@@ -4,6 +4,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
@@ -33,9 +34,7 @@ def run_ranks(
         local_world_size: processes of a node; all of them by default.
         device: "cpu" or "cuda".
     """
-    with socket.socket() as port:
-        port.bind(("127.0.0.1", 0))
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port.getsockname()[1])}
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_ports(1)[0])}
     local = local_world_size or world_size
     processes, ends = [], []
     for rank in range(world_size):
@@ -56,6 +55,15 @@ def run_ranks(
         for process in processes:
             process.kill()
             process.join()
+
+
+def free_ports(number: int) -> list[int]:
+    """Different ports of this machine on which nobody listens."""
+    with ExitStack() as stack:
+        ports = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for port in ports:
+            port.bind(("127.0.0.1", 0))
+        return [port.getsockname()[1] for port in ports]
 
 
 def _received(end: Connection, rank: int) -> Any:

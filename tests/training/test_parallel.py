@@ -1,5 +1,6 @@
 """Several processes on one CPU (Gloo) against a single one: the same losses, the same weights."""
 
+import os
 import time
 from functools import cache, partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch.nn.parallel import DistributedDataParallel
 
 from stunet.errors import UserError
 from stunet.networks.stunet import STUNet
@@ -31,7 +33,7 @@ from stunet.training.parallel import (
     whole,
     whole_weights,
 )
-from tests.training.ranks import run_ranks
+from tests.training.ranks import LONGEST, START, free_ports, run_ranks
 
 BATCH, STEPS, PATCH, IGNORED = 4, 20, 16, 3
 RATE = 0.01
@@ -309,3 +311,36 @@ def test_a_network_that_was_spread_takes_other_weights(strategy):
     expected = small_network(seed=3).state_dict()
     for found in run_ranks(2, filled, strategy):
         assert all(np.array_equal(found[name], value.numpy()) for name, value in expected.items())
+
+
+def leave_groups_with_an_error(rank: int, ports: list[int]) -> None:
+    """Two ranks. With each port, train three steps in a new group, and leave it by an error that holds the network."""
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ["MASTER_ADDR"] = "127.0.0.1"
+    for port in ports:
+        os.environ["MASTER_PORT"] = str(port)
+        try:
+            with process_group("cpu"):
+                network = DistributedDataParallel(torch.nn.Linear(10, 10))
+                for _ in range(3):
+                    network(torch.ones(2, 10)).sum().backward()
+                dist.all_reduce(torch.ones(1))
+                raise InterruptedError
+        except InterruptedError:
+            pass
+        del network
+
+
+def test_a_group_left_by_an_error_lets_its_processes_end():
+    """Gloo's threads and the group's destructor waited for each other, mostly in the first two of these groups."""
+    ports = free_ports(8)
+    ranks = [START.Process(target=leave_groups_with_an_error, args=(rank, ports), daemon=True) for rank in range(2)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(LONGEST)
+    ends = [rank.exitcode for rank in ranks]
+    for rank in ranks:
+        rank.kill()
+    assert ends == [0, 0]

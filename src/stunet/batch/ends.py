@@ -1,4 +1,4 @@
-"""How scans end: a scan that the ledger has as done is also told, even if its worker ends at once."""
+"""How scans end: a scan that the ledger records as done is also reported, even if its worker ends at once."""
 
 import threading
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from stunet.batch.claims import Claims
 
 @dataclass(frozen=True)
 class ScanEnd:
-    """What a worker tells of a scan.
+    """What a worker reports about a scan.
 
     Attributes:
         scan: by name.
@@ -25,7 +25,7 @@ class ScanEnd:
 
 
 class Ends:
-    """Records and tells the ends of one worker's scans, from any thread.
+    """Records and reports the ends of one worker's scans, from any thread.
 
     Args:
         claims: of the worker.
@@ -38,7 +38,7 @@ class Ends:
         self._lock = threading.Lock()
 
     def record(self, end: ScanEnd, event: str, **details: object) -> bool:
-        """Record how a scan ended, and tell it; that it is done is told only if it counts.
+        """Record how a scan ended, and report it. A finished scan is reported only if it counts.
 
         Args:
             end: of the scan.

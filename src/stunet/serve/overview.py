@@ -13,7 +13,7 @@ from stunet.imaging.volume import Volume
 from stunet.inference.segmentation import Segmentation
 
 MOST_VOXELS = 8_000_000
-"""Of an overview. WebGL in software draws so many in less than a second (`bench/page.py`)."""
+"""The most voxels of an overview: WebGL in software draws them in less than a second (`bench/page.py`)."""
 
 OVERVIEW_LABELS, OVERVIEW_SCAN = "overview_labels.nii.gz", "overview_scan.nii.gz"
 

@@ -4,6 +4,7 @@ torchrun starts the processes and gives each its rank. Small networks are copied
 sharded: each device stores a part of every stage (FSDP2). With a single process, all functions here change nothing.
 """
 
+import ctypes
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -108,7 +109,17 @@ def process_group(device_type: str) -> Iterator[Process]:
     try:
         yield this_process(device_type)
     finally:
+        _never_free(dist.group.WORLD)
         dist.destroy_process_group()
+
+
+def _never_free(group: Any) -> None:
+    """Keep a process group until the process ends, although nobody needs it any more.
+
+    Gloo's threads need Python's lock to let go of the tensors that were sent. The group's destructor waits for these
+    threads and holds the lock, so the process would hang if it came soon after the last message.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
 
 
 def _require_devices(device_type: str, processes: int) -> None:
