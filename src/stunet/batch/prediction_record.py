@@ -43,7 +43,11 @@ def run_record(predictor: "Predictor") -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "device": str(predictor.backend.device),
         },
-        "backend": {"name": predictor.backend.name, "precision": predictor.backend.precision},
+        "backend": {
+            "name": predictor.backend.name,
+            "precision": predictor.backend.precision,
+            **({} if (check := predictor.precision_check) is None else {"precision_check": asdict(check)}),
+        },
         "model": {
             "name": model.card.name,
             "source": model.source,

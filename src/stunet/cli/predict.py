@@ -137,7 +137,10 @@ class Predict(Segmenting, ScansAndLabels):
         predictor = Predictor(load_model(self.model, folds), InferenceConfig(**self.inference))
         backend = predictor.backend
         how = f"{backend.name}, compiled" if self.compile == "on" else backend.name
-        chosen = f"stunet: {self.model} by {how}, {backend.precision}, on {backend.device}"
+        precision = (
+            f"{backend.precision} if the first scan allows it" if predictor.precision_is_open else backend.precision
+        )
+        chosen = f"stunet: {self.model} by {how}, {precision}, on {backend.device}"
         MESSAGES.print(chosen, soft_wrap=True, markup=False)
         return predictor
 

@@ -65,7 +65,8 @@ class Segmenting(Options):
     backend: Literal["auto", "torch", "openvino", "onnx"] = "auto"
     """What runs the network. auto: the fastest that is installed."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision of the network. auto: float16 on CUDA, bfloat16 with OpenVINO if the CPU has it, else float32."""
+    """Precision of the network. auto: float16 on CUDA, bfloat16 with OpenVINO if the CPU has it, each if the model
+    keeps its labels (checked on the first scan); else float32."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the network with torch. The first start takes a minute or more, later ones seconds. auto: off."""
     mirror: Switch = False

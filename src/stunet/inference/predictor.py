@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from stunet.errors import UnknownNameError, UserError, listed
+from stunet.errors import UnknownNameError, UserError
 from stunet.imaging.box import body_box
 from stunet.imaging.formats.dicom_results import Algorithm
 from stunet.imaging.paging import release, zeros
@@ -28,7 +28,9 @@ from stunet.inference.decoding import chooser_of, members_of
 from stunet.inference.labelling import output_slices
 from stunet.inference.not_finite import explaining_not_finite
 from stunet.inference.plausibility import doubts
+from stunet.inference.precision_check import PrecisionCheck, PrecisionChoice
 from stunet.inference.probabilities import ProbabilityMaps, probability_maps
+from stunet.inference.result_warnings import result_warnings
 from stunet.inference.search import OutputMask, Search, search, within_both
 from stunet.inference.segmentation import Segmentation, Timings
 from stunet.inference.sliding import OnWindow, Sliding, feature_planes
@@ -44,8 +46,6 @@ logger = logging.getLogger(__name__)
 SLICES_IN_MEMORY = 32
 """Labels of a long scan are written to disk each time this many slices are done."""
 
-NOT_SEEN = "The first, quick pass did not find: {}. To be sure, run the whole scan (--whole-scan)."
-
 
 @dataclass(frozen=True)
 class InferenceConfig:
@@ -60,8 +60,9 @@ class InferenceConfig:
             one, otherwise the CPU.
         backend: The runtime of the network, one of `stunet.inference.backends.registry.BACKENDS`, or "auto" for the
             fastest installed one.
-        precision: Number format of the network, one of `stunet.inference.backends.precision.PRECISIONS`, or "auto" (see
-            `stunet.inference.backends.precision.default_precision`); all other computations use float32.
+        precision: Number format of the network, one of `stunet.inference.backends.precision.PRECISIONS`, or "auto" for
+            the fastest that keeps the model's structures, which is found out at the model's first use
+            (`stunet.inference.precision_check`); all other computations use float32.
         compiled: Compile the network with torch for this machine: the first start takes a minute or more, later ones
             use `STUNET_HOME/cache`. Only for backend "torch", which "auto" then selects. The result is the same up to
             rounding.
@@ -140,7 +141,8 @@ class Predictor:
         self.plan = _coarsened(self.model.plan, self.config.least_spacing)
         self.asked = _labels_of(self.config.classes, self.model)
         with explaining_full_memory(device):
-            self.backend = self._make_backend(device)
+            self._precision = self._precision_choice(device)
+        self.backend = self._precision.backend
         self.chooser = chooser_of(self.model.card, self.backend.head, self.asked)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -152,13 +154,23 @@ class Predictor:
         """Label to structure for the requested structures; 0 is background."""
         return {label: name for label, name in self.model.names.items() if label == 0 or label in self.asked}
 
-    def _make_backend(self, device: torch.device) -> Backend:
-        """The configured backend, or the fastest."""
-        name, make = backend_maker(self.config.backend, device, self.config.compiled, self.model.networks)
-        precision = cast(Precision, self.config.precision)
-        if self.config.precision == "auto":
-            precision = default_precision(name, device, self.model.networks)
-        return make(self.model.networks, device, precision, self.plan.patch_size)
+    @property
+    def precision_check(self) -> PrecisionCheck | None:
+        """How a coarser precision was compared with float32 for this model; None if it was not (yet)."""
+        return self._precision.check
+
+    @property
+    def precision_is_open(self) -> bool:
+        """Whether the first scan decides on the precision."""
+        return self._precision.is_open
+
+    def _precision_choice(self, device: torch.device) -> PrecisionChoice:
+        """The configured backend, or the fastest, in the configured precision, or in the one that suits the model."""
+        networks, size = self.model.networks, self.plan.patch_size
+        name, make = backend_maker(self.config.backend, device, self.config.compiled, networks)
+        is_free = self.config.precision == "auto"
+        precision = default_precision(name, device) if is_free else cast(Precision, self.config.precision)
+        return PrecisionChoice(networks, lambda one: make(networks, device, one, size), precision, size, is_free)
 
     @torch.inference_mode()
     def predict(
@@ -187,7 +199,7 @@ class Predictor:
             Stopped: `stop` was set.
         """
         require_unforked()
-        stopwatch, precision = Stopwatch(self.backend.device), self.backend.precision
+        stopwatch = Stopwatch(self.backend.device)
         volume = as_volume(scan, self.model.card.channels[0])
         self._require_channels(volume)
         said = (*volume.warnings, *doubts(volume, self.model))
@@ -200,19 +212,33 @@ class Predictor:
         image = TimedImage(prepared, self.backend.device)
         preparing = stopwatch.lap()
         told = on_window if stop is None else stoppable(stop, on_window)
-        found = self._search(volume, image, told) if not probabilities else None
+        with self._explaining(volume):
+            backend = self._backend_for(image)
+        precision = backend.precision
+        found = self._search(volume, image, backend, told) if not probabilities else None
         searching = stopwatch.lap()
-        planes = TimedIterator(self._feature_planes(image, told, found), self.backend.device)
+        planes = TimedIterator(self._feature_planes(image, backend, told, found), backend.device)
         wanted = probability_maps(Path(probabilities), self.names, volume, image.record) if probabilities else None
         with wanted or nullcontext() as maps, self._explaining(volume):
             labels = self._labels(planes, image.record, maps, found)
         labelling = stopwatch.lap() - planes.seconds
         network = searching + planes.seconds - image.seconds
         timings = Timings(load, preparing + image.seconds, network, labelling)
-        warnings = (*said, *self._result_warnings(labels, found, precision))
+        warnings = (*said, *result_warnings(labels, self.names, self.config.classes, found))
+        if backend.precision != precision:
+            text = f"Values exceeded the range of {precision}; the network then ran in {backend.precision}."
+            warnings = (*warnings, text)
         for sentence in warnings[len(said) :]:
             logger.warning(f"{volume.source}: {sentence}")
         return Segmentation(labels, self.names, volume, timings, warnings, self.members, self._algorithm, found)
+
+    def _backend_for(self, image: TimedImage) -> Backend:
+        """What runs the network on this image; if the precision is not decided yet, decide it."""
+        if not self._precision.is_open:
+            return self.backend
+        backend = self._precision.settled(image, self.model.names)
+        self.backend = self._precision.backend
+        return backend
 
     @contextmanager
     def _explaining(self, volume: Volume) -> Iterator[None]:
@@ -229,30 +255,21 @@ class Predictor:
         mirror_axes = self.model.card.mirror_axes if self.config.mirror else ()
         return Sliding(self.plan.patch_size, self.config.step, mirror_axes, self.config.batch_size)
 
-    def _search(self, volume: Volume, image: TimedImage, on_window: OnWindow | None) -> Search | None:
+    def _search(self, volume: Volume, image: TimedImage, backend: Backend, on_window: OnWindow | None) -> Search | None:
         """Where the requested structures are; None if all windows are to run."""
         if self.config.whole_scan or not self.config.classes:
             return None
         with self._explaining(volume):
-            return search(image, image.record, self.backend, self._sliding, self.chooser, on_window)
+            return search(image, image.record, backend, self._sliding, self.chooser, on_window)
 
     def _feature_planes(
-        self, image: TimedImage, on_window: OnWindow | None, found: Search | None
+        self, image: TimedImage, backend: Backend, on_window: OnWindow | None, found: Search | None
     ) -> Iterator[torch.Tensor]:
         """The features of all windows, or of those near what a first pass found."""
         if found is None:
-            return feature_planes(image, self.backend, self._sliding, on_window)
+            return feature_planes(image, backend, self._sliding, on_window)
         told = within_both(on_window, found.first_pass, 0)
-        return feature_planes(image, self.backend, self._sliding, told, found.windows)
-
-    def _result_warnings(self, labels: np.ndarray, found: Search | None, precision: Precision) -> Iterator[str]:
-        """What users of the labels should know; `precision` is what the network was to run in."""
-        if not labels.any():
-            yield nothing_found(self.config.classes)
-        if found is not None and (missing := [self.names[label] for label in self.asked - set(found.boxes)]):
-            yield NOT_SEEN.format(", ".join(sorted(missing)))
-        if self.backend.precision != precision:
-            yield f"Values exceeded the range of {precision}; the network then ran in {self.backend.precision}."
+        return feature_planes(image, backend, self._sliding, told, found.windows)
 
     @property
     def members(self) -> dict[int, tuple[int, ...]]:
@@ -298,22 +315,6 @@ class Predictor:
             if number % SLICES_IN_MEMORY == 0:
                 release(labels_ZYX)
         return np.asarray(labels_ZYX)
-
-
-def nothing_found(classes: Sequence[str]) -> str:
-    """The warning about labels that are all background.
-
-    Args:
-        classes: names of the requested structures; empty for all.
-
-    >>> nothing_found(["liver", "spleen"])
-    'None of the requested structures was found: liver, spleen. Does the scan show this part of the body?'
-    """
-    if classes:
-        return (
-            f"None of the requested structures was found: {listed(classes)}. Does the scan show this part of the body?"
-        )
-    return "No structure was found: all voxels are background. Does the scan show what the model was trained on?"
 
 
 def _coarsened(plan: PreprocessingPlan, least_spacing: float | None) -> PreprocessingPlan:

@@ -4,7 +4,6 @@ A model is converted and compiled once per machine and cached in `STUNET_HOME/ca
 everything that the result depends on.
 """
 
-import hashlib
 import shutil
 import tempfile
 import threading
@@ -24,6 +23,7 @@ from stunet.inference.backends.onnx_backend import maps_graph
 from stunet.inference.backends.openvino_precision import keep_stream_in_float32
 from stunet.inference.backends.precision import Precision, require_precision
 from stunet.inference.onnx_graph import LayerWriter, instance_norm_in_one_node
+from stunet.networks.digest import digest_of
 from stunet.networks.stunet import STUNet
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ def _compiled(networks: Sequence[STUNet], precision: Precision, window_size: tup
     """Load the compiled model from the cache; if it is missing, convert and cache it."""
     with from_extra("cpu"):
         import openvino
-    folder = cache_folder("openvino") / _fingerprint(networks, precision, window_size, openvino.__version__)
+    key = digest_of(networks, FORMAT, precision, window_size, openvino.__version__)
+    folder = cache_folder("openvino") / key
     if not (folder / IR_NAME).exists():
         _convert(networks, precision, window_size, folder)
     options: dict[str, Any] = {
@@ -170,14 +171,3 @@ def _publish(temporary: Path, folder: Path) -> None:
     except OSError:
         if not (folder / IR_NAME).exists():
             raise
-
-
-def _fingerprint(networks: Sequence[STUNet], precision: Precision, window_size: tuple[int, ...], version: str) -> str:
-    """A hash of weights, architecture, precision, window and OpenVINO's version."""
-    settings = FORMAT, networks[0].spec, precision, window_size, version
-    digest = hashlib.sha256(repr(settings).encode())
-    for network in networks:
-        for key, tensor in network.state_dict().items():
-            digest.update(key.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy())
-    return digest.hexdigest()[:32]

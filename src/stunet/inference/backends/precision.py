@@ -1,14 +1,10 @@
 """Precisions of a network, and which of them suit a machine."""
 
-from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Literal, get_args
 
 import torch
 
 from stunet.errors import UserError
-from stunet.networks.network import Network
-from stunet.networks.stunet import STUNet
 
 Precision = Literal["float32", "bfloat16", "float16"]
 """Precision of the network only: averaging and the head always use float32."""
@@ -16,27 +12,15 @@ Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
-PROVEN_OPENVINO = "2026.4."
-"""The version of the run of `bench/precision.py`; others may interpret the marks of `openvino_precision`
-differently."""
+def default_precision(backend: str, device: torch.device) -> Precision:
+    """The fastest precision: float16 on NVIDIA GPUs, as in nnU-Net; bfloat16 with OpenVINO on CPUs that have it.
 
-
-def default_precision(backend: str, device: torch.device, networks: Sequence[Network]) -> Precision:
-    """float16 on NVIDIA GPUs, as in nnU-Net; bfloat16 for STU-Nets with OpenVINO on CPUs that support it; else float32.
-
-    In float16 and bfloat16, torch keeps the decoder's stream in float32 (`float32_stream`).
-
-    With OpenVINO, parts for which bfloat16 is too coarse stay in float32 (`openvino_precision`): each structure that a
-    trained network found has a DSC of 0.995 or more against float32 (`bench/precision.py`). This applies to the
-    published STU-Nets and their scalings, but not to Table 6's other up-samplings or to torch, where bfloat16 must be
-    chosen explicitly.
+    float32 elsewhere. Whether a model keeps its structures in it is checked by `stunet.inference.precision_check`. Both
+    backends keep the decoder's stream in float32 (`float32_stream`, `openvino_precision`).
     """
     if device.type == "cuda" and backend == "torch":
         return "float16"
-    if backend != "openvino" or not cpu_computes_bfloat16():
-        return "float32"
-    is_proven = all(isinstance(network, STUNet) and network.upsampling == "nearest" for network in networks)
-    return "bfloat16" if is_proven and version("openvino").startswith(PROVEN_OPENVINO) else "float32"
+    return "bfloat16" if backend == "openvino" and cpu_computes_bfloat16() else "float32"
 
 
 def cpu_computes_bfloat16() -> bool:
