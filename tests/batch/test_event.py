@@ -49,7 +49,7 @@ def test_what_is_no_event_counts_as_a_claim_of_nobody_known(tmp_path):
     batch = listed_batch(tmp_path, ["a"])
     ledger = Ledger(batch.ledger)
     ledger.append("a", 0, "done", seconds="all", outputs="../../x")
-    reader = Ledger(batch.ledger)
+    reader = Ledger(batch.ledger, details=("at",))
     reader.refresh()
     assert reader.state("a").state == "working" and reader.state("a").worker == ""
     assert reader.last_event("a") == reader.history("a")[-1]

@@ -94,13 +94,15 @@ class Ledger:
     Args:
         folder: `stunet_batch` in DEST; a path as of `stunet.batch.place.place`.
         name: of the process that writes, no other's; by default one that is made up.
-        details: of events that are kept in memory, besides `event`, `worker` and `at`.
+        details: of events that are kept in memory, besides `event` and `worker`.
     """
 
     def __init__(self, folder: Path, name: str | None = None, details: Collection[str] = ()):
         self.folder = folder
         self.files = files_at(folder, name)
-        self._kept = {*UNREADABLE, *details}
+        self._details = frozenset(details) - {"event", "worker"}
+        self._alike: dict[tuple[str, str], Event] = {}
+        self._unreadable = self._in_memory(UNREADABLE)
         self._histories: dict[str, list[Event]] = defaultdict(list)
         self._lock = threading.Lock()
 
@@ -117,8 +119,8 @@ class Ledger:
 
     def _read_on(self, key: str, numbers: set[int]) -> None:
         history = self._histories[key]
-        if UNREADABLE in history:
-            del history[history.index(UNREADABLE) :]
+        if self._unreadable in history:
+            del history[history.index(self._unreadable) :]
         while len(history) + 1 in numbers:
             history.append(self._read(key, len(history) + 1))
 
@@ -190,8 +192,15 @@ class Ledger:
         return event if is_event(event) else UNREADABLE
 
     def _in_memory(self, event: Event) -> Event:
-        """An event with what is kept of it: there may be a million, each with the volumes of a hundred structures."""
-        return {**UNREADABLE, **{name: value for name, value in event.items() if name in self._kept}}
+        """An event with what is kept of it: there may be a million, each with the volumes of a hundred structures.
+
+        Events without details are few different ones, and each of these is kept once: a worker runs for days.
+        """
+        whole = {**UNREADABLE, **event}
+        key = whole["event"], whole["worker"]
+        plain = self._alike.setdefault(key, {"event": key[0], "worker": key[1]})
+        details = {name: whole[name] for name in self._details if name in whole}
+        return {**plain, **details} if details else plain
 
 
 def _key(scan: str) -> str:

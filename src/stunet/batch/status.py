@@ -112,7 +112,7 @@ class BatchReader:
     def __init__(self, folder: BatchFolder):
         folder.settings()
         self.folder = folder
-        self._ledger = Ledger(folder.ledger, details=(*ENDS, *RESULT))
+        self._ledger = Ledger(folder.ledger, details=("at", *ENDS, *RESULT))
         self._lists = ScanLists(self._ledger)
 
     def records(self) -> list[ScanRecord]:
