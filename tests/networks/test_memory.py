@@ -1,10 +1,10 @@
-"""The ledger compared with the memory of real tensors."""
+"""The log compared with the memory of real tensors."""
 
 import pytest
 import torch
 from torch import nn
 
-from stunet.networks.memory import Ledger, bytes_of, without_memory
+from stunet.networks.memory import AllocationLog, bytes_of, without_memory
 from stunet.networks.registry import build, network_spec
 from stunet.networks.stunet import PUBLISHED_STRIDES, STUNet
 
@@ -44,9 +44,9 @@ def test_what_a_forward_pass_keeps_is_counted_to_the_byte(precision, tolerance):
         expected = kept_bytes(tiny(), torch.randn(1, 2, 32, 32, 32))
     with without_memory():
         network, image_BCZYX = tiny(), torch.empty(1, 2, 32, 32, 32)
-        with Ledger([*network.parameters(), image_BCZYX]) as ledger, autocast():
+        with AllocationLog([*network.parameters(), image_BCZYX]) as log, autocast():
             logits = network(image_BCZYX)
-        left = sum(ledger.changes)
+        left = sum(log.changes)
     assert len(logits) == 5
     assert expected > 4 * MEBIBYTE
     assert abs(left - expected) <= tolerance * expected
@@ -55,17 +55,17 @@ def test_what_a_forward_pass_keeps_is_counted_to_the_byte(precision, tolerance):
 def test_peak_views_and_what_was_there_before():
     with without_memory():
         held = torch.empty(MEBIBYTE, dtype=torch.uint8)
-        with Ledger([held]) as ledger:
+        with AllocationLog([held]) as log:
             first = held + 1
             second = first.view(2, -1).T + 1
             del first
             third = second[0]
             held.add_(1)
             del second
-            number = ledger.number_of(third)
-        changes = zip(ledger.owners, ledger.changes, strict=True)
-        assert ledger.peak_bytes == 2 * MEBIBYTE
-        assert sum(ledger.changes) == MEBIBYTE
+            number = log.number_of(third)
+        changes = zip(log.owners, log.changes, strict=True)
+        assert log.peak_bytes == 2 * MEBIBYTE
+        assert sum(log.changes) == MEBIBYTE
         assert [size for owner, size in changes if owner == number] == [MEBIBYTE]
 
 
@@ -73,10 +73,10 @@ def test_the_arguments_of_a_convolution_count_twice_while_it_runs():
     with without_memory():
         convolution, image_BCZYX = nn.Conv3d(2, 3, 3, padding=1), torch.empty(1, 2, 16, 16, 16)
         arguments = [*convolution.parameters(), image_BCZYX]
-        with Ledger(arguments) as ledger, torch.no_grad():
+        with AllocationLog(arguments) as log, torch.no_grad():
             output = convolution(image_BCZYX)
-        assert ledger.peak_bytes == bytes_of(arguments) + bytes_of([output])
-        assert sum(ledger.changes) == bytes_of([output])
+        assert log.peak_bytes == bytes_of(arguments) + bytes_of([output])
+        assert sum(log.changes) == bytes_of([output])
 
 
 def test_inference_mode_hides_nothing():
@@ -84,9 +84,9 @@ def test_inference_mode_hides_nothing():
     for without_gradients in (torch.no_grad, torch.inference_mode):
         with without_memory():
             network, image_BCZYX = tiny().eval(), torch.empty(1, 2, 32, 32, 32)
-            with Ledger(network.parameters()) as ledger, without_gradients():
+            with AllocationLog(network.parameters()) as log, without_gradients():
                 network(image_BCZYX)
-            peaks.append(ledger.peak_bytes)
+            peaks.append(log.peak_bytes)
     assert peaks[0] == peaks[1] > MEBIBYTE
 
 

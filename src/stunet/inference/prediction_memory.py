@@ -9,7 +9,7 @@ from stunet.inference.accumulator import SlabAccumulator
 from stunet.inference.backends.precision import Precision
 from stunet.inference.backends.torch_backend import TorchBackend
 from stunet.inference.mirroring import run_mirrored
-from stunet.networks.memory import Ledger, bytes_of, without_memory
+from stunet.networks.memory import AllocationLog, bytes_of, without_memory
 from stunet.networks.network import product_of
 from stunet.networks.registry import build
 from stunet.plans.network_spec import NetworkSpec
@@ -66,13 +66,13 @@ def prediction_memory(
     with without_memory():
         network = build(spec).eval()
         backend = TorchBackend([network], torch.device("cpu"), "float32" if precision == "float32" else "bfloat16")
-        with Ledger(network.parameters()) as ledger, torch.inference_mode():
+        with AllocationLog(network.parameters()) as log, torch.inference_mode():
             means = SlabAccumulator(backend.head.num_features, image_size, torch.ones(window))
             image_CZYX = torch.zeros(spec.input_channels, *image_size)
             window_BCZYX = image_CZYX[None, :, :, :rows, :columns].clone()
             means.add(run_mirrored(backend, window_BCZYX, axes=())[0], (0, 0, 0))
             next(means.release(1))
-        return PredictionMemory(bytes_of(network.parameters()), ledger.peak_bytes)
+        return PredictionMemory(bytes_of(network.parameters()), log.peak_bytes)
 
 
 def needed_bytes(spec: NetworkSpec, window: Window, precision: Precision = "float32") -> int:

@@ -1,6 +1,6 @@
 """Measure how much memory code takes by running it on tensors that have shapes but no data.
 
-Operations run as usual, autograd's included. A ledger records when each tensor is created and when it is freed.
+Operations run as usual, autograd's included. A log records when each tensor is created and when it is freed.
 """
 
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ def bytes_of(tensors: Iterable[torch.Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-class Ledger(TorchDispatchMode):
+class AllocationLog(TorchDispatchMode):
     """Records which memory the operations in its context allocate and free, in order.
 
     While a convolution runs, its arguments count twice, because its kernel may copy them to another layout. Memory that

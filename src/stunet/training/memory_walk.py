@@ -13,7 +13,7 @@ from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import nn
 
 from stunet.inference.backends.precision import Precision
-from stunet.networks.memory import Ledger, bytes_of, without_memory
+from stunet.networks.memory import AllocationLog, bytes_of, without_memory
 from stunet.networks.network import product_of
 from stunet.networks.registry import build
 from stunet.networks.stunet import STUNet
@@ -90,15 +90,15 @@ def walked(step: TrainingStep) -> Walk:
         optimizer = optimizer_of(network)
         for parameter in network.parameters():
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        ledger = Ledger([*network.parameters(), *(state["momentum_buffer"] for state in optimizer.state.values())])
+        log = AllocationLog([*network.parameters(), *(state["momentum_buffer"] for state in optimizer.state.values())])
         forward_ends: list[int] = []  # number of changes at the end of each stage's forward pass
         for stage in _stages(network):
-            stage.register_forward_hook(lambda *_: forward_ends.append(len(ledger.changes)))
-        with ledger:
+            stage.register_forward_hook(lambda *_: forward_ends.append(len(log.changes)))
+        with log:
             run_step(network, optimizer, step)
-        changes, owners = np.array(ledger.changes), np.array(ledger.owners)
-        gradients = [ledger.number_of(p.grad) for p in network.parameters() if p.grad is not None]
-        backward_ends = [_last_birth(ledger, stage) for stage in _stages(network)]
+        changes, owners = np.array(log.changes), np.array(log.owners)
+        gradients = [log.number_of(p.grad) for p in network.parameters() if p.grad is not None]
+        backward_ends = [_last_birth(log, stage) for stage in _stages(network)]
         whole = _whole_bytes(network, forward_ends, backward_ends, len(changes))
     # releases between two operations have no defined order; sort them by tensor number
     order = np.lexsort((owners, changes < 0, np.cumsum(changes > 0)))
@@ -157,10 +157,10 @@ def _stages(network: STUNet) -> list[nn.Module]:
     return [*network.encoder.stages, *network.decoder.stages]
 
 
-def _last_birth(ledger: Ledger, stage: nn.Module) -> int:
+def _last_birth(log: AllocationLog, stage: nn.Module) -> int:
     """The number of changes when the last gradient of the stage's weights was created."""
-    births = {owner: place for place, owner in reversed(list(enumerate(ledger.owners)))}
-    return 1 + max(births[ledger.number_of(p.grad)] for p in stage.parameters() if p.grad is not None)
+    births = {owner: place for place, owner in reversed(list(enumerate(log.owners)))}
+    return 1 + max(births[log.number_of(p.grad)] for p in stage.parameters() if p.grad is not None)
 
 
 def _whole_bytes(
