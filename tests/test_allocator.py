@@ -70,3 +70,28 @@ def test_the_limits_of_a_job_and_of_all_around_it_count(tmp_path):
 @pytest.mark.skipif(physical_memory() is None, reason="the system does not say how much memory there is")
 def test_no_more_is_available_than_there_is():
     assert 0 < memory_limit() <= physical_memory()
+
+
+READ_FILE = """
+import mmap, sys
+from pathlib import Path
+from stunet.allocator import forget_read_files
+file = open(sys.argv[1], "rb")
+read, changed = (mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) for _ in range(2))
+total, changed[0:1] = sum(read[:]), b"x"
+in_memory = []
+for _ in range(2):
+    in_memory.append(int(next(l for l in open("/proc/self/status") if l.startswith("RssFile")).split()[1]) * 1024)
+    forget_read_files()
+print(*in_memory, total == sum(read[:]), changed[0:1] == b"x")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+def test_read_files_leave_the_memory_and_keep_their_contents(tmp_path):
+    (tmp_path / "weights").write_bytes(bytes(range(256)) * (32 * MEGABYTE // 256))
+    command = [sys.executable, "-c", READ_FILE, str(tmp_path / "weights")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    before, after, *is_same = ran.stdout.split()
+    assert int(before) - int(after) > 31 * MEGABYTE
+    assert is_same == ["True", "True"]

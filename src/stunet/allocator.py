@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import re
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +12,19 @@ LARGEST_KEPT = 1 << 30
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """`M_TRIM_THRESHOLD` and `M_MMAP_THRESHOLD` of glibc's `malloc.h`."""
+
+_DONT_NEED = 4
+"""Linux's `MADV_DONTNEED`."""
+
+_LEAST_MAP = 1 << 20
+"""Bytes of the smallest map of a file that is worth the call."""
+
+_MAP = re.compile(
+    r"^(?P<start>[0-9a-f]+)-(?P<stop>[0-9a-f]+) \S+ \S+ \S+ [1-9]\d* +(?P<name>/\S.*)\n"
+    r"(?:[A-Z].*\n)*?Anonymous: +(?P<anonymous>\d+)",
+    re.MULTILINE,
+)
+"""An entry of `/proc/self/smaps` for a file, which has an inode."""
 
 
 def keep_freed_memory() -> bool:
@@ -29,6 +44,26 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):  # no such function, or no way to look it up (Windows)
         return False
     return bool(mallopt(_MMAP_THRESHOLD, LARGEST_KEPT) and mallopt(_TRIM_THRESHOLD, -1))
+
+
+def forget_read_files() -> None:
+    """Take pages of mapped files out of this process, such as weights that a runtime has its own copy of (Linux).
+
+    This changes no value: only maps without private changes are concerned, and their pages are read from the file
+    again on access, mostly from the system's cache. No other thread may be writing to a private map. Libraries stay.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        madvise = ctypes.CDLL(None).madvise
+        for start, stop in _read_files(Path("/proc/self/smaps").read_text()):
+            madvise(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), _DONT_NEED)
+
+
+def _read_files(smaps: str) -> Iterator[tuple[int, int]]:
+    """Addresses of the large maps of files, except libraries, that hold nothing but the file's own bytes."""
+    for found in _MAP.finditer(smaps):
+        start, stop, anonymous = int(found["start"], 16), int(found["stop"], 16), int(found["anonymous"])
+        if stop - start >= _LEAST_MAP and anonymous == 0 and ".so" not in found["name"]:
+            yield start, stop
 
 
 def physical_memory() -> int | None:

@@ -68,14 +68,12 @@ class Predict(Segmenting, ScansAndLabels):
 
     def run(self) -> int:
         """Check the paths, segment, and print the result."""
-        from stunet.allocator import keep_freed_memory
         from stunet.batch.dicomweb import at_hand
         from stunet.batch.outputs import Outputs
         from stunet.imaging.formats.dicom_results import DicomDetails
         from stunet.imaging.formats.dicomweb.address import is_address
         from stunet.labels.codes import read_codes
 
-        keep_freed_memory()
         segmenter = self._segmenter()
         details = DicomDetails(read_codes(self.codes) if self.codes else {}, self.reference)
         outputs = Outputs(**self.written, dicom=details)
@@ -128,6 +126,7 @@ class Predict(Segmenting, ScansAndLabels):
 
     def _predictor(self) -> "Predictor":
         """Load the model, and print what runs it."""
+        from stunet.allocator import forget_read_files, keep_freed_memory
         from stunet.inference.predictor import InferenceConfig, Predictor
         from stunet.weights.model import load_model
 
@@ -136,6 +135,10 @@ class Predict(Segmenting, ScansAndLabels):
         folds = [int(fold) if fold.isdigit() else fold for fold in self.folds] or None
         predictor = Predictor(load_model(self.model, folds), InferenceConfig(**self.inference))
         backend = predictor.backend
+        if backend.allocates_by_torch:
+            keep_freed_memory()
+        else:  # the runtime keeps freed memory and weights of its own
+            forget_read_files()
         how = f"{backend.name}, compiled" if self.compile == "on" else backend.name
         precision = (
             f"{backend.precision} if the first scan allows it" if predictor.precision_is_open else backend.precision

@@ -12,8 +12,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import DTypeLike
 
-LARGE_BYTES = 128 * 2**20
-"""Smaller arrays stay in memory. 512 x 512 x 256 voxels of int16 are the smallest on disk."""
+LARGE_BYTES = 32 * 2**20
+"""Smaller arrays stay in memory. 512 x 512 x 64 voxels of int16 are the smallest on disk."""
 
 _PAGE_OUT = 21
 """Linux's MADV_PAGEOUT, for which Python has no constant. Like MADV_DONTNEED, but private changes are kept."""

@@ -105,7 +105,7 @@ class OpenVinoBackend:
             window_BCZYX = window_CZYX[None].contiguous()
             request.set_input_tensor(Tensor(window_BCZYX.numpy(), shared_memory=True))
             request.set_output_tensor(Tensor(features_ZYXF[None].numpy(), shared_memory=True))
-            request.infer()
+            request.infer(share_outputs=True)  # otherwise its Python wrapper copies the result
         return features_BZYXF
 
     def _answer(self, shape: tuple[int, ...]) -> torch.Tensor:
