@@ -2,19 +2,13 @@
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Literal, get_args
 
 import torch
 
 from stunet.errors import UserError
+from stunet.inference.backends.names import Precision
 from stunet.networks.network import Network
 from stunet.networks.stunet import STUNet
-
-Precision = Literal["float32", "bfloat16", "float16"]
-"""Precision of the network only: averaging and the head always use float32."""
-
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-
 
 PROVEN_OPENVINO = "2026.4."
 """The version of the run of `bench/precision.py`; others may interpret the marks of `openvino_precision`
