@@ -31,8 +31,9 @@ from threading import Event, Thread, Timer
 
 import psutil
 
-from stunet.batch.crew import Crew, WorkerOptions
+from stunet.batch.crew import Crew
 from stunet.batch.label_record import damages
+from stunet.batch.member import WorkerOptions
 from stunet.batch.settings import BatchFolder
 from stunet.batch.start import start_batch
 from stunet.batch.status import BatchReader, BatchStatus

@@ -33,7 +33,7 @@ from make_ct import make_ct
 from scaling import STAGES, in_fresh_process
 
 from stunet.errors import UserError
-from stunet.inference.backends.precision import PRECISIONS, Precision
+from stunet.inference.backends.names import PRECISIONS, Precision
 from stunet.inference.backends.torch_backend import torch_device
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.networks.stunet import SIZES

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stunet.imaging.formats.registry import read_volume as read_volume
     from stunet.imaging.formats.registry import write_labels as write_labels
     from stunet.imaging.volume import Volume as Volume
-    from stunet.inference.predictor import InferenceConfig as InferenceConfig
+    from stunet.inference.config import InferenceConfig as InferenceConfig
     from stunet.inference.predictor import Predictor as Predictor
     from stunet.inference.segmentation import Segmentation as Segmentation
     from stunet.labels.ontology import GROUPS as GROUPS
@@ -34,7 +34,7 @@ _FRONT_DOOR = {
     "Client": "stunet.serve.client",
     "GROUPS": "stunet.labels.ontology",
     "LABELS": "stunet.labels.ontology",
-    "InferenceConfig": "stunet.inference.predictor",
+    "InferenceConfig": "stunet.inference.config",
     "Predictor": "stunet.inference.predictor",
     "Segmentation": "stunet.inference.segmentation",
     "UserError": "stunet.errors",

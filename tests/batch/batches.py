@@ -11,7 +11,6 @@ import nibabel
 import numpy as np
 
 from stunet.batch.claims import Claims
-from stunet.batch.crew import WorkerOptions
 from stunet.batch.durable import put_in_place
 from stunet.batch.ends import ScanEnd
 from stunet.batch.ledger import Ledger
@@ -66,9 +65,10 @@ def listed_batch(folder: Path, names: "list[str]") -> BatchFolder:
     return batch
 
 
-def fake_worker(folder: Path, options: WorkerOptions, pipe: Connection) -> None:
+def fake_worker(pipe: Connection) -> None:
     """What a crew may start in place of a real worker: it writes names instead of labels, and dies at the poison."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    folder, _ = pipe.recv()
     batch, worker, stop = BatchFolder(folder), Worker.here(), Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     claims = Claims(Ledger(batch.ledger, worker.name), worker.name, Watch(batch.workers), stop)
@@ -94,14 +94,15 @@ def fake_worker(folder: Path, options: WorkerOptions, pipe: Connection) -> None:
             segment(left.name)
 
 
-def dying_worker(folder: Path, options: WorkerOptions, pipe: Connection) -> None:
+def dying_worker(pipe: Connection) -> None:
     """A worker that dies before it does anything."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def idle_worker(folder: Path, options: WorkerOptions, pipe: Connection) -> None:
+def idle_worker(pipe: Connection) -> None:
     """A worker that claims a scan and keeps it until it is told to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    folder, _ = pipe.recv()
     batch, worker, stop = BatchFolder(folder), Worker.here(), Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     claims = Claims(Ledger(batch.ledger, worker.name), worker.name, Watch(batch.workers), stop)

@@ -10,7 +10,7 @@ from threading import Event
 import pytest
 
 from stunet.batch.cluster import ClusterWorkers, work_on_cluster
-from stunet.batch.crew import WorkerOptions
+from stunet.batch.member import WorkerOptions
 from stunet.batch.outputs import Outputs
 from stunet.batch.request import request_for
 from stunet.batch.segmenter import OnThisMachine

@@ -6,7 +6,8 @@ from threading import Event
 import pytest
 
 from stunet.batch import crew as crew_module
-from stunet.batch.crew import Crew, WorkerOptions
+from stunet.batch.crew import Crew
+from stunet.batch.member import WorkerOptions
 from stunet.batch.outputs import Outputs
 from stunet.batch.request import request_for
 from stunet.batch.segmenter import OnThisMachine

@@ -7,9 +7,10 @@ from threading import Event
 import pytest
 
 from stunet.batch import place as place_module
-from stunet.batch.crew import Crew, WorkerOptions
+from stunet.batch.crew import Crew
 from stunet.batch.dicom_scans import DicomChoice
 from stunet.batch.find_listed import find_listed
+from stunet.batch.member import WorkerOptions
 from stunet.batch.place import fetch, files_at, place
 from stunet.batch.settings import BatchFolder
 from stunet.batch.start import join_batch, start_batch

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from stunet.batch.crew import WorkerOptions
+from stunet.batch.member import WorkerOptions
 from stunet.batch.settings import BatchFolder
 from stunet.batch.slurm import slurm_script, submit
 from stunet.errors import UserError

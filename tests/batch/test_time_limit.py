@@ -7,7 +7,8 @@ from threading import Event
 import pytest
 
 from stunet.batch import time_limit
-from stunet.batch.crew import Crew, WorkerOptions
+from stunet.batch.crew import Crew
+from stunet.batch.member import WorkerOptions
 from stunet.batch.start import start_batch
 from stunet.batch.status import BatchReader
 from stunet.batch.time_limit import TimeLimit

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,17 @@ import pytest
 from stunet.cli.main import COMMANDS, parse
 from tests.batch.batches import listed_batch
 from tests.cli.conftest import write_scan
+from tests.weights.test_model_file import with_card
+
+LIGHT = """
+import sys
+from stunet.cli.main import run
+code = run(sys.argv[1:])
+heavy = {"torch", "openvino"} & set(sys.modules)
+assert not heavy, heavy
+sys.exit(code)
+"""
+"""Runs a command, and fails if its process has loaded what only workers need."""
 
 PLAIN = ("--backend", "torch", "--precision", "float32")
 
@@ -64,6 +76,29 @@ def test_a_batch_from_start_to_end(stunet, capsys, scans, model_file, tmp_path):
     assert stunet("batch", "verify", out, "--json") == 0
     assert result(capsys) == {"scans": 3, "whole": 3, "problems": {}, "redone": 0}
     assert nibabel.load(out / "bad.nii.gz").shape == (20, 18, 12)
+
+
+def test_only_the_workers_load_torch(scans, model_file, tmp_path):
+    (scans / "bad.nii.gz").unlink()
+    out = tmp_path / "out"
+    actions = (
+        ("batch", scans, "-o", out, "-m", model_file, *PLAIN),
+        *(("batch", action, out) for action in ("status", "verify", "work")),
+        ("batch", "plan", out, "--scans", 9),
+    )
+    for words in actions:
+        done = subprocess.run([sys.executable, "-c", LIGHT, *map(str, words)], capture_output=True, text=True)
+        assert done.returncode == 0, (words, done.stderr)
+    assert sorted(path.name for path in out.glob("*.nii.gz")) == ["a.nii.gz", "b.nii.gz"]
+
+
+def test_weights_that_do_not_fit_their_card_are_a_sentence(stunet, capsys, scans, model_file, tmp_path):
+    model = Path(shutil.copy(model_file, tmp_path / "wrong.safetensors"))
+    with_card(model, members=2)
+    assert stunet("batch", scans, "-o", tmp_path / "out", "-m", model, *PLAIN) == 2
+    printed = capsys.readouterr().err
+    assert "wrong.safetensors: its tensors are not those of the network on its card" in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 
 from stunet.errors import UserError
 from stunet.inference.backends import openvino_backend
+from stunet.inference.backends.names import BACKEND_NAMES
 from stunet.inference.backends.openvino_backend import OpenVinoBackend
 from stunet.inference.backends.precision import cpu_computes_bfloat16
 from stunet.inference.backends.registry import BACKENDS
@@ -19,6 +20,10 @@ CPU = torch.device("cpu")
 
 PACKAGES = {"torch": "torch", "openvino": "openvino", "onnx": "onnxruntime"}
 """The packages that each backend needs."""
+
+
+def test_every_backend_has_its_name():
+    assert tuple(BACKENDS) == BACKEND_NAMES
 
 
 def make(name, networks, precision="float32"):

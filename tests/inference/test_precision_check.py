@@ -16,9 +16,10 @@ from stunet.imaging.formats.registry import read_volume
 from stunet.imaging.volume import Volume
 from stunet.inference import predictor as predictor_module
 from stunet.inference.backends import precision as precision_module
+from stunet.inference.config import InferenceConfig
 from stunet.inference.head import LinearHead
 from stunet.inference.precision_check import MOST_WINDOWS, PrecisionChoice, central_windows, compare
-from stunet.inference.predictor import InferenceConfig, Predictor
+from stunet.inference.predictor import Predictor
 from tests.inference.samples import WINDOW, WholeImage, tiny_model, tiny_network
 
 AUTO = InferenceConfig(backend="torch", device="cpu")

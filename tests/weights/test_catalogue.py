@@ -211,7 +211,7 @@ def test_a_changed_publication_is_refused(hub, sha256_as_etag):
 def test_a_file_that_is_not_the_one_in_the_catalogue_is_refused_before_it_is_imported(hub, monkeypatch, sha256_as_etag):
     hub.sha256_as_etag = sha256_as_etag
     monkeypatch.setitem(CATALOGUE, "small", replace(entry(len(hub.content)), sha256="ab" * 32))
-    monkeypatch.setattr(catalogue, "import_model", lambda *_: pytest.fail("it was imported"))
+    monkeypatch.setattr("stunet.weights.import_model.import_model", lambda *_: pytest.fail("it was imported"))
     with pytest.raises(UserError, match=r"small_ep4k.model is not the file that this version of stunet knows .*abab"):
         get_model("small")
     assert hub.ranges == ([] if sha256_as_etag else [0])  # the Hub's checksum tells before the download

@@ -8,8 +8,9 @@ import torch
 from stunet.errors import FileError
 from stunet.weights.checkpoint import read_checkpoint
 from stunet.weights.finite import require_finite
-from stunet.weights.model import load_model, read_card, read_pretrained
+from stunet.weights.model import load_model, read_pretrained
 from stunet.weights.model_file import save_model
+from stunet.weights.read_card import read_card
 from tests.inference.samples import card, plan, tiny_network
 
 

@@ -9,9 +9,10 @@ from stunet.errors import UserError
 from stunet.networks.registry import build, network_spec
 from stunet.networks.stunet import PUBLISHED_STRIDES
 from stunet.weights.catalogue import CATALOGUE
-from stunet.weights.model import load_model, read_card
+from stunet.weights.model import load_model
 from stunet.weights.model_file import save_model
 from stunet.weights.published import PUBLISHED_PLAN
+from stunet.weights.read_card import read_card
 from tests.inference.samples import STRIDES, WINDOW, card, plan, tiny_network
 from tests.weights import samples
 

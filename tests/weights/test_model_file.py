@@ -12,9 +12,8 @@ from stunet.errors import UserError
 from stunet.networks.registry import build_network
 from stunet.plans.labels import Region
 from stunet.plans.network_spec import NetworkSpec
+from stunet.weights.model_card import CARD_VERSION, MAX_HEADER_BYTES, stunet_on
 from stunet.weights.model_file import (
-    CARD_VERSION,
-    MAX_HEADER_BYTES,
     ModelCard,
     build_network_from,
     joined,
@@ -23,7 +22,6 @@ from stunet.weights.model_file import (
     read_model,
     save_model,
     separated,
-    stunet_on,
 )
 from tests.weights.samples import card, network
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from stunet.batch.crew import Crew, WorkerOptions
+from stunet.batch.crew import Crew
+from stunet.batch.member import WorkerOptions
 from stunet.batch.place import place
 from stunet.batch.settings import BatchFolder
 from stunet.batch.signals import Noted, noting_signals

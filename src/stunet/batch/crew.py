@@ -1,22 +1,18 @@
 """The workers of one machine: processes with a model each, replaced when they die, and ended together."""
 
-import multiprocessing
-import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from pathlib import Path
+from dataclasses import replace
+from multiprocessing.connection import wait
 from time import monotonic
 
-from stunet.allocator import keep_freed_memory, memory_limit
+from stunet.allocator import memory_limit
 from stunet.batch.ends import ScanEnd
+from stunet.batch.member import Entry, Member, Refusal, Report, WorkerOptions, enter, usual_threads
 from stunet.batch.settings import BatchFolder
 from stunet.batch.signals import noting_signals
-from stunet.batch.worker import TOOK_TOO_LONG, work
+from stunet.batch.time_limit import TOOK_TOO_LONG
 from stunet.errors import UserError
 
 MEMORY_SHARE = 0.9
@@ -29,107 +25,10 @@ MOST_STILLBORN = 3
 """So many workers may die in a row without finishing a scan or failing at one."""
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """What ends a batch: a worker cannot load the model, or cannot write.
-
-    Attributes:
-        sentence: why.
-    """
-
-    sentence: str
-
-
-Report = ScanEnd | Refusal
-
-
-@dataclass(frozen=True)
-class WorkerOptions:
-    """How a worker works.
-
-    Attributes:
-        threads: to compute with; None for as many as torch would take.
-        scan_timeout: seconds that a scan may take; None for no limit.
-    """
-
-    threads: int | None = None
-    scan_timeout: float | None = None
-
-
-Entry = Callable[[Path, WorkerOptions, Connection], None]
-"""What a worker's process does: with DEST, its options, and the pipe that it reports to."""
-
-
-def enter(folder: Path, options: WorkerOptions, pipe: Connection) -> None:
-    """The whole life of a worker's process.
-
-    Args:
-        folder: DEST.
-        options: of the worker.
-        pipe: for reports to the process that started this one.
-    """
-    threads = options.threads or usual_threads()
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    import torch
-
-    torch.set_num_threads(threads)
-    keep_freed_memory()
-    stop = threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, and the first of them passes it on
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-
-    sending = threading.Lock()
-
-    def tell(report: Report) -> None:
-        """Send a report, from any thread; if nobody listens any more, stop."""
-        try:
-            with sending:
-                pipe.send(report)
-        except OSError:  # whoever started this process is gone
-            stop.set()
-
-    try:
-        work(BatchFolder(folder), stop, tell, scan_timeout=options.scan_timeout)
-    except UserError as error:
-        tell(Refusal(str(error)))
-
-
-@dataclass
-class Member:
-    """One worker of a crew."""
-
-    process: BaseProcess
-    pipe: Connection
-    reports: list[Report] = field(default_factory=list)
-
-    @staticmethod
-    def start(entry: Entry, folder: Path, options: WorkerOptions) -> "Member":
-        """Start a process, not forked: a fork would copy no threads."""
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=entry, args=(folder, options, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        return Member(process, ours)
-
-    def news(self) -> Iterator[Report]:
-        """What it has reported since the last time."""
-        with suppress(EOFError, OSError):
-            while self.pipe.poll():
-                report = self.pipe.recv()
-                self.reports.append(report)
-                yield report
-
-    @property
-    def has_died(self) -> bool:
-        """Whether it ended otherwise than by returning."""
-        return self.process.exitcode not in (None, 0)
-
-
 class Crew:
     """Several workers on this machine.
 
-    The first worker starts alone. The others follow when it has segmented a scan, as many as memory permits: by then it
+    The first worker works alone. The others follow when it has segmented a scan, as many as memory permits: by then it
     is known how much a worker takes, and what backends compile at their first start is in the cache.
 
     Args:
@@ -140,17 +39,19 @@ class Crew:
         say: called with sentences on workers.
         peak_memory: the most bytes that a worker of this batch ever had, where that is known already.
         entry: what each process does.
+        waiting: workers that have been started already.
     """
 
     def __init__(
         self,
         folder: BatchFolder,
         workers: int,
-        options: WorkerOptions = WorkerOptions(),
+        options: WorkerOptions = WorkerOptions(),  # noqa: B008 (frozen)
         on_scan: Callable[[ScanEnd], None] = lambda end: None,
         say: Callable[[str], None] = lambda sentence: None,
         peak_memory: int | None = None,
         entry: Entry = enter,
+        waiting: Sequence[Member] = (),
     ):
         self._folder = folder
         self._wanted = workers
@@ -159,6 +60,7 @@ class Crew:
         self._on_scan = on_scan
         self._say = say
         self._entry = entry
+        self._waiting = list(waiting)
         self._members: list[Member] = []
         self._stillborn = 0
         self._most = 1 if peak_memory is None else self._permitted(peak_memory)
@@ -181,7 +83,12 @@ class Crew:
 
     def _hire(self) -> None:
         while len(self._members) < self._most:
-            self._members.append(Member.start(self._entry, self._folder.path, self._options))
+            self._add_member()
+
+    def _add_member(self) -> None:
+        member = self._waiting.pop(0) if self._waiting else Member.start(self._entry)
+        member.assign(self._folder.path, self._options)
+        self._members.append(member)
 
     def _look_after(self) -> None:
         """Wait for news, and replace the dead."""
@@ -213,7 +120,7 @@ class Crew:
             raise UserError(f"{MOST_STILLBORN} workers ended one after the other before they finished a scan ({how}).")
         if member.process.exitcode != TOOK_TOO_LONG:
             self._say(f"A worker ended unexpectedly ({how}). Another takes its place.")
-        self._members.append(Member.start(self._entry, self._folder.path, self._options))
+        self._add_member()
 
     def _permitted(self, peak_memory: int) -> int:
         memory = memory_limit()
@@ -226,6 +133,8 @@ class Crew:
                 f"{memory / 2**30:.1f} GiB."
             )
             self._wanted = permitted
+            while self._waiting:
+                self._waiting.pop().kill()
         return permitted
 
     def _dismiss(self) -> None:
@@ -238,18 +147,8 @@ class Crew:
             for report in member.news():
                 if isinstance(report, ScanEnd):
                     self._on_scan(report)
-            member.process.kill()
-            member.process.join()
-            member.pipe.close()
+            member.kill()
         self._members.clear()
-
-
-def usual_threads() -> int:
-    """What OMP_NUM_THREADS says, as for torch; else the processors that this process may use."""
-    stated = os.environ.get("OMP_NUM_THREADS", "")
-    if stated.isdigit() and int(stated):
-        return int(stated)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _how(exit_code: int | None) -> str:

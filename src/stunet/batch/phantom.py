@@ -8,7 +8,7 @@ from stunet.networks.registry import build
 from stunet.plans.network_spec import NetworkSpec
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 from stunet.weights.model import Model
-from stunet.weights.model_file import ModelCard
+from stunet.weights.model_card import ModelCard
 
 SPACING_MM = (3.0, 2.0, 1.5)
 """(Z, Y, X). Three numbers, so that mixed-up axes are noticed."""

@@ -13,7 +13,7 @@ from stunet.files import read_json_object
 from stunet.imaging.formats.dicom_results import DicomDetails
 
 if TYPE_CHECKING:
-    from stunet.inference.predictor import InferenceConfig
+    from stunet.inference.config import InferenceConfig
 
 BATCH = "batch.json"
 """In the ledger: the settings."""
@@ -52,7 +52,7 @@ class BatchSettings:
     @property
     def config(self) -> "InferenceConfig":
         """How to predict."""
-        from stunet.inference.predictor import InferenceConfig
+        from stunet.inference.config import InferenceConfig
 
         return InferenceConfig(**{**self.inference, "classes": tuple(self.inference.get("classes", ()))})
 

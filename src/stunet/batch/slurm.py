@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stunet.batch.crew import WorkerOptions
+from stunet.batch.member import WorkerOptions
 from stunet.batch.settings import BatchFolder
 from stunet.errors import UserError
 from stunet.files import made_folder, replacing

@@ -47,7 +47,7 @@ def start_batch(
         UserError: nothing to segment, a model that cannot be read, a folder that cannot be written or holds a batch
             with other settings.
     """
-    from stunet.weights.model import read_card
+    from stunet.weights.read_card import read_card
 
     folder = BatchFolder(place(destination))
     for source in sources:

@@ -12,6 +12,9 @@ LOOKS_PER_LIMIT = 20
 LONGEST_LOOK = 1.0
 """The most seconds between two looks."""
 
+TOOK_TOO_LONG = 75
+"""Exit code of a worker that ended because a scan took too long."""
+
 
 class TimeLimit:
     """Counts the seconds that are spent on each scan; those in which a scan waits for another do not count.

@@ -12,7 +12,7 @@ from stunet.batch.liveness import LEASE_SECONDS, Watch, Worker, heartbeat
 from stunet.batch.predict_cases import CaseResult, segment_each
 from stunet.batch.prediction_record import peak_memory_bytes
 from stunet.batch.settings import BatchFolder
-from stunet.batch.time_limit import TimeLimit
+from stunet.batch.time_limit import TOOK_TOO_LONG, TimeLimit
 from stunet.batch.workbench import DestinationError, Workbench
 from stunet.errors import OutputError, Stopped
 
@@ -24,9 +24,6 @@ KINDS = {
     "OutputError": "labels not possible in this format",
 }
 """How a status counts errors, see `stunet.errors`; all others do not suit the model or the settings."""
-
-TOOK_TOO_LONG = 75
-"""Exit code of a worker that ended because a scan took too long."""
 
 
 def work(

@@ -53,8 +53,6 @@ class Run(Segmenting, BatchWork, SourceAndDest):
 
     def run(self) -> int:
         """List the scans, then work on them or have Slurm do it."""
-        from stunet.batch.start import start_batch
-
         if self.model is None:
             raise UserError(which_model())
         if self.slurm_options and not self.slurm:
@@ -62,12 +60,23 @@ class Run(Segmenting, BatchWork, SourceAndDest):
         if self.slurm and self.cluster is not None:
             raise UserError("Give --slurm or --cluster, not both.")
         self.require_workers()
-        started = start_batch(self.source, self.output, self._settings(self.model), self.retry)
+        if self.slurm:
+            return self._submit(self._start(self.model))
+        if self.cluster is not None:
+            return self._work_on_cluster(self._start(self.model), self.cluster)
+        from stunet.batch.member import waiting_members
+
+        with waiting_members(self.workers) as waiting:
+            return self.work_on(self._start(self.model), waiting)
+
+    def _start(self, model: str) -> "Started":
+        """List the scans, and say what is left out."""
+        from stunet.batch.start import start_batch
+
+        started = start_batch(self.source, self.output, self._settings(model), self.retry)
         for remark in started.remarks:
             MESSAGES.print(f"stunet: {remark}", soft_wrap=True, markup=False)
-        if self.slurm:
-            return self._submit(started)
-        return self.work_on(started) if self.cluster is None else self._work_on_cluster(started, self.cluster)
+        return started
 
     def _work_on_cluster(self, started: "Started", address: str) -> int:
         from stunet.batch.cluster import ClusterWorkers, work_on_cluster
@@ -84,7 +93,7 @@ class Run(Segmenting, BatchWork, SourceAndDest):
 
     def _settings(self, model: str) -> "BatchSettings":
         from stunet.batch.settings import BatchSettings
-        from stunet.inference.predictor import InferenceConfig
+        from stunet.inference.config import InferenceConfig
 
         InferenceConfig(**self.inference)  # refuses what cannot be
         path = Path(model)
@@ -120,10 +129,13 @@ class Work(BatchWork):
 
     def run(self) -> int:
         """Join, and work until no scan is left."""
-        from stunet.batch.start import join_batch
+        from stunet.batch.member import waiting_members
 
         self.require_workers()
-        return self.work_on(join_batch(self.dest, self.retry))
+        with waiting_members(self.workers) as waiting:
+            from stunet.batch.start import join_batch
+
+            return self.work_on(join_batch(self.dest, self.retry), waiting)
 
 
 @dataclass(kw_only=True)

@@ -12,8 +12,8 @@ from stunet.cli.output import MESSAGES, RESULTS, Switch, print_json, print_table
 from stunet.errors import Stopped, UserError
 
 if TYPE_CHECKING:
-    from stunet.batch.crew import WorkerOptions
     from stunet.batch.ends import ScanEnd
+    from stunet.batch.member import Member, WorkerOptions
     from stunet.batch.start import Started
     from stunet.batch.status import BatchStatus
 
@@ -42,12 +42,12 @@ class BatchWork(Options):
     @property
     def worker_options(self) -> "WorkerOptions":
         """Of the workers together on this machine; of each of them with --slurm and --cluster."""
-        from stunet.batch.crew import WorkerOptions
+        from stunet.batch.member import WorkerOptions
 
         return WorkerOptions(self.threads, self.scan_timeout)
 
-    def work_on(self, started: "Started") -> int:
-        """Work until no scan is left, and show how it ended."""
+    def work_on(self, started: "Started", waiting: "list[Member]") -> int:
+        """Work until no scan is left, with workers that wait already, and show how it ended."""
         from stunet.batch.crew import Crew
 
         with progress_bar(f"{started.scans} scans") as update:
@@ -59,6 +59,7 @@ class BatchWork(Options):
                 progress.after_scan,
                 say,
                 started.peak_memory,
+                waiting=waiting,
             )
             if started.open:
                 try:

@@ -19,7 +19,7 @@ from stunet.inference.export import Exported, MeanLogits, example_window, requir
 from stunet.networks.stunet import STUNet
 from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.model import Model
-from stunet.weights.model_file import stunet_on
+from stunet.weights.model_card import stunet_on
 
 METADATA = Path("configs/metadata.json")
 

@@ -6,7 +6,7 @@ import torch
 
 from stunet.inference.head import LinearHead, RegionHead
 from stunet.inference.labelling import AskedChooser, Chooser
-from stunet.weights.model_file import ModelCard
+from stunet.weights.model_card import ModelCard
 
 
 def chooser_of(card: ModelCard, head: LinearHead, asked: Collection[int]) -> Chooser:

@@ -25,7 +25,7 @@ from stunet.inference.onnx_graph import INPUT, OnnxGraph, build_graph
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
 from stunet.weights.model import Model
-from stunet.weights.model_file import stunet_on
+from stunet.weights.model_card import stunet_on
 
 Format = Literal["onnx", "openvino"]
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 from stunet.errors import UserError
 from stunet.files import cache_folder, read_json_object, write_json
 from stunet.inference.backends.base import Backend
-from stunet.inference.backends.precision import Precision
+from stunet.inference.backends.names import Precision
 from stunet.inference.batching import is_lack_of_memory
 from stunet.inference.sliding import PlaneSource
 from stunet.inference.windows import padding_to

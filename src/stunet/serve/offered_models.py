@@ -11,7 +11,7 @@ from stunet.labels.ontology import STRUCTURES, colour_of
 from stunet.serve.answers import ClassAnswer, ModelAnswer
 
 if TYPE_CHECKING:
-    from stunet.weights.model_file import ModelCard
+    from stunet.weights.model_card import ModelCard
 
 logger = logging.getLogger(__name__)
 

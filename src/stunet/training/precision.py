@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from stunet.errors import UnknownNameError, UserError
-from stunet.inference.backends.precision import PRECISIONS, Precision, cpu_computes_bfloat16
+from stunet.inference.backends.names import PRECISIONS, Precision
+from stunet.inference.backends.precision import cpu_computes_bfloat16
 
 
 def resolve_precision(asked: Precision | Literal["auto"], device: torch.device) -> Precision:

@@ -28,7 +28,8 @@ from stunet.training.checkpoint_folder import (
     write_state,
 )
 from stunet.training.parallel import items_of_all_ranks, wait_for_all_ranks
-from stunet.weights.model_file import Shape, StateDict, mismatches, shapes_of
+from stunet.weights.model_card import Shape
+from stunet.weights.model_file import StateDict, mismatches, shapes_of
 from stunet.weights.training_checkpoint import OPTIMIZER_SEPARATOR
 
 TESTED_TORCH = "2.13"

@@ -13,7 +13,7 @@ from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.training.parallel import fill, whole_network
 from stunet.training.settings import StartSettings
 from stunet.weights.model import read_pretrained
-from stunet.weights.model_file import stunet_on
+from stunet.weights.model_card import stunet_on
 from stunet.weights.transfer import Task, TransferOptions, transfer
 from stunet.weights.transfer_report import TransferReport
 

@@ -13,7 +13,7 @@ from stunet.networks.network import Network
 from stunet.networks.stunet import STUNet
 from stunet.weights.catalogue import CATALOGUE
 from stunet.weights.model import read_pretrained
-from stunet.weights.model_file import ModelCard, stunet_on
+from stunet.weights.model_card import ModelCard, stunet_on
 from stunet.weights.transfer import Task, TransferOptions, transfer
 
 logger = logging.getLogger(__name__)

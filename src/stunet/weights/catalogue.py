@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from stunet.errors import FileError, OutputError, UnknownNameError, UserError
 from stunet.files import home_folder, require_writable, write_json
-from stunet.weights.import_model import import_model
-from stunet.weights.model_file import read_card, save_model
 from stunet.weights.published import CITATION
 
 if TYPE_CHECKING:
@@ -172,6 +170,8 @@ def verify_model(name: str) -> StoredModel:
     Raises:
         UserError: the model is not on this machine, is damaged, or has changed since its first use.
     """
+    from stunet.weights.model_file import read_card  # brings torch
+
     entry = _entry(name)
     path = _existing(entry)
     read_card(path)
@@ -344,6 +344,9 @@ def _checked_sha256(entry: CatalogueEntry, remote: "Remote", download: Path, pat
 
 
 def _import(entry: CatalogueEntry, remote: "Remote", download: Path, sha256: str, path: Path) -> None:
+    from stunet.weights.import_model import import_model  # brings torch, which models that are here do not need
+    from stunet.weights.model_file import save_model
+
     state_dict, card = import_model(download)
     training = {**card.training, "file": entry.file, "sha256": sha256}
     card = replace(card, name=entry.name, licence=entry.licence, training=training)

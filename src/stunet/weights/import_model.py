@@ -26,7 +26,8 @@ from stunet.plans.nnunet import (
     strides_from,
 )
 from stunet.weights.checkpoint import Checkpoint, read_checkpoint, to_official_names
-from stunet.weights.model_file import ModelCard, Shape, StateDict, joined, mismatches, network_shapes, shapes_of
+from stunet.weights.model_card import ModelCard, Shape
+from stunet.weights.model_file import StateDict, joined, mismatches, network_shapes, shapes_of
 from stunet.weights.published import CITATION, PUBLISHED_PLAN, PUBLISHED_SOURCE
 from stunet.weights.training_checkpoint import STATE_NAME, read_training_checkpoint
 

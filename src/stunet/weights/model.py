@@ -10,11 +10,12 @@ import torch
 from stunet.errors import FileError, UnknownNameError, UserError
 from stunet.networks.network import Network
 from stunet.plans.preprocessing import PreprocessingPlan
-from stunet.weights.catalogue import CATALOGUE, get_model
+from stunet.weights.catalogue import CATALOGUE
 from stunet.weights.import_model import Fold, import_checkpoints, import_model, import_to_start_with, read_folds
-from stunet.weights.model_file import ModelCard, StateDict, build_network_from, read_model, separated
-from stunet.weights.model_file import read_card as read_file_card
+from stunet.weights.model_card import ModelCard
+from stunet.weights.model_file import StateDict, build_network_from, read_model, separated
 from stunet.weights.process import require_unforked
+from stunet.weights.read_card import known_plan, model_file_of, require_possible_plan
 
 CHECKPOINT_SUFFIXES = (".model", ".pth", ".pt")
 """Suffixes of nnU-Net v1 and v2 checkpoints."""
@@ -37,7 +38,7 @@ class Model:
     @property
     def plan(self) -> PreprocessingPlan:
         """How images are prepared."""
-        return _known_plan(self.card, self.source)
+        return known_plan(self.card, self.source)
 
     @property
     def names(self) -> dict[int, str]:
@@ -55,22 +56,6 @@ class Model:
         return digest.hexdigest()
 
 
-def read_card(source: str | Path, folds: Sequence[Fold] | None = None) -> ModelCard:
-    """What a model says of itself. No network is built, and the weights of a `.safetensors` file are not read.
-
-    Args:
-        source: as `load_model` takes it.
-        folds: as `load_model` takes them.
-
-    Raises:
-        UserError: as `load_model`.
-    """
-    path = _model_file(source) if folds is None else None
-    card = read_file_card(path) if path else _read(source, folds)[1]
-    _require_possible_plan(card, str(source))
-    return card
-
-
 def load_model(source: str | Path, folds: Sequence[Fold] | None = None) -> Model:
     """Load a model for prediction.
 
@@ -84,8 +69,8 @@ def load_model(source: str | Path, folds: Sequence[Fold] | None = None) -> Model
             given for something other than a folder, or this process was forked after a model was loaded.
     """
     require_unforked()
-    state_dict, card = _read(source, folds)
-    _require_possible_plan(card, str(source))
+    state_dict, card = read_weights(source, folds)
+    require_possible_plan(card, str(source))
     networks = tuple(build_network_from(card, one) for one in separated(state_dict, card.members))
     model = Model(networks, card, str(source))
     _require_fitting_patch(model.plan, networks[0], str(source))
@@ -108,28 +93,21 @@ def read_pretrained(source: str | Path) -> tuple[StateDict, ModelCard]:
     path = Path(source)
     if str(source) not in CATALOGUE and path.is_file() and path.suffix in CHECKPOINT_SUFFIXES:
         return import_to_start_with(path)
-    state_dict, card = _read(source)
-    if len(_known_plan(card, str(source)).normalization) != card.network.input_channels:
+    state_dict, card = read_weights(source)
+    if len(known_plan(card, str(source)).normalization) != card.network.input_channels:
         raise FileError(f"{source} cannot be used: its normalisation and its network have different channels.")
     return separated(state_dict, card.members)[0], replace(card, members=1)
 
 
-def _model_file(source: str | Path) -> Path | None:
-    """The `.safetensors` file of a source, downloaded if it is a name in the catalogue; None for other sources."""
-    if isinstance(source, str) and source in CATALOGUE:
-        return get_model(source)
-    path = Path(source)
-    return path if path.suffix == ".safetensors" and path.is_file() else None
-
-
-def _read(source: str | Path, folds: Sequence[Fold] | None = None) -> tuple[StateDict, ModelCard]:
+def read_weights(source: str | Path, folds: Sequence[Fold] | None = None) -> tuple[StateDict, ModelCard]:
+    """Read the weights of a model, and its card; no network is built. For arguments and errors see `load_model`."""
     path = Path(source)
     is_name = isinstance(source, str) and source in CATALOGUE
     if not is_name and path.is_dir():
         return import_checkpoints(read_folds(path, folds))
     if folds is not None:
         raise UserError(f"{source} has no folds to choose from; only a model folder of nnU-Net v2 has.")
-    if (file := _model_file(source)) is not None:
+    if (file := model_file_of(source)) is not None:
         return read_model(file)
     if not path.exists():
         raise UnknownNameError(f"{UnknownNameError.of('model', path, CATALOGUE)} No file or folder has that name.")
@@ -137,27 +115,6 @@ def _read(source: str | Path, folds: Sequence[Fold] | None = None) -> tuple[Stat
         return import_model(path)
     known = ", ".join((".safetensors", *CHECKPOINT_SUFFIXES))
     raise FileError(f"{path} is not a model: give a file of kind {known}, a model folder, or a name in the catalogue.")
-
-
-def _known_plan(card: ModelCard, source: str) -> PreprocessingPlan:
-    if card.preprocessing is None:
-        raise FileError(f"{source} cannot be used: its card does not contain the preprocessing of images.")
-    return card.preprocessing
-
-
-def _require_possible_plan(card: ModelCard, source: str) -> None:
-    """Refuse a plan that the network or stunet cannot follow."""
-    plan = _known_plan(card, source)
-    if len(plan.normalization) != card.network.input_channels:
-        raise FileError(
-            f"{source} cannot be used: it normalises {len(plan.normalization)} channel(s), but its network takes "
-            f"{card.network.input_channels}."
-        )
-    if not {plan.logits_order, plan.logits_order_z} <= {0, 1}:
-        raise FileError(
-            f"{source} cannot be used: its plan interpolates the network's output with order {plan.logits_order}, but "
-            "stunet only supports linear (1) and nearest (0) interpolation."
-        )
 
 
 def _require_fitting_patch(plan: PreprocessingPlan, network: Network, source: str) -> None:

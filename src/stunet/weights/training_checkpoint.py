@@ -19,7 +19,8 @@ from stunet.files import read_json_object
 from stunet.memory import explaining_full_main_memory
 from stunet.weights.checkpoint import Checkpoint
 from stunet.weights.finite import require_finite
-from stunet.weights.model_file import Shape, StateDict
+from stunet.weights.model_card import Shape
+from stunet.weights.model_file import StateDict
 
 OPTIMIZER_SEPARATOR = "::"
 """Part of the names of the optimiser's state, as in "head.weight::momentum_buffer", but not of weights."""

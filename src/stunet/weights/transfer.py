@@ -18,7 +18,8 @@ from stunet.networks.registry import size_of
 from stunet.networks.stunet import STUNet
 from stunet.plans.network_spec import NetworkSpec
 from stunet.plans.preprocessing import PreprocessingPlan
-from stunet.weights.model_file import ModelCard, StateDict, stunet_on
+from stunet.weights.model_card import ModelCard, stunet_on
+from stunet.weights.model_file import StateDict
 from stunet.weights.transfer_report import SHOWN_NAMES, TransferReport, remarks_on
 
 

@@ -7,7 +7,7 @@ from stunet.errors import listed
 from stunet.networks.stunet import STUNet
 from stunet.plans.network_spec import Stride
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
-from stunet.weights.model_file import ModelCard, stunet_on
+from stunet.weights.model_card import ModelCard, stunet_on
 
 SHOWN_NAMES = 3
 """The number of names that a row of the report lists; the others are counted."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from stunet.files import replacing
 from stunet.imaging.formats.itk import write_with_metadata
@@ -73,6 +72,8 @@ def write_slicer_segmentation(
 
 def _extents(labels_ZYX: np.ndarray) -> Iterator[tuple[int, str]]:
     """Each label that occurs, with its first and last voxel along x, y and z."""
+    from scipy import ndimage  # takes 0.2 s to import, and most commands write no such file
+
     for label, box in enumerate(ndimage.find_objects(labels_ZYX), start=1):
         if box is not None:
             yield label, " ".join(f"{side.start} {side.stop - 1}" for side in reversed(box))

@@ -1,15 +1,9 @@
 """Precisions of a network, and which of them suit a machine."""
 
-from typing import Literal, get_args
-
 import torch
 
 from stunet.errors import UserError
-
-Precision = Literal["float32", "bfloat16", "float16"]
-"""Precision of the network only: averaging and the head always use float32."""
-
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+from stunet.inference.backends.names import Precision
 
 
 def default_precision(backend: str, device: torch.device) -> Precision:

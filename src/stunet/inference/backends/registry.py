@@ -24,7 +24,7 @@ BACKENDS: dict[str, BackendMaker] = {
     "openvino": OpenVinoBackend,
     "onnx": OnnxBackend,
 }
-"""All backends by name."""
+"""All backends by name, see `stunet.inference.backends.names`."""
 
 COMPILED: dict[str, BackendMaker] = {"torch": CompiledTorchBackend}
 """Backends by name that compile on request."""

@@ -11,7 +11,8 @@ from stunet.errors import UnknownNameError
 from stunet.inference.backends.cudnn import exact_and_tuned
 from stunet.inference.backends.float32_stream import keep_stream_in_float32
 from stunet.inference.backends.maps import Features, WindowMaps, head_of
-from stunet.inference.backends.precision import PRECISIONS, Precision, require_precision
+from stunet.inference.backends.names import PRECISIONS, Precision
+from stunet.inference.backends.precision import require_precision
 from stunet.networks.network import Network, twin_of
 
 logger = logging.getLogger(__name__)
