@@ -71,11 +71,13 @@ class Predict(Segmenting, ScansAndLabels):
         from stunet.allocator import keep_freed_memory
         from stunet.batch.dicomweb import at_hand
         from stunet.batch.outputs import Outputs
+        from stunet.batch.threads import let_waiting_threads_sleep
         from stunet.imaging.formats.dicom_results import DicomDetails
         from stunet.imaging.formats.dicomweb.address import is_address
         from stunet.labels.codes import read_codes
 
         keep_freed_memory()
+        let_waiting_threads_sleep()
         segmenter = self._segmenter()
         details = DicomDetails(read_codes(self.codes) if self.codes else {}, self.reference)
         outputs = Outputs(**self.written, dicom=details)
