@@ -15,7 +15,7 @@ def let_waiting_threads_sleep() -> None:
     """Let threads of torch that wait for each other sleep instead of spin. Call it before torch is loaded.
 
     On a machine with other work, a spinning thread takes the processor from the thread that it waits for: with two busy
-    processors, 30 hippocampi took 25 s of CPU time or more with spinning threads, and 13.5 s with sleeping
-    ones (`bench/start.py` has both). The user's own OMP_WAIT_POLICY is kept.
+    processors, a folder of 30 hippocampi took 21.5 s of CPU time or more with spinning threads, and 13.5 s with
+    sleeping ones. The user's own OMP_WAIT_POLICY is kept.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
