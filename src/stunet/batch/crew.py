@@ -9,9 +9,10 @@ from time import monotonic
 
 from stunet.allocator import memory_limit
 from stunet.batch.ends import ScanEnd
-from stunet.batch.member import Entry, Member, Refusal, Report, WorkerOptions, enter, usual_threads
+from stunet.batch.member import Entry, Member, Refusal, Report, WorkerOptions, enter
 from stunet.batch.settings import BatchFolder
 from stunet.batch.signals import noting_signals
+from stunet.batch.threads import usual_threads
 from stunet.batch.time_limit import TOOK_TOO_LONG
 from stunet.errors import UserError
 

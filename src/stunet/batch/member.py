@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
+from stunet.batch.threads import let_waiting_threads_sleep, usual_threads
 from stunet.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def enter(pipe: Connection) -> None:
         pipe: to the process that started this one.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, and the first of them passes it on
+    let_waiting_threads_sleep()
     import stunet.batch.worker
     import stunet.inference.predictor  # noqa: F401 (takes seconds, in which the batch may still be checked)
 
@@ -154,11 +156,3 @@ def waiting_members(count: int) -> Iterator[list[Member]]:
     finally:
         for member in members:
             member.kill()
-
-
-def usual_threads() -> int:
-    """What OMP_NUM_THREADS says, as for torch; else the processors that this process may use."""
-    stated = os.environ.get("OMP_NUM_THREADS", "")
-    if stated.isdigit() and int(stated):
-        return int(stated)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -70,10 +70,12 @@ class Predict(Segmenting, ScansAndLabels):
         """Check the paths, segment, and print the result."""
         from stunet.batch.dicomweb import at_hand
         from stunet.batch.outputs import Outputs
+        from stunet.batch.threads import let_waiting_threads_sleep
         from stunet.imaging.formats.dicom_results import DicomDetails
         from stunet.imaging.formats.dicomweb.address import is_address
         from stunet.labels.codes import read_codes
 
+        let_waiting_threads_sleep()
         segmenter = self._segmenter()
         details = DicomDetails(read_codes(self.codes) if self.codes else {}, self.reference)
         outputs = Outputs(**self.written, dicom=details)
