@@ -14,7 +14,7 @@ from stunet.experiments import training_cases
 from stunet.experiments.training_cases import Split
 from stunet.experiments.training_run import TrainingRun
 from tests.conftest import REPOSITORY
-from tests.docs.blocks import blocks_of
+from tests.docs.blocks import LONG, blocks_of
 from tests.docs.programs import write_programs
 from tests.docs.serving import SERVICES, Server, is_here
 from tests.docs.stand_ins import (
@@ -143,19 +143,33 @@ def server(workplace, services) -> Iterator[Server]:
 
 
 @pytest.fixture
-def short_experiments(monkeypatch) -> None:
-    """Trainings of an experiment have one iteration, small patches where the paper has large ones, and few cases."""
+def short_trainings(page, monkeypatch) -> Iterator[None]:
+    """Trainings start no processes, except with several GPUs, and those of an experiment are short."""
+    if not any(word in page.read_text(encoding="utf-8") for word in LONG):
+        yield
+        return
+    from tests.training.serial_pool import serial_pools
+
+    monkeypatch.setattr("stunet.training.prepare.MAX_PROCESSES", 1)
+    _shorten_experiments(monkeypatch)
+    with serial_pools():
+        yield
+
+
+def _shorten_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One iteration, few cases, no mirroring, and small patches where the paper has large ones."""
     whole, split = TrainingRun.settings, training_cases._split
 
     def settings(run, *arguments):
         made = whole(run, *arguments)
         patch = (32, 32, 32) if run.plan == "published" else made.schedule.patch
-        return replace(made, schedule=replace(made.schedule, epochs=1, iterations_per_epoch=1, patch=patch))
+        schedule = replace(made.schedule, epochs=1, iterations_per_epoch=1, patch=patch)
+        return replace(made, schedule=schedule, augmentation=replace(made.augmentation, mirror=False))
 
     def few(cases, *arguments):
         all_cases = split(cases, *arguments)
         number = None if cases.fractions else 4
-        return Split(all_cases.train[:number], all_cases.val[:2])
+        return Split(all_cases.train[:number], all_cases.val[:1])
 
     monkeypatch.setattr(TrainingRun, "settings", settings)
     monkeypatch.setattr(training_cases, "_split", few)

@@ -21,16 +21,13 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 
 from stunet.cli.main import parse
-from tests.docs.blocks import PAGES, arguments_of, blocks_of
+from tests.docs.blocks import LONG, PAGES, arguments_of, blocks_of
 from tests.docs.running import exit_codes, in_shell
 from tests.docs.serving import Server, is_here
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 RUN = [block for block in BLOCKS if block.is_run and (block.needs is None or is_here(block.needs))]
 LANGUAGES = {"bash", "python", "text", "toml", "json"}
-
-LONG = ("stunet train", "torchrun", "nnUNetv2", "experiment run t", "experiment run f", "bench/", "training.run import")
-"""What takes more than a few seconds."""
 
 
 def name_of(block) -> str:
@@ -77,7 +74,7 @@ def runs() -> Iterator[ParameterSet]:
 
 
 @pytest.mark.parametrize(("page", "models"), runs(), indirect=["models"])
-def test_a_page_runs_from_top_to_bottom(page, workplace, server, short_experiments, capsys):
+def test_a_page_runs_from_top_to_bottom(page, workplace, server, short_trainings, capsys):
     namespace, printed = {"__name__": "__main__"}, ""
     for block in (block for block in BLOCKS if block.page == page):
         if "this is printed" in block.comments:
