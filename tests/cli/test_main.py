@@ -111,6 +111,19 @@ def test_doctor(stunet, capsys):
     assert capsys.readouterr().out.startswith("export nnUNet_extTrainer=")
 
 
+def test_a_shell_takes_what_doctor_prints_for_nnunet(stunet, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("STUNET_HOME", str(tmp_path / "it's mine [b]"))
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+    for name in ("raw", "preprocessed"):
+        monkeypatch.delenv(f"nnUNet_{name}", raising=False)
+    assert stunet("doctor", "--nnunet") == 0
+    shown = 'echo "$nnUNet_raw|$nnUNet_preprocessed|$nnUNet_results"'
+    script = f"{capsys.readouterr().out}{shown}"
+    said = subprocess.run(["sh", "-e", "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    home = tmp_path / "it's mine [b]"
+    assert said == f"{home / 'raw'}|{home / 'preprocessed'}|{tmp_path / 'results'}"
+
+
 def test_doctor_tests_the_whole_way(stunet, capsys, monkeypatch):
     from stunet.batch import self_test
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from stunet.datasets.msd import TASKS
 from stunet.labels.ontology import LABELS
 from tests.phantoms import smooth_scan
 
@@ -74,6 +75,23 @@ def msd(root: Path, channels: list[str], labels: list[str], training: int, test:
         "numTest": test,
         "training": [{"image": f"./imagesTr/{n}", "label": f"./labelsTr/{n}"} for n in names[:training]],
         "test": [f"./imagesTs/{name}" for name in names[training:]],
+    }
+    (root / "dataset.json").write_text(json.dumps(description))
+    return root
+
+
+def hippocampi(raw: Path, root: Path, names: list[str]) -> Path:
+    """Links to real cases in nnU-Net's raw layout, as the Decathlon publishes them."""
+    for folder in ("imagesTr", "labelsTr"):
+        (root / folder).mkdir(parents=True)
+    for name in names:
+        (root / "imagesTr" / f"{name}.nii.gz").symlink_to(raw / "imagesTr" / f"{name}_0000.nii.gz")
+        (root / "labelsTr" / f"{name}.nii.gz").symlink_to(raw / "labelsTr" / f"{name}.nii.gz")
+    description = {
+        "modality": {"0": "MRI"},
+        "labels": {str(n): label for n, label in enumerate(TASKS["Hippocampus"].labels)},
+        "training": [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in names],
+        "test": [],
     }
     (root / "dataset.json").write_text(json.dumps(description))
     return root

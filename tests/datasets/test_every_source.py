@@ -193,20 +193,7 @@ def test_real_hippocampi(shared_data, tmp_path):
     """Real cases, put into the Decathlon's layout again, come out byte for byte."""
     raw = shared_data / "Dataset004_Hippocampus"
     names = json.loads((raw / "mini.json").read_text())["train"][:3]
-    source = tmp_path / "Task04_Hippocampus"
-    for folder in ("imagesTr", "labelsTr"):
-        (source / folder).mkdir(parents=True)
-    for name in names:
-        (source / "imagesTr" / f"{name}.nii.gz").symlink_to(raw / "imagesTr" / f"{name}_0000.nii.gz")
-        (source / "labelsTr" / f"{name}.nii.gz").symlink_to(raw / "labelsTr" / f"{name}.nii.gz")
-    task = msd.TASKS["Hippocampus"]
-    description = {
-        "modality": {"0": "MRI"},
-        "labels": {str(n): label for n, label in enumerate(task.labels)},
-        "training": [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in names],
-        "test": [],
-    }
-    (source / "dataset.json").write_text(json.dumps(description))
+    source = published.hippocampi(raw, tmp_path / "Task04_Hippocampus", names)
     conversion = converted("msd", source, tmp_path)
     ours, theirs = (json.loads((folder / "dataset.json").read_text()) for folder in (conversion.folder, raw))
     for key in ("channel_names", "labels", "file_ending", "licence"):

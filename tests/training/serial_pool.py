@@ -6,9 +6,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nnunetv2.evaluation import evaluate_predictions
 from nnunetv2.experiment_planning import verify_dataset_integrity
 from nnunetv2.experiment_planning.dataset_fingerprint import fingerprint_extractor
 from nnunetv2.preprocessing.preprocessors import default_preprocessor
+from nnunetv2.training.nnUNetTrainer import nnUNetTrainer
+
+MODULES = (
+    *(verify_dataset_integrity, fingerprint_extractor, default_preprocessor),
+    *(nnUNetTrainer, evaluate_predictions),
+)
+"""That start processes."""
 
 
 class SerialPool:
@@ -33,9 +41,9 @@ class SerialPool:
 
 @contextmanager
 def serial_pools() -> Iterator[None]:
-    """nnU-Net checks, analyses and preprocesses in this process."""
+    """nnU-Net checks, analyses, preprocesses and validates in this process."""
     serial = SimpleNamespace(get_context=lambda kind: SimpleNamespace(Pool=SerialPool))
     with pytest.MonkeyPatch.context() as patch:
-        for module in (verify_dataset_integrity, fingerprint_extractor, default_preprocessor):
+        for module in MODULES:
             patch.setattr(module, "multiprocessing", serial)
         yield

@@ -49,7 +49,7 @@ def exported(published, tmp_path_factory):
 def test_8_the_line_that_doctor_prints_lets_nnunet_find_the_trainers(home, monkeypatch, capsys, name):
     monkeypatch.delenv("nnUNet_extTrainer")
     assert run(["doctor", "--nnunet"]) == 0
-    export, _, assignment = capsys.readouterr().out.strip().partition(" ")
+    export, _, assignment = capsys.readouterr().out.splitlines()[0].partition(" ")
     variable, _, folder = assignment.partition("=")
     assert (export, variable) == ("export", "nnUNet_extTrainer")
     with pytest.raises(RuntimeError, match="Could not find"):

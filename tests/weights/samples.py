@@ -1,6 +1,8 @@
 """Checkpoints as nnU-Net writes them, with the official names, made in the test."""
 
+import json
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +138,23 @@ def v2_content(
         "trainer_name": trainer,
         "inference_allowed_mirroring_axes": (0, 1, 2),
     }
+
+
+def write_folder(
+    path: Path,
+    plans: dict[str, Any] | None = None,
+    dataset: dict[str, Any] | None = None,
+    folds: Sequence[str] = ("0", "1"),
+    checkpoint: str = "checkpoint_final.pth",
+    **content: Any,
+) -> Path:
+    """A model folder as written by nnU-Net v2."""
+    plans = plans or v2_plans()
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "plans.json").write_text(json.dumps(plans))
+    (path / "dataset.json").write_text(json.dumps(dataset or V2_DATASET))
+    state_dict = content.pop("state_dict", network().state_dict())
+    for fold in folds:
+        (path / f"fold_{fold}").mkdir()
+        torch.save(v2_content(state_dict, plans, **content), path / f"fold_{fold}" / checkpoint)
+    return path

@@ -1,7 +1,5 @@
 """Model folders of nnU-Net v2 are read; missing or unsupported parts are reported."""
 
-import json
-
 import pytest
 import torch
 
@@ -11,22 +9,9 @@ from stunet.networks.stunet import PUBLISHED_STRIDES
 from stunet.weights.checkpoint import to_official_names
 from stunet.weights.import_model import import_checkpoints, read_folds
 from stunet.weights.model_file import build_network_from, separated
-from tests.weights.samples import V2_DATASET, network, v2_content, v2_plans
+from tests.weights.samples import V2_DATASET, network, v2_content, v2_plans, write_folder
 
 PLAIN = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
-
-
-def write_folder(path, plans=None, dataset=None, folds=("0", "1"), checkpoint="checkpoint_final.pth", **content):
-    """A model folder as written by nnU-Net v2."""
-    plans = plans or v2_plans()
-    path.mkdir(exist_ok=True)
-    (path / "plans.json").write_text(json.dumps(plans))
-    (path / "dataset.json").write_text(json.dumps(dataset or V2_DATASET))
-    state_dict = content.pop("state_dict", network().state_dict())
-    for fold in folds:
-        (path / f"fold_{fold}").mkdir()
-        torch.save(v2_content(state_dict, plans, **content), path / f"fold_{fold}" / checkpoint)
-    return path
 
 
 def import_folder(path):

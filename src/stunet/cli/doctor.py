@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -13,6 +14,7 @@ from stunet.cli.command import DONE, FAILED, Options
 from stunet.cli.output import RESULTS, Switch, print_result, print_summary, progress_bar
 from stunet.extras import how_to_install
 from stunet.files import home_folder
+from stunet.folders import nnunet_folders
 
 if TYPE_CHECKING:
     from stunet.batch.self_test import Check
@@ -40,21 +42,29 @@ class Doctor(Options):
     """
 
     nnunet: Switch = False
-    """Print the line that lets nnU-Net's own commands find stunet's trainers: eval \"$(stunet doctor --nnunet)\"."""
+    """Print lines that let nnU-Net's own commands find stunet's trainers and folders:
+    eval \"$(stunet doctor --nnunet)\"."""
     self_test: Switch = False
     """Segment a phantom in 48 orientations, in every format that is read and with every backend, and compare the
     labels with the known ones."""
 
     def run(self) -> int:
-        """Print versions, devices and folders, or the line for nnU-Net; or test. 1 if labels differ."""
+        """Print versions, devices and folders, or the lines for nnU-Net; or test. 1 if labels differ."""
         if self.nnunet:
-            folder = Path(__file__).parents[1] / "training" / "nnunet_names"
-            RESULTS.print(f"export nnUNet_extTrainer={folder}", soft_wrap=True)
+            for name, folder in _nnunet_variables().items():
+                RESULTS.print(f"export {name}={shlex.quote(str(folder))}", soft_wrap=True, markup=False)
             return DONE
         if self.self_test:
             return _self_test(self.json)
         print_summary("This machine", _findings(), self.json)
         return DONE
+
+
+def _nnunet_variables() -> dict[str, Path]:
+    """What nnU-Net's commands read: where the trainers are, and the folders that stunet uses."""
+    folders = asdict(nnunet_folders())
+    trainers = Path(__file__).parents[1] / "training" / "nnunet_names"
+    return {"nnUNet_extTrainer": trainers, **{f"nnUNet_{name}": folder for name, folder in folders.items()}}
 
 
 def _self_test(as_json: bool) -> int:

@@ -25,11 +25,12 @@ SECONDS_TO_START = 30
 
 
 @contextmanager
-def running_orthanc(folder: Path) -> Iterator[str]:
+def running_orthanc(folder: Path, **changes: object) -> Iterator[str]:
     """Start it with nothing in it, and stop it at the end.
 
     Args:
         folder: for its storage and configuration.
+        changes: settings of its configuration, such as StableAge.
 
     Yields:
         The address of its DICOMweb service, for which `USER` and `PASSWORD` are needed.
@@ -46,6 +47,7 @@ def running_orthanc(folder: Path) -> Iterator[str]:
         "RegisteredUsers": {USER: PASSWORD},
         "Plugins": [str(PLUGIN)],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        **changes,
     }
     (folder / "orthanc.json").write_text(json.dumps(configuration))
     assert PROGRAM is not None
