@@ -2,16 +2,29 @@ import os
 
 import pytest
 
+from stunet.batch import threads
 from stunet.batch.threads import let_waiting_threads_sleep, usual_threads
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_threads_sleep_unless_the_user_says_otherwise(monkeypatch, before, after):
+@pytest.mark.parametrize(
+    ("backend", "is_installed", "before", "after"),
+    [
+        ("auto", True, None, "PASSIVE"),
+        ("openvino", True, None, "PASSIVE"),
+        ("auto", True, "ACTIVE", "ACTIVE"),
+        ("auto", False, None, None),
+        ("torch", True, None, None),
+    ],
+)
+def test_threads_sleep_beside_openvino_unless_the_user_says_otherwise(
+    monkeypatch, backend, is_installed, before, after
+):
+    monkeypatch.setattr(threads, "find_spec", lambda name: object() if is_installed else None)
     monkeypatch.setenv("OMP_WAIT_POLICY", before or "")
     if before is None:
         monkeypatch.delenv("OMP_WAIT_POLICY")
-    let_waiting_threads_sleep()
-    assert os.environ["OMP_WAIT_POLICY"] == after
+    let_waiting_threads_sleep(backend)
+    assert os.environ.get("OMP_WAIT_POLICY") == after
 
 
 def test_the_usual_threads_are_those_that_the_user_states(monkeypatch):

@@ -75,7 +75,7 @@ class Predict(Segmenting, ScansAndLabels):
         from stunet.imaging.formats.dicomweb.address import is_address
         from stunet.labels.codes import read_codes
 
-        let_waiting_threads_sleep()
+        let_waiting_threads_sleep(self.backend)
         segmenter = self._segmenter()
         details = DicomDetails(read_codes(self.codes) if self.codes else {}, self.reference)
         outputs = Outputs(**self.written, dicom=details)
