@@ -28,7 +28,7 @@ prints."""
 RUN_ELSEWHERE = ("make", "pip", "nnUNetv2_train", "nnUNetv2_predict_from_modelfolder", "python", "eval", "source")
 """Commands that are not stunet's, or that install."""
 
-LONG = ("stunet train", "torchrun", "nnUNetv2", "experiment run t", "experiment run f", "training.run import")
+LONG = ("stunet train", "torchrun", "nnUNetv2", "--profile mini", "training.run import")
 """What takes more than a few seconds."""
 
 

@@ -209,7 +209,7 @@ def test_random_weights_are_labelled_in_float32(half_is_fastest, caplog):
 
 def test_a_trained_model_is_judged_as_by_all_of_its_labels(half_is_fastest, caplog, shared_data):
     """On one window, and on the whole scan: the same answer for the bundled model."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="stunet")
     file = sorted((shared_data / "Dataset004_Hippocampus" / "imagesTr").glob("*.nii.gz"))[0]
     volume = read_volume(file)
     predictor = Predictor("hippocampus", AUTO)
