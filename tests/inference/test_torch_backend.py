@@ -6,7 +6,7 @@ from torch import nn
 
 from stunet.inference import head as head_module
 from stunet.inference.backends import torch_backend
-from stunet.inference.backends.precision import PRECISIONS
+from stunet.inference.backends.names import PRECISIONS
 from stunet.inference.backends.torch_backend import TorchBackend, on_device
 from stunet.inference.head import GPU_CHUNK_BYTES, LinearHead
 from stunet.networks.stunet import STUNet
