@@ -1,6 +1,6 @@
 import json
 import platform
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 
 import nibabel
@@ -33,7 +33,9 @@ def test_what_a_run_leaves(tmp_path):
     }
     other = replace(predictor.model, card=replace(predictor.model.card, licence="other"))
     assert run_record(Predictor(other))["model"]["card_sha256"] != digest and len(digest) == 64
-    assert saved["backend"] == {"name": predictor.backend.name, "precision": predictor.backend.precision}
+    backend, check = predictor.backend, predictor.precision_check
+    compared = {} if check is None else {"precision_check": asdict(check)}
+    assert saved["backend"] == {"name": backend.name, "precision": backend.precision, **compared}
     assert saved["settings"]["mirror"] is True
     assert saved["input"] == str(scan)
     assert saved["volumes_mm3"] == segmentation.volumes_mm3()

@@ -207,6 +207,16 @@ def test_random_weights_are_labelled_in_float32(half_is_fastest, caplog):
     assert min(record["precision_check"]["dice"].values()) < 0.995
 
 
+def test_a_scan_without_a_structure_is_labelled_in_float32_with_a_warning(half_is_fastest):
+    model = tiny_model(num_classes=2)
+    for network in model.networks:
+        torch.nn.init.zeros_(network.head.weight)
+        network.head.bias.data = torch.tensor([1.0, 0.0])
+    predictor = Predictor(model, AUTO)
+    assert any("ran in float32. bfloat16 is faster, but" in sentence for sentence in predictor.predict(scan()).warnings)
+    assert predictor.precision_is_open
+
+
 def test_a_trained_model_is_judged_as_by_all_of_its_labels(half_is_fastest, caplog, shared_data):
     """On one window, and on the whole scan: the same answer for the bundled model."""
     caplog.set_level(logging.INFO, logger="stunet")

@@ -43,11 +43,7 @@ def run_record(predictor: "Predictor") -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "device": str(predictor.backend.device),
         },
-        "backend": {
-            "name": predictor.backend.name,
-            "precision": predictor.backend.precision,
-            **({} if (check := predictor.precision_check) is None else {"precision_check": asdict(check)}),
-        },
+        "backend": backend_record(predictor),
         "model": {
             "name": model.card.name,
             "source": model.source,
@@ -59,6 +55,13 @@ def run_record(predictor: "Predictor") -> dict[str, Any]:
         },
         "settings": asdict(predictor.config),
     }
+
+
+def backend_record(predictor: "Predictor") -> dict[str, Any]:
+    """What runs the network, in which precision, and how this was chosen. The first scans may change it."""
+    backend, check = predictor.backend, predictor.precision_check
+    compared = {} if check is None else {"precision_check": asdict(check)}
+    return {"name": backend.name, "precision": backend.precision, **compared}
 
 
 def installed_versions() -> dict[str, str]:

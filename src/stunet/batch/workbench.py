@@ -17,7 +17,7 @@ from stunet.batch.label_record import size_and_hash
 from stunet.batch.ledger import Ledger
 from stunet.batch.listing import ListedFile, ListedScan, files_of
 from stunet.batch.outputs import Outputs, write_outputs
-from stunet.batch.prediction_record import answer_key, peak_memory_bytes, run_record, scan_record
+from stunet.batch.prediction_record import answer_key, backend_record, peak_memory_bytes, run_record, scan_record
 from stunet.batch.settings import MODEL, BatchFolder, BatchSettings, model_digests
 from stunet.batch.time_limit import TimeLimit
 from stunet.errors import FileError, OutputError, Stopped, UserError
@@ -187,7 +187,7 @@ class Workbench:
     def _run(self) -> dict[str, Any]:
         """What is the same for all scans that this worker segments."""
         run = run_record(self._predictor)
-        kept = {part: run[part] for part in ("versions", "machine", "backend")}
+        kept = {part: run[part] for part in ("versions", "machine")}
         return {**kept, "model": self._digests, "answer": answer_key(run)}
 
     def _record(self, segmentation: "Segmentation", name: str, writing: float) -> dict[str, Any]:
@@ -195,7 +195,8 @@ class Workbench:
         stages = {**record["seconds"], "load": self._seconds.pop(name), "write": writing}
         seconds = {**stages, "total": sum(stages.values()) - stages["total"]}
         rounded = {stage: round(value, 3) for stage, value in seconds.items()}
-        return {**record, **self._run, "input": self._inputs.pop(name), "seconds": rounded}
+        backend = backend_record(self._predictor)
+        return {**record, **self._run, "backend": backend, "input": self._inputs.pop(name), "seconds": rounded}
 
 
 def _ended_by(error: Exception) -> DestinationError:

@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 SLICES_IN_MEMORY = 32
 """Labels of a long scan are written to disk each time this many slices are done."""
 
+NOT_COMPARED = "The network ran in {0}. {1} is faster, but no structure was found on which to compare the two."
+
 
 class Predictor:
     """Segments scans with one model, one after the other or from several threads.
@@ -169,6 +171,8 @@ class Predictor:
         if backend.precision != precision:
             text = f"Values exceeded the range of {precision}; the network then ran in {backend.precision}."
             warnings = (*warnings, text)
+        if backend is not self.backend:
+            warnings = (*warnings, NOT_COMPARED.format(backend.precision, self.backend.precision))
         for sentence in warnings[len(said) :]:
             logger.warning(f"{volume.source}: {sentence}")
         return Segmentation(labels, self.names, volume, timings, warnings, self.members, self._algorithm, found)
