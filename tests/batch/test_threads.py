@@ -19,7 +19,7 @@ from stunet.batch.threads import let_waiting_threads_sleep, usual_threads
 def test_threads_sleep_beside_openvino_unless_the_user_says_otherwise(
     monkeypatch, backend, is_installed, before, after
 ):
-    monkeypatch.setattr(threads, "find_spec", lambda name: object() if is_installed else None)
+    monkeypatch.setattr(threads, "has_openvino", lambda: is_installed)
     monkeypatch.setenv("OMP_WAIT_POLICY", before or "")
     if before is None:
         monkeypatch.delenv("OMP_WAIT_POLICY")

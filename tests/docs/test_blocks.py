@@ -61,6 +61,7 @@ def test_what_is_replaced_is_there(block):
 def test_what_a_block_needs_is_here(block):
     if not is_here(block.needs):
         pytest.skip(f"{block.name} is not run, for {block.needs} is not installed")
+    assert block in RUN
 
 
 def runs() -> Iterator[ParameterSet]:

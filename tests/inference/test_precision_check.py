@@ -11,9 +11,11 @@ import torch
 from scipy import ndimage
 
 from stunet.batch.prediction_record import run_record
+from stunet.errors import OutputError
 from stunet.evaluation.dice import dice_per_label
 from stunet.imaging.formats.registry import read_volume
 from stunet.imaging.volume import Volume
+from stunet.inference import precision_check
 from stunet.inference import predictor as predictor_module
 from stunet.inference.backends import precision as precision_module
 from stunet.inference.config import InferenceConfig
@@ -161,12 +163,25 @@ def test_without_a_choice_nothing_is_compared(precision, is_auto, home):
 def test_a_damaged_record_is_made_again(home):
     choice(Makes()).settled(balls(), NAMES)
     (record,) = home.rglob("*.json")
-    for damaged in ("", "[]", '{"dice": 3}'):
+    whole = json.loads(record.read_text())
+    changes = ({"dice": 3}, {"dice": {}}, {"dice": {"one": "1"}}, {"dice": {"one": 7}}, {"precision": "int4"})
+    for damaged in ("", "[]", '{"dice": 3}', *(json.dumps(whole | change) for change in changes)):
         record.write_text(damaged)
         again = choice(Makes())
         assert again.is_open
         again.settled(balls(), NAMES)
         assert json.loads(record.read_text())["dice"] == {"one": 1.0, "two": 1.0, "three": 1.0}
+
+
+def test_a_full_disk_only_costs_the_record(monkeypatch, caplog):
+    def fail(path, content):
+        raise OutputError(f"{path}: cannot be written (No space left on device).")
+
+    monkeypatch.setattr(precision_check, "write_json", fail)
+    decided = choice(Makes())
+    assert decided.settled(balls(), NAMES).precision == "bfloat16"
+    assert "No space left on device). The next start compares the precisions again." in caplog.text
+    assert choice(Makes()).is_open
 
 
 def test_without_memory_for_both_it_is_said(caplog):

@@ -1,7 +1,8 @@
 """The threads that torch computes with. This file does not use torch, which reads its variables when it is loaded."""
 
 import os
-from importlib.util import find_spec
+
+from stunet.inference.backends.names import has_openvino
 
 
 def usual_threads() -> int:
@@ -22,5 +23,5 @@ def let_waiting_threads_sleep(backend: str = "auto") -> None:
     Args:
         backend: the one that was requested.
     """
-    if backend != "torch" and find_spec("openvino") is not None:
+    if backend != "torch" and has_openvino():
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -17,10 +17,10 @@ from time import perf_counter
 import torch
 from torch.nn import functional
 
-from stunet.errors import UserError
+from stunet.errors import OutputError, UserError
 from stunet.files import cache_folder, read_json_object, write_json
 from stunet.inference.backends.base import Backend
-from stunet.inference.backends.names import Precision
+from stunet.inference.backends.names import PRECISIONS, Precision
 from stunet.inference.batching import is_lack_of_memory
 from stunet.inference.sliding import PlaneSource
 from stunet.inference.windows import padding_to
@@ -180,8 +180,8 @@ class PrecisionChoice:
             if not dice:
                 return exact
             self.check = PrecisionCheck(self.backend.precision, dice, windows, perf_counter() - start)
-            write_json(self._path, asdict(self.check))
             self._tell(self.check)
+            self._store(self.check)
             if not self.check.is_passed:
                 self.backend = exact
             return self.backend
@@ -195,6 +195,12 @@ class PrecisionChoice:
         else:
             sentence = "float32 is used for this model, because %s changes its labels: %s. Compared in %.1f s."
             logger.warning(sentence, check.precision, found, check.seconds)
+
+    def _store(self, check: PrecisionCheck) -> None:
+        try:
+            write_json(self._path, asdict(check))
+        except OutputError as error:
+            logger.warning("%s The next start compares the precisions again.", error)
 
 
 def _machine() -> tuple[str, ...]:
@@ -213,6 +219,8 @@ def _version(package: str) -> str:
 def _stored(path: Path) -> PrecisionCheck | None:
     """The comparison of an earlier run; None if there is none, or if its file is damaged."""
     try:
-        return PrecisionCheck(**read_json_object(path))
-    except (UserError, TypeError):
+        check = PrecisionCheck(**read_json_object(path))
+        is_whole = check.precision in PRECISIONS and all(0 <= dsc <= 1 for dsc in check.dice.values())
+        return check if is_whole and check.dice else None
+    except (UserError, TypeError, AttributeError):
         return None

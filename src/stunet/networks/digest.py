@@ -1,9 +1,21 @@
-"""A hash of networks: the same for the same weights, layers and circumstances."""
+"""Hashes of networks: the same for the same weights, layers and circumstances."""
 
-import hashlib
 from collections.abc import Sequence
+from hashlib import sha256
+
+import torch
 
 from stunet.networks.network import Network
+
+
+def weights_sha256(networks: Sequence[Network]) -> str:
+    """A SHA-256 of all weights, with their names: the same for the same numbers, whatever file they came from."""
+    digest = sha256()
+    for network in networks:
+        for name, tensor in network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def digest_of(networks: Sequence[Network], *details: object) -> str:
@@ -13,9 +25,4 @@ def digest_of(networks: Sequence[Network], *details: object) -> str:
         networks: their weights and layers count.
         details: what else counts; hashed as `repr` shows it.
     """
-    digest = hashlib.sha256(repr((networks[0].spec, *details)).encode())
-    for network in networks:
-        for key, tensor in network.state_dict().items():
-            digest.update(key.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy())
-    return digest.hexdigest()[:32]
+    return sha256(repr((networks[0].spec, weights_sha256(networks), *details)).encode()).hexdigest()[:32]

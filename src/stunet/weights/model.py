@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 
-import torch
-
 from stunet.errors import FileError, UnknownNameError, UserError
+from stunet.networks.digest import weights_sha256
 from stunet.networks.network import Network
 from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.catalogue import CATALOGUE
@@ -48,12 +46,7 @@ class Model:
     @property
     def weights_sha256(self) -> str:
         """A digest of all weights: the same for the same numbers, whatever file they came from."""
-        digest = sha256()
-        for network in self.networks:
-            for name, tensor in network.state_dict().items():
-                digest.update(name.encode())
-                digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return weights_sha256(self.networks)
 
 
 def load_model(source: str | Path, folds: Sequence[Fold] | None = None) -> Model:

@@ -1,7 +1,6 @@
 """The inference backends by name. A new one needs one more line here."""
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -9,9 +8,9 @@ import torch
 from stunet.errors import UserError
 from stunet.inference.backends.base import Backend
 from stunet.inference.backends.compiled_torch_backend import CompiledTorchBackend
+from stunet.inference.backends.names import Precision, has_openvino
 from stunet.inference.backends.onnx_backend import OnnxBackend
 from stunet.inference.backends.openvino_backend import OpenVinoBackend
-from stunet.inference.backends.precision import Precision
 from stunet.inference.backends.torch_backend import TorchBackend
 from stunet.networks.network import Network
 from stunet.networks.stunet import STUNet
@@ -59,5 +58,4 @@ def backend_maker(
 
 def fastest_backend(device: torch.device) -> str:
     """OpenVINO on a CPU if everything it needs is installed, otherwise torch."""
-    has_openvino = all(find_spec(package) is not None for package in ("openvino", "onnx"))
-    return "openvino" if device.type == "cpu" and has_openvino else "torch"
+    return "openvino" if device.type == "cpu" and has_openvino() else "torch"
