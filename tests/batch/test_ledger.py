@@ -1,3 +1,4 @@
+import inspect
 import json
 import tracemalloc
 
@@ -82,18 +83,19 @@ def test_what_was_read_is_not_read_again(tmp_path, monkeypatch):
 
 
 def test_a_worker_remembers_little_of_a_finished_scan(tmp_path):
-    """It runs for days. Each scan took 830 bytes when each event was kept by itself."""
+    """It runs for days. Each scan took more than 800 bytes when each event was kept by itself.
+
+    What the ledger itself allocates is counted, because other parts of Python grow tables of their own in steps.
+    """
     volumes = {str(label): 1.5 for label in range(100)}
     ledger, scans = Ledger(tmp_path), [f"scan{number}" for number in range(600)]
     tracemalloc.start()
     try:
-        for number, scan in enumerate(scans):
-            if number == 100:
-                before, _ = tracemalloc.get_traced_memory()
+        for scan in scans:
             ledger.append(scan, 0, "claimed", worker="w")
             ledger.append(scan, 1, "done", worker="w", volumes_mm3=volumes)
-        after, _ = tracemalloc.get_traced_memory()
+        own = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, inspect.getfile(Ledger))])
     finally:
         tracemalloc.stop()
-    assert ledger.state(scans[0]).state == "done"
-    assert (after - before) / 500 < 500
+    assert ledger.history(scans[0])[1] is ledger.history(scans[1])[1]
+    assert sum(trace.size for trace in own.traces) / len(scans) < 300
