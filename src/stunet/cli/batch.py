@@ -75,7 +75,7 @@ class Run(Segmenting, BatchWork, SourceAndDest):
 
         started = start_batch(self.source, self.output, self._settings(model), self.retry)
         for remark in started.remarks:
-            MESSAGES.print(f"stunet: {remark}", soft_wrap=True, markup=False)
+            MESSAGES.print(f"stunet: {remark}", soft_wrap=True)
         return started
 
     def _work_on_cluster(self, started: "Started", address: str) -> int:
@@ -205,7 +205,7 @@ class Verify(Options):
         )
         print_result(result, self.json, title, ("scan", "problem"), list(found.problems.items()))
         if found.redone:
-            MESSAGES.print(f"{found.redone} scans are in the queue again: stunet batch work {self.dest}", markup=False)
+            MESSAGES.print(f"{found.redone} scans are in the queue again: stunet batch work {self.dest}")
         return BAD_INPUT if found.problems else DONE
 
 

@@ -94,12 +94,12 @@ class _Progress:
         if end.error is not None:
             say(end.error)
         elif not MESSAGES.is_terminal:
-            MESSAGES.print(f"{self._done}/{self._total} {end.scan}: {end.seconds:.1f} s", markup=False, soft_wrap=True)
+            MESSAGES.print(f"{self._done}/{self._total} {end.scan}: {end.seconds:.1f} s", soft_wrap=True)
 
 
 def say(sentence: str) -> None:
     """Print a sentence on workers or scans."""
-    MESSAGES.print(f"stunet: {sentence}", markup=False, soft_wrap=True)
+    MESSAGES.print(f"stunet: {sentence}", soft_wrap=True)
 
 
 def say_stopped(stop: Stopped) -> int:
@@ -122,7 +122,7 @@ def show_status(folder: object, status: "BatchStatus", console: Console = RESULT
     rows += _pace_rows(status)
     print_table(f"{folder}: {status.scans} scans", ("", "value"), rows, console)
     for sentence in list(status.errors.values())[:SHOWN_ERRORS]:
-        console.print(sentence, markup=False, soft_wrap=True)
+        console.print(sentence, soft_wrap=True)
     if len(status.errors) > SHOWN_ERRORS:
         console.print(f"{len(status.errors) - SHOWN_ERRORS} more failed; --json and --table list them.")
 

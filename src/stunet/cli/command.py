@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 import tyro
-from rich.console import Console
 
 from stunet.cli.output import MESSAGES, RESULTS, Switch
 from stunet.errors import UserError
@@ -47,35 +46,39 @@ def carry_out(command: Command) -> int:
     """Run a parsed command, and turn its errors into a message and an exit code."""
     options = _options_of(command)
     _speak(options)
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         _compute_with(options.threads)
         return command.run()
     except UserError as error:
         if options.verbose:
             traceback.print_exc()
-        errors.print(f"stunet: {error}", markup=False)
+        _say(f"stunet: {error}")
         return BAD_INPUT
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
-            return _internal_error(errors)
-        errors.print(f"stunet: {str(error.filename)[:60]}...: this path is longer than the system allows", markup=False)
+            return _internal_error()
+        _say(f"stunet: {str(error.filename)[:60]}...: this path is longer than the system allows")
         return BAD_INPUT
     except KeyboardInterrupt:
-        errors.print("stunet: interrupted")
+        _say("stunet: interrupted")
         return INTERRUPTED
     except Exception as error:
         if lacks_memory(error):
-            errors.print("stunet: not enough memory")
+            _say("stunet: not enough memory")
             return FAILED
-        return _internal_error(errors)  # everything else is a bug
+        return _internal_error()  # everything else is a bug
 
 
-def _internal_error(errors: Console) -> int:
+def _internal_error() -> int:
     """Print the full traceback, and ask the user to report it."""
     traceback.print_exc()
-    errors.print("stunet: internal error. Please report the traceback above.")
+    _say("stunet: internal error. Please report the traceback above.")
     return FAILED
+
+
+def _say(sentence: str) -> None:
+    """Print a sentence on stderr. Not by rich, which loads parts of itself on use: memory may have run out."""
+    sys.stderr.write(f"{sentence}\n")
 
 
 def _options_of(command: Command) -> Options:

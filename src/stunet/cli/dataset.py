@@ -57,10 +57,10 @@ class Convert(Options):
         with progress_bar("converting") as on_case:
             conversion = convert(source, settings, on_case)
         for sentence in conversion.differences:
-            MESSAGES.print(f"stunet: {sentence}", soft_wrap=True, markup=False)
+            MESSAGES.print(f"stunet: {sentence}", soft_wrap=True)
         for case in conversion.cases:
             if case.error is not None and case.outcome != "empty":
-                MESSAGES.print(f"stunet: {case.error}", soft_wrap=True, markup=False)
+                MESSAGES.print(f"stunet: {case.error}", soft_wrap=True)
         summary = {**conversion.to_dict(), "next": f"stunet prepare -d {self.id}"}
         print_result(summary, self.json, "Converted", ("", "value"), _conversion_rows(summary))
         return 2 if conversion.failed else 0
@@ -83,7 +83,7 @@ class Check(Options):
         with progress_bar("checking") as on_case:
             report = check_dataset(_raw_folder(self.dataset), on_case)
         for problem in () if self.json else report.problems:
-            MESSAGES.print(f"stunet: {problem}", soft_wrap=True, markup=False)
+            MESSAGES.print(f"stunet: {problem}", soft_wrap=True)
         verdict = f"{len(report.problems)} problems" if report.problems else "nothing is wrong"
         title = f"{report.dataset}, {report.cases} cases: {verdict}"
         rows = [(name, str(cases)) for name, cases in report.label_cases.items()]

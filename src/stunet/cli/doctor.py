@@ -52,7 +52,7 @@ class Doctor(Options):
         """Print versions, devices and folders, or the lines for nnU-Net; or test. 1 if labels differ."""
         if self.nnunet:
             for name, folder in _nnunet_variables().items():
-                RESULTS.print(f"export {name}={shlex.quote(str(folder))}", soft_wrap=True, markup=False)
+                RESULTS.print(f"export {name}={shlex.quote(str(folder))}", soft_wrap=True)
             return DONE
         if self.self_test:
             return _self_test(self.json)

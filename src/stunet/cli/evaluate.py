@@ -79,7 +79,7 @@ class Evaluate(Options):
         for table in tables(result):
             print_table(table.title, table.columns, table.rows)
         for remark in result.mapped.remarks if result.mapped else ():
-            MESSAGES.print(remark, soft_wrap=True, markup=False)
+            MESSAGES.print(remark, soft_wrap=True)
         return 0
 
     def _check(self) -> None:
@@ -165,7 +165,7 @@ class Evaluate(Options):
             for done, worst in enumerate(result.worst):
                 update(done, len(result.worst))
                 draw_worst_case(worst, pairs[worst.case], result.report, folder, self.images)
-        MESSAGES.print(f"{len(result.worst)} pictures in {folder}", markup=False, soft_wrap=True)
+        MESSAGES.print(f"{len(result.worst)} pictures in {folder}", soft_wrap=True)
 
     def _mapping(self) -> "DatasetMapping | None":
         from stunet.labels.mapping import load_mapping

@@ -105,7 +105,7 @@ class Run(Options):
 
         def announce(key: str, done: int, total: int) -> None:
             """Print which run starts."""
-            MESSAGES.print(f"stunet: run {done + 1} of {total}: {key}", markup=False)
+            MESSAGES.print(f"stunet: run {done + 1} of {total}: {key}")
 
         experiment = find_experiment(self.name)
         workplace = self._workplace(experiment)
@@ -113,7 +113,7 @@ class Run(Options):
             with stdout_to_stderr():
                 results = run_experiment(experiment, self.profile, workplace, self.only, announce)
         except Stopped as stop:
-            MESSAGES.print(f"stunet: {stop}", soft_wrap=True, markup=False)
+            MESSAGES.print(f"stunet: {stop}", soft_wrap=True)
             return stop.exit_code
         path = workplace.folder / RESULTS_NAME
         written = [path, *write_tables(path, workplace.folder)]
@@ -196,14 +196,16 @@ def print_results(results: "Results") -> None:
     from stunet.experiments.result_tables import table_of
 
     table = table_of(results)
-    wide = Console(width=max(RESULTS.width, TABLE_WIDTH), highlight=False)  # so that no word is cut
+    wide = Console(
+        width=max(RESULTS.width, TABLE_WIDTH), highlight=False, markup=False, emoji=False
+    )  # so that no word is cut
     print_table(table.title, table.columns, table.rows, wide)
     for remark in table.notes:
-        MESSAGES.print(remark, soft_wrap=True, markup=False)
+        MESSAGES.print(remark, soft_wrap=True)
 
 
 def _name_files(paths: Sequence[Path]) -> None:
-    MESSAGES.print(f"In {paths[0].parent}: {', '.join(path.name for path in paths)}", soft_wrap=True, markup=False)
+    MESSAGES.print(f"In {paths[0].parent}: {', '.join(path.name for path in paths)}", soft_wrap=True)
 
 
 def _parsed_data(text: str) -> tuple[str, Path]:

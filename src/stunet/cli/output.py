@@ -19,8 +19,11 @@ from stunet.files import as_json
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """An option without a value that turns something on. It has no --no-... form."""
 
-RESULTS = Console(highlight=False)
-MESSAGES = Console(stderr=True, highlight=False)
+RESULTS = Console(highlight=False, markup=False, emoji=False)
+"""Prints text as it is: in the name of a file or a structure, [x] is no style and :dog: is no picture of a dog."""
+
+MESSAGES = Console(stderr=True, highlight=False, markup=False, emoji=False)
+"""The same on stderr."""
 
 
 def print_json(result: Any) -> None:
@@ -31,7 +34,7 @@ def print_json(result: Any) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console = RESULTS) -> None:
     """Print a table on stdout or another console. Columns of numbers are right-aligned."""
-    console.print(title, style="bold", soft_wrap=True, markup=False)
+    console.print(title, style="bold", soft_wrap=True)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         are_numbers = all(row[number][:1].isdigit() for row in rows)
@@ -70,7 +73,7 @@ def progress_bar(description: str) -> Iterator[Callable[..., None]]:
         A function to call with the amount done, the total and, if it changes, a new description.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         MofNCompleteColumn(),

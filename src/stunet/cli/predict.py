@@ -104,7 +104,7 @@ class Predict(Segmenting, ScansAndLabels):
                 return request.predict(segmenter, progress.within_scan, progress.after_scan)
             except KeyboardInterrupt:
                 if request.is_folder:
-                    MESSAGES.print(f"{progress.done} scans are done and kept. Continue with --resume.", markup=False)
+                    MESSAGES.print(f"{progress.done} scans are done and kept. Continue with --resume.")
                 raise
 
     def _segmenter(self) -> "Segmenter":
@@ -146,7 +146,7 @@ class Predict(Segmenting, ScansAndLabels):
             f"{backend.precision} if the first scan allows it" if predictor.precision_is_open else backend.precision
         )
         chosen = f"stunet: {self.model} by {how}, {precision}, on {backend.device}"
-        MESSAGES.print(chosen, soft_wrap=True, markup=False)
+        MESSAGES.print(chosen, soft_wrap=True)
         return predictor
 
     def _show(self, summary: "PredictionSummary", stored: list[dict[str, str]]) -> None:
@@ -157,7 +157,7 @@ class Predict(Segmenting, ScansAndLabels):
             done = sum("error" not in case for case in report["cases"])
             earlier = f", {done - summary.made} of them before" if done > summary.made else ""
             said = f"{done} of {len(report['cases'])} scans segmented into {self.output}{earlier}."
-            MESSAGES.print(said, markup=False, soft_wrap=True)
+            MESSAGES.print(said, soft_wrap=True)
         else:
             found = [(name, f"{mm3:,.0f}") for name, mm3 in report["volumes_mm3"].items() if mm3 > 0]
             print_table(f"{self.output} ({report['seconds']['total']:.1f} s)", ("structure", "mm³"), found)
@@ -166,7 +166,7 @@ class Predict(Segmenting, ScansAndLabels):
 def _retrieving(done: int, total: int) -> None:
     """Say now and then how far the retrieval is."""
     if done == total or done % RETRIEVED_A_LINE == 0:
-        MESSAGES.print(f"{done} of {total} files retrieved", markup=False)
+        MESSAGES.print(f"{done} of {total} files retrieved")
 
 
 def _kind_of(scan: "Path | Series | None") -> str | None:
@@ -195,7 +195,7 @@ class _ScanProgress:
         self.done, self._total = self.done + 1, total
         self._update(self.done, self._total)
         if result.error is not None:
-            MESSAGES.print(f"stunet: {result.error}", soft_wrap=True, markup=False)
+            MESSAGES.print(f"stunet: {result.error}", soft_wrap=True)
         elif total > 1 and not MESSAGES.is_terminal:
             took = "kept" if result.segmentation is None else f"{result.segmentation.timings.total:.1f} s"
-            MESSAGES.print(f"{self.done}/{total} {result.case.name}: {took}", soft_wrap=True, markup=False)
+            MESSAGES.print(f"{self.done}/{total} {result.case.name}: {took}", soft_wrap=True)

@@ -44,7 +44,7 @@ class SeriesCommand(Options):
         if self.json:
             print_json({"path": str(address), "series": [asdict(one) for one in found]})
         else:
-            RESULTS.print(remote_table(found), soft_wrap=True, markup=False)
+            RESULTS.print(remote_table(found), soft_wrap=True)
         return DONE
 
     def _of_files(self) -> int:
@@ -59,12 +59,12 @@ class SeriesCommand(Options):
         if self.json:
             print_json(_as_json(found, taken))
             return DONE
-        RESULTS.print(table_text(found.series), soft_wrap=True, markup=False)
+        RESULTS.print(table_text(found.series), soft_wrap=True)
         for kind, count in found.passed.items():
-            MESSAGES.print(f"Skipped: {count} x {kind}.", markup=False)
+            MESSAGES.print(f"Skipped: {count} x {kind}.")
         for modality, number in taken.items():
             what = "choose one with --series" if number is None else f"series {number} is taken"
-            MESSAGES.print(f"stunet predict, with a model for {modality}: {what}.", markup=False)
+            MESSAGES.print(f"stunet predict, with a model for {modality}: {what}.")
         return DONE
 
 

@@ -69,7 +69,6 @@ class Serve(Options):
                 "stunet: without TLS, scans and tokens can be read on the network. Give --tls-certificate and "
                 "--tls-key, or put a proxy with TLS before the server.",
                 soft_wrap=True,
-                markup=False,
             )
         run_server(settings, self._say_where)
         return DONE
@@ -106,7 +105,7 @@ class Serve(Options):
             print_json({"url": url})
             sys.stdout.flush()
         where = f"stunet serves {url} - end it with Ctrl-C. Not a medical device."
-        MESSAGES.print(where, soft_wrap=True, markup=False)
+        MESSAGES.print(where, soft_wrap=True)
 
 
 def _tokens_text(file: Path | None) -> str:

@@ -139,7 +139,7 @@ class Train(Options):
             with stdout_to_stderr(), training_progress() as on_step:
                 result = train(settings, on_step, print_transfer, self._print_recipe)
         except TrainingStopped as stop:
-            MESSAGES.print(f"stunet: {stop}", markup=False, soft_wrap=True)
+            MESSAGES.print(f"stunet: {stop}", soft_wrap=True)
             return stop.exit_code
         absent = [label for label, dsc in result.dsc_per_label.items() if dsc is None]
         if absent:
@@ -163,9 +163,9 @@ class Train(Options):
         """Print the recipe, once it is certain that the training can start."""
         from stunet.training.recipes import recipe_for
 
-        MESSAGES.print("Recipe", *recipe_for(self.settings).lines(), sep="\n  ", markup=False)
+        MESSAGES.print("Recipe", *recipe_for(self.settings).lines(), sep="\n  ")
         if (model := self.settings.start.model) is not None and self.settings.task.resume:
-            MESSAGES.print(f"The run continues from its own checkpoint; {model} was read at its start.", markup=False)
+            MESSAGES.print(f"The run continues from its own checkpoint; {model} was read at its start.")
 
 
 class FoldOfSeveral(Train):
