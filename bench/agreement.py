@@ -25,9 +25,9 @@ import torch
 
 from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.training.environment import TRAINER_FOLDER
-from stunet.weights.catalogue import get_model
 from stunet.weights.model_card import stunet_on
 from stunet.weights.model_file import ModelCard, StateDict, read_model, separated
+from stunet.weights.model_store import get_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESAMPLING = "resample_data_or_seg_to_shape"

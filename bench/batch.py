@@ -1,7 +1,10 @@
 """Segment a folder of scans in one call, one call per scan, and by `stunet batch`; kill a call and resume it.
 
-python bench/batch.py [--cases 30] [--data ../shared/data]
-python bench/batch.py --cases 4 --scan ct.nii.gz --model ct.safetensors
+The seconds for a further scan are those of an archive, where the start no longer counts: from a folder of `--cases`
+scans and one of `--more` times as many.
+
+python bench/batch.py [--cases 30] [--more 8] [--data ../shared/data]
+python bench/batch.py --cases 2 --more 4 --scan ct.nii.gz --model ct.safetensors
 """
 
 import argparse
@@ -13,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -21,79 +25,92 @@ CORRUPT = "broken"
 
 
 def main() -> None:
-    """Run everything and print the table."""
+    """Run everything and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=30)
+    parser.add_argument("--more", type=int, default=8, help="times as many scans, to measure what a further scan takes")
     shared = Path(os.environ.get("STUNET_SHARED", REPOSITORY.parent / "shared"))
     parser.add_argument("--data", type=Path, default=shared / "data")
     parser.add_argument("--scan", type=Path, help="take copies of this scan instead of hippocampi")
     parser.add_argument("--model", default="hippocampus")
     options = parser.parse_args()
     hippocampi = sorted((options.data / "Dataset004_Hippocampus" / "imagesTr").glob("*.nii.gz"))
+    sources = [options.scan] if options.scan else hippocampi
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        for name in ("scans", "single", "disturbed"):
-            (work / name).mkdir()
-        sources = [options.scan] * options.cases if options.scan else hippocampi[: options.cases]
-        names = [f"copy_{number}.nii.gz" if options.scan else source.name for number, source in enumerate(sources)]
-        images = [Path(shutil.copy(source, work / "scans" / name)) for source, name in zip(sources, names, strict=True)]
-        seconds_of(options.model, "-i", images[0], "-o", work / "warm.nii.gz")
-        folder = seconds_of(options.model, "-i", work / "scans", "-o", work / "folder")
+        few, many = (copies(sources, n, work / f"scans{n}") for n in (options.cases, options.cases * options.more))
+        seconds_of(predict(options.model, few[0], work / "warm.nii.gz"))
+        (work / "single").mkdir()
         single = sum(
-            seconds_of(options.model, "-i", image, "-o", work / "single" / f"{case_of(image)}.nii.gz")
-            for image in images
+            seconds_of(predict(options.model, image, work / "single" / f"{case_of(image)}.nii.gz")) for image in few
         )
-        print(f"{len(images)} scans, model {Path(options.model).name}, {os.cpu_count()} processors\n")
-        print("| calls | seconds | a scan | times faster |")
+        print(f"Model {Path(options.model).name}, {os.cpu_count()} processors\n")
+        print(f"| calls | {len(few)} scans: seconds | {len(many)} scans: seconds | seconds for a further scan |")
         print("|---|---|---|---|")
-        print(f"| {len(images)} single | {single:.1f} | {single / len(images):.2f} | 1.0 |")
-        print(f"| 1 for the folder | {folder:.1f} | {folder / len(images):.2f} | {single / folder:.1f} |")
-        for workers in (1, 2):
-            batch = seconds_of_batch(options.model, work / "scans", work / f"batch{workers}", workers)
-            what = f"batch --workers {workers}"
-            print(f"| {what} | {batch:.1f} | {batch / len(images):.2f} | {single / batch:.1f} |")
-        print(f"\n{equal_files(work / 'folder', work / 'single')} of {len(images)} label files are equal to the byte")
-        for workers in (1, 2):
-            equal = equal_files(work / f"batch{workers}", work / "folder")
-            print(f"batch --workers {workers}: {equal} of {len(images)} are equal to those of predict")
-        print(disturbed(options.model, work, images))
+        print(f"| one for each scan | {single:.1f} | | {single / len(few):.2f} |")
+        for name, command in (
+            ("predict of the folder", predict),
+            ("batch --workers 1", partial(batch, workers=1)),
+            ("batch --workers 2", partial(batch, workers=2)),
+        ):
+            seconds = [
+                seconds_of(command(options.model, images[0].parent, work / name / images[0].parent.name))
+                for images in (few, many)
+            ]
+            further = (seconds[1] - seconds[0]) / (len(many) - len(few))
+            print(f"| {name} | {seconds[0]:.1f} | {seconds[1]:.1f} | {further:.2f} |")
+        print()
+        folder = work / "predict of the folder" / few[0].parent.name
+        for other in ("single", *(f"batch --workers {workers}/{folder.name}" for workers in (1, 2))):
+            print(f"{other}: {equal_files(folder, work / other)} of {len(few)} label files have the bytes of predict's")
+        print(disturbed(options.model, few, work / "disturbed", folder))
 
 
-def seconds_of(model: str, *arguments: str | Path) -> float:
-    """Run `stunet predict` once and return its seconds."""
+def copies(sources: list[Path], number: int, folder: Path) -> list[Path]:
+    """So many scans in a new folder: the sources, again and again."""
+    folder.mkdir()
+    return [
+        Path(shutil.copy(sources[index % len(sources)], folder / f"scan_{index:05}.nii.gz")) for index in range(number)
+    ]
+
+
+def predict(model: str, source: Path, output: Path) -> list[str]:
+    """The command that segments a scan or a folder."""
+    return [STUNET, "predict", "-m", model, "-i", str(source), "-o", str(output)]
+
+
+def batch(model: str, source: Path, output: Path, workers: int) -> list[str]:
+    """The command that segments a folder as a batch."""
+    return [STUNET, "batch", str(source), "-o", str(output), "-m", model, "--workers", str(workers)]
+
+
+def seconds_of(command: list[str]) -> float:
+    """Run a command and return its seconds."""
     start = time.perf_counter()
-    subprocess.run([STUNET, "predict", "-m", model, *map(str, arguments)], check=True, capture_output=True)
-    return time.perf_counter() - start
-
-
-def seconds_of_batch(model: str, scans: Path, destination: Path, workers: int) -> float:
-    """Seconds of one `stunet batch`."""
-    start = time.perf_counter()
-    command = [STUNET, "batch", str(scans), "-o", str(destination), "-m", model, "--workers", str(workers)]
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - start
 
 
-def disturbed(model: str, work: Path, images: list[Path]) -> str:
+def disturbed(model: str, images: list[Path], output: Path, undisturbed: Path) -> str:
     """Kill a call half way and resume it with a truncated scan among the scans. Returns the outcome as a sentence."""
     middle = images[len(images) // 2]
     content = middle.read_bytes()
-    (work / "scans" / f"{case_of(middle)}_{CORRUPT}_0000.nii.gz").write_bytes(content[: len(content) // 2])
-    command = [STUNET, "predict", "-m", model, "-i", str(work / "scans"), "-o", str(work / "disturbed")]
+    middle.with_name(f"{case_of(middle)}_{CORRUPT}.nii.gz").write_bytes(content[: len(content) // 2])
+    command = predict(model, middle.parent, output)
+    output.mkdir()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-        while len(list((work / "disturbed").glob("*.nii.gz"))) < len(images) // 3 and child.poll() is None:
+        while len(list(output.glob("*.nii.gz"))) < len(images) // 3 and child.poll() is None:
             time.sleep(0.005)
         child.send_signal(signal.SIGKILL)
-    written = len(list((work / "disturbed").glob("*.nii.gz")))
+    written = len(list(output.glob("*.nii.gz")))
     resumed = subprocess.run([*command, "--resume", "--json"], capture_output=True, text=True, check=False)
     cases = json.loads(resumed.stdout)["cases"]
     failed = [case["case"] for case in cases if "error" in case]
     left_alone = sum("resumed" in case for case in cases)
-    equal = equal_files(work / "disturbed", work / "folder")
     return (
         f"killed (SIGKILL) after {written} scans, resumed with a corrupt scan: {left_alone} were left as they were, "
-        f"{len(failed)} failed ({', '.join(failed)}), exit code {resumed.returncode}; {equal} of {len(images)} label "
-        "files are equal to the byte to those of the undisturbed call"
+        f"{len(failed)} failed ({', '.join(failed)}), exit code {resumed.returncode}; "
+        f"{equal_files(undisturbed, output)} of {len(images)} label files have the bytes of the undisturbed call"
     )
 
 
@@ -103,8 +120,8 @@ def equal_files(folder: Path, other: Path) -> int:
 
 
 def case_of(image: Path) -> str:
-    """The image's name without channel and suffix."""
-    return image.name.removesuffix(".nii.gz").removesuffix("_0000")
+    """The image's name without suffix."""
+    return image.name.removesuffix(".nii.gz")
 
 
 if __name__ == "__main__":

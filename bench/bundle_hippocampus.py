@@ -23,8 +23,8 @@ import torch
 import stunet
 from stunet.cli.output import print_table
 from stunet.evaluation.report import EvaluationReport, evaluate
+from stunet.imaging.affine import orientation
 from stunet.imaging.formats.registry import read_volume
-from stunet.imaging.volume import orientation
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.import_model import import_model

@@ -31,11 +31,12 @@ import pydicom
 from scipy import ndimage
 
 from stunet.errors import UserError
+from stunet.imaging.affine import farthest_corner
 from stunet.imaging.formats.dicom.find import Source, sources_in
 from stunet.imaging.formats.dicom.found import find_series
 from stunet.imaging.formats.dicom.headers import Passed, Unreadable, read_content
 from stunet.imaging.formats.dicom.series import Series
-from stunet.imaging.volume import Volume, farthest_corner
+from stunet.imaging.volume import Volume
 
 SECONDS = 1800
 """Of one folder."""

@@ -30,7 +30,7 @@ from stunet.imaging.volume import Volume
 from stunet.inference.backends.base import Backend
 from stunet.inference.backends.maps import WindowMaps, head_of
 from stunet.inference.backends.openvino_backend import OpenVinoBackend, openvino_core
-from stunet.inference.onnx_graph import build_graph, instance_norm_in_one_node
+from stunet.inference.onnx_translation import build_graph, instance_norm_in_one_node
 from stunet.inference.predictor import InferenceConfig, Predictor
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet

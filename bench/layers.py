@@ -52,7 +52,7 @@ KINDS = {
 """OpenVINO's layer type -> kind of layer. Convolutions are named by their kernel."""
 
 NORM_STEPS = ("Div_", "Sub_")
-"""Operations that only the step-by-step norm of float32 has (`onnx_graph._instance_norm`)."""
+"""Operations that only the step-by-step norm of float32 has (`onnx_translation._instance_norm`)."""
 
 
 @dataclass(frozen=True)

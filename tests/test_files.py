@@ -1,3 +1,4 @@
+import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 from stunet.errors import UserError
 from stunet.files import (
     append_json_line,
+    file_sha256,
     home_folder,
     made_folder,
     read_json_lines,
@@ -137,3 +139,9 @@ def test_a_disk_that_takes_an_empty_file_and_no_more_is_full(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     require_writable(tmp_path)
+
+
+def test_the_hash_of_a_file_is_that_of_its_content(tmp_path):
+    content = b"labels" * 500_000  # more than one block
+    (tmp_path / "file").write_bytes(content)
+    assert file_sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()

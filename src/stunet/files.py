@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 LONGEST_NAME = 255
 """The most bytes that common file systems allow in a file name."""
 
+HASH_BLOCK_BYTES = 2**20
+
 TRIAL_BYTES = 64 * 1024
 """Written to test a folder, since an empty file often fits on a full disk."""
 
@@ -180,6 +182,15 @@ def existing_file(path: str | Path) -> Path:
     if path.stat().st_size == 0:
         raise FileError(f"{path} is empty (0 bytes); copy or download it again.")
     return path
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(HASH_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:

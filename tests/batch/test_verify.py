@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from stunet.batch.durable import file_sha256
 from stunet.batch.ledger import Ledger
 from stunet.batch.verify import verify_batch
+from stunet.files import file_sha256
 from tests.batch.batches import INFERENCE, listed_batch
 
 ANSWER = {key: INFERENCE[key] for key in ("step", "mirror", "whole_scan", "skip_air", "least_spacing")} | {

@@ -5,7 +5,6 @@ from threading import Event
 
 import pytest
 
-from stunet.batch import durable
 from stunet.batch import workbench as workbench_module
 from stunet.batch.label_record import record_of
 from stunet.batch.outputs import Outputs
@@ -16,6 +15,7 @@ from stunet.batch.start import start_batch
 from stunet.batch.status import BatchReader
 from stunet.batch.worker import work
 from stunet.errors import OutputError, UserError
+from stunet.files import file_sha256
 from stunet.inference.predictor import Predictor
 from stunet.weights.model import load_model
 from stunet.weights.model_file import save_model
@@ -56,10 +56,10 @@ def test_a_record_says_what_was_read_written_and_by_what(tmp_path, model, scans)
     done = BatchReader(batch).records()[0].state.last
     assert done["input"] == {
         "bytes": (scans / "a.nii.gz").stat().st_size,
-        "sha256": durable.file_sha256(scans / "a.nii.gz"),
+        "sha256": file_sha256(scans / "a.nii.gz"),
     }
     path = tmp_path / "out" / "a.nii.gz"
-    described = {"bytes": path.stat().st_size, "sha256": durable.file_sha256(path)}
+    described = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
     assert done["outputs"] == {"a.nii.gz": described}
     assert set(done["seconds"]) == {"load", "preprocess", "network", "labelling", "write", "total"}
     parts = [value for stage, value in done["seconds"].items() if stage != "total"]

@@ -7,8 +7,8 @@ from PIL import Image
 from stunet.cli.demo import SCANS, Demo, reference_file, scan_file, scan_name
 from stunet.cli.main import parse
 from stunet.errors import UserError
+from stunet.imaging.affine import orientation
 from stunet.imaging.formats.registry import read_labels, read_volume
-from stunet.imaging.volume import orientation
 from stunet.weights.model import load_model
 
 

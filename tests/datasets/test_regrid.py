@@ -3,7 +3,8 @@ import pytest
 from scipy import ndimage
 
 from stunet.datasets.regrid import at_spacing, has_spacing
-from stunet.imaging.volume import Volume, voxel_to_world
+from stunet.imaging.affine import voxel_to_world
+from stunet.imaging.volume import Volume
 from tests.phantoms import rotated_affine, smooth_scan
 
 SPACING_XYZ = (0.8, 0.9, 2.5)

@@ -13,6 +13,7 @@ import SimpleITK
 import torch
 
 from stunet.errors import UserError
+from stunet.imaging.affine import orientation
 from stunet.imaging.formats.registry import (
     READERS,
     WRITERS,
@@ -23,7 +24,7 @@ from stunet.imaging.formats.registry import (
     write_labels,
 )
 from stunet.imaging.preprocess import preprocess
-from stunet.imaging.volume import Volume, orientation, reorient
+from stunet.imaging.volume import Volume, reorient
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 from tests.conftest import REPOSITORY
 from tests.imaging.test_nifti import itk_affine

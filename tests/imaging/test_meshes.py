@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("skimage", reason="the extra serve is not installed")
 
 from stunet.errors import UserError
+from stunet.imaging.affine import voxel_to_world
 from stunet.imaging.formats.mesh_files import write_glb, write_stl
 from stunet.imaging.meshes import signed_volume, surface_mesh
-from stunet.imaging.volume import voxel_to_world
 
 AFFINES = {
     "RAS": np.array([[2.0, 0, 0, -10], [0, 3, 0, 5], [0, 0, 4, 100], [0, 0, 0, 1]]),

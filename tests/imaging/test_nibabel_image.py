@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from stunet.errors import UserError
+from stunet.imaging.affine import voxel_to_world
 from stunet.imaging.formats.nibabel_image import labels_as_nibabel
 from stunet.imaging.formats.registry import read_volume, write_labels
-from stunet.imaging.volume import Volume, voxel_to_world
+from stunet.imaging.volume import Volume
 from tests.phantoms import rotated_affine, smooth_scan
 
 SIGNS = list(itertools.product((1, -1), repeat=3))

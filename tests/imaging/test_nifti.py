@@ -13,6 +13,7 @@ import pytest
 import SimpleITK
 
 from stunet.errors import UserError
+from stunet.imaging.affine import orientation
 from stunet.imaging.formats.nifti import (
     READ_BYTES,
     read_nifti,
@@ -20,7 +21,7 @@ from stunet.imaging.formats.nifti import (
     write_nifti_image,
     write_nifti_labels,
 )
-from stunet.imaging.volume import Volume, orientation
+from stunet.imaging.volume import Volume
 from tests.phantoms import rotated_affine, smooth_scan
 
 GEOMETRY_BYTES = {"pixdim": (76, 108), "xyzt_units": (123, 124), "qform, sform": (252, 328)}

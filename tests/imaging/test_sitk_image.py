@@ -8,9 +8,10 @@ import SimpleITK
 from scipy.spatial.transform import Rotation
 
 from stunet.errors import UserError
+from stunet.imaging.affine import voxel_to_world
 from stunet.imaging.formats.registry import read_volume
 from stunet.imaging.formats.sitk_image import labels_as_sitk
-from stunet.imaging.volume import Volume, voxel_to_world
+from stunet.imaging.volume import Volume
 from tests.phantoms import smooth_scan
 
 

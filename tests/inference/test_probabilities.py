@@ -10,8 +10,9 @@ import torch
 from scipy import special
 
 from stunet.errors import UserError
+from stunet.imaging.affine import AxisMoves
 from stunet.imaging.preprocess import GridRecord
-from stunet.imaging.volume import AxisMoves, Volume
+from stunet.imaging.volume import Volume
 from stunet.inference import head as head_module
 from stunet.inference import probabilities as probabilities_module
 from stunet.inference.head import LinearHead

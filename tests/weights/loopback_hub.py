@@ -6,9 +6,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+from stunet.weights.catalogue import CatalogueEntry
+
+REPOSITORY = "someone/STU-Net"
+FILE = "small_ep4k.model"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def entry(approximate_bytes: int) -> CatalogueEntry:
+    """The catalogue's entry of a `small` in this repository."""
+    return CatalogueEntry("small", "small", "CT", "", "Apache-2.0", REPOSITORY, FILE, approximate_bytes)
+
+
+def files_in(folder: Path) -> list[str]:
+    """Names of the files in a folder, without locks."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
 @dataclass

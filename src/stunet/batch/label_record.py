@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stunet.batch.durable import file_sha256, files_below
+from stunet.batch.durable import files_below
 from stunet.batch.ledger import Ledger
 from stunet.batch.listing import ScanLists
 from stunet.batch.prediction_record import record_beside
 from stunet.batch.settings import MODEL, BatchFolder
 from stunet.errors import OutputError
-from stunet.files import read_json_object
+from stunet.files import file_sha256, read_json_object
 from stunet.imaging.formats.registry import without_suffix
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from stunet.batch.claims import Claims
 from stunet.batch.copies import Copies
-from stunet.batch.durable import file_sha256, files_below
+from stunet.batch.durable import files_below
 from stunet.batch.ends import Ends, ScanEnd
 from stunet.batch.find_scans import Case, OneFile
 from stunet.batch.label_record import size_and_hash
@@ -21,6 +21,7 @@ from stunet.batch.prediction_record import answer_key, backend_record, peak_memo
 from stunet.batch.settings import MODEL, BatchFolder, BatchSettings, model_digests
 from stunet.batch.time_limit import TimeLimit
 from stunet.errors import FileError, OutputError, Stopped, UserError
+from stunet.files import file_sha256
 from stunet.imaging.scan import as_volume
 from stunet.imaging.volume import Volume
 

@@ -58,10 +58,9 @@ class Models(Options):
         return 0
 
     def _run_costs(self) -> int:
-        from stunet.weights.catalogue import CATALOGUE, stored_models
+        from stunet.weights.catalogue import CATALOGUE
 
         sizes = [self._cost(name) for name in self._networks()]
-        stored = {model.entry.name for model in stored_models()}
         catalogue = [
             {
                 "name": entry.name,
@@ -69,7 +68,7 @@ class Models(Options):
                 "task": entry.task,
                 "licence": entry.licence,
                 "source": entry.repository or "comes with stunet",
-                "here": entry.name in stored,
+                "here": entry.is_here,
             }
             for entry in CATALOGUE.values()
         ]

@@ -25,7 +25,7 @@ class Get(Options):
 
     def run(self) -> int:
         """Download, check, import."""
-        from stunet.weights.catalogue import get_model
+        from stunet.weights.model_store import get_model
 
         path = get_model(self.name)
         print_sentence({"name": self.name, "path": str(path)}, self.json, f"{self.name} is here: {path}")
@@ -134,7 +134,7 @@ class List(Options):
 
     def run(self) -> int:
         """List the models folder."""
-        from stunet.weights.catalogue import stored_models
+        from stunet.weights.model_store import stored_models
 
         models = stored_models()
         result = [{"name": m.entry.name, "path": str(m.path), "bytes": m.bytes} for m in models]
@@ -152,7 +152,7 @@ class Verify(Options):
 
     def run(self) -> int:
         """Compute and compare the hash."""
-        from stunet.weights.catalogue import verify_model
+        from stunet.weights.model_store import verify_model
 
         model = verify_model(self.name)
         result = {"name": self.name, "path": str(model.path), "bytes": model.bytes, "sha256": model.sha256}
@@ -169,7 +169,7 @@ class Remove(Options):
 
     def run(self) -> int:
         """Delete the file but keep the record of its hash."""
-        from stunet.weights.catalogue import remove_model
+        from stunet.weights.model_store import remove_model
 
         path = remove_model(self.name)
         print_sentence({"name": self.name, "removed": str(path)}, self.json, f"Removed {path}")

@@ -12,7 +12,8 @@ from stunet.evaluation.dice import mean_ignoring_nan
 from stunet.evaluation.metrics import score_structures
 from stunet.evaluation.tolerances import Tolerances
 from stunet.imaging.formats.registry import SUFFIXES, is_image_file, read_labels, without_suffix
-from stunet.imaging.volume import Volume, count_labels
+from stunet.imaging.label_array import count_labels
+from stunet.imaging.volume import Volume
 
 AFFINE_TOLERANCE_MM = 1e-2
 """Two grids are the same if no entry of their affines differs by more than this."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stunet.extras import from_extra
-from stunet.imaging.volume import voxel_to_world
+from stunet.imaging.affine import voxel_to_world
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ import torch
 from scipy import ndimage
 
 from stunet.errors import FileError, UserError
+from stunet.imaging.affine import AxisMoves, axis_moves
 from stunet.imaging.box import Box, nonzero_box
 from stunet.imaging.normalize import intensity_map, normalized
 from stunet.imaging.resample import (
@@ -26,7 +27,7 @@ from stunet.imaging.resample import (
     read_block,
     separate_axis,
 )
-from stunet.imaging.volume import AxisMoves, Volume, axis_moves
+from stunet.imaging.volume import Volume
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
 
 MASK_THRESHOLD = 0.5 - 1e-6

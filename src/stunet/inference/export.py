@@ -21,7 +21,8 @@ from stunet.inference.backends.onnx_backend import CPU_PROVIDER, session_options
 from stunet.inference.backends.openvino_backend import openvino_core
 from stunet.inference.export_card import export_card
 from stunet.inference.head import mean_head
-from stunet.inference.onnx_graph import INPUT, OnnxGraph, build_graph
+from stunet.inference.onnx_graph import INPUT, OnnxGraph
+from stunet.inference.onnx_translation import build_graph
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
 from stunet.weights.model import Model
@@ -37,7 +38,7 @@ CARD_SUFFIX = ".card.json"
 
 TOLERANCE = 1e-3
 """Largest difference from torch's logits that is let pass, in standard deviations of these. Rounding to float32 alone
-makes 2e-5 in `small`, 1e-4 in `large` and 2e-4 in `huge`; inexact norms made 1e-2 (see `onnx_graph`)."""
+makes 2e-5 in `small`, 1e-4 in `large` and 2e-4 in `huge`; inexact norms made 1e-2 (see `onnx_translation`)."""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from stunet.files import file_sha256
 from stunet.imaging.normalize import EPSILON
 from stunet.inference.sliding import Sliding
 from stunet.inference.windows import GAUSSIAN_PEAK, GAUSSIAN_SIGMA_FRACTION
 from stunet.plans.labels import Region
 from stunet.plans.preprocessing import ChannelNormalization, PreprocessingPlan
-from stunet.weights.catalogue import sha256_of
 from stunet.weights.model import Model
 
 EXPORT_CARD_VERSION = 2
@@ -32,7 +32,7 @@ def export_card(model: Model, files: Sequence[Path], names: tuple[str, str], dif
     return {
         "card_version": EXPORT_CARD_VERSION,
         "about": f"A network exported by stunet {version('stunet')}, and how to use it. Not a medical device.",
-        "files": [{"name": f.name, "bytes": f.stat().st_size, "sha256": sha256_of(f)} for f in files],
+        "files": [{"name": f.name, "bytes": f.stat().st_size, "sha256": file_sha256(f)} for f in files],
         "checked": {
             "largest_difference": difference,
             "how": "Of the file's logits from torch's on a window of noise, in standard deviations of these.",

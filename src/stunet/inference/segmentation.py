@@ -14,7 +14,8 @@ from stunet.files import made_folder
 from stunet.imaging.formats.dicom_results import Algorithm, DicomDetails, Kind, dicom_kind, write_dicom_labels
 from stunet.imaging.formats.nibabel_image import NiftiImage, labels_as_nibabel
 from stunet.imaging.formats.registry import write_labels
-from stunet.imaging.volume import Volume, count_labels
+from stunet.imaging.label_array import count_labels
+from stunet.imaging.volume import Volume
 from stunet.inference.statistics import StructureStatistics, structure_statistics
 from stunet.inference.structure_warnings import structure_warnings
 

@@ -18,7 +18,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from stunet.imaging.volume import Volume, voxel_to_world
+from stunet.imaging.affine import voxel_to_world
+from stunet.imaging.volume import Volume
 
 Point = tuple[float, float, float]
 VoxelBox = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stunet.errors import OutputError
 from stunet.files import made_folder, printable, replacing, require_writable
-from stunet.imaging.volume import orientation
+from stunet.imaging.affine import orientation
 from stunet.inference.segmentation import Segmentation
 from stunet.inference.statistics import StructureStatistics
 from stunet.labels.ontology import colour_of

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from stunet.imaging.volume import count_labels
+from stunet.imaging.label_array import count_labels
 from stunet.pictures.display import scale_bar_mm
 from stunet.pictures.style import DIM_COLOUR, REFERENCE_COLOUR, REFERENCE_POINTS, TEXT_COLOUR, lightened
 

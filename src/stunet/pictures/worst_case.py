@@ -13,8 +13,9 @@ from stunet.evaluation.metrics import METRICS
 from stunet.evaluation.report import EvaluationReport
 from stunet.evaluation.worst import WorstCase
 from stunet.files import made_folder
+from stunet.imaging.affine import voxel_to_world
 from stunet.imaging.formats.registry import is_image_file, read_volume, without_suffix
-from stunet.imaging.volume import Volume, check_same_grid, voxel_to_world
+from stunet.imaging.volume import Volume, check_same_grid
 from stunet.pictures.preview import save_preview
 
 SURROUNDINGS_MM = 50.0

@@ -29,7 +29,7 @@ def name_of(source: str) -> str:
 
 def model_path(source: str) -> Path | None:
     """The path of a model; None for a model of the catalogue that is not on this machine."""
-    from stunet.weights.catalogue import stored_models
+    from stunet.weights.model_store import stored_models
 
     return next((model.path for model in stored_models() if model.entry.name == source), _existing(source))
 

@@ -21,7 +21,8 @@ from stunet.training.recipes import recipe_for
 from stunet.training.resuming import RECORD_NAME, checkpoint_to_resume, is_begun, require_started_alike
 from stunet.training.run import decided, fold_folder
 from stunet.training.settings import TrainingSettings
-from stunet.weights.import_model import Fold, import_model
+from stunet.weights.folds import Fold
+from stunet.weights.import_model import import_model
 from stunet.weights.model_file import save_model
 
 

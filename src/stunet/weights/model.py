@@ -9,7 +9,8 @@ from stunet.networks.digest import weights_sha256
 from stunet.networks.network import Network
 from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.catalogue import CATALOGUE
-from stunet.weights.import_model import Fold, import_checkpoints, import_model, import_to_start_with, read_folds
+from stunet.weights.folds import Fold, read_folds
+from stunet.weights.import_model import import_checkpoints, import_model, import_to_start_with
 from stunet.weights.model_card import ModelCard
 from stunet.weights.model_file import StateDict, build_network_from, read_model, separated
 from stunet.weights.process import require_unforked

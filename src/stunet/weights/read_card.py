@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from stunet.errors import FileError
 from stunet.plans.preprocessing import PreprocessingPlan
-from stunet.weights.catalogue import CATALOGUE, get_model
+from stunet.weights.catalogue import CATALOGUE
 from stunet.weights.model_card import ModelCard, read_header
+from stunet.weights.model_store import get_model
 
 if TYPE_CHECKING:
-    from stunet.weights.import_model import Fold
+    from stunet.weights.folds import Fold
 
 
 def read_card(source: str | Path, folds: "Sequence[Fold] | None" = None) -> ModelCard:

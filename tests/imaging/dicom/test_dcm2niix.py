@@ -8,8 +8,9 @@ import nibabel
 import numpy as np
 import pytest
 
+from stunet.imaging.affine import farthest_corner
 from stunet.imaging.formats.dicom.found import find_series
-from stunet.imaging.volume import Volume, farthest_corner
+from stunet.imaging.volume import Volume
 from tests.imaging.dicom.test_wild import RIGHT
 
 needs_dcm2niix = pytest.mark.skipif(shutil.which("dcm2niix") is None, reason="dcm2niix is not installed")

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stunet.imaging.affine import voxel_to_world
 from stunet.imaging.formats.dicom.choose import read_dicom
 from stunet.imaging.formats.dicom.found import find_series
-from stunet.imaging.volume import Volume, voxel_to_world
+from stunet.imaging.volume import Volume
 from tests.imaging.dicom.samples import change
 from tests.phantoms import write_dicom_series
 

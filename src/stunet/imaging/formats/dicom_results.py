@@ -14,7 +14,9 @@ import numpy as np
 from stunet.errors import FileError, OutputError
 from stunet.extras import from_extra
 from stunet.files import replacing
-from stunet.imaging.volume import AxisMoves, OnSlices, Volume, count_labels, farthest_corner, orientation, reorient
+from stunet.imaging.affine import AxisMoves, farthest_corner, orientation
+from stunet.imaging.label_array import count_labels
+from stunet.imaging.volume import OnSlices, Volume, reorient
 from stunet.labels.codes import StructureCode
 
 if TYPE_CHECKING:

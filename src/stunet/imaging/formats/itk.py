@@ -13,8 +13,10 @@ import numpy as np
 
 from stunet.errors import FileError, OutputError
 from stunet.files import replacing
+from stunet.imaging.affine import orientation
 from stunet.imaging.formats.claims import check_claim
-from stunet.imaging.volume import Volume, check_size, label_dtype, orientation
+from stunet.imaging.label_array import label_dtype
+from stunet.imaging.volume import Volume, check_size
 
 if TYPE_CHECKING:
     import SimpleITK

@@ -8,10 +8,11 @@ import nibabel
 import numpy as np
 
 from stunet.errors import FileError, UserError
+from stunet.imaging.affine import orientation
 from stunet.imaging.formats.claims import check_claim
 from stunet.imaging.formats.nibabel_image import volume_of
 from stunet.imaging.formats.nifti import opened
-from stunet.imaging.volume import Volume, check_size, orientation
+from stunet.imaging.volume import Volume, check_size
 
 
 def read_mgh(path: Path) -> Volume:

@@ -30,8 +30,9 @@ from stunet.imaging.formats.nifti_header import (
     scaling_of,
     voxel_offset,
 )
+from stunet.imaging.label_array import label_dtype
 from stunet.imaging.paging import release, zeros
-from stunet.imaging.volume import Volume, label_dtype
+from stunet.imaging.volume import Volume
 from stunet.labels.ontology import colour_of
 
 GZIP_LEVEL = 1

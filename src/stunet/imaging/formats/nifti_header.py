@@ -8,14 +8,8 @@ import nibabel
 import numpy as np
 
 from stunet.errors import FileError
-from stunet.imaging.volume import (
-    check_affine,
-    check_size,
-    check_spacing,
-    column_lengths,
-    farthest_corner,
-    orientation,
-)
+from stunet.imaging.affine import check_affine, check_spacing, column_lengths, farthest_corner, orientation
+from stunet.imaging.volume import check_size
 
 SPACING_DISAGREEMENT = 0.01
 """Maximum relative difference between pixdim and the affine. Above it, the header contradicts itself."""

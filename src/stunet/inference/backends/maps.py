@@ -52,7 +52,7 @@ class WindowMaps(nn.Module):
 
 
 def _in_float32(head: nn.Module, features: torch.Tensor) -> torch.Tensor:
-    """The logits in float32, for any precision of the network. `onnx_graph` passes symbols."""
+    """The logits in float32, for any precision of the network. `onnx_translation` passes symbols."""
     if not isinstance(features, torch.Tensor):
         return head(features)
     with torch.autocast(features.device.type, enabled=False):

@@ -9,7 +9,8 @@ from stunet.errors import UserError
 from stunet.extras import from_extra
 from stunet.inference.backends.maps import WindowMaps, head_of
 from stunet.inference.backends.precision import Precision, require_precision
-from stunet.inference.onnx_graph import INPUT, LayerWriter, OnnxGraph, build_graph
+from stunet.inference.onnx_graph import INPUT, OnnxGraph
+from stunet.inference.onnx_translation import LayerWriter, build_graph
 from stunet.networks.fuse import fuse
 from stunet.networks.stunet import STUNet
 

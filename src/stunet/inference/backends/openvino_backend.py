@@ -22,7 +22,7 @@ from stunet.inference.backends.maps import head_of
 from stunet.inference.backends.onnx_backend import maps_graph
 from stunet.inference.backends.openvino_precision import keep_stream_in_float32
 from stunet.inference.backends.precision import Precision, require_precision
-from stunet.inference.onnx_graph import LayerWriter, instance_norm_in_one_node
+from stunet.inference.onnx_translation import LayerWriter, instance_norm_in_one_node
 from stunet.networks.digest import digest_of
 from stunet.networks.stunet import STUNet
 

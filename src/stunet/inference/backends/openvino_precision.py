@@ -32,7 +32,7 @@ plugin also applies it to bfloat16."""
 def keep_stream_in_float32(model: "Model", path: Path) -> None:
     """Mark the nodes of `names_in_float32` in a saved model's .xml file.
 
-    The model must be STU-Nets translated by `onnx_graph`, for windows of one size.
+    The model must be STU-Nets translated by `onnx_translation`, for windows of one size.
     """
     kept = names_in_float32(model)
     tree = ElementTree.parse(path)

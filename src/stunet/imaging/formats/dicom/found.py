@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from stunet.errors import FileError, UserError
+from stunet.imaging.affine import check_affine
 from stunet.imaging.formats.dicom import geometry
 from stunet.imaging.formats.dicom.geometry import Stack
 from stunet.imaging.formats.dicom.headers import Content, Passed, Unreadable, read_headers
@@ -15,7 +16,7 @@ from stunet.imaging.formats.dicom.regular_grid import RegularGrid
 from stunet.imaging.formats.dicom.series import Reading, Series, common_folder
 from stunet.imaging.formats.dicom.slices import Slice
 from stunet.imaging.formats.dicom.split import Part, split
-from stunet.imaging.volume import check_affine, check_size
+from stunet.imaging.volume import check_size
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
+from stunet.imaging.affine import SHEAR_TOLERANCE
 from stunet.imaging.formats.dicom.slices import Slice
-from stunet.imaging.volume import SHEAR_TOLERANCE
 
 GAP_TOLERANCE = 0.1
 """Slice distances may differ by this fraction of the usual one; positions are decimal strings, often rounded."""

@@ -9,9 +9,9 @@ import numpy as np
 import pydicom
 
 from stunet.errors import FileError
+from stunet.imaging.affine import SHEAR_TOLERANCE
 from stunet.imaging.formats.claims import DEFLATE_MAX_RATIO
 from stunet.imaging.formats.dicom.find import FREE_BYTES, Source
-from stunet.imaging.volume import SHEAR_TOLERANCE
 
 CANDIDATES = {
     "1.2.840.10008.5.1.4.1.1.2": "CT",

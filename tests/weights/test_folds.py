@@ -7,7 +7,8 @@ from stunet.errors import UserError
 from stunet.networks.registry import size_of
 from stunet.networks.stunet import PUBLISHED_STRIDES
 from stunet.weights.checkpoint import to_official_names
-from stunet.weights.import_model import import_checkpoints, read_folds
+from stunet.weights.folds import read_folds
+from stunet.weights.import_model import import_checkpoints
 from stunet.weights.model_file import build_network_from, separated
 from tests.weights.samples import V2_DATASET, network, v2_content, v2_plans, write_folder
 
