@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 from moto.server import DomainDispatcherApplication, create_backend_app
+from s3fs import S3FileSystem
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 CREDENTIALS = {
@@ -78,7 +79,11 @@ class FaultyStore:
 
 @contextmanager
 def faulty_store() -> Iterator[FaultyStore]:
-    """A running server, to which the environment points."""
+    """A running server, to which the environment points.
+
+    s3fs keeps its connections for as long as the process runs, so those to another server are dropped first.
+    """
+    S3FileSystem.clear_instance_cache()
     before = dict(os.environ)
     os.environ.update(CREDENTIALS)
     store = FaultyStore()
