@@ -146,7 +146,8 @@ def print_tables(runs: list[Run], shape_xyz: Sequence[int]) -> None:
         ratios = f"{first.seconds / run.seconds:.1f} | 1/{first.peak_bytes / run.peak_bytes:.1f}"
         quality = f"{equal:.6f} | {dsc(labels, reference)}"
         print(f"| {run.name} | {run.seconds:.1f} | {run.peak_bytes / 2**30:.2f} | {quality} | {ratios} |")
-    rates = {name: convolution_rate(getattr(torch, name)) for name in ("float32", "bfloat16")}
+    precisions = {run.report["backend"]["precision"] for run in runs if run.report is not None}
+    rates = {name: convolution_rate(getattr(torch, name)) for name in sorted(precisions)}
     print(f"\nconvolution peak, GMAC/s: {', '.join(f'{name} {rate / 1e9:.0f}' for name, rate in rates.items())}\n")
     print("| system | preprocess | network | labelling | the rest | not network | of the peak, as done | as defined |")
     print("|---|---|---|---|---|---|---|---|")
