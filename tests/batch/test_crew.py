@@ -7,7 +7,7 @@ import pytest
 
 from stunet.batch import crew as crew_module
 from stunet.batch.crew import Crew
-from stunet.batch.member import WorkerOptions
+from stunet.batch.member import Member, WorkerOptions
 from stunet.batch.outputs import Outputs
 from stunet.batch.request import request_for
 from stunet.batch.segmenter import OnThisMachine
@@ -93,6 +93,27 @@ def test_more_workers_start_only_where_memory_permits(tmp_path, monkeypatch):
 def test_threads_are_divided(tmp_path):
     batch = listed_batch(tmp_path, ["a"])
     assert [Crew(batch, workers, WorkerOptions(8))._options.threads for workers in (1, 3, 16)] == [8, 2, 1]
+
+
+def test_threads_are_divided_among_the_workers_that_memory_permits(tmp_path, monkeypatch):
+    monkeypatch.setattr(crew_module, "memory_limit", lambda: 5 * 2**20)  # a fake worker says that it takes 2**20
+    names = [f"scan{number:03d}" for number in range(300)]
+    batch = listed_batch(tmp_path, names)
+    ended, assigned = [], []
+    assign = Member.assign
+    monkeypatch.setattr(
+        Member, "assign", lambda self, path, options: assigned.append(options.threads) or assign(self, path, options)
+    )
+    Crew(batch, 16, WorkerOptions(16), on_scan=ended.append, entry=fake_worker).run()
+    assert assigned == [1, 4, 4, 4, 4], "the first worker was one of 16, and its place is one of four"
+    assert states(batch) == dict.fromkeys(names, "done")
+    assert sorted(end.scan for end in ended) == names, "each once"
+
+
+def test_threads_are_divided_before_the_start_where_the_memory_is_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(crew_module, "memory_limit", lambda: 5 * 2**20)
+    crew = Crew(listed_batch(tmp_path, ["a"]), 16, WorkerOptions(16), peak_memory=2**20)
+    assert (crew._most, crew._options.threads) == (4, 4)
 
 
 def test_killed_workers_lose_nothing_and_do_nothing_twice(tmp_path, model):

@@ -30,7 +30,8 @@ class Crew:
     """Several workers on this machine.
 
     The first worker works alone. The others follow when it has segmented a scan, as many as memory permits: by then it
-    is known how much a worker takes, and what backends compile at their first start is in the cache.
+    is known how much a worker takes, and what backends compile at their first start is in the cache. If memory permits
+    fewer than were asked for, these share all threads, and the first worker is replaced by one with its share.
 
     Args:
         folder: of the batch.
@@ -56,13 +57,14 @@ class Crew:
     ):
         self._folder = folder
         self._wanted = workers
-        threads = max(1, (options.threads or usual_threads()) // workers)
-        self._options = replace(options, threads=threads)
+        self._threads = options.threads or usual_threads()
+        self._options = replace(options, threads=max(1, self._threads // workers))
         self._on_scan = on_scan
         self._say = say
         self._entry = entry
         self._waiting = list(waiting)
         self._members: list[Member] = []
+        self._leaving: list[Member] = []
         self._stillborn = 0
         self._most = 1 if peak_memory is None else self._permitted(peak_memory)
 
@@ -113,6 +115,9 @@ class Crew:
         member.process.join()
         member.pipe.close()
         self._members.remove(member)
+        if member in self._leaving:
+            self._hire()
+            return
         if not member.has_died:
             return
         self._stillborn = 0 if member.reports else self._stillborn + 1
@@ -134,9 +139,17 @@ class Crew:
                 f"{memory / 2**30:.1f} GiB."
             )
             self._wanted = permitted
+            self._divide_threads()
             while self._waiting:
                 self._waiting.pop().kill()
         return permitted
+
+    def _divide_threads(self) -> None:
+        """Share the threads among fewer workers: a network cannot be given more threads once it is compiled."""
+        self._options = replace(self._options, threads=max(1, self._threads // self._wanted))
+        if len(self._members) == 1:
+            self._leaving = list(self._members)
+            self._leaving[0].process.terminate()  # it gives back the scan that it has just begun
 
     def _dismiss(self) -> None:
         """End all workers: they give back what they have not finished."""
