@@ -68,7 +68,7 @@ def test_a_changed_voxel(labels):
 def test_a_file_that_is_cut_off(labels):
     labels.write_bytes(labels.read_bytes()[:-30])
     findings = verify_labels(labels, Again())
-    assert wrong(findings) == ["whole and readable", "hash"]
+    assert wrong(findings) == ["complete and readable", "hash"]
     assert "segmented again" not in answers(findings)
 
 
@@ -118,7 +118,7 @@ def test_labels_of_a_batch(tmp_path, model):
 def test_the_command(labels, capsys):
     assert run(["verify", str(labels), "--record-only", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["findings"]
-    assert [one["question"] for one in found] == ["whole and readable", "model", "made with", "settings", "hash"]
+    assert [one["question"] for one in found] == ["complete and readable", "model", "made with", "settings", "hash"]
     labels.write_bytes(labels.read_bytes()[:-30])
     assert run(["verify", str(labels), "--record-only"]) == 2
     assert "wrong" in capsys.readouterr().out

@@ -73,13 +73,15 @@ def verify_labels(labels: Path, again: Again | None = None) -> list[Finding]:
 
 def _read(labels: Path) -> tuple[Volume | None, Finding]:
     if not has_suffix(labels, READERS):
-        return None, Finding("whole and readable", "this format is not read; only its hash is compared", None)
+        return None, Finding("complete and readable", "this format is not read; only its hash is compared", None)
     try:
         volume = read_labels(labels)
     except UserError as error:
-        return None, Finding("whole and readable", str(error), False)
+        return None, Finding("complete and readable", str(error), False)
     size = " x ".join(map(str, volume.shape[::-1]))
-    return volume, Finding("whole and readable", f"yes: {size} voxels, {len(np.unique(volume.array)) - 1} structures")
+    return volume, Finding(
+        "complete and readable", f"yes: {size} voxels, {len(np.unique(volume.array)) - 1} structures"
+    )
 
 
 def _recorded(labels: Path, record: Mapping[str, Any], volume: Volume | None) -> list[Finding]:

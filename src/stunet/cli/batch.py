@@ -200,9 +200,7 @@ class Verify(Options):
             found = verify_batch(BatchFolder(place(self.dest)), self.redo, on_scan)
         whole = len(found.verdicts) - len(found.problems)
         result = {"scans": len(found.verdicts), "whole": whole, "problems": found.problems, "redone": found.redone}
-        title = (
-            f"{whole} of {len(found.verdicts)} scans have their outputs, whole and of this batch's model and settings."
-        )
+        title = f"{whole} of {len(found.verdicts)} scans have complete outputs of this batch's model and settings."
         print_result(result, self.json, title, ("scan", "problem"), list(found.problems.items()))
         if found.redone:
             MESSAGES.print(f"{found.redone} scans are in the queue again: stunet batch work {self.dest}")

@@ -1,4 +1,4 @@
-"""`stunet verify`: whether labels are whole, how they were made, and whether running again gives them."""
+"""`stunet verify`: whether labels are complete, how they were made, and whether running again gives them."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from stunet.cli.output import Switch, print_result
 
 @dataclass
 class Verify(Options):
-    """Tell whether a label map is whole, by which model and settings it was made, and whether running again gives it.
+    """Check that a label map is complete, show which model and settings made it, and whether running again gives it.
 
     Examples: stunet verify labels.nii.gz
               stunet verify labels.nii.gz -i scan.nii.gz -m base

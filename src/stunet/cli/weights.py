@@ -156,7 +156,7 @@ class Verify(Options):
 
         model = verify_model(self.name)
         result = {"name": self.name, "path": str(model.path), "bytes": model.bytes, "sha256": model.sha256}
-        print_sentence(result, self.json, f"{self.name} is whole and unchanged: {model.path}")
+        print_sentence(result, self.json, f"{self.name} is complete and unchanged: {model.path}")
         return 0
 
 
