@@ -1,7 +1,7 @@
 """End every command at each of its steps on files, by each signal, and print a table: `python -m tests.faults.run`.
 
 Takes about ten minutes. `train`, `serve` and downloads are killed by tests of their own: tests/training/test_resume.py,
-tests/serve/test_restart.py and tests/weights/test_catalogue.py.
+tests/serve/test_restart.py and tests/weights/test_download.py.
 """
 
 import signal

@@ -140,7 +140,7 @@ class Crew:
             )
             self._wanted = permitted
             self._divide_threads()
-            while self._waiting:
+            while len(self._waiting) > permitted:
                 self._waiting.pop().kill()
         return permitted
 
