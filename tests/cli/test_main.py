@@ -7,7 +7,7 @@ import pytest
 
 from stunet import __version__
 from stunet.cli import main
-from stunet.cli.main import COMMANDS
+from stunet.cli.main import COMMANDS, run
 from stunet.errors import UserError
 
 ACTIONS = {
@@ -133,3 +133,16 @@ def test_doctor_tests_the_whole_way(stunet, capsys, monkeypatch):
     assert "1 of 2 checks are wrong" in (shown := capsys.readouterr().out) and "3 voxels have another" in shown
     assert stunet("doctor", "--self-test", "--json") == 1
     assert json.loads(capsys.readouterr().out)["wrong"] == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "sentence", "exit_code"),
+    [(MemoryError, "stunet: not enough memory\n", 1), (KeyboardInterrupt, "stunet: interrupted\n", 130)],
+)
+def test_what_ends_a_command_before_it_is_parsed_is_a_sentence(raised, sentence, exit_code, capsys, monkeypatch):
+    def ends(*_arguments: object, **_options: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("stunet.cli.main.tyro.cli", ends)
+    assert run(["demo"]) == exit_code
+    assert capsys.readouterr().err == sentence
