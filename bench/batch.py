@@ -1,10 +1,10 @@
 """Segment a folder of scans in one call, one call per scan, and by `stunet batch`; kill a call and resume it.
 
 The seconds for a further scan are those of an archive, where the start no longer counts: from a folder of `--cases`
-scans and one of `--more` times as many.
+scans and one of `--more` times as many. With few scans, the second worker has little or nothing to do.
 
 python bench/batch.py [--cases 30] [--more 8] [--data ../shared/data]
-python bench/batch.py --cases 2 --more 4 --scan ct.nii.gz --model ct.safetensors
+python bench/batch.py --cases 5 --more 3 --scan ct.nii.gz --model ct.safetensors
 """
 
 import argparse
@@ -60,10 +60,12 @@ def main() -> None:
             further = (seconds[1] - seconds[0]) / (len(many) - len(few))
             print(f"| {name} | {seconds[0]:.1f} | {seconds[1]:.1f} | {further:.2f} |")
         print()
-        folder = work / "predict of the folder" / few[0].parent.name
-        for other in ("single", *(f"batch --workers {workers}/{folder.name}" for workers in (1, 2))):
-            print(f"{other}: {equal_files(folder, work / other)} of {len(few)} label files have the bytes of predict's")
-        print(disturbed(options.model, few, work / "disturbed", folder))
+        folder = work / "predict of the folder"
+        for name, images in (("single", few), ("batch --workers 1", many), ("batch --workers 2", many)):
+            labels = work / name if name == "single" else work / name / images[0].parent.name
+            equal = equal_files(folder / images[0].parent.name, labels)
+            print(f"{name}: {equal} of {len(images)} label files have the bytes of predict's")
+        print(disturbed(options.model, few, work / "disturbed", folder / few[0].parent.name))
 
 
 def copies(sources: list[Path], number: int, folder: Path) -> list[Path]:

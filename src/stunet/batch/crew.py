@@ -116,7 +116,7 @@ class Crew:
         member.pipe.close()
         self._members.remove(member)
         if member in self._leaving:
-            self._hire()
+            self._add_member()
             return
         if not member.has_died:
             return

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
@@ -42,11 +43,17 @@ class Command(Protocol):
         """Run the command and return an exit code."""
 
 
-def carry_out(command: Command) -> int:
-    """Run a parsed command, and turn its errors into a message and an exit code."""
-    options = _options_of(command)
-    _speak(options)
+def carry_out(parsed: Callable[[], Command]) -> int:
+    """Run a command, and turn its errors into a message and an exit code.
+
+    Args:
+        parsed: gives the command. It is called here because memory can run out, and Ctrl-C can come, while it parses.
+    """
+    options = Options()
     try:
+        command = parsed()
+        options = _options_of(command)
+        _speak(options)
         _compute_with(options.threads)
         return command.run()
     except UserError as error:

@@ -196,9 +196,8 @@ def print_results(results: "Results") -> None:
     from stunet.experiments.result_tables import table_of
 
     table = table_of(results)
-    wide = Console(
-        width=max(RESULTS.width, TABLE_WIDTH), highlight=False, markup=False, emoji=False
-    )  # so that no word is cut
+    width = max(RESULTS.width, TABLE_WIDTH)  # so that no word is cut
+    wide = Console(width=width, highlight=False, markup=False, emoji=False)
     print_table(table.title, table.columns, table.rows, wide)
     for remark in table.notes:
         MESSAGES.print(remark, soft_wrap=True)

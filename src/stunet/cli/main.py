@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from stunet.cli.batch import ACTIONS, Batch
-from stunet.cli.command import BAD_INPUT, DONE, EXIT_CODES, FAILED, INTERRUPTED, Command, carry_out
+from stunet.cli.command import BAD_INPUT, DONE, EXIT_CODES, Command, carry_out
 from stunet.cli.dataset import Dataset
 from stunet.cli.demo import Demo
 from stunet.cli.doctor import Doctor
@@ -86,15 +86,7 @@ def parse(arguments: Sequence[str] | None = None) -> Command:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Bad input gives a message, never a traceback."""
-    try:
-        command = parse(arguments)
-    except MemoryError:  # parsing is the first to need some
-        sys.stderr.write("stunet: not enough memory\n")
-        return FAILED
-    except KeyboardInterrupt:
-        sys.stderr.write("stunet: interrupted\n")
-        return INTERRUPTED
-    return carry_out(command)
+    return carry_out(lambda: parse(arguments))
 
 
 def main() -> None:

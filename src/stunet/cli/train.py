@@ -185,4 +185,4 @@ class FoldEndedError(Exception):
 
 def train_on_one_gpu(command: Train) -> int:
     """Runs in each of several processes. Errors become a message and an exit code, as for any command."""
-    return carry_out(command)
+    return carry_out(lambda: command)
