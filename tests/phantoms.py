@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+import SimpleITK
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -58,3 +59,11 @@ def write_dicom_series(folder: Path, array_ZYX: np.ndarray, **changes: object) -
         paths.append(folder / f"slice{z:03d}.dcm")
         dataset.save_as(paths[-1], enforce_file_format=True)
     return paths
+
+
+def itk_affine(image: SimpleITK.Image) -> np.ndarray:
+    """ITK's geometry (LPS) as an affine in RAS."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return np.diag([-1, -1, 1, 1]) @ affine

@@ -9,7 +9,7 @@ import pytest
 from stunet.datasets.raw import read_splits
 from stunet.errors import UserError
 from stunet.experiments.training_cases import Split, TrainingCases, cases_of, fold_of, make_dataset, validation_labels
-from stunet.imaging.formats.nifti import write_nifti_image
+from stunet.imaging.formats.nifti_write import write_nifti_image
 from stunet.imaging.formats.registry import read_labels, write_labels
 from stunet.imaging.volume import Volume
 

@@ -12,7 +12,7 @@ from stunet.datasets.regrid import at_spacing, has_spacing
 from stunet.datasets.source import LabelMap, SourceCase, SourceDataset
 from stunet.errors import UserError, listed
 from stunet.files import made_folder, replacing
-from stunet.imaging.formats.nifti import split_nifti_channels, write_nifti_image
+from stunet.imaging.formats.nifti_write import split_nifti_channels, write_nifti_image
 from stunet.imaging.formats.registry import read_volume, write_labels
 from stunet.imaging.volume import Volume
 

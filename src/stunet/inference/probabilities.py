@@ -10,7 +10,7 @@ import torch
 
 from stunet.errors import OutputError
 from stunet.files import replacing_files_in
-from stunet.imaging.formats.nifti import FRACTION_STEPS, write_nifti_fractions
+from stunet.imaging.formats.nifti_write import FRACTION_STEPS, write_nifti_fractions
 from stunet.imaging.paging import release, zeros_in
 from stunet.imaging.preprocess import GridRecord, cropped_view
 from stunet.imaging.volume import Volume

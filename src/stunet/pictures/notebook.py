@@ -7,7 +7,7 @@ from typing import Any
 
 from stunet.errors import MissingPackageError
 from stunet.extras import how_to_install
-from stunet.imaging.formats.nifti import write_nifti_image
+from stunet.imaging.formats.nifti_write import write_nifti_image
 from stunet.inference.segmentation import Segmentation
 from stunet.labels.ontology import colour_of
 from stunet.pictures.display import intensity_window

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stunet.imaging.formats.nifti import write_nifti_image
+from stunet.imaging.formats.nifti_write import write_nifti_image
 from stunet.imaging.volume import Volume
 from stunet.inference.segmentation import Segmentation
 

@@ -11,7 +11,7 @@ import numpy as np
 from stunet.errors import UnknownNameError
 from stunet.files import read_json_object, write_json
 from stunet.imaging.formats.dicom_results import Algorithm
-from stunet.imaging.formats.nifti import write_nifti_image
+from stunet.imaging.formats.nifti_write import write_nifti_image
 from stunet.imaging.formats.registry import read_labels
 from stunet.inference.segmentation import Segmentation, Timings
 from stunet.serve.answers import StructureAnswer

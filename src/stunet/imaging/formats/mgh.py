@@ -11,7 +11,7 @@ from stunet.errors import FileError, UserError
 from stunet.imaging.affine import orientation
 from stunet.imaging.formats.claims import check_claim
 from stunet.imaging.formats.nibabel_image import volume_of
-from stunet.imaging.formats.nifti import opened
+from stunet.imaging.formats.nifti_stream import opened
 from stunet.imaging.volume import Volume, check_size
 
 

@@ -9,7 +9,8 @@ import nibabel
 import numpy as np
 
 from stunet.errors import FileError
-from stunet.imaging.formats.nifti import nifti_volume, write_nifti_labels
+from stunet.imaging.formats.nifti import nifti_volume
+from stunet.imaging.formats.nifti_write import write_nifti_labels
 from stunet.imaging.volume import Volume, real_voxels
 
 SpatialImage = nibabel.spatialimages.SpatialImage

@@ -12,7 +12,8 @@ from stunet.imaging.formats.dicom.find import is_dicom_file
 from stunet.imaging.formats.dicom_results import DICOM_KINDS
 from stunet.imaging.formats.itk import read_itk, write_itk_labels
 from stunet.imaging.formats.mgh import read_mgh
-from stunet.imaging.formats.nifti import read_nifti, read_nifti_pair, write_nifti_labels
+from stunet.imaging.formats.nifti import read_nifti, read_nifti_pair
+from stunet.imaging.formats.nifti_write import write_nifti_labels
 from stunet.imaging.formats.slicer import write_slicer_segmentation
 from stunet.imaging.volume import Volume, stack_channels
 
