@@ -167,13 +167,13 @@ def test_a_device_gets_the_crops_as_they_were_read(on_device, stock_loader):
 def test_a_device_augments_each_slot_by_its_own_seed(on_device):
     """Whatever rank it falls to, and whenever it is asked."""
     batch = next(on_device.get_dataloaders()[0])
-    image, target = on_device._on_device(batch)
+    image, target = on_device.on_device(batch)
     assert image.shape == (2, 1, 40, 56, 40) and [len(scale) for scale in target] == [2] * 5
     second = {"data": batch["data"][1:], "target": batch["target"][1:], "step": batch["step"], "slots": (1,)}
-    alone, target_alone = on_device._on_device(second)
+    alone, target_alone = on_device.on_device(second)
     assert torch.equal(alone[0], image[1])
     assert all(torch.equal(a[0], b[1]) for a, b in zip(target_alone, target, strict=True))
-    later, _ = on_device._on_device({**batch, "step": 1})
+    later, _ = on_device.on_device({**batch, "step": 1})
     assert not torch.equal(later, image)
 
 

@@ -1,66 +1,46 @@
 """nnU-Net's trainer for STU-Nets and the networks that the paper compares them with.
 
-It overrides the network, the hyperparameters, the order of the data, the step, and, in `ResumableTrainer`, the
-checkpoints. Planning, preprocessing, transforms, loss, validation and logs are nnU-Net's.
+It overrides the hyperparameters, the loop and the step here, the network in `NetworkHooks`, the order of the data in
+`DataHooks`, and the checkpoints in `ResumableTrainer`. Planning, preprocessing, transforms, loss, validation and logs
+are nnU-Net's.
 """
 
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
-from stunet.errors import UserError
-from stunet.inference.backends.precision import Precision
-from stunet.networks.network import Network
-from stunet.networks.stunet import SIZES, STUNet, six_strides
+from stunet.networks.stunet import STUNet
 from stunet.pictures.training_patch import draw_patch
-from stunet.training.activation_checkpointing import checkpoint_activations
-from stunet.training.augmentation.pipeline import NNUNET, PAPER, DeviceAugmentation
-from stunet.training.environment import loading_processes
+from stunet.training.data_hooks import DataHooks
 from stunet.training.failures import explaining_lack_of_memory, require_finite
 from stunet.training.fit import device_bytes, suggest_fit
 from stunet.training.logs import JsonLines, TensorBoard, TrainingLog
 from stunet.training.loss import spread_over_ranks, weigh_classes
 from stunet.training.memory_walk import TrainingStep
+from stunet.training.network_hooks import NetworkHooks
 from stunet.training.optimizer import LearningRateSchedule, make_optimizer
-from stunet.training.paper_transforms import with_paper_transforms
 from stunet.training.parallel import (
-    distribute,
-    first_rank_first,
     is_true_on_any_rank,
     items_of_all_ranks,
     mean_over_ranks,
-    require_even_shares,
     sum_over_ranks,
     this_process,
     wait_for_all_ranks,
     whole_network,
 )
-from stunet.training.planners import planned_class, require_fitting_plans
-from stunet.training.precision import InFloat32, autocasting, resolve_precision
-from stunet.training.recipes import RECIPES, Recipe
-from stunet.training.resumable_trainer import ResumableTrainer
+from stunet.training.precision import InFloat32, autocasting
+from stunet.training.recipes import Recipe
 from stunet.training.resuming import are_epochs_done
-from stunet.training.sampling import (
-    Batch,
-    SeededBatches,
-    Stream,
-    batches,
-    device_seed,
-    slots_of_rank,
-)
+from stunet.training.sampling import Batch
 from stunet.training.settings import LoggingSettings, TaskSettings, TrainingSettings
-from stunet.training.step import LossTarget, accumulate_gradients, to_device, update
+from stunet.training.step import LossTarget, accumulate_gradients, update
 from stunet.training.stopping import StopRequest, TrainingStopped
 from stunet.training.throughput import Speedometer, StepReport, peak_tflops, tflop_per_sample
 from stunet.training.validation_patch import PICTURE_NAME, highest_resolution, predicted_labels, reference_labels
@@ -69,7 +49,7 @@ ITERATIONS_PER_VALIDATION_ITERATION = 5
 """nnU-Net's ratio: 250 iterations and 50 validation batches per epoch."""
 
 
-class STUNetTrainer(ResumableTrainer):
+class STUNetTrainer(DataHooks, NetworkHooks):
     """The paper's training: SGD, Nesterov momentum 0.99, weight decay 1e-3, lr 0.01, 1000 epochs of 250 iterations.
 
     With several processes, each step returns what it would return for the whole batch on one device, so losses, logs
@@ -78,13 +58,11 @@ class STUNetTrainer(ResumableTrainer):
     Attributes:
         recipe: the hyperparameters; set by `follow`.
         settings: the options of the run; nnU-Net's own command leaves them at their defaults, without pictures.
-        precision: of convolutions; set by `initialize`.
         on_step: called after each training step, for progress displays.
     """
 
     dataloader_train: Any
     dataloader_val: Any
-    recipe: Recipe = RECIPES["scratch"]
 
     def __init__(
         self,
@@ -101,8 +79,6 @@ class STUNetTrainer(ResumableTrainer):
         task = TaskSettings(self.plans_manager.dataset_name, fold, configuration=configuration)
         self.settings = TrainingSettings(task, logging=LoggingSettings(picture_every=0))
         self.follow(type(self).recipe)
-        self.precision: Precision = "float32"
-        self.augment: DeviceAugmentation | None = None
         self.on_step: Callable[[StepReport], None] = lambda report: None
         self.epoch_losses: list[float] = []
         self.stop = StopRequest()
@@ -117,159 +93,10 @@ class STUNetTrainer(ResumableTrainer):
         self.initial_lr = recipe.learning_rate
         self.weight_decay = recipe.weight_decay
 
-    @classmethod
-    def build_network_architecture(  # type: ignore[override]
-        cls,
-        plans_manager: PlansManager,
-        configuration_manager: ConfigurationManager,
-        num_input_channels: int,
-        num_output_channels: int,
-        enable_deep_supervision: bool = True,
-    ) -> nn.Module:
-        """The trainer's size with the plan's strides, or the network of our plans. nnU-Net also predicts with it."""
-        if cls.size is None:
-            return nnUNetTrainer.build_network_architecture(
-                plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
-            )
-        network = STUNet(
-            num_input_channels,
-            num_output_channels,
-            SIZES[cls.size].width,
-            SIZES[cls.size].depth,
-            six_strides(configuration_manager.pool_op_kernel_sizes),
-            deep_supervision=enable_deep_supervision,
-        )
-        return network.apply(STUNet.initialize)
-
-    def initialize(self) -> None:
-        """As in nnU-Net, after refusing plans for another network or size than this trainer's.
-
-        Raises:
-            UserError: the batch cannot be divided evenly among the processes.
-        """
-        require_fitting_plans(self.plans_manager.plans_name, self.configuration_manager, self.size, type(self).__name__)
-        hardware = self.settings.hardware
-        require_even_shares(self.configuration_manager.batch_size, self.process.world_size, hardware.accumulate)
-        planned = None if self.size is not None else planned_class(self.configuration_manager)
-        if planned is not None:
-            self.enable_deep_supervision = planned.supervises_deeply
-            self._require_possible_for(planned)
-        self.precision = resolve_precision(hardware.precision, self.device)
-        if self.precision != "float16":
-            self.grad_scaler = None
-        super().initialize()
-        if hardware.checkpoint_activations or self.is_sharded:
-            checkpoint_activations(cast(STUNet, self.bare_network))
-        for module in self.network.modules():
-            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-                module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        if self.process.world_size > 1:
-            self._spread()
-
-    def _require_possible_for(self, network_class: type[Network]) -> None:
-        if network_class is not STUNet and (self.is_sharded or self.settings.hardware.checkpoint_activations):
-            raise UserError(
-                "Only STU-Nets are cut into parts or recompute their activations; leave --strategy fsdp and "
-                "--checkpoint-activations out."
-            )
-
-    def _spread(self) -> None:
-        """Distribute the network over the processes, and create the optimiser anew from this rank's parameters."""
-        if self.is_sharded and self._wants_compiling():
-            network = cast(STUNet, self.bare_network)
-            for stage in (*network.encoder.stages, *network.decoder.stages):
-                stage.compile()
-        self.network = distribute(self.network, self.process, self.strategy, self.precision)
-        self.optimizer, self.lr_scheduler = self.configure_optimizers()
-
-    def _do_i_compile(self) -> bool:
-        """Whether nnU-Net compiles the network as a whole. For a sharded one, each stage is compiled instead."""
-        return self._wants_compiling() and not self.is_sharded
-
-    def _wants_compiling(self) -> bool:
-        asked = self.settings.hardware.compile
-        return super()._do_i_compile() if asked == "auto" else asked == "on"
-
-    def set_deep_supervision_enabled(self, enabled: bool) -> None:
-        """As in nnU-Net, also for a wrapped network. Does nothing if it has one head."""
-        self.bare_network.supervise_deeply(enabled)
-
     def print_to_log_file(self, *args: Any, **options: Any) -> None:
         """As in nnU-Net, but only in the first process."""
         if self.local_rank == 0:
             super().print_to_log_file(*args, **options)
-
-    def do_split(self) -> tuple[list[str], list[str]]:
-        """As in nnU-Net, but only the first process writes the split file; the others read it."""
-        with first_rank_first():
-            return super().do_split()
-
-    def _get_deep_supervision_scales(self) -> list[list[float]] | None:
-        """One scale per head of the network; None if it has only one."""
-        if not self.enable_deep_supervision:
-            return None
-        return [[1 / n for n in stride] for stride in self.bare_network.supervision_strides]
-
-    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:  # noqa: N802
-        """As in nnU-Net. Without mirroring, neither the augmentation nor the checkpoint gets mirror axes."""
-        rotation, dummy_2d, initial_patch_size, axes = (
-            super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        )
-        if not self.recipe.mirror:
-            axes = self.inference_allowed_mirroring_axes = None
-        return rotation, dummy_2d, initial_patch_size, axes
-
-    def get_training_transforms(  # type: ignore[override]
-        self,
-        patch_size: Any,
-        rotation_for_DA: Any,
-        deep_supervision_scales: Any,
-        mirror_axes: Any,
-        do_dummy_2d_data_aug: bool,
-        **options: Any,
-    ) -> BasicTransform | None:
-        """nnU-Net's transforms; None if the device augments, so that the loader returns raw crops."""
-        geometry = (patch_size, rotation_for_DA, deep_supervision_scales, mirror_axes, do_dummy_2d_data_aug)
-        if not self.augments_on_device:
-            transforms = nnUNetTrainer.get_training_transforms(*geometry, **options)
-            return with_paper_transforms(transforms) if self.recipe.paper_transforms else transforms
-        self.augment = DeviceAugmentation(
-            *geometry,
-            use_mask_for_norm=options["use_mask_for_norm"],
-            regions=options["regions"],
-            ignore_label=options["ignore_label"],
-            extras=PAPER if self.recipe.paper_transforms else NNUNET,
-        )
-        return None
-
-    @property
-    def augments_on_device(self) -> bool:
-        """Whether whole batches are augmented on the network's device, instead of sample by sample in the loader."""
-        asked = self.settings.augmentation.augmentation
-        refusal = DeviceAugmentation.refusal(self.configuration_manager.patch_size, self.is_cascaded, self.device)
-        if asked == "device" and refusal is not None:
-            raise UserError(f"--augmentation device is not possible here. {refusal}")
-        return asked != "nnunet" and refusal is None
-
-    def get_dataloaders(self) -> tuple[Iterator[Batch], Iterator[Batch]]:
-        """nnU-Net's loaders with our seeds, starting from the current step."""
-        workers = get_allowed_n_proc_DA()
-        with loading_processes(0):
-            training, validation = (augmenter.data_loader for augmenter in super().get_dataloaders())
-        validation_batches = self._seeded(validation, "validation")
-        self._picture_batch = validation_batches[0] if self.settings.logging.picture_every else {}
-        steps = range(self.steps_done, self.num_epochs * self.num_iterations_per_epoch)
-        first, end = (epoch * self.num_val_iterations_per_epoch for epoch in (self.current_epoch, self.num_epochs))
-        pin = self.device.type == "cuda"
-        return (
-            batches(self._seeded(training, "training"), steps, workers, pin),
-            batches(validation_batches, range(first, end), (workers + 1) // 2, pin),
-        )
-
-    def _seeded(self, loader: Any, stream: Stream) -> SeededBatches:
-        global_batch = self.configuration_manager.batch_size
-        slots = slots_of_rank(global_batch, self.process.rank, self.process.world_size)
-        return SeededBatches(loader, slots, global_batch, self.recipe.foreground, self.settings.task.seed, stream)
 
     def _build_loss(self) -> nn.Module:
         loss = super()._build_loss()
@@ -353,16 +180,8 @@ class STUNetTrainer(ResumableTrainer):
         self._report(loss)
         return {"loss": loss}
 
-    def _on_device(self, batch: Batch) -> tuple[torch.Tensor, LossTarget]:
-        """Images and target of a training batch, augmented, on the device."""
-        image_BCZYX, target = batch["data"].to(self.device, non_blocking=True), to_device(batch["target"], self.device)
-        if self.augment is None:
-            return image_BCZYX, target
-        seeds = [device_seed(self.settings.task.seed, batch["step"], slot) for slot in batch["slots"]]
-        return self.augment(image_BCZYX, cast(torch.Tensor, target), seeds)
-
     def _step(self, batch: Batch) -> float:
-        image_BCZYX, target = self._on_device(batch)
+        image_BCZYX, target = self.on_device(batch)
         self.optimizer.zero_grad(set_to_none=True)
         parts = self.settings.hardware.accumulate
         keep_to_itself = getattr(self.network, "no_sync", nullcontext)  # DDP's; with FSDP it would need more memory
@@ -423,14 +242,14 @@ class STUNetTrainer(ResumableTrainer):
 
     def draw_picture(self) -> None:
         """Draw the network's prediction for a fixed validation patch."""
-        image_BCZYX, target = self._picture_batch["data"][-1:], highest_resolution(self._picture_batch["target"])[-1]
+        image_BCZYX, target = self.picture_batch["data"][-1:], highest_resolution(self.picture_batch["target"])[-1]
         self.network.eval()
         with torch.no_grad(), autocasting(self.precision, self.device):
             logits = highest_resolution(self.network(image_BCZYX.to(self.device)))[0]
         if self.local_rank == 0:
             draw_patch(
                 Path(self.output_folder) / PICTURE_NAME,
-                f"{self._picture_batch['keys'][-1]}, epoch {self.current_epoch}",
+                f"{self.picture_batch['keys'][-1]}, epoch {self.current_epoch}",
                 image_BCZYX[0, 0].numpy(),
                 reference_labels(target, self.label_manager),
                 predicted_labels(logits, self.label_manager),
