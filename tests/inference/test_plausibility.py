@@ -37,6 +37,28 @@ def test_what_is_plainly_wrong(shared_data, file, channel, sentence):
     assert sentence in said and file.rpartition("/")[2] in said
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda hu: (hu - hu.mean()) / hu.std(), "so it was normalised and is not in Hounsfield units"),
+        (lambda hu: (np.maximum(hu, -1024) + 1024) / 4095, "no negative values"),
+        (lambda hu: np.clip(hu, -160, 240), "was clipped at -160"),
+    ],
+    ids=["z-scores", "0 to 1", "a window of soft tissue"],
+)
+def test_a_ct_that_is_no_longer_in_hounsfield_units(shared_data, change, sentence):
+    scan = read_volume(shared_data / CT)
+    changed = change(scan.array.astype(np.float32)).astype(np.float32)
+    (said,) = doubts(replace(scan, array=changed), model_for("CT"))
+    assert sentence in said and "ct.nii.gz" in said
+
+
+def test_a_ct_without_air_may_be_right():
+    """A crop of an organ: values from fat to contrast medium, none of them frequent."""
+    values = np.random.default_rng(0).normal(60, 40, (1, 30, 30, 30)).astype(np.float32)
+    assert doubts(Volume(values, np.eye(4)), model_for("CT")) == ()
+
+
 def test_the_bundled_model_knows_crops(shared_data):
     model = load_model("hippocampus")
     for path in sorted((shared_data / "Dataset004_Hippocampus" / "imagesTr").glob("*.nii.gz")):

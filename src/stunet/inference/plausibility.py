@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 AIR_HU = -500.0
 """Every CT shows air, at -1000 HU; neither MR nor PET has values this low."""
 
+LEAST_SPAN_HU = 100.0
+"""In every CT of a body, values span more than this: between fat and muscle alone lie 150 HU."""
+
+CLIPPED_SHARE = 0.01
+"""A CT without air whose lowest value is that of this share of its voxels was clipped there."""
+
 LOOKED_AT = 100_000
 """The number of voxels to check, evenly spaced: enough to find air, which fills much of a CT."""
 
@@ -23,7 +29,7 @@ MUCH_LARGER = 10.0
 
 def apparent_kind(scan: Volume) -> str | None:
     """A sentence on what kind of scan the values suggest; None if they are inconclusive."""
-    lowest = _lowest(scan.array[0])
+    lowest = float(_some_of(scan.array[0]).min())
     if lowest <= AIR_HU:
         return f"{scan.source} has values down to {lowest:g}, like a CT."
     if lowest >= 0:
@@ -38,12 +44,10 @@ def doubts(scan: Volume, model: "Model") -> tuple[str, ...]:
 
 def _of_modality(scan: Volume, model: "Model") -> Iterator[str]:
     for channel_ZYX, name in zip(scan.array, model.card.channels, strict=False):
-        lowest = _lowest(channel_ZYX)
-        if name.upper() == "CT" and lowest >= 0:
-            yield (
-                f"{scan.source}: has no negative values, so it is not a CT in Hounsfield units, but model "
-                f"{model.card.name!r} is for CT. The labels may be nonsense."
-            )
+        values = _some_of(channel_ZYX)
+        lowest = float(values.min())
+        if name.upper() == "CT" and (reason := _why_not_in_hu(values)):
+            yield f"{scan.source}: {reason}, but model {model.card.name!r} is for CT. The labels may be nonsense."
         if name.upper() in ("MR", "MRI", "T1", "T2", "FLAIR", "PET") and lowest <= AIR_HU:
             yield (
                 f"{scan.source}: has values down to {lowest:g}, like a CT, but model {model.card.name!r} is for "
@@ -51,9 +55,24 @@ def _of_modality(scan: Volume, model: "Model") -> Iterator[str]:
             )
 
 
-def _lowest(channel_ZYX: np.ndarray) -> float:
+def _why_not_in_hu(values: np.ndarray) -> str | None:
+    """What shows that these are no longer a CT's Hounsfield units; None if they may be."""
+    lowest, highest = float(values.min()), float(values.max())
+    if lowest >= 0:
+        return "has no negative values, so it is not a CT in Hounsfield units"
+    if highest - lowest < LEAST_SPAN_HU:
+        return f"has values from {lowest:.3g} to {highest:.3g}, so it was normalised and is not in Hounsfield units"
+    if lowest > AIR_HU and np.mean(values == lowest) >= CLIPPED_SHARE:
+        return f"was clipped at {lowest:g}, so it has no air as a CT in Hounsfield units has"
+    return None
+
+
+def _some_of(channel_ZYX: np.ndarray) -> np.ndarray:
+    """Values of the scan, evenly spaced; without NaN, which is refused later."""
     values = channel_ZYX.reshape(-1)
-    return float(np.nanmin(values[:: max(1, values.size // LOOKED_AT)]))
+    some = values[:: max(1, values.size // LOOKED_AT)]
+    known = some[~np.isnan(some)]
+    return known if known.size else np.zeros(1)
 
 
 def _of_extent(scan: Volume, model: "Model") -> Iterator[str]:
