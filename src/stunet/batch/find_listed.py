@@ -9,7 +9,8 @@ from stunet.batch.find_scans import Case, join_channels, scan_file
 from stunet.batch.listing import ListedFile, ListedScan
 from stunet.batch.manifest import MANIFESTS, read_manifest
 from stunet.batch.named_scans import dicom_left_out, scans_named
-from stunet.batch.place import is_url, listed_in, place
+from stunet.batch.place import place
+from stunet.batch.store import is_url, listed_in
 from stunet.errors import FileError, UserError
 from stunet.imaging.formats.registry import has_suffix
 

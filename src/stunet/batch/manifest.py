@@ -7,7 +7,7 @@ from typing import Any
 
 from stunet.batch.find_scans import scan_name
 from stunet.batch.listing import ListedFile, ListedScan, require_plain_name
-from stunet.batch.place import is_url
+from stunet.batch.store import is_url
 from stunet.errors import FileError, listed
 from stunet.extras import from_extra
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from stunet.batch.find_listed import find_listed
 from stunet.batch.ledger import Ledger
 from stunet.batch.listing import ScanLists
-from stunet.batch.place import is_url, place
+from stunet.batch.place import place
 from stunet.batch.settings import BatchFolder, BatchSettings
 from stunet.batch.status import peak_memory_mib
+from stunet.batch.store import is_url
 from stunet.errors import OutputError, UserError
 
 

@@ -6,15 +6,16 @@ from threading import Event
 
 import pytest
 
-from stunet.batch import place as place_module
+from stunet.batch import store as store_module
 from stunet.batch.crew import Crew
 from stunet.batch.dicom_scans import DicomChoice
 from stunet.batch.find_listed import find_listed
 from stunet.batch.member import WorkerOptions
-from stunet.batch.place import fetch, files_at, place
+from stunet.batch.place import files_at, place
 from stunet.batch.settings import BatchFolder
 from stunet.batch.start import join_batch, start_batch
 from stunet.batch.status import BatchReader
+from stunet.batch.store import fetch
 from stunet.batch.verify import verify_batch
 from stunet.batch.worker import work
 from stunet.errors import FileError, OutputError, UserError
@@ -161,7 +162,7 @@ def test_a_store_that_fails_for_long_ends_the_batch_and_costs_no_scan(store, buc
     source = upload(store, scans, bucket)
     started = start_batch([source], f"{bucket}/out", settings(model))
     impatient = {"s3": {"use_listings_cache": False, "config_kwargs": {"retries": {"max_attempts": 1}}}}
-    monkeypatch.setattr(place_module, "OPTIONS", impatient)
+    monkeypatch.setattr(store_module, "OPTIONS", impatient)
     monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
 
     def refuse_after_the_first(end):
