@@ -11,28 +11,35 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import ceil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from inference_memory import IN_PLANE, SPACING_MM
 from make_ct import one_ct
+from scipy import ndimage
 
 from stunet.imaging.formats.registry import read_labels
+from stunet.imaging.preprocess import prepare
 from stunet.imaging.volume import Volume
+from stunet.inference.backends.names import Precision
+from stunet.inference.head import LinearHead
+from stunet.inference.labelling import AskedChooser
 from stunet.inference.predictor import InferenceConfig, Predictor
-from stunet.inference.search import MARGIN_MM
+from stunet.inference.search import search
 from stunet.inference.segmentation import Segmentation
-from stunet.inference.windows import Windows
+from stunet.inference.sliding import Sliding
 from stunet.labels.ontology import LABELS
+from stunet.plans.preprocessing import ChannelNormalization
+from stunet.weights.published import PUBLISHED_PLAN
 
 SHARED = Path(os.environ.get("STUNET_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 GRID_MM, WINDOW = 1.5, (128, 128, 128)
 """Of the published plan."""
 
-STRUCTURES = ("liver", "spleen", "kidney_left+kidney_right", "vertebrae_L3")
+STRUCTURES = ("liver", "spleen", "kidney_left+kidney_right", "vertebrae_L3", "aorta", "colon")
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,34 @@ def long_scan(slices: int) -> Volume:
     return Volume.from_array(array_ZYX, np.diag([*SPACING_MM, 1.0]))
 
 
+class LabelReader:
+    """A backend for an image whose values are labels: it sees them without error."""
+
+    name, device, allocates_by_torch = "labels", torch.device("cpu"), False
+    precision: Precision = "float32"
+
+    def __init__(self) -> None:
+        numbers = torch.arange(len(LABELS), dtype=torch.float32)
+        self.head = LinearHead(numbers[:, None], -(numbers**2) / 2)  # the highest logit is that of the nearest number
+
+    def run(self, windows_BCZYX: torch.Tensor) -> torch.Tensor:
+        """The labels as one feature (B, Z, Y, X, 1)."""
+        return windows_BCZYX.movedim(1, -1)
+
+
+def long_labels(slices: int) -> Volume:
+    """The reference labels at 1.5 mm in the middle of a longer scan, with background 0.2, since 0 is cut off."""
+    labels = read_labels(SHARED / "data" / "totalseg_example" / "labels_stunet104.nii.gz")
+    own_mm = np.linalg.norm(labels.affine[:3, :3], axis=0)[::-1]
+    small_ZYX = ndimage.zoom(labels.array[0].astype(np.float32), own_mm / GRID_MM, order=0)
+    scan_mm = np.array((slices, IN_PLANE, IN_PLANE)) * SPACING_MM[::-1]
+    array_ZYX = np.full(np.round(scan_mm / GRID_MM).astype(int), 0.2, np.float32)
+    starts = [(n - m) // 2 for n, m in zip(array_ZYX.shape, small_ZYX.shape, strict=True)]
+    here = tuple(slice(start, start + m) for start, m in zip(starts, small_ZYX.shape, strict=True))
+    array_ZYX[here] = np.maximum(small_ZYX, 0.2)
+    return Volume.from_array(array_ZYX.T, np.diag([GRID_MM] * 3 + [1.0]))
+
+
 def counted(slices: int, names: Sequence[str]) -> tuple[int, int, int]:
     """The windows of the first pass, of the second, and of the whole scan, on a grid of 1.5 mm.
 
@@ -60,22 +95,12 @@ def counted(slices: int, names: Sequence[str]) -> tuple[int, int, int]:
         slices: of the long scan.
         names: of the structures.
     """
-    labels = read_labels(SHARED / "data" / "totalseg_example" / "labels_stunet104.nii.gz")
-    spacing_zyx, size_zyx = SPACING_MM[::-1], (slices, IN_PLANE, IN_PLANE)
-    scan_mm = [n * mm for n, mm in zip(size_zyx, spacing_zyx, strict=True)]
-    own_mm = np.linalg.norm(labels.affine[:3, :3], axis=0)[::-1]
-    shape = [round(mm / GRID_MM) for mm in scan_mm]
-    boxes = []
-    for name in names:
-        places = np.nonzero(labels.array[0] == LABELS.index(name))
-        ranges = []
-        for axis, (place, mm, whole, n) in enumerate(zip(places, own_mm, scan_mm, shape, strict=True)):
-            before = (whole - labels.array.shape[axis + 1] * mm) / 2
-            low, high = before + place.min() * mm - MARGIN_MM, before + (place.max() + 1) * mm + MARGIN_MM
-            ranges.append((max(0, int(low / GRID_MM)), min(n, ceil(high / GRID_MM))))
-        boxes.append((ranges[0], ranges[1], ranges[2]))
-    every = Windows(shape, WINDOW)
-    return len(Windows(shape, WINDOW, 1.0)), len(Windows(shape, WINDOW, boxes=boxes)), len(every)
+    prepared = prepare(long_labels(slices), replace(PUBLISHED_PLAN, normalization=(ChannelNormalization("none"),)))
+    backend, asked = LabelReader(), [LABELS.index(name) for name in names]
+    chooser = AskedChooser(backend.head, asked)
+    found = search(prepared, prepared.record, backend, Sliding(WINDOW), chooser, asked, are_whole=True)
+    assert found is not None
+    return found.first_pass, len(found.windows), len(found.windows) + len(found.windows.left_out)
 
 
 def count(all_slices: Sequence[int], structures: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ import torch
 from stunet.batch.prediction_record import scan_record
 from stunet.imaging.preprocess import prepare
 from stunet.imaging.volume import Volume
-from stunet.inference import search as search_module
+from stunet.inference import first_pass
 from stunet.inference.decoding import chooser_of
 from stunet.inference.head import LinearHead
 from stunet.inference.predictor import Predictor
@@ -69,7 +69,7 @@ def phantom(spacing=1.0, shape=LONG):
 
 @pytest.fixture(autouse=True)
 def margin(monkeypatch):
-    monkeypatch.setattr(search_module, "MARGIN_MM", 2.0)
+    monkeypatch.setattr(first_pass, "MARGIN_MM", 2.0)
 
 
 @pytest.mark.parametrize("classes", [(3,), (5,), (7,), (3, 5)], ids=str)
@@ -115,9 +115,10 @@ def test_the_record_says_what_was_left_out():
     every = Windows(LONG, WINDOW)
     assert record["windows"] + len(record["left_out"]) == len(every)
     assert record["first_pass_windows"] == len(Windows(LONG, WINDOW, 1.0))
-    (box,) = segmentation.search.boxes.values()
-    assert box == ((4, 12), (3, 12), (4, 14))
-    assert not any(touches(start, WINDOW, [box]) for start in record["left_out"])
+    assert list(segmentation.search.boxes) == [3]
+    lows, highs = (extreme(segmentation.search.boxes[3], axis=0) for extreme in (np.min, np.max))
+    assert lows[:, 0].tolist() == [4, 3, 4] and highs[:, 1].tolist() == [12, 12, 14]
+    assert not any(touches(start, WINDOW, segmentation.search.boxes[3]) for start in record["left_out"])
     assert "search" not in scan_record(predictor((3,), whole_scan=True).predict(phantom()))
 
 

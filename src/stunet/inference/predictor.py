@@ -27,17 +27,19 @@ from stunet.inference.backends.torch_backend import torch_device
 from stunet.inference.batching import explaining_full_memory
 from stunet.inference.config import InferenceConfig
 from stunet.inference.decoding import chooser_of, members_of
+from stunet.inference.first_pass import all_boxes
 from stunet.inference.labelling import output_slices
 from stunet.inference.not_finite import explaining_not_finite
 from stunet.inference.plausibility import doubts
 from stunet.inference.precision_check import PrecisionCheck, PrecisionChoice
 from stunet.inference.probabilities import ProbabilityMaps, probability_maps
 from stunet.inference.result_warnings import result_warnings
-from stunet.inference.search import OutputMask, Search, search, within_both
+from stunet.inference.search import OutputMask, Search, after_search, search
 from stunet.inference.segmentation import Segmentation, Timings
 from stunet.inference.sliding import OnWindow, Sliding, feature_planes
 from stunet.inference.stopping import stoppable
 from stunet.inference.stopwatch import Stopwatch, TimedImage, TimedIterator
+from stunet.labels.ontology import LABELS
 from stunet.memory import explaining_full_main_memory
 from stunet.plans.preprocessing import PreprocessingPlan
 from stunet.weights.model import Model, load_model
@@ -205,7 +207,8 @@ class Predictor:
         if self.config.whole_scan or not self.config.classes:
             return None
         with self._explaining(volume):
-            return search(image, image.record, backend, self._sliding, self.chooser, on_window)
+            are_whole = all(self.model.names[label] in LABELS for label in self.asked)
+            return search(image, image.record, backend, self._sliding, self.chooser, self.asked, are_whole, on_window)
 
     def _feature_planes(
         self, image: TimedImage, backend: Backend, on_window: OnWindow | None, found: Search | None
@@ -213,7 +216,7 @@ class Predictor:
         """The features of all windows, or of those near what a first pass found."""
         if found is None:
             return feature_planes(image, backend, self._sliding, on_window)
-        told = within_both(on_window, found.first_pass, 0)
+        told = after_search(on_window, found.first_pass)
         return feature_planes(image, backend, self._sliding, told, found.windows)
 
     @property
@@ -248,7 +251,7 @@ class Predictor:
         found: Search | None,
     ) -> np.ndarray:
         """Labels (Z, Y, X) on the scan's grid, written slice by slice as soon as they are known."""
-        mask = None if found is None else OutputMask(found.boxes.values(), record)
+        mask = None if found is None else OutputMask(all_boxes(found.boxes), record)
         labels_ZYX = zeros(record.scan_shape, np.uint8 if max(self.model.names) < 256 else np.uint16)
         cropped_ZYX = cropped_view(labels_ZYX, record)
         grids = record.network_shape, record.cropped_shape, record.logits_orders

@@ -92,13 +92,13 @@ def feature_planes(
     _, depth, rows, columns = image.shape
     windows = windows or Windows((depth, rows, columns), sliding.window_size, sliding.step)
     (before_z, _), (top, _), (left, _) = windows.padding
-    for number, plane_YXF in enumerate(_padded_planes(_Slab(image, windows), backend, sliding, windows, on_window)):
+    for number, plane_YXF in enumerate(_padded_planes(Slab(image, windows), backend, sliding, windows, on_window)):
         if before_z <= number < before_z + depth:
             yield plane_YXF[top : top + rows, left : left + columns]
 
 
 def _padded_planes(
-    slab: "_Slab", backend: Backend, sliding: Sliding, windows: Windows, on_window: OnWindow | None
+    slab: "Slab", backend: Backend, sliding: Sliding, windows: Windows, on_window: OnWindow | None
 ) -> Iterator[torch.Tensor]:
     """As `feature_planes`, for an image at least as large as a window."""
     done, total = 0, len(windows)
@@ -122,7 +122,7 @@ def _padded_planes(
 
 
 def _not_finite(
-    run: RunWindows, slab: "_Slab", z: int, corners: Sequence[tuple[int, int]], sliding: Sliding
+    run: RunWindows, slab: "Slab", z: int, corners: Sequence[tuple[int, int]], sliding: Sliding
 ) -> NotFiniteError:
     """The error that names the first of the windows at plane z whose features are not finite; they run again."""
     for y, x in corners:
@@ -132,7 +132,7 @@ def _not_finite(
     return NotFiniteError(window_CZYX, (z - slab.before[0], y - slab.before[1], x - slab.before[2]))
 
 
-class _Slab:
+class Slab:
     """The planes of an image that the current windows need, padded with zeros if the image is smaller than a window.
 
     Attributes:
