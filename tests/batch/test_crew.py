@@ -90,30 +90,43 @@ def test_more_workers_start_only_where_memory_permits(tmp_path, monkeypatch):
     ]
 
 
-def test_threads_are_divided(tmp_path):
-    batch = listed_batch(tmp_path, ["a"])
-    assert [Crew(batch, workers, WorkerOptions(8))._options.threads for workers in (1, 3, 16)] == [8, 2, 1]
-
-
-def test_threads_are_divided_among_the_workers_that_memory_permits(tmp_path, monkeypatch):
-    monkeypatch.setattr(crew_module, "memory_limit", lambda: 5 * 2**20)  # a fake worker says that it takes 2**20
-    names = [f"scan{number:03d}" for number in range(300)]
-    batch = listed_batch(tmp_path, names)
-    ended, assigned = [], []
-    assign = Member.assign
+@pytest.fixture
+def assigned(monkeypatch):
+    """The threads of each worker that is told to work."""
+    threads, assign = [], Member.assign
     monkeypatch.setattr(
-        Member, "assign", lambda self, path, options: assigned.append(options.threads) or assign(self, path, options)
+        Member, "assign", lambda self, path, options: threads.append(options.threads) or assign(self, path, options)
     )
+    return threads
+
+
+NAMES = [f"scan{number:03d}" for number in range(300)]
+"""More than a fake worker ends before others follow."""
+
+
+@pytest.mark.parametrize(("memory", "later"), [(5 * 2**20, [4] * 4), (2**30, [1] * 16)])
+def test_the_first_worker_has_all_threads_until_others_follow(tmp_path, monkeypatch, assigned, memory, later):
+    monkeypatch.setattr(crew_module, "memory_limit", lambda: memory)  # a fake worker says that it takes 2**20
+    batch, ended = listed_batch(tmp_path, NAMES), []
     Crew(batch, 16, WorkerOptions(16), on_scan=ended.append, entry=fake_worker).run()
-    assert assigned == [1, 4, 4, 4, 4], "the first worker was one of 16, and its place is one of four"
-    assert states(batch) == dict.fromkeys(names, "done")
-    assert sorted(end.scan for end in ended) == names, "each once"
+    assert assigned == [16, *later], "its place is taken by one with its share"
+    assert states(batch) == dict.fromkeys(NAMES, "done")
+    assert sorted(end.scan for end in ended) == NAMES, "each once"
 
 
-def test_threads_are_divided_before_the_start_where_the_memory_is_known(tmp_path, monkeypatch):
-    monkeypatch.setattr(crew_module, "memory_limit", lambda: 5 * 2**20)
-    crew = Crew(listed_batch(tmp_path, ["a"]), 16, WorkerOptions(16), peak_memory=2**20)
-    assert (crew._most, crew._options.threads) == (4, 4)
+@pytest.mark.parametrize(("worthwhile", "others"), [(0.0, [4, 4]), (30.0, [])])
+def test_others_follow_if_enough_is_left(tmp_path, monkeypatch, assigned, worthwhile, others):
+    monkeypatch.setattr(crew_module, "WORTHWHILE_SECONDS", worthwhile)
+    batch = listed_batch(tmp_path, NAMES)
+    Crew(batch, 2, WorkerOptions(8), scans=len(NAMES), entry=fake_worker).run()
+    assert assigned == [8, *others]
+    assert states(batch) == dict.fromkeys(NAMES, "done")
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 8), (3, 2), (16, 1)])
+def test_where_the_memory_is_known_all_begin_at_once(tmp_path, workers, threads):
+    crew = Crew(listed_batch(tmp_path, ["a"]), workers, WorkerOptions(8), peak_memory=2**20)
+    assert (crew._most, crew._options.threads) == (workers, threads)
 
 
 def test_killed_workers_lose_nothing_and_do_nothing_twice(tmp_path, model):

@@ -1,7 +1,7 @@
 """The workers of one machine: processes with a model each, replaced when they die, and ended together."""
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
@@ -22,6 +22,10 @@ MEMORY_SHARE = 0.9
 GRACE_SECONDS = 60.0
 """For workers to end in, before they are killed."""
 
+WORTHWHILE_SECONDS = 30.0
+"""If less work is left at the pace of the first worker, it works alone to the end: further workers would save less time
+than they take to start (`bench/batch.py`)."""
+
 MOST_STILLBORN = 3
 """So many workers may die in a row without finishing a scan or failing at one."""
 
@@ -29,19 +33,20 @@ MOST_STILLBORN = 3
 class Crew:
     """Several workers on this machine.
 
-    The first worker works alone. The others follow when it has segmented a scan, as many as memory permits: by then it
-    is known how much a worker takes, and what backends compile at their first start is in the cache. If memory permits
-    fewer than were asked for, these share all threads, and the first worker is replaced by one with its share.
+    The first worker works alone, with all threads. After two scans it is known how much memory a worker takes and how
+    long a scan, and what backends compile at their first start is in the cache. If enough work is left, the others
+    follow, as many as memory permits. They share the threads, and the first worker is replaced by one with its share.
 
     Args:
         folder: of the batch.
-        workers: how many.
-        options: of all workers together: threads are divided among them.
+        workers: how many at most.
+        options: of all workers together: they share the threads.
         on_scan: called after each scan.
         say: called with sentences on workers.
         peak_memory: the most bytes that a worker of this batch ever had, where that is known already.
+        scans: how many are left to segment; None where that is not known.
         entry: what each process does.
-        waiting: workers that have been started already.
+        waiting: a worker that has been started already.
     """
 
     def __init__(
@@ -52,21 +57,25 @@ class Crew:
         on_scan: Callable[[ScanEnd], None] = lambda end: None,
         say: Callable[[str], None] = lambda sentence: None,
         peak_memory: int | None = None,
+        scans: int | None = None,
         entry: Entry = enter,
-        waiting: Sequence[Member] = (),
+        waiting: Member | None = None,
     ):
         self._folder = folder
         self._wanted = workers
-        self._threads = options.threads or usual_threads()
-        self._options = replace(options, threads=max(1, self._threads // workers))
+        self._options = replace(options, threads=options.threads or usual_threads())
         self._on_scan = on_scan
         self._say = say
+        self._scans = scans
         self._entry = entry
-        self._waiting = list(waiting)
+        self._waiting = waiting
         self._members: list[Member] = []
         self._leaving: list[Member] = []
+        self._ends: list[float] = []
         self._stillborn = 0
-        self._most = 1 if peak_memory is None else self._permitted(peak_memory)
+        self._most = 1
+        if peak_memory is not None:
+            self._grow(peak_memory)
 
     def run(self) -> None:
         """Work until every scan of the batch is done, failed or set aside.
@@ -89,7 +98,7 @@ class Crew:
             self._add_member()
 
     def _add_member(self) -> None:
-        member = self._waiting.pop(0) if self._waiting else Member.start(self._entry)
+        member, self._waiting = self._waiting or Member.start(self._entry), None
         member.assign(self._folder.path, self._options)
         self._members.append(member)
 
@@ -107,9 +116,18 @@ class Crew:
         if isinstance(report, Refusal):
             raise UserError(report.sentence)
         self._on_scan(report)
-        if report.error is None and report.peak_memory is not None:
-            self._most = self._permitted(report.peak_memory)
+        self._ends.append(monotonic())
+        if report.peak_memory is not None and self._most < self._wanted and self._is_much_left:
+            self._grow(report.peak_memory)
             self._hire()
+
+    @property
+    def _is_much_left(self) -> bool:
+        """Whether further workers are worth their start."""
+        if len(self._ends) < 2:
+            return False
+        pace = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
+        return self._scans is None or pace * (self._scans - len(self._ends)) >= WORTHWHILE_SECONDS
 
     def _part_with(self, member: Member) -> None:
         member.process.join()
@@ -128,9 +146,18 @@ class Crew:
             self._say(f"A worker ended unexpectedly ({how}). Another takes its place.")
         self._add_member()
 
+    def _grow(self, peak_memory: int) -> None:
+        """Have as many workers as memory permits. A network cannot be given other threads once it is compiled."""
+        self._most = self._wanted = self._permitted(peak_memory)
+        if self._most > 1:
+            self._options = replace(self._options, threads=max(1, (self._options.threads or 1) // self._most))
+            self._leaving = list(self._members)
+            for member in self._leaving:
+                member.process.terminate()  # it gives back the scan that it has just begun
+
     def _permitted(self, peak_memory: int) -> int:
         memory = memory_limit()
-        if memory is None or self._wanted == 1:
+        if memory is None:
             return self._wanted
         permitted = min(self._wanted, max(1, int(memory * MEMORY_SHARE / peak_memory)))
         if permitted < self._wanted:
@@ -138,18 +165,7 @@ class Crew:
                 f"{permitted} of {self._wanted} workers: one takes {peak_memory / 2**30:.1f} GiB, and there are "
                 f"{memory / 2**30:.1f} GiB."
             )
-            self._wanted = permitted
-            self._divide_threads()
-            while len(self._waiting) > permitted:
-                self._waiting.pop().kill()
         return permitted
-
-    def _divide_threads(self) -> None:
-        """Share the threads among fewer workers: a network cannot be given more threads once it is compiled."""
-        self._options = replace(self._options, threads=max(1, self._threads // self._wanted))
-        if len(self._members) == 1:
-            self._leaving = list(self._members)
-            self._leaving[0].process.terminate()  # it gives back the scan that it has just begun
 
     def _dismiss(self) -> None:
         """End all workers: they give back what they have not finished."""

@@ -144,15 +144,10 @@ class Member:
 
 
 @contextmanager
-def waiting_members(count: int) -> Iterator[list[Member]]:
-    """Workers that load what they need and wait for an assignment, one for each thread at most.
-
-    Workers that still run when the context ends are killed.
-    """
-    members: list[Member] = []
+def waiting_member() -> Iterator[Member]:
+    """A worker that loads what it needs and waits for an assignment. If it still runs in the end, it is killed."""
+    member = Member.start()
     try:
-        members += (Member.start() for _ in range(min(count, usual_threads())))
-        yield members
+        yield member
     finally:
-        for member in members:
-            member.kill()
+        member.kill()

@@ -64,9 +64,9 @@ class Run(Segmenting, BatchWork, SourceAndDest):
             return self._submit(self._start(self.model))
         if self.cluster is not None:
             return self._work_on_cluster(self._start(self.model), self.cluster)
-        from stunet.batch.member import waiting_members
+        from stunet.batch.member import waiting_member
 
-        with waiting_members(self.workers) as waiting:
+        with waiting_member() as waiting:
             return self.work_on(self._start(self.model), waiting)
 
     def _start(self, model: str) -> "Started":
@@ -129,10 +129,10 @@ class Work(BatchWork):
 
     def run(self) -> int:
         """Join, and work until no scan is left."""
-        from stunet.batch.member import waiting_members
+        from stunet.batch.member import waiting_member
 
         self.require_workers()
-        with waiting_members(self.workers) as waiting:
+        with waiting_member() as waiting:
             from stunet.batch.start import join_batch
 
             return self.work_on(join_batch(self.dest, self.retry), waiting)

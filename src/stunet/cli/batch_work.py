@@ -26,7 +26,7 @@ class BatchWork(Options):
     """The options of commands that start workers."""
 
     workers: int = 1
-    """How many processes segment at a time, each with a model in memory. Fewer start if memory is short."""
+    """How many processes segment at a time, each with its own model. Fewer if memory is short or little is left."""
     scan_timeout: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
     """Set a scan aside that takes longer, in reading, segmenting and writing together. Default: no limit."""
     retry: Switch = False
@@ -46,8 +46,8 @@ class BatchWork(Options):
 
         return WorkerOptions(self.threads, self.scan_timeout)
 
-    def work_on(self, started: "Started", waiting: "list[Member]") -> int:
-        """Work until no scan is left, with workers that wait already, and show how it ended."""
+    def work_on(self, started: "Started", waiting: "Member") -> int:
+        """Work until no scan is left, with a worker that waits already, and show how it ended."""
         from stunet.batch.crew import Crew
 
         with progress_bar(f"{started.scans} scans") as update:
@@ -59,6 +59,7 @@ class BatchWork(Options):
                 progress.after_scan,
                 say,
                 started.peak_memory,
+                started.open,
                 waiting=waiting,
             )
             if started.open:
