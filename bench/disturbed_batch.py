@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from threading import Event, Thread, Timer
 
@@ -190,19 +191,46 @@ WORKED = {"crew": by_crew, "separate": by_separate_processes, "ray": by_ray}
 # What it took
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a process has at one moment.
+
+    Attributes:
+        anonymous: MB that it allocated, in memory or swapped. This is what a leak enlarges.
+        unique: MB that only this process has in memory, with pages of program files. This also changes when another
+            process loads the same files or ends, and when the system takes pages back that are read again.
+        files: number of open files.
+    """
+
+    anonymous: float
+    unique: float
+    files: int
+
+    @classmethod
+    def at(cls, process: psutil.Process) -> "Look":
+        """What the process has now."""
+        maps = process.memory_maps(grouped=True)
+        allocated = sum(one.anonymous + one.swap for one in maps)
+        unique = sum(one.private_clean + one.private_dirty for one in maps)
+        return cls(allocated / 1e6, unique / 1e6, process.num_fds())
+
+
+LOOKED_AT = {"anonymous": "MB allocated", "unique": "MB not shared", "files": "open files"}
+
+
 @dataclass
 class Watch:
-    """Notes memory and open files of this process and of the workers.
+    """Looks at this process and at the workers from time to time.
 
     Attributes:
         batch: that is worked on.
-        own: MB and open files of this process, from time to time.
-        workers: MB and open files of each worker, from time to time, by the number of its process.
+        own: looks at this process.
+        workers: looks at each worker, by the number of its process.
     """
 
     batch: BatchFolder
-    own: list[tuple[float, int]] = field(default_factory=list)
-    workers: dict[int, list[tuple[float, int]]] = field(default_factory=dict)
+    own: list[Look] = field(default_factory=list)
+    workers: dict[int, list[Look]] = field(default_factory=dict)
 
     @contextmanager
     def on(self) -> Iterator[None]:
@@ -218,30 +246,26 @@ class Watch:
 
     def _look_until(self, end: Event) -> None:
         while not end.wait(LOOK_SECONDS):
-            self.own.append(size_of(psutil.Process()))
+            self.own.append(Look.at(psutil.Process()))
             for path in self.batch.workers.glob("*.json"):
                 with suppress(psutil.Error, OSError, ValueError):
                     process = psutil.Process(json.loads(path.read_text())["process"])
                     is_gone = process.status() == psutil.STATUS_ZOMBIE
                     if not is_gone and time.time() - process.create_time() > LOADING_SECONDS:
-                        self.workers.setdefault(process.pid, []).append(size_of(process))
+                        self.workers.setdefault(process.pid, []).append(Look.at(process))
 
     def rows(self) -> Iterator[str]:
-        """Rows of a table: the medians of the first and of the last tenth of the looks."""
+        """Rows of a table: the medians of each tenth of the looks."""
         longest = max(self.workers.values(), key=len, default=[])
         for name, looks in (("this process", self.own), ("the worker that lived longest", longest)):
-            tenth = max(1, len(looks) // 10)
-            for place, what in enumerate(("MB", "open files")):
-                if looks:
-                    first, last = (
-                        statistics.median(one[place] for one in some) for some in (looks[:tenth], looks[-tenth:])
-                    )
-                    yield f"| {what} of {name}: first, last tenth of {len(looks)} looks | {first:.0f}, {last:.0f} |"
-
-
-def size_of(process: psutil.Process) -> tuple[float, int]:
-    """The MB that only this process has, and its open files."""
-    return process.memory_full_info().uss / 1e6, process.num_fds()
+            if not looks:
+                continue
+            cuts = [len(looks) * tenth // 10 for tenth in range(11)]
+            tenths = [looks[start:stop] for start, stop in pairwise(cuts) if stop > start]
+            for place, what in LOOKED_AT.items():
+                medians = (statistics.median(getattr(look, place) for look in tenth) for tenth in tenths)
+                middle = ", ".join(f"{median:.0f}" for median in medians)
+                yield f"| {what} of {name}: each tenth of {len(looks)} looks | {middle} |"
 
 
 def report(batch: BatchFolder, kills: int, seconds: float, requests: tuple[int, int] | None) -> None:

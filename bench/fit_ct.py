@@ -1,7 +1,7 @@
 """Fit an STU-Net to one real CT and its labels, for measurements that need a network that segments.
 
-The network has seen nothing else and has no other use. Patches are 64x64x64, and 128x128x128 at the end, as in
-prediction. To continue an interrupted run, use the same command.
+The network has seen nothing else and has no other use. Patches are 64x64x64 anywhere, and at the end the windows of
+128x128x128 that prediction has. To continue an interrupted run, use the same command.
 
     python bench/fit_ct.py -o ct.safetensors [--size small] [--iterations 3000] [--large-iterations 200]
 """
@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from stunet.files import replacing
 from stunet.imaging.formats.registry import read_labels, read_volume
 from stunet.imaging.preprocess import preprocess
 from stunet.inference.backends.precision import cpu_computes_bfloat16
+from stunet.inference.windows import window_starts
 from stunet.labels.ontology import LABELS
 from stunet.networks.registry import build, network_spec
 from stunet.networks.stunet import PUBLISHED_STRIDES, STUNet
@@ -56,7 +58,7 @@ class Part:
 
 
 def parts_of(small: int, large: int) -> tuple[Part, Part]:
-    """Small patches are fast. Large ones have the instance norm statistics of prediction windows."""
+    """Small patches are fast. Large ones are the windows of prediction, with their instance norm statistics."""
     return Part(64, 1e-3, 0, small, 100), Part(128, 5e-4, small, small + large, 10)
 
 
@@ -101,6 +103,16 @@ def patches(sample: Sample, size: int, seed: int) -> Iterator[tuple[torch.Tensor
             )
         )
         yield sample.image[box], sample.labels[box]
+
+
+def windows(sample: Sample, size: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The windows (Z, Y, X) of prediction, in a random order, again and again."""
+    starts = list(product(*window_starts(sample.image.shape, [size] * 3)))
+    random = np.random.default_rng(seed)
+    while True:
+        for number in random.permutation(len(starts)):
+            box = tuple(slice(start, start + size) for start in starts[number])
+            yield sample.image[box], sample.labels[box]
 
 
 def loss_of(logits_BKZYX: torch.Tensor, labels_BZYX: torch.Tensor) -> torch.Tensor:
@@ -156,7 +168,7 @@ def main() -> None:
     while done < parts[-1].last:
         part = next(part for part in parts if done < part.last)
         last = min(done + part.save_every, part.last)
-        source, losses = patches(sample, part.size, seed=done), []
+        source, losses = (patches if part is parts[0] else windows)(sample, part.size, seed=done), []
         for iteration in range(done, last):
             for group in optimizer.param_groups:
                 group["lr"] = part.rate_at(iteration)
