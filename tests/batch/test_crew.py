@@ -114,11 +114,14 @@ def test_the_first_worker_has_all_threads_until_others_follow(tmp_path, monkeypa
     assert sorted(end.scan for end in ended) == NAMES, "each once"
 
 
-@pytest.mark.parametrize(("worthwhile", "others"), [(0.0, [4, 4]), (30.0, [])])
-def test_others_follow_if_enough_is_left(tmp_path, monkeypatch, assigned, worthwhile, others):
+@pytest.mark.parametrize(
+    ("worthwhile", "scans", "others"), [(0.0, 300, [4, 4]), (90.0, 300, []), (0.0, 6, [4, 4]), (0.0, 5, [])]
+)
+def test_others_follow_if_enough_is_left(tmp_path, monkeypatch, assigned, worthwhile, scans, others):
+    """Of six scans, four are left after two, so two workers have two each."""
     monkeypatch.setattr(crew_module, "WORTHWHILE_SECONDS", worthwhile)
     batch = listed_batch(tmp_path, NAMES)
-    Crew(batch, 2, WorkerOptions(8), scans=len(NAMES), entry=fake_worker).run()
+    Crew(batch, 2, WorkerOptions(8), scans=scans, entry=fake_worker).run()
     assert assigned == [8, *others]
     assert states(batch) == dict.fromkeys(NAMES, "done")
 

@@ -22,9 +22,12 @@ MEMORY_SHARE = 0.9
 GRACE_SECONDS = 60.0
 """For workers to end in, before they are killed."""
 
-WORTHWHILE_SECONDS = 30.0
-"""If less work is left at the pace of the first worker, it works alone to the end: further workers would save less time
-than they take to start (`bench/batch.py`)."""
+WORTHWHILE_SECONDS = 90.0
+"""If less work is left at the pace of the first worker, it works alone to the end: two workers on two processors save a
+sixth of the time, and take about ten seconds to start (`bench/batch.py`)."""
+
+LEAST_SCANS = 2
+"""For each worker. With three scans for two workers, one of these would be idle for the time of a scan."""
 
 MOST_STILLBORN = 3
 """So many workers may die in a row without finishing a scan or failing at one."""
@@ -34,8 +37,9 @@ class Crew:
     """Several workers on this machine.
 
     The first worker works alone, with all threads. After two scans it is known how much memory a worker takes and how
-    long a scan, and what backends compile at their first start is in the cache. If enough work is left, the others
-    follow, as many as memory permits. They share the threads, and the first worker is replaced by one with its share.
+    long a scan, and what backends compile at their first start is in the cache. If enough work is left, others follow,
+    as many as are worth it and memory permits. They share the threads, and the first worker is replaced by one with its
+    share.
 
     Args:
         folder: of the batch.
@@ -117,17 +121,21 @@ class Crew:
             raise UserError(report.sentence)
         self._on_scan(report)
         self._ends.append(monotonic())
-        if report.peak_memory is not None and self._most < self._wanted and self._is_much_left:
+        if report.peak_memory is not None and self._most < self._wanted and (workers := self._worthwhile) > 1:
+            self._wanted = workers
             self._grow(report.peak_memory)
             self._hire()
 
     @property
-    def _is_much_left(self) -> bool:
-        """Whether further workers are worth their start."""
+    def _worthwhile(self) -> int:
+        """How many workers are worth their start."""
         if len(self._ends) < 2:
-            return False
+            return 1
+        if self._scans is None:
+            return self._wanted
+        left = self._scans - len(self._ends)
         pace = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
-        return self._scans is None or pace * (self._scans - len(self._ends)) >= WORTHWHILE_SECONDS
+        return min(self._wanted, left // LEAST_SCANS) if pace * left >= WORTHWHILE_SECONDS else 1
 
     def _part_with(self, member: Member) -> None:
         member.process.join()
