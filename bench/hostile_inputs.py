@@ -15,9 +15,9 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 import warnings
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 
 import nibabel
@@ -144,10 +144,10 @@ def answer_of(command: Callable[[Path], list[str]], files: Files, sound: Path) -
         put_files(files, place)
         path = place / next(iter(files)) if len(files) == 1 and "frames.dcm" not in files else place
         start = time.perf_counter()
-        process = os.fork()
-        if process == 0:
-            _work(command(path), working, said)
-        exit_code, usage = _ended(process, start)
+        process = get_context("fork").Process(target=_work, args=(command(path), working, said))
+        process.start()
+        assert process.pid is not None
+        exit_code, usage = _ended(process.pid, start)
         seconds = time.perf_counter() - start
         left = tuple(sorted(str(path.relative_to(working)) for path in working.rglob("*")))
         text = said.read_text(errors="replace") if said.exists() else ""
@@ -160,17 +160,7 @@ def _work(words: list[str], working: Path, said: Path) -> None:
     output = os.open(said, os.O_WRONLY | os.O_CREAT)
     for stream in (1, 2):
         os.dup2(output, stream)
-    code = 1
-    try:
-        code = run(words)
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
-    except Exception:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    sys.exit(run(words))
 
 
 def _ended(process: int, start: float) -> tuple[int, resource.struct_rusage]:

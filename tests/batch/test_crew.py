@@ -126,6 +126,12 @@ def test_others_follow_if_enough_is_left(tmp_path, monkeypatch, assigned, worthw
     assert states(batch) == dict.fromkeys(NAMES, "done")
 
 
+def test_scans_that_fail_say_nothing_of_memory_and_pace(tmp_path, assigned):
+    batch = listed_batch(tmp_path, [*(f"bad{number:03d}" for number in range(100)), "scan"])
+    Crew(batch, 2, WorkerOptions(8), entry=fake_worker).run()
+    assert assigned == [8], "only one scan was done"
+
+
 @pytest.mark.parametrize(("workers", "threads"), [(1, 8), (3, 2), (16, 1)])
 def test_where_the_memory_is_known_all_begin_at_once(tmp_path, workers, threads):
     crew = Crew(listed_batch(tmp_path, ["a"]), workers, WorkerOptions(8), peak_memory=2**20)

@@ -67,15 +67,16 @@ class Crew:
     ):
         self._folder = folder
         self._wanted = workers
-        self._options = replace(options, threads=options.threads or usual_threads())
+        self._threads = options.threads or usual_threads()
+        self._options = replace(options, threads=self._threads)
         self._on_scan = on_scan
         self._say = say
-        self._scans = scans
+        self._left = scans
         self._entry = entry
         self._waiting = waiting
         self._members: list[Member] = []
         self._leaving: list[Member] = []
-        self._ends: list[float] = []
+        self._done_at: list[float] = []
         self._stillborn = 0
         self._most = 1
         if peak_memory is not None:
@@ -120,7 +121,11 @@ class Crew:
         if isinstance(report, Refusal):
             raise UserError(report.sentence)
         self._on_scan(report)
-        self._ends.append(monotonic())
+        if self._left is not None:
+            self._left -= 1
+        if report.error is not None:  # it shows neither how long a scan takes nor how much memory
+            return
+        self._done_at.append(monotonic())
         if report.peak_memory is not None and self._most < self._wanted and (workers := self._worthwhile) > 1:
             self._wanted = workers
             self._grow(report.peak_memory)
@@ -129,13 +134,12 @@ class Crew:
     @property
     def _worthwhile(self) -> int:
         """How many workers are worth their start."""
-        if len(self._ends) < 2:
+        if len(self._done_at) < 2:
             return 1
-        if self._scans is None:
+        if self._left is None:
             return self._wanted
-        left = self._scans - len(self._ends)
-        pace = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
-        return min(self._wanted, left // LEAST_SCANS) if pace * left >= WORTHWHILE_SECONDS else 1
+        pace = (self._done_at[-1] - self._done_at[0]) / (len(self._done_at) - 1)
+        return min(self._wanted, self._left // LEAST_SCANS) if pace * self._left >= WORTHWHILE_SECONDS else 1
 
     def _part_with(self, member: Member) -> None:
         member.process.join()
@@ -158,7 +162,7 @@ class Crew:
         """Have as many workers as memory permits. A network cannot be given other threads once it is compiled."""
         self._most = self._wanted = self._permitted(peak_memory)
         if self._most > 1:
-            self._options = replace(self._options, threads=max(1, (self._options.threads or 1) // self._most))
+            self._options = replace(self._options, threads=max(1, self._threads // self._most))
             self._leaving = list(self._members)
             for member in self._leaving:
                 member.process.terminate()  # it gives back the scan that it has just begun

@@ -72,7 +72,7 @@ def search(
         return None
     told = on_window or (lambda done, total: None)
     first.see(asked, are_whole, lambda: told(first.runs, most + len(everything)))
-    return Search(first.boxes, first.runs, Windows(shape, size, sliding.step, all_boxes(first.boxes)))
+    return Search(dict(first.boxes), first.runs, Windows(shape, size, sliding.step, all_boxes(first.boxes)))
 
 
 def after_search(on_window: OnWindow | None, before: int) -> OnWindow | None:
