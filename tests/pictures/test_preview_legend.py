@@ -50,6 +50,12 @@ def test_all_structures_of_an_abdomen_are_named_beside_its_axial_plane():
     assert words.count("structure") == 3
 
 
+@pytest.mark.parametrize("structures", range(20, 58))
+def test_names_are_not_cut_for_the_sake_of_larger_letters(structures):
+    words, _ = texts(legend(structures), 7.76, 3.5)
+    assert {LABELS[label].replace("_", " ") for label in range(1, structures + 1)} <= set(words)
+
+
 def test_few_structures_stand_in_one_block():
     one = legend(3)
     assert one.blocks(7.76, 3.5) == 1

@@ -24,6 +24,9 @@ LETTER_WIDTH = 0.53
 NUMBER_LINES = 3.6
 """Width of a column of numbers relative to the line spacing."""
 
+NAME_LINES = 1.6
+"""Width of the swatch and the spaces around a name relative to the line spacing."""
+
 LEAST_NAME_INCHES = 1.55
 """Minimum width for swatch and name in a block, enough for most names."""
 
@@ -86,6 +89,11 @@ class Legend:
         """The minimum height in inches."""
         return (self.block_length(blocks) + self._other_lines) * LEAST_LINE
 
+    def line_of_whole_names(self, block_width: float) -> float:
+        """The largest line spacing at which no name is cut in a block of this width."""
+        letters = max((len(row.name) for row in self.rows), default=0)
+        return block_width / (NAME_LINES + NUMBER_LINES * len(self.numbers) + letters * LETTERS_PER_LINE * LETTER_WIDTH)
+
     def block_length(self, blocks: int) -> int:
         """The number of structures in each block; the last may have fewer."""
         return min(math.ceil(len(self.rows) / blocks), LONGEST_BLOCK)
@@ -140,9 +148,9 @@ def draw_legend(
     width, height = size
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
-    fitting = height * LEAST_LINE / legend.height(blocks)
-    pen = _Pen(axes, min(max(fitting, LEAST_LINE), MOST_LINE))
     block_width = min((width + BLOCK_GAP) / blocks - BLOCK_GAP, MOST_BLOCK_INCHES)
+    fitting = min(height * LEAST_LINE / legend.height(blocks), legend.line_of_whole_names(block_width))
+    pen = _Pen(axes, min(max(fitting, LEAST_LINE), MOST_LINE))
     shown, length = legend.shown(blocks), max(legend.block_length(blocks), 1)
     for number, start in enumerate(range(0, max(len(shown), 1), length)):
         left = number * (block_width + BLOCK_GAP)
@@ -183,8 +191,8 @@ def _draw_block(
     """Draw a heading and one line per structure."""
     line = pen.line
     rights = [(left + width - line * NUMBER_LINES * number, heading) for number, heading in enumerate(legend.numbers)]
-    room = width - line * (1.6 + NUMBER_LINES * len(rights))
-    letters = int(room * 72 / (pen.points * LETTER_WIDTH))
+    room = width - line * (NAME_LINES + NUMBER_LINES * len(rights))
+    letters = int(room * 72 / (pen.points * LETTER_WIDTH) + 1e-6)  # where the longest name fits exactly
     pen.write(left, 0.5 * line, "structure" if rows else "no structure was found", DIM_COLOUR)
     for right, heading in rights if rows else ():
         pen.write(right, 0.5 * line, heading, DIM_COLOUR, "right")
