@@ -16,7 +16,7 @@ SOURCE = Path(stunet.__file__).parents[1]
 NAMES = sorted(set(stunet.__all__) - {"__version__"})
 PROMISED = (
     "build_network load_model Predictor InferenceConfig Segmentation Volume predict_cases list_models list_networks "
-    "Client evaluate read_volume find_series write_labels UserError LABELS GROUPS show"
+    "Client evaluate read_volume find_series write_labels UserError Stopped LABELS GROUPS show"
 )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stunet.batch.predict_scans import predict_cases as predict_cases
+    from stunet.errors import Stopped as Stopped
     from stunet.errors import UserError as UserError
     from stunet.evaluation.report import evaluate as evaluate
     from stunet.imaging.formats.dicom.found import find_series as find_series
@@ -37,6 +38,7 @@ _FRONT_DOOR = {
     "InferenceConfig": "stunet.inference.config",
     "Predictor": "stunet.inference.predictor",
     "Segmentation": "stunet.inference.segmentation",
+    "Stopped": "stunet.errors",
     "UserError": "stunet.errors",
     "Volume": "stunet.imaging.volume",
     "build_network": "stunet.weights.build_network",

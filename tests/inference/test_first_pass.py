@@ -11,8 +11,8 @@ from stunet.imaging.volume import Volume
 from stunet.inference import first_pass
 from stunet.inference.first_pass import tiles_of
 from stunet.inference.windows import Windows
+from tests.inference.nearest_number import BACKGROUND, predictor
 from tests.inference.samples import WINDOW
-from tests.inference.test_search import BACKGROUND, predictor
 
 SHAPE = (64, 80, 80)
 """Tiles of 8 x 16 x 16 voxels: 8 along Z, 5 along Y and 5 along X. The middle line is in one of 25 columns."""
