@@ -83,12 +83,12 @@ def scan_files(folder: Path) -> list[ScanFile]:
     If the folder itself has none, the files of its subfolders are used, and named after them: `s0001/ct.nii.gz` becomes
     `s0001`, or `s0001_ct` if `s0001` has several.
 
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> for name in ("s1/ct.nii.gz", "s2/ct.nii.gz", "s2/pet.NII", "s2/._pet.nii"):
-    ...     (folder / name).parent.mkdir(exist_ok=True)
-    ...     (folder / name).touch()
-    >>> print(*(scan.name for scan in scan_files(folder)))
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for path in (Path(folder, name) for name in ("s1/ct.nii.gz", "s2/ct.nii.gz", "s2/pet.NII", "s2/._pet.nii")):
+    ...         path.parent.mkdir(exist_ok=True)
+    ...         path.touch()
+    ...     print(*(scan.name for scan in scan_files(Path(folder))))
     s1 s2_ct s2_pet
     """
     own = _images_in(folder)

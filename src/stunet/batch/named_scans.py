@@ -30,13 +30,13 @@ def scans_named(
         UserError: a path does not exist, a folder is empty, DICOM options are given without DICOM input, or as
             `dicom_scans`.
 
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> paths = [folder / name for name in ("day1/ct.nii", "day2/ct.nii.gz", "day2/pet.nii")]
-    >>> for path in paths:
-    ...     path.parent.mkdir(exist_ok=True)
-    ...     path.touch()
-    >>> [scan.name for scan in scans_named(paths)]
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     paths = [Path(folder, name) for name in ("day1/ct.nii", "day2/ct.nii.gz", "day2/pet.nii")]
+    ...     for path in paths:
+    ...         path.parent.mkdir(exist_ok=True)
+    ...         path.touch()
+    ...     [scan.name for scan in scans_named(paths)]
     ['day1_ct', 'day2_ct', 'pet']
     """
     found = [named for path in paths for named in _scans_at(path, dicom, channel, into_folder)]
