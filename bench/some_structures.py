@@ -25,9 +25,10 @@ from stunet.imaging.preprocess import prepare
 from stunet.imaging.volume import Volume
 from stunet.inference.backends.names import Precision
 from stunet.inference.head import LinearHead
+from stunet.inference.known_features import KnownFeatures
 from stunet.inference.labelling import AskedChooser
 from stunet.inference.predictor import InferenceConfig, Predictor
-from stunet.inference.search import search
+from stunet.inference.search import Search, search
 from stunet.inference.segmentation import Segmentation
 from stunet.inference.sliding import Sliding
 from stunet.labels.ontology import LABELS
@@ -88,8 +89,8 @@ def long_labels(slices: int) -> Volume:
     return Volume.from_array(array_ZYX.T, np.diag([GRID_MM] * 3 + [1.0]))
 
 
-def counted(slices: int, names: Sequence[str]) -> tuple[int, int, int]:
-    """The windows of the first pass, of the second, and of the whole scan, on a grid of 1.5 mm.
+def counted(slices: int, names: Sequence[str]) -> Search:
+    """What a search gives on a grid of 1.5 mm.
 
     Args:
         slices: of the long scan.
@@ -98,9 +99,14 @@ def counted(slices: int, names: Sequence[str]) -> tuple[int, int, int]:
     prepared = prepare(long_labels(slices), replace(PUBLISHED_PLAN, normalization=(ChannelNormalization("none"),)))
     backend, asked = LabelReader(), [LABELS.index(name) for name in names]
     chooser = AskedChooser(backend.head, asked)
-    found = search(prepared, prepared.record, backend, Sliding(WINDOW), chooser, asked, are_whole=True)
+    found = search(prepared, prepared.record, backend, Sliding(WINDOW), chooser, asked, True, KnownFeatures())
     assert found is not None
-    return found.first_pass, len(found.windows), len(found.windows) + len(found.windows.left_out)
+    return found
+
+
+def windows_of(found: Search) -> tuple[int, int, int]:
+    """The windows of the first pass, the further ones of the second, and those of the whole scan."""
+    return found.first_pass, len(found.windows) - found.known, len(found.windows) + len(found.windows.left_out)
 
 
 def count(all_slices: Sequence[int], structures: Sequence[str]) -> None:
@@ -108,7 +114,7 @@ def count(all_slices: Sequence[int], structures: Sequence[str]) -> None:
     print("| slices | structures | first pass | second | whole scan | times fewer |\n|---|---|---|---|---|---|")
     for slices in all_slices:
         for names in structures:
-            first, second, every = counted(slices, names.split("+"))
+            first, second, every = windows_of(counted(slices, names.split("+")))
             fewer = every / (first + second)
             print(f"| {slices} | {names.replace('+', ' ')} | {first} | {second} | {every} | {fewer:.2f} |")
 
@@ -146,9 +152,9 @@ def main() -> None:
             labels, reference = quick.segmentation.labels, full.segmentation.labels
             found = quick.segmentation.search
             assert found is not None
-            windows, every = len(found.windows), len(found.windows) + len(found.windows.left_out)
+            first, second, every = windows_of(found)
             print(
-                f"| {slices} | {' '.join(classes)} | {found.first_pass} + {windows} | {every} | {quick.seconds:.1f} "
+                f"| {slices} | {' '.join(classes)} | {first} + {second} | {every} | {quick.seconds:.1f} "
                 f"| {full.seconds:.1f} | {full.seconds / quick.seconds:.2f} "
                 f"| {sum(full.segmentation.volumes_mm3().values()) / 1000:.0f} "
                 f"| {np.mean(labels == reference):.6f} | {dsc(labels, reference):.4f} |",

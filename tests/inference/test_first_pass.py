@@ -49,20 +49,20 @@ def test_a_structure_is_followed_to_the_corner():
     bent = np.s_[18:22, 38:78, 38:42], np.s_[18:22, 74:78, 38:78], np.s_[18:60, 74:78, 74:78]
     found, whole = both(with_class_3(*bent))
     assert np.array_equal(found.labels, whole) and whole[59, 75, 75] == 3
-    assert found.search.first_pass < len(Windows(SHAPE, WINDOW, 1.0)) / 3
+    assert found.search.first_pass < len(tiles_of(Windows(SHAPE, WINDOW), SHAPE, WINDOW)) / 3
 
 
 @pytest.mark.parametrize("speck", [(), (np.s_[18:20, 38:40, 38:40],)], ids=["nothing", "a speck"])
 def test_where_little_is_in_the_middle_all_tiles_run(speck):
     found, whole = both(with_class_3(np.s_[40:46, 2:8, 70:78], *speck))
     assert np.array_equal(found.labels, whole) and whole[42, 4, 72] == 3
-    assert found.search.first_pass == len(Windows(SHAPE, WINDOW, 1.0))
+    assert found.search.first_pass == len(tiles_of(Windows(SHAPE, WINDOW), SHAPE, WINDOW))
 
 
 def test_all_tiles_run_if_one_of_two_structures_is_missing():
     found, whole = both(with_class_3(np.s_[18:22, 36:44, 36:44]), classes=(3, 9))
     assert np.array_equal(found.labels, whole)
-    assert found.search.first_pass == len(Windows(SHAPE, WINDOW, 1.0))
+    assert found.search.first_pass == len(tiles_of(Windows(SHAPE, WINDOW), SHAPE, WINDOW))
 
 
 def test_a_second_part_far_from_the_middle_is_lost():
@@ -77,12 +77,12 @@ def test_what_is_no_organ_may_be_in_several_pieces(monkeypatch):
     monkeypatch.setattr("stunet.inference.predictor.LABELS", ("liver",))
     found, whole = both(with_class_3(np.s_[18:22, 36:44, 36:44], np.s_[40:46, 2:8, 70:78]))
     assert np.array_equal(found.labels, whole) and whole[42, 4, 72] == 3
-    assert found.search.first_pass == len(Windows(SHAPE, WINDOW, 1.0))
+    assert found.search.first_pass == len(tiles_of(Windows(SHAPE, WINDOW), SHAPE, WINDOW))
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (8, 16, 16), (9, 17, 50), (5, 30, 7), (61, 33, 47)], ids=str)
 def test_each_voxel_is_in_one_cell_within_its_window(shape):
-    windows = Windows(shape, WINDOW, 1.0)
+    windows = Windows(shape, WINDOW)
     count = np.zeros(shape, int)
     for tile in tiles_of(windows, shape, WINDOW):
         count[tuple(slice(*ranges) for ranges in tile.cell)] += 1

@@ -8,6 +8,7 @@ from stunet.batch.prediction_record import scan_record
 from stunet.imaging.preprocess import prepare
 from stunet.imaging.volume import Volume
 from stunet.inference import first_pass
+from stunet.inference.first_pass import tiles_of
 from stunet.inference.search import OutputMask
 from stunet.inference.sliding import Sliding, feature_planes
 from stunet.inference.windows import Windows, touches
@@ -37,6 +38,28 @@ def test_labels_are_those_of_the_full_run(classes):
     assert np.array_equal(labels, full.predict(scan).labels)
     assert set(np.unique(labels)) == {0, *classes}
     assert quick.backend.runs < full.backend.runs
+
+
+@pytest.mark.parametrize("mirror", [False, True], ids=["plain", "mirrored"])
+def test_no_window_runs_twice(mirror):
+    """The features of the first pass serve the second."""
+    quick = predictor((3, 7), mirror=mirror)
+    segmentation = quick.predict(phantom())
+    found = segmentation.search
+    assert 0 < found.known < found.first_pass
+    passes = 4 if mirror else 1  # along two axes
+    assert quick.backend.runs == passes * (found.first_pass + len(found.windows) - found.known)
+    full = predictor((3, 7), mirror=mirror, whole_scan=True).predict(phantom())
+    assert np.array_equal(segmentation.labels, full.labels)
+
+
+def test_without_space_for_features_windows_run_again(monkeypatch):
+    monkeypatch.setattr("stunet.inference.known_features.MOST_BYTES", 0)
+    quick = predictor((3,))
+    segmentation = quick.predict(phantom())
+    assert segmentation.search.known == 0
+    assert quick.backend.runs == segmentation.search.first_pass + len(segmentation.search.windows)
+    assert np.array_equal(segmentation.labels, predictor((3,), whole_scan=True).predict(phantom()).labels)
 
 
 @pytest.mark.parametrize("spacing", [0.5, 0.7, 1.6])
@@ -72,7 +95,8 @@ def test_the_record_says_what_was_left_out():
     record = scan_record(segmentation)["search"]
     every = Windows(LONG, WINDOW)
     assert record["windows"] + len(record["left_out"]) == len(every)
-    assert record["first_pass_windows"] == len(Windows(LONG, WINDOW, 1.0))
+    assert record["first_pass_windows"] == len(tiles_of(every, LONG, WINDOW))
+    assert record["known_windows"] == 2, "those at z = 0 and 8, where class 3 is"
     assert list(segmentation.search.boxes) == [3]
     lows, highs = (extreme(segmentation.search.boxes[3], axis=0) for extreme in (np.min, np.max))
     assert lows[:, 0].tolist() == [4, 3, 4] and highs[:, 1].tolist() == [12, 12, 14]

@@ -86,13 +86,14 @@ def scan_record(segmentation: Segmentation) -> dict[str, Any]:
 
 
 def search_record(search: "Search") -> dict[str, Any]:
-    """What a first pass did: its windows, those of the second pass, and where those begin that did not run.
+    """What a first pass did: its windows, all that count, those known from the first pass, and where the others begin.
 
     Places are the first voxels (z, y, x) on the network's grid.
     """
     return {
         "first_pass_windows": search.first_pass,
         "windows": len(search.windows),
+        "known_windows": search.known,
         "left_out": [list(start) for start in search.windows.left_out],
     }
 

@@ -1,17 +1,18 @@
 """See where structures are, in windows side by side, without running all of them.
 
-Windows at step 1 are *tiles*: each is responsible for the voxels that are nearer to its centre than to any other's. For
-structures in one piece, such as organs, the tiles along the middle line of the scan run first. Then those run that come
-within `MARGIN_MM` of what was seen, until there are no more: a structure is followed from tile to tile. If too little
-was seen of one (`LEAST_MM3`), all remaining tiles run. A part can get lost that is in no tile of the middle line, and
-far from everything else that was seen of its structure. For other structures, such as lesions, all tiles run.
+These windows are *tiles*: as few of the full run's windows as cover the image, each of them responsible for the voxels
+that are nearer to its centre than to any other's. Their features are kept for the second pass. For structures in one
+piece, such as organs, the tiles along the middle line of the scan run first. Then those run that come within
+`MARGIN_MM` of what was seen, until there are no more: a structure is followed from tile to tile. If too little was seen
+of one (`LEAST_MM3`), all remaining tiles run. A part can get lost that is in no tile of the middle line, and far from
+everything else that was seen of its structure. For other structures, such as lesions, all tiles run.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, product
 from math import ceil, prod
 
 import numpy as np
@@ -21,6 +22,7 @@ from stunet.imaging.box import Box, nonzero_box
 from stunet.imaging.preprocess import GridRecord
 from stunet.inference.backends.base import Backend
 from stunet.inference.batching import window_batches
+from stunet.inference.known_features import KnownFeatures
 from stunet.inference.labelling import Chooser
 from stunet.inference.mirroring import run_mirrored
 from stunet.inference.sliding import NotFiniteError, PlaneSource, Slab, Sliding
@@ -51,18 +53,31 @@ class Tile:
 
 
 def tiles_of(windows: Windows, image_size: Sequence[int], window_size: Sequence[int]) -> list[Tile]:
-    """The windows as tiles, whose cells cover each voxel of the image once.
+    """Some of the windows, as few as cover the image; their cells cover each voxel of it once.
 
-    >>> [tile.cell[2] for tile in tiles_of(Windows((4, 4, 9), (4, 4, 4), 1.0), (4, 4, 9), (4, 4, 4))]
-    [(0, 3), (3, 5), (5, 9)]
+    >>> [tile.cell[2] for tile in tiles_of(Windows((4, 4, 9), (4, 4, 4)), (4, 4, 9), (4, 4, 4))]
+    [(0, 3), (3, 6), (6, 9)]
     """
     starts = [(z, y, x) for z in windows.starts_z for y, x in windows.corners(z)]
-    ranges: list[dict[int, tuple[int, int]]] = []
+    cells: list[dict[int, tuple[int, int]]] = []
     for axis, (n, size) in enumerate(zip(image_size, window_size, strict=True)):
-        along = sorted({start[axis] for start in starts})
+        along = _side_by_side(sorted({start[axis] for start in starts}), size)
         middles = [(one + other + size) // 2 for one, other in pairwise(along)]
-        ranges.append(dict(zip(along, pairwise([0, *middles, n]), strict=True)))
-    return [Tile((z, y, x), (ranges[0][z], ranges[1][y], ranges[2][x])) for z, y, x in starts]
+        cells.append(dict(zip(along, pairwise([0, *middles, n]), strict=True)))
+    cells_z, cells_y, cells_x = cells
+    return [Tile((z, y, x), (cells_z[z], cells_y[y], cells_x[x])) for z, y, x in product(*cells)]
+
+
+def _side_by_side(starts: Sequence[int], size: int) -> list[int]:
+    """The first of the windows along an axis, and from each the farthest next one without a gap, up to the last.
+
+    >>> _side_by_side([0, 48, 97, 145], 128)
+    [0, 97, 145]
+    """
+    chosen = [starts[0]]
+    while chosen[-1] < starts[-1]:
+        chosen.append(max(start for start in starts if start <= chosen[-1] + size))
+    return chosen
 
 
 def all_boxes(boxes: Mapping[int, Sequence[Box]]) -> list[Box]:
@@ -77,20 +92,30 @@ class FirstPass:
         image: the scan on the network's grid.
         record: of that grid.
         backend: runs the network.
-        sliding: settings of the full run; the first pass does not mirror.
+        sliding: settings of the full run.
         chooser: chooses among the requested structures.
+        known: where features are kept.
 
     Attributes:
-        windows: all that could run.
+        windows: those of the full run.
+        tiles: those that can run.
         runs: number of those that did.
         boxes: label to boxes around what was seen of it, one for each tile, with `MARGIN_MM`.
     """
 
-    def __init__(self, image: PlaneSource, record: GridRecord, backend: Backend, sliding: Sliding, chooser: Chooser):
+    def __init__(
+        self,
+        image: PlaneSource,
+        record: GridRecord,
+        backend: Backend,
+        sliding: Sliding,
+        chooser: Chooser,
+        known: KnownFeatures,
+    ):
         self._image, self._record, self._backend, self._chooser = image, record, backend, chooser
-        self._sliding = replace(sliding, step=1.0, mirror_axes=())
-        self._run = partial(run_mirrored, backend, axes=())
-        self.windows = Windows(record.network_shape, sliding.window_size, 1.0)
+        self._sliding, self._known = sliding, known
+        self.windows = Windows(record.network_shape, sliding.window_size, sliding.step)
+        self.tiles = tiles_of(self.windows, record.network_shape, sliding.window_size)
         self.runs = 0
         self.boxes: dict[int, list[Box]] = defaultdict(list)
         self._voxels: dict[int, int] = defaultdict(int)
@@ -111,13 +136,13 @@ class FirstPass:
         for tiles in self._turns(begin, asked):
             for tile, features_ZYXF in self._features(tiles):
                 self._note(tile, features_ZYXF)
+                self._known.keep(tile.start, features_ZYXF)
                 self.runs += 1
                 on_tile()
 
     def _turns(self, begin: Box, asked: Collection[int]) -> Iterator[list[Tile]]:
         """The tiles that run next, after those before have run."""
-        left = tiles_of(self.windows, self._record.network_shape, self._sliding.window_size)
-        near = [begin]
+        left, near = self.tiles, [begin]
         while left:
             turn = [tile for tile in left if _reaches(tile, near)]
             if not turn:
@@ -153,7 +178,8 @@ class FirstPass:
     def _features(self, tiles: Sequence[Tile]) -> Iterator[tuple[Tile, torch.Tensor]]:
         """Each tile with the features (Z, Y, X, F) of its window."""
         slab, (depth, _, _) = Slab(self._image, self.windows), self._sliding.window_size
-        batches = window_batches(self._run, self._backend, self._sliding.batch_size)
+        run = partial(run_mirrored, self._backend, axes=self._sliding.mirror_axes)
+        batches = window_batches(run, self._backend, self._sliding.batch_size)
         for z, row in groupby(tiles, key=lambda tile: tile.start[0]):
             slab.move_to(z, z + depth)
             of_row = list(row)

@@ -28,6 +28,7 @@ from stunet.inference.batching import explaining_full_memory
 from stunet.inference.config import InferenceConfig
 from stunet.inference.decoding import chooser_of, members_of
 from stunet.inference.first_pass import all_boxes
+from stunet.inference.known_features import KnownFeatures
 from stunet.inference.labelling import output_slices
 from stunet.inference.not_finite import explaining_not_finite
 from stunet.inference.plausibility import doubts
@@ -160,9 +161,10 @@ class Predictor:
         with self._explaining(volume):
             backend = self._backend_for(image)
         precision = backend.precision
-        found = self._search(volume, image, backend, told) if not probabilities else None
+        known = KnownFeatures()
+        found = self._search(volume, image, backend, told, known) if not probabilities else None
         searching = stopwatch.lap()
-        planes = TimedIterator(self._feature_planes(image, backend, told, found), backend.device)
+        planes = TimedIterator(self._feature_planes(image, backend, told, found, known), backend.device)
         wanted = probability_maps(Path(probabilities), self.names, volume, image.record) if probabilities else None
         with wanted or nullcontext() as maps, self._explaining(volume):
             labels = self._labels(planes, image.record, maps, found)
@@ -202,22 +204,35 @@ class Predictor:
         mirror_axes = self.model.card.mirror_axes if self.config.mirror else ()
         return Sliding(self.plan.patch_size, self.config.step, mirror_axes, self.config.batch_size)
 
-    def _search(self, volume: Volume, image: TimedImage, backend: Backend, on_window: OnWindow | None) -> Search | None:
+    def _search(
+        self,
+        volume: Volume,
+        image: TimedImage,
+        backend: Backend,
+        on_window: OnWindow | None,
+        known: KnownFeatures,
+    ) -> Search | None:
         """Where the requested structures are; None if all windows are to run."""
         if self.config.whole_scan or not self.config.classes:
             return None
         with self._explaining(volume):
             are_whole = all(self.model.names[label] in LABELS for label in self.asked)
-            return search(image, image.record, backend, self._sliding, self.chooser, self.asked, are_whole, on_window)
+            grid, sliding, chooser = image.record, self._sliding, self.chooser
+            return search(image, grid, backend, sliding, chooser, self.asked, are_whole, known, on_window)
 
     def _feature_planes(
-        self, image: TimedImage, backend: Backend, on_window: OnWindow | None, found: Search | None
+        self,
+        image: TimedImage,
+        backend: Backend,
+        on_window: OnWindow | None,
+        found: Search | None,
+        known: KnownFeatures,
     ) -> Iterator[torch.Tensor]:
         """The features of all windows, or of those near what a first pass found."""
         if found is None:
             return feature_planes(image, backend, self._sliding, on_window)
         told = after_search(on_window, found.first_pass)
-        return feature_planes(image, backend, self._sliding, told, found.windows)
+        return feature_planes(image, backend, self._sliding, told, found.windows, known)
 
     @property
     def members(self) -> dict[int, tuple[int, ...]]:

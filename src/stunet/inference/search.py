@@ -1,9 +1,10 @@
 """Find requested structures in a first pass, so that only the windows near them run in the second.
 
-The first pass (`first_pass.py`) has its windows side by side, and for organs it runs only those along the middle of the
-scan and near what it sees. The second runs those windows of the full run that touch a box around what was seen. All
-windows over a box are among them, so within the boxes the labels are those of the full run. A part of a structure
-can get lost that the first pass missed, more than `MARGIN_MM` away from what it saw; so users can turn the search off.
+The first pass (`first_pass.py`) has windows side by side, and for organs it runs only those along the middle of the
+scan and near what it sees. The second runs those windows of the full run that touch a box around what was seen, except
+those whose features are known from the first. All windows over a box are among them, so within the boxes the labels are
+those of the full run. A part of a structure can get lost that the first pass missed, more than `MARGIN_MM` away from
+what it saw; so users can turn the search off.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -16,6 +17,7 @@ from stunet.imaging.preprocess import GridRecord
 from stunet.imaging.resample import linear_taps
 from stunet.inference.backends.base import Backend
 from stunet.inference.first_pass import FirstPass, all_boxes
+from stunet.inference.known_features import KnownFeatures
 from stunet.inference.labelling import Chooser
 from stunet.inference.sliding import OnWindow, PlaneSource, Sliding
 from stunet.inference.windows import Windows
@@ -31,12 +33,14 @@ class Search:
     Attributes:
         boxes: label to boxes on the network's grid, with margin; labels that were not seen are missing.
         first_pass: number of windows of the first pass.
-        windows: those of the second pass.
+        windows: those that the labels come from, also those known from the first pass.
+        known: how many of them are known from the first pass.
     """
 
     boxes: Mapping[int, Sequence[Box]]
     first_pass: int
     windows: Windows
+    known: int
 
 
 def search(
@@ -47,6 +51,7 @@ def search(
     chooser: Chooser,
     asked: Collection[int],
     are_whole: bool,
+    known: KnownFeatures,
     on_window: OnWindow | None = None,
 ) -> Search | None:
     """Find the boxes of the requested structures.
@@ -59,20 +64,21 @@ def search(
         chooser: chooses among the requested structures.
         asked: their labels.
         are_whole: whether each of them is in one piece, so that it can be followed from window to window.
+        known: where the features of the first pass are kept for the second.
         on_window: called after each window, with the most that both passes can have.
 
     Returns:
         None if the first pass could have too many windows (`LARGEST_SHARE`).
     """
     shape, size = record.network_shape, sliding.window_size
-    everything = Windows(shape, size, sliding.step)
-    first = FirstPass(image, record, backend, sliding, chooser)
+    first = FirstPass(image, record, backend, sliding, chooser, known)
     most = len(first.windows)
-    if most > LARGEST_SHARE * len(everything):
+    if len(first.tiles) > LARGEST_SHARE * most:
         return None
     told = on_window or (lambda done, total: None)
-    first.see(asked, are_whole, lambda: told(first.runs, most + len(everything)))
-    return Search(dict(first.boxes), first.runs, Windows(shape, size, sliding.step, all_boxes(first.boxes)))
+    first.see(asked, are_whole, lambda: told(first.runs, most))
+    windows = Windows(shape, size, sliding.step, all_boxes(first.boxes))
+    return Search(dict(first.boxes), first.runs, windows, sum(start in known for start in windows))
 
 
 def after_search(on_window: OnWindow | None, before: int) -> OnWindow | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Protocol
 
 import torch
@@ -10,7 +11,8 @@ from torch.nn import functional
 
 from stunet.inference.accumulator import SlabAccumulator
 from stunet.inference.backends.base import Backend
-from stunet.inference.batching import RunWindows, window_batches
+from stunet.inference.batching import RunWindows, WindowBatches, window_batches
+from stunet.inference.known_features import KnownFeatures, Start
 from stunet.inference.mirroring import run_mirrored
 from stunet.inference.windows import Windows, gaussian_weight
 
@@ -69,6 +71,7 @@ def feature_planes(
     sliding: Sliding,
     on_window: OnWindow | None = None,
     windows: Windows | None = None,
+    known: KnownFeatures | None = None,
 ) -> Iterator[torch.Tensor]:
     """The Gaussian-weighted mean of the backend's features over the windows, plane by plane.
 
@@ -79,11 +82,12 @@ def feature_planes(
         image: on the network's grid.
         backend: runs the network.
         sliding: settings.
-        on_window: called after each window.
-        windows: which windows run. Default: all.
+        on_window: called after each window that runs.
+        windows: which windows count. Default: all.
+        known: features of windows that need not run.
 
     Yields:
-        (Y, X, F) float32 features of plane 0, 1, ..., on the backend's device; 0 where no window runs.
+        (Y, X, F) float32 features of plane 0, 1, ..., on the backend's device; 0 where no window is.
 
     Raises:
         UserError: there is not enough memory for one window.
@@ -92,16 +96,23 @@ def feature_planes(
     _, depth, rows, columns = image.shape
     windows = windows or Windows((depth, rows, columns), sliding.window_size, sliding.step)
     (before_z, _), (top, _), (left, _) = windows.padding
-    for number, plane_YXF in enumerate(_padded_planes(Slab(image, windows), backend, sliding, windows, on_window)):
+    planes = _padded_planes(Slab(image, windows), backend, sliding, windows, known or KnownFeatures(), on_window)
+    for number, plane_YXF in enumerate(planes):
         if before_z <= number < before_z + depth:
             yield plane_YXF[top : top + rows, left : left + columns]
 
 
 def _padded_planes(
-    slab: "Slab", backend: Backend, sliding: Sliding, windows: Windows, on_window: OnWindow | None
+    slab: "Slab",
+    backend: Backend,
+    sliding: Sliding,
+    windows: Windows,
+    known: KnownFeatures,
+    on_window: OnWindow | None,
 ) -> Iterator[torch.Tensor]:
     """As `feature_planes`, for an image at least as large as a window."""
-    done, total = 0, len(windows)
+    done, total = count(1), sum(start not in known for start in windows)
+    on_run = (lambda: None) if on_window is None else (lambda: on_window(next(done), total))
     weight_ZYX = gaussian_weight(sliding.window_size).to(backend.device)
     means = SlabAccumulator(backend.head.num_features, windows.size, weight_ZYX)
     run = partial(run_mirrored, backend, axes=sliding.mirror_axes)
@@ -109,16 +120,31 @@ def _padded_planes(
     for z, next_z in zip(windows.starts_z, [*windows.starts_z[1:], windows.size[0]], strict=True):
         if corners := windows.corners(z):
             slab.move_to(z, z + sliding.window_size[0])
-            features = batches.features([slab.window(corner, sliding.window_size) for corner in corners])
-            for y, x in corners:
-                means.add(next(features), (z, y, x))
-                done += 1
-                if on_window is not None:
-                    on_window(done, total)
-            del features
+            for start, features_ZYXF in _features(slab, z, corners, sliding.window_size, batches, known, on_run):
+                means.add(features_ZYXF.to(backend.device), start)
             if not means.is_finite:
                 raise _not_finite(run, slab, z, corners, sliding)
         yield from means.release(next_z)
+
+
+def _features(
+    slab: "Slab",
+    z: int,
+    corners: Sequence[tuple[int, int]],
+    window_size: Sequence[int],
+    batches: WindowBatches,
+    known: KnownFeatures,
+    on_run: Callable[[], None],
+) -> Iterator[tuple[Start, torch.Tensor]]:
+    """Each of the windows that begin at plane z, with its features; those run that are not known."""
+    new = [corner for corner in corners if (z, *corner) not in known]
+    running = batches.features([slab.window(corner, window_size) for corner in new])
+    for start in ((z, y, x) for y, x in corners):
+        if start in known:
+            yield start, known.take(start)
+        else:
+            yield start, next(running)
+            on_run()
 
 
 def _not_finite(

@@ -4,7 +4,7 @@ Letters in tensor names, in this package: B batch, C input channels, F features,
 space, in the network's axis order. A *window* is one input of the network.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import product
 from math import ceil
@@ -138,6 +138,10 @@ class Windows:
     def corners(self, z: int) -> list[tuple[int, int]]:
         """First rows and columns, in the padded image, of the windows that begin at plane z and run."""
         return self._corners[z]
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        """First voxels (Z, Y, X), in the padded image, of the windows that run."""
+        return ((z, y, x) for z, corners in self._corners.items() for y, x in corners)
 
     def __len__(self) -> int:
         return sum(len(corners) for corners in self._corners.values())
