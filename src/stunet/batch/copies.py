@@ -7,7 +7,8 @@ from dataclasses import replace
 from hashlib import sha256
 
 from stunet.batch.listing import ListedFile
-from stunet.batch.store import fetch, is_url, scratch
+from stunet.batch.scratch import scratch
+from stunet.batch.store import fetch, is_url
 from stunet.errors import UserError
 from stunet.imaging.volume import Volume
 

@@ -1,12 +1,11 @@
 """A store such as S3, which fsspec reaches: its paths, its objects, and the files of a batch there."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from stunet.batch.scratch import scratch
 from stunet.errors import FileError, OutputError, UnknownNameError, UserError
 from stunet.extras import from_extra
 from stunet.files import made_folder
@@ -196,13 +195,3 @@ class StoreFiles:
             with _explained(probe):
                 if fs.exists(key):
                     fs.rm_file(key)
-
-
-@cache
-def _scratch_folder() -> "tempfile.TemporaryDirectory[str]":
-    return tempfile.TemporaryDirectory(prefix="stunet-batch-")
-
-
-def scratch() -> Path:
-    """This process's temporary folder for files on their way to and from a store."""
-    return Path(_scratch_folder().name)
