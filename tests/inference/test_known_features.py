@@ -1,4 +1,6 @@
 import errno
+import tempfile
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +11,10 @@ from stunet.inference.known_features import KnownFeatures
 
 def some_features(dtype=torch.float32):
     return torch.randn(3, 4, 5, 2, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+
+SIZE = some_features().numel() * 4
+"""Bytes of the features of one window."""
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
@@ -31,26 +37,35 @@ def test_what_was_taken_is_not_kept():
 
 
 def test_no_more_than_the_limit_is_kept():
-    size = some_features().numel() * 4
-    known = KnownFeatures(most_bytes=2 * size)
+    known = KnownFeatures(most_bytes=2 * SIZE)
     for z in range(3):
         known.keep((z, 0, 0), some_features())
     assert [(z, 0, 0) in known for z in range(3)] == [True, True, False]
 
 
-def test_a_machine_with_little_memory_keeps_less(monkeypatch):
-    monkeypatch.setattr(known_features, "memory_limit", lambda: 4 * (some_features().numel() * 4))
+def keeps_one_of_two():
     known = KnownFeatures()
     for z in range(2):
         known.keep((z, 0, 0), some_features())
-    assert (0, 0, 0) in known and (1, 0, 0) not in known
+    return (0, 0, 0) in known and (1, 0, 0) not in known
 
 
-def test_a_full_disk_is_no_error(monkeypatch):
-    def full(*arguments):
+def test_a_machine_with_little_memory_keeps_less(monkeypatch):
+    monkeypatch.setattr(known_features, "memory_limit", lambda: 4 * SIZE)
+    assert keeps_one_of_two()
+
+
+def test_half_of_the_disk_stays_free(monkeypatch):
+    monkeypatch.setattr(known_features.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2 * SIZE))
+    assert keeps_one_of_two()
+
+
+@pytest.mark.parametrize(("module", "name"), [(known_features, "zeros_in"), (tempfile, "gettempdir")])
+def test_no_space_or_no_folder_is_no_error(monkeypatch, module, name):
+    def fails(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(known_features, "zeros_in", full)
+    monkeypatch.setattr(module, name, fails)
     known = KnownFeatures()
     known.keep((0, 0, 0), some_features())
     assert (0, 0, 0) not in known

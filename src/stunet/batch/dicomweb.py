@@ -15,9 +15,7 @@ from stunet.batch.outputs import Outputs
 from stunet.errors import OutputError, UserError
 from stunet.files import cache_folder
 from stunet.imaging.formats.dicomweb.address import Address, is_address, parse_address
-from stunet.imaging.formats.dicomweb.retrieve import retrieve
 from stunet.imaging.formats.dicomweb.store import Stored, store
-from stunet.imaging.formats.dicomweb.study import chosen_series
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +128,10 @@ def _retrieved(given: str, dicom: DicomChoice, on_instance: OnInstance, folders:
     """Where an input lies, and whether a series is still to be chosen there."""
     if not is_address(given):
         return Path(given), True
+    # imported late, because scans that are no DICOM can do without
+    from stunet.imaging.formats.dicomweb.retrieve import retrieve
+    from stunet.imaging.formats.dicomweb.study import chosen_series
+
     address = parse_address(given)
     if not address.study:
         raise UserError(f"{given}: names no study. Add /studies/UID, or /studies/UID/series/UID.")

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event
@@ -239,7 +240,7 @@ class Predictor:
         """The labels that belong to each structure if structures overlap; see `Segmentation`."""
         return members_of(self.model.card, self.asked)
 
-    @property
+    @cached_property
     def _algorithm(self) -> Algorithm:
         """The model's name and version for DICOM results."""
         card = self.model.card
