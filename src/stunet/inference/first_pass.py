@@ -185,7 +185,7 @@ class FirstPass:
             of_row = list(row)
             windows = [slab.window(tile.start[1:], self._sliding.window_size) for tile in of_row]
             for tile, window, features_ZYXF in zip(of_row, windows, batches.features(windows), strict=True):
-                if not torch.isfinite(features_ZYXF).all():
+                if not torch.isfinite(features_ZYXF.sum()) and not torch.isfinite(features_ZYXF).all():
                     _, y, x = tile.start
                     raise NotFiniteError(window, (z - slab.before[0], y - slab.before[1], x - slab.before[2]))
                 yield tile, features_ZYXF
