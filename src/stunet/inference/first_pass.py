@@ -55,8 +55,8 @@ class Tile:
 def tiles_of(windows: Windows, image_size: Sequence[int], window_size: Sequence[int]) -> list[Tile]:
     """Some of the windows, as few as cover the image; their cells cover each voxel of it once.
 
-    >>> [tile.cell[2] for tile in tiles_of(Windows((4, 4, 9), (4, 4, 4)), (4, 4, 9), (4, 4, 4))]
-    [(0, 3), (3, 6), (6, 9)]
+    >>> print(*(tile.cell[2] for tile in tiles_of(Windows((4, 4, 9), (4, 4, 4)), (4, 4, 9), (4, 4, 4))))
+    (0, 3) (3, 6) (6, 9)
     """
     starts = [(z, y, x) for z in windows.starts_z for y, x in windows.corners(z)]
     cells: list[dict[int, tuple[int, int]]] = []
