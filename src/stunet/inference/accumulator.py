@@ -61,8 +61,8 @@ class SlabAccumulator:
 
     @property
     def is_finite(self) -> bool:
-        """Whether all features in the slab are finite, as their sum says in one pass."""
-        return bool(torch.isfinite(self._features_ZYXF.sum())) or bool(torch.isfinite(self._features_ZYXF).all())
+        """Whether all features in the slab are finite."""
+        return are_finite(self._features_ZYXF)
 
     def release(self, stop: int) -> Iterator[torch.Tensor]:
         """Yield the mean features (Y, X, F) of the next planes, up to `stop`.
@@ -77,6 +77,11 @@ class SlabAccumulator:
             self._weights_ZYX[plane] = 0
             self._released += 1
             yield mean_YXF
+
+
+def are_finite(features: torch.Tensor) -> bool:
+    """Whether all numbers are finite. Usually their sum says so in one pass; it may also be too large for its type."""
+    return bool(torch.isfinite(features.sum())) or bool(torch.isfinite(features).all())
 
 
 def _add_weighted(total: torch.Tensor, features_ZYXF: torch.Tensor, weight_ZYX1: torch.Tensor) -> None:

@@ -20,6 +20,7 @@ import torch
 
 from stunet.imaging.box import Box, nonzero_box
 from stunet.imaging.preprocess import GridRecord
+from stunet.inference.accumulator import are_finite
 from stunet.inference.backends.base import Backend
 from stunet.inference.batching import window_batches
 from stunet.inference.known_features import KnownFeatures
@@ -58,10 +59,9 @@ def tiles_of(windows: Windows, image_size: Sequence[int], window_size: Sequence[
     >>> print(*(tile.cell[2] for tile in tiles_of(Windows((4, 4, 9), (4, 4, 4)), (4, 4, 9), (4, 4, 4))))
     (0, 3) (3, 6) (6, 9)
     """
-    starts = [(z, y, x) for z in windows.starts_z for y, x in windows.corners(z)]
     cells: list[dict[int, tuple[int, int]]] = []
     for axis, (n, size) in enumerate(zip(image_size, window_size, strict=True)):
-        along = _side_by_side(sorted({start[axis] for start in starts}), size)
+        along = _side_by_side(sorted({start[axis] for start in windows}), size)
         middles = [(one + other + size) // 2 for one, other in pairwise(along)]
         cells.append(dict(zip(along, pairwise([0, *middles, n]), strict=True)))
     cells_z, cells_y, cells_x = cells
@@ -185,7 +185,7 @@ class FirstPass:
             of_row = list(row)
             windows = [slab.window(tile.start[1:], self._sliding.window_size) for tile in of_row]
             for tile, window, features_ZYXF in zip(of_row, windows, batches.features(windows), strict=True):
-                if not torch.isfinite(features_ZYXF.sum()) and not torch.isfinite(features_ZYXF).all():
+                if not are_finite(features_ZYXF):
                     _, y, x = tile.start
                     raise NotFiniteError(window, (z - slab.before[0], y - slab.before[1], x - slab.before[2]))
                 yield tile, features_ZYXF

@@ -54,7 +54,7 @@ class KnownFeatures:
         """The features (Z, Y, X, F) of a window, in main memory; they are not kept any longer.
 
         Raises:
-            KeyError: they are not here.
+            KeyError: none are kept for this window.
         """
         return self._features.pop(start)
 

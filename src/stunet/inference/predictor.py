@@ -172,15 +172,21 @@ class Predictor:
         labelling = stopwatch.lap() - planes.seconds
         network = searching + planes.seconds - image.seconds
         timings = Timings(load, preparing + image.seconds, network, labelling)
-        warnings = (*said, *result_warnings(labels, self.names, self.config.classes, found))
-        if backend.precision != precision:
-            text = f"Values exceeded the range of {precision}; the network then ran in {backend.precision}."
-            warnings = (*warnings, text)
-        if backend is not self.backend:
-            warnings = (*warnings, NOT_COMPARED.format(backend.precision, self.backend.precision))
-        for sentence in warnings[len(said) :]:
+        found_out = (
+            *result_warnings(labels, self.names, self.config.classes, found),
+            *self._precision_warnings(backend, precision),
+        )
+        for sentence in found_out:
             logger.warning(f"{volume.source}: {sentence}")
+        warnings = (*said, *found_out)
         return Segmentation(labels, self.names, volume, timings, warnings, self.members, self._algorithm, found)
+
+    def _precision_warnings(self, backend: Backend, begun_in: Precision) -> Iterator[str]:
+        """What users should know of the precision in which a scan was segmented."""
+        if backend.precision != begun_in:
+            yield f"Values exceeded the range of {begun_in}; the network then ran in {backend.precision}."
+        if backend is not self.backend:
+            yield NOT_COMPARED.format(backend.precision, self.backend.precision)
 
     def _backend_for(self, image: TimedImage) -> Backend:
         """What runs the network on this image; if the precision is not decided yet, decide it."""

@@ -65,7 +65,8 @@ def search(
         asked: their labels.
         are_whole: whether each of them is in one piece, so that it can be followed from window to window.
         known: where the features of the first pass are kept for the second.
-        on_window: called after each window, with the most that both passes can have.
+        on_window: called after each window, with the number of the full run's: both passes have no more, if there is
+            space for all features.
 
     Returns:
         None if the first pass could have too many windows (`LARGEST_SHARE`).

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch.nn import functional
 
-from stunet.inference.accumulator import SlabAccumulator
+from stunet.inference.accumulator import SlabAccumulator, are_finite
 from stunet.inference.backends.base import Backend
 from stunet.inference.batching import RunWindows, WindowBatches, window_batches
 from stunet.inference.known_features import KnownFeatures, Start
@@ -153,7 +153,7 @@ def _not_finite(
     """The error that names the first of the windows at plane z whose features are not finite; they run again."""
     for y, x in corners:
         window_CZYX = slab.window((y, x), sliding.window_size)
-        if not torch.isfinite(run(window_CZYX[None])).all():
+        if not are_finite(run(window_CZYX[None])):
             break
     return NotFiniteError(window_CZYX, (z - slab.before[0], y - slab.before[1], x - slab.before[2]))
 
